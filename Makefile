@@ -1,0 +1,31 @@
+# make quickstart   train, evaluate and predict on embedded synthetic data
+# make test         the whole test suite
+# make lint         ruff and pyright
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+RUN = runs/quickstart
+
+.PHONY: quickstart test lint
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@
+
+quickstart: $(VENV)/installed
+	$(BIN)/python train.py --config configs/mtl_synthetic.py:quickstart --workdir $(RUN)
+	$(BIN)/python evaluate.py --workdir $(RUN) --split test
+	$(BIN)/python -m mtl_jax.data export synthetic --output $(RUN)/pictures --count 8
+	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/pictures --output $(RUN)/predictions
+	@echo "Overlays: $(RUN)/predictions/overlays"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright

@@ -1,0 +1,35 @@
+"""Mask R-CNN with five kinds of attributes on drawn scenes of heads: no file is needed.
+
+    python train.py --config configs/mtl_synthetic.py
+    python evaluate.py --workdir runs/mtl_synthetic
+
+quickstart is a smaller model on smaller pictures, `make quickstart`.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.data.synthetic import ATTRIBUTES
+from mtl_jax.defaults import get_small, make_tiny
+
+VARIANTS = ("", "quickstart", "tiny")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_small(side=256 if not variant else 128)
+    config.attributes = ConfigDict(ATTRIBUTES)
+    scenes = dict(format="synthetic")
+    if variant:
+        scenes |= dict(size=(128, 128), heads=(1, 3), head_heights=(0.25, 0.7))
+    # Pictures of other seeds and other textures are unseen.
+    config.data.sources = (
+        dict(scenes, name="train", split="train", length=6000, seed=0),
+        dict(scenes, name="val", split="val", length=100, seed=1, texture_seed=1),
+        dict(scenes, name="test", split="test", length=500, seed=2, texture_seed=2),
+    )
+    config.stages = (dict(layers="all", steps=9000, learning_rate=0.0),)
+    config.train.update(eval_every=1500, checkpoint_every=500)
+    config.eval.best_metric = "mask/AP50"
+    if variant == "quickstart":
+        config.stages = (dict(layers="all", steps=1200, learning_rate=0.0),)
+        config.train.update(eval_every=1200)
+    return make_tiny(config) if variant == "tiny" else config

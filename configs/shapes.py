@@ -1,0 +1,26 @@
+"""Matterport's first example: squares, circles and triangles on plain grounds.
+
+python train.py --config configs/shapes.py
+python evaluate.py --workdir runs/shapes
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.defaults import get_small, make_tiny
+
+VARIANTS = ("", "tiny")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_small(side=128)
+    config.model.fpn.channels = 96
+    config.model.mask_head.update(convs=4, channels=96)
+    config.data.sources = (
+        dict(format="shapes", name="train", split="train", length=20_000, seed=0),
+        dict(format="shapes", name="val", split="val", length=200, seed=1),
+        dict(format="shapes", name="test", split="test", length=500, seed=2),
+    )
+    config.stages = (dict(layers="all", steps=8000, learning_rate=0.0),)
+    config.train.update(eval_every=2000, checkpoint_every=500)
+    config.eval.best_metric = "mask/AP50"
+    return make_tiny(config) if variant == "tiny" else config

@@ -1,0 +1,44 @@
+"""Age, gender and race of UTKFace's chips: the third result of MTL_MRCNN, its test people unseen.
+
+    python train.py --config configs/utkface_age.py
+    python evaluate.py --workdir runs/utkface_age
+
+The variant scenes composes several chips to a picture, so that finding them is work.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.defaults import get_small, make_tiny
+
+VARIANTS = ("", "scenes", "tiny")
+RACES = ("White", "Black", "Asian", "Indian", "Others")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_small(side=128)
+    config.attributes = ConfigDict(
+        {
+            "age": dict(kind="continuous", range=(0.0, 116.0), loss="distribution", weight=4.0),
+            "gender": dict(kind="categorical", classes=("male", "female")),
+            "race": dict(kind="categorical", classes=RACES, weight=0.5),
+        }
+    )
+    config.model.mask_head.enabled = False  # a chip's box is the chip: there is no mask to learn
+    config.model.attribute_head.update(
+        convs=3, channels=128, features=256, norm="batch", dropout=0.3
+    )
+    config.model.roi.update(samples=16, positive_fraction=0.5)
+    config.data.update(format="utkface", max_instances=4)
+    config.data.augment.update(
+        scale=(0.85, 1.25), brightness=0.5, contrast=0.5, blur=0.1, noise=0.1
+    )
+    config.stages = (dict(layers="all", steps=20_000, learning_rate=0.0),)
+    config.train.update(batch_size=16, eval_every=1000, checkpoint_every=500)
+    config.eval.update(batch_size=16, best_metric="age/mae")
+    if variant == "scenes":
+        config.data.sources = (
+            dict(format="utkface", scene=dict(size=(192, 192), sides=(48, 128))),
+        )
+        config.data.update(format="", max_instances=8)
+        config.data.resize.update(min_size=192, max_size=192, canvases=((192, 192),))
+    return make_tiny(config) if variant == "tiny" else config

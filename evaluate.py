@@ -1,0 +1,33 @@
+"""Evaluate a trained model: COCO AP of boxes and masks, and every attribute's errors.
+
+    python evaluate.py
+    python evaluate.py --workdir runs/mtl_synthetic --split test --step best
+    python evaluate.py --workdir runs/prima_pose --data /data/other/prima_headpose
+
+Prints a table and writes RUN/evaluation/SPLIT/metrics.json. Without --workdir: the newest run.
+"""
+
+from collections.abc import Sequence
+
+from mtl_jax.commandline import Parser, find_run, run
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(__doc__)
+    parser.add_argument("--workdir", help="the run's folder; by default the newest one under runs")
+    parser.add_argument("--split", default="test", help="train, val or test")
+    parser.add_argument("--step", default="best", help="best, latest or a number of steps")
+    parser.add_argument("--data", default="", help="a folder to evaluate whole, as split external")
+    args, overrides = parser.parse_with_overrides(argv)
+    workdir = find_run(args.workdir)
+
+    from mtl_jax import experiment
+    from mtl_jax.evals.table import format_table
+
+    metrics = experiment.evaluate(workdir, args.split, args.step, args.data, overrides)
+    print(format_table(metrics))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

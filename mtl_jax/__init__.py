@@ -1,0 +1,16 @@
+"""Multi-task Mask R-CNN and its relatives in JAX: find things in pictures and say what they are
+like.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: `import mtl_jax.data` must not load jax.
+    if name == "Predictor":
+        from mtl_jax.inference.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,105 @@
+"""Prepare data: download a COCO file's pictures, divide a COCO file.
+
+python -m mtl_jax.data download dataset.json --output data/heads
+python -m mtl_jax.data split data/heads/dataset.json --output data/heads/splits --seed 0
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtl_jax import commandline
+from mtl_jax.data import coco_split
+from mtl_jax.data.download import download
+from mtl_jax.errors import UserError
+
+_DOWNLOAD = """Fetch the pictures of a COCO file whose file names are addresses.
+
+    python -m mtl_jax.data download dataset.json --output data/heads
+
+Pictures go to OUTPUT/images, the file with their new names to OUTPUT. Run it again to fetch what is
+missing. Exit 0: all are there; 1: some are not; 2: none is, or bad usage."""
+_SPLIT = """Divide a COCO file into train.json, val.json and test.json, every image in one of them.
+
+    python -m mtl_jax.data split dataset.json --output data/splits --fractions .7 .15 .15 --seed 0
+
+Images of one picture file, or with one value under --group-key (such as a person's), stay together.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.data")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="download|split")
+    _add_download(commands.add_parser("download", doc=_DOWNLOAD))
+    _add_split(commands.add_parser("split", doc=_SPLIT))
+    arguments = parser.parse_args(list(argv))
+    return arguments.run(arguments)
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("annotations", type=Path, help="the COCO file")
+    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
+    parser.add_argument(
+        "--workers", type=_positive, default=8, help="pictures fetched at a time (8)"
+    )
+    parser.add_argument("--retries", type=int, default=3, help="further tries of each (3)")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, help="seconds without an answer (30)"
+    )
+    parser.set_defaults(run=_download)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    found = download(
+        arguments.annotations,
+        arguments.output,
+        workers=arguments.workers,
+        retries=arguments.retries,
+        timeout=arguments.timeout,
+    )
+    for failure in found.failures:
+        print(failure, file=sys.stderr)
+    print(
+        f"{arguments.output}: {found.fetched} pictures fetched, {found.present} were there, "
+        f"{len(found.failures)} missing"
+    )
+    if not found.failures:
+        return 0
+    return 1 if found.fetched + found.present else 2
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("annotations", type=Path, help="the COCO file")
+    parser.add_argument("--output", type=Path, required=True, help="the folder for the three files")
+    parser.add_argument(
+        "--fractions", type=float, nargs=3, default=(0.7, 0.15, 0.15), help="train, val, test"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--group-key", default="", help="key of an image that names its group")
+    parser.set_defaults(run=_split)
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    if arguments.seed < 0:
+        raise UserError(f"--seed {arguments.seed} is negative; give 0 or more")
+    counts = coco_split.split_file(
+        arguments.annotations,
+        arguments.output,
+        arguments.fractions,
+        arguments.seed,
+        arguments.group_key,
+    )
+    for name, (images, annotations) in counts.items():
+        print(f"{arguments.output / name}.json: {images} images, {annotations} annotations")
+    return 0
+
+
+if __name__ == "__main__":
+    commandline.run(main)

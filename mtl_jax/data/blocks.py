@@ -1,0 +1,147 @@
+"""The blocks of a config that name data: checked, completed, and where their data lies."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mtl_jax.data import splits
+from mtl_jax.data.formats import FORMATS, Format
+from mtl_jax.data.scenes import SceneSource
+from mtl_jax.errors import UserError
+
+DATA_ROOT = "MTL_JAX_DATA"  # the variable that names the folder of all data
+_COMMON: dict[str, Any] = {
+    "format": "",
+    "name": "",  # in splits.json; "": the format's
+    "path": "",  # below the data root; "": the format's usual folder
+    "split": "",  # train, val or test: wholly that; "": divided by group
+    "weight": 1.0,  # how often each record comes in an epoch of training
+    "exhaustive": None,  # None: as the format says
+    "scene": {},  # options of SceneSource: compose chips to scenes
+    "attribute_keys": {},
+    "attribute_preset": "",
+}
+_SCENE = {
+    name: parameter.default
+    for name, parameter in inspect.signature(SceneSource).parameters.items()
+    if name not in ("chips", "attributes")
+}
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Where records come from. `format`, `path`, `annotations` and `images` are short for the first
+    of `sources`.
+    """
+
+    sources: tuple[dict[str, Any], ...] = ()  # a block for each source
+    format: str = ""
+    path: str = ""
+    annotations: str = ""
+    images: str = ""
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # train, val, test of what is divided
+    split_seed: int = 0
+    attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # as labels.LabelReader's keys
+    attribute_preset: str = ""  # mtl_mrcnn: its swapped and shifted Yaw and Pitch
+    on_error: str = "stop"  # at a faulty record; "skip": list it and leave it out
+
+
+def merge_short(options: SourceOptions) -> list[dict[str, Any]]:
+    """Give the blocks, the short fields in the first."""
+    blocks = [dict(block) for block in options.sources]
+    names = ("format", "path", "annotations", "images")
+    short = {name: vars(options)[name] for name in names if vars(options)[name]}
+    if not blocks and not short:
+        raise UserError("config.data names no data; set config.data.format, or config.data.sources")
+    return [{**(blocks[0] if blocks else {}), **short}, *blocks[1:]]
+
+
+def complete(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a block with every key its format has. Raises UserError at an unknown key or value."""
+    name = block.get("format", "")
+    if name not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise UserError(f"config.data: format {name!r} is none of {known}{suggest(name, FORMATS)}")
+    full = {**_COMMON, **FORMATS[name].options}
+    _check(block, full, f"config.data, a {name} source")
+    scene = block.get("scene") or {}
+    _check(scene, _SCENE, f"config.data, the scene of a {name} source")
+    full = {**full, **block, "scene": dict(scene)}
+    if full["split"] not in ("", *splits.NAMES):
+        raise UserError(
+            f"config.data: split {full['split']!r} is none of {', '.join(splits.NAMES)}"
+        )
+    if full["weight"] < 0:
+        raise UserError(f"config.data: weight {full['weight']} of a {name} source is negative")
+    return full
+
+
+def _check(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    for key, value in given.items():
+        if key not in known:
+            allowed = ", ".join(sorted(known))
+            raise UserError(
+                f"{where}: no key {key!r}{suggest(key, known) or f'; there are {allowed}'}"
+            )
+        default = known[key]
+        kinds: tuple[type, ...] = {
+            float: (int, float),
+            tuple: (list, tuple, *((int,) if key == "size" else ())),
+            dict: (Mapping,),
+            int: (int, list, tuple) if key == "size" else (int,),
+        }.get(type(default), (type(default),))
+        if default is None:
+            kinds = (bool, type(None))
+        wrong_bool = isinstance(value, bool) and not {bool, type(None)} & set(kinds)
+        if not isinstance(value, kinds) or wrong_bool:
+            raise UserError(f"{where}: {key} is {value!r} and wants {_example(default)}")
+
+
+def _example(default: Any) -> str:
+    return "True or False" if default is None else f"the like of {default!r}"
+
+
+def suggest(word: Any, known: Any) -> str:
+    close = get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def name_all(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each block a name of its own: the format's, with a number from the second on."""
+    taken: set[str] = set()
+    for block in blocks:
+        name, number = block["name"] or block["format"], 1
+        while name in taken:
+            if block["name"]:
+                raise UserError(f"config.data: two sources are named {name!r}")
+            number += 1
+            name = f"{block['format']}-{number}"
+        taken.add(name)
+        block["name"] = name
+    return blocks
+
+
+def find_folder(block: Mapping[str, Any], kind: Format, data_root: str | Path) -> Path:
+    """Find the data of a block. Raises UserError that says where to get it."""
+    if not kind.folders:
+        return Path()
+    root = str(data_root) or os.environ.get(DATA_ROOT, "")
+    names = (block["path"],) if block["path"] else kind.folders
+    bases = (Path(root), Path()) if root and block["path"] else (Path(root),)
+    tried = [base / Path(name).expanduser() for base in bases for name in names]
+    for folder in tried:
+        if folder.exists():
+            return folder
+    place = (
+        f"put it into {tried[0].absolute()}"
+        if root or block["path"]
+        else (f"put it into a folder {names[0]} and set {DATA_ROOT} to the folder above")
+    )
+    raise UserError(
+        f"{tried[0]}: no {block['format']} data there; get it from {kind.origin}, {place}, or set "
+        "config.data.path"
+    )

@@ -1,0 +1,161 @@
+"""The data formats by name: how each is opened, what its block of a config may say, and where to
+get the data. A new format is one file with a Source, and an entry here.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtl_jax.attributes import Attribute
+from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.fairface import FairFaceSource
+from mtl_jax.data.prima import PrimaSource
+from mtl_jax.data.records import Source
+from mtl_jax.data.shapes import ShapesSource
+from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.data.utkface import UTKFaceSource
+from mtl_jax.errors import UserError
+
+Block = Mapping[str, Any]
+
+
+class Labels(NamedTuple):
+    """What a format is told about labels, and what to do at a fault."""
+
+    attributes: Sequence[Attribute] = ()
+    keys: Mapping[str, Any] = {}
+    preset: str = ""
+    on_error: str = "stop"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which data lies on disk, or is made up (then it has no `folders`)."""
+
+    open: Callable[[Path, Block, Labels], Source]
+    options: Mapping[str, Any] = field(default_factory=dict)  # a block's keys, with defaults
+    folders: tuple[str, ...] = ()  # its usual names below the data root
+    origin: str = ""  # where to get it, and under what terms
+
+
+def _open_coco(folder: Path, block: Block, labels: Labels) -> Source:
+    annotations = find_annotations(folder, block["annotations"])
+    return CocoSource(
+        annotations,
+        find_images(folder, annotations, block["images"]),
+        labels.attributes,
+        keys=labels.keys,
+        preset=labels.preset,
+        categories=block["categories"],
+        group_key=block["group_key"],
+        on_error=labels.on_error,
+    )
+
+
+def find_annotations(folder: Path, name: str) -> Path:
+    """Give the JSON file that `name` says, or, without one, the only one in the folder or its
+    annotations/.
+
+    `folder` may be the file itself. Raises UserError where there is none, or a choice.
+    """
+    if folder.is_file():
+        return folder
+    if name and (folder / name).is_file():
+        return folder / name
+    found = [*sorted(folder.glob("*.json")), *sorted(folder.glob("annotations/*.json"))]
+    if len(found) == 1 and not name:
+        return found[0]
+    listed = ", ".join(str(path.relative_to(folder)) for path in found[:6]) or "no .json file"
+    wanted = f"no annotation file {name!r}" if name else "name the annotation file"
+    raise UserError(f"{folder}: {wanted}; set config.data.annotations (there is {listed})")
+
+
+def find_images(folder: Path, annotations: Path, name: str) -> Path:
+    """Give the folder that file names are relative to: `name` if given, else images/, COCO's
+    (instances_train2017.json: train2017/), or where the annotation file lies.
+    """
+    above = annotations.parent
+    base = above if folder.is_file() else folder
+    if name:
+        tried = [base / name, above / name, above.parent / name]
+    else:
+        stem = annotations.stem.rpartition("_")[2]
+        tried = [b / n for b in dict.fromkeys((base, above.parent)) for n in ("images", stem)]
+    for candidate in tried:
+        if candidate.is_dir():
+            return candidate
+    if name and not folder.is_file():
+        raise UserError(f"{base / name}: no such folder; set config.data.images to the pictures'")
+    return above if folder.is_file() else base
+
+
+def _open_utkface(folder: Path, block: Block, labels: Labels) -> Source:
+    del block
+    return UTKFaceSource(folder, labels.attributes, keys=labels.keys, on_error=labels.on_error)
+
+
+def _open_prima(folder: Path, block: Block, labels: Labels) -> Source:
+    return PrimaSource(
+        folder,
+        labels.attributes,
+        keys=labels.keys,
+        vertical_yaw=block["vertical_yaw"],
+        on_error=labels.on_error,
+    )
+
+
+def _open_fairface(folder: Path, block: Block, labels: Labels) -> Source:
+    return FairFaceSource(
+        folder,
+        labels.attributes,
+        annotations=block["annotations"],
+        keys=labels.keys,
+        on_error=labels.on_error,
+    )
+
+
+def _made_up(kind: Callable[..., Source]) -> Format:
+    """Describe a format that is drawn: its block's keys are its arguments."""
+
+    def open_source(folder: Path, block: Block, labels: Labels) -> Source:
+        del folder, labels
+        return kind(**{name: block[name] for name in options})
+
+    options: dict[str, Any] = {"length": 1000, "seed": 0}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if parameter.default is not inspect.Parameter.empty:
+            options[name] = parameter.default
+    return Format(open_source, options)
+
+
+FORMATS: dict[str, Format] = {
+    "coco": Format(
+        _open_coco,
+        {"annotations": "", "images": "", "categories": (), "group_key": ""},
+        ("coco", "coco_mini"),
+        "https://cocodataset.org/#download (CC BY 4.0, each picture under terms of its own)",
+    ),
+    "utkface": Format(
+        _open_utkface,
+        {},
+        ("utkface", "UTKFace", "crop_part1", "utkface_crop_part1"),
+        "https://susanqq.github.io/UTKFace, aligned and cropped faces (non-commercial research)",
+    ),
+    "prima": Format(
+        _open_prima,
+        {"vertical_yaw": True},
+        ("prima", "prima_headpose", "HeadPoseImageDatabase"),
+        "http://www-prima.inrialpes.fr/perso/Gourier/Faces/HPDatabase.html (any purpose, cite "
+        "Gourier, Hall, Crowley 2004)",
+    ),
+    "fairface": Format(
+        _open_fairface,
+        {"annotations": ""},
+        ("fairface",),
+        "https://github.com/joojs/fairface, padding 0.25 (CC BY 4.0)",
+    ),
+    "synthetic": _made_up(SyntheticSource),
+    "shapes": _made_up(ShapesSource),
+}

@@ -1,0 +1,154 @@
+"""Which key of an annotation holds the label of which declared attribute, and how its numbers are
+meant.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mtl_jax.attributes import Attribute, Landmarks, Pose
+from mtl_jax.errors import UserError
+
+
+class Key(NamedTuple):
+    """The label is `scale * annotation[name] + offset`."""
+
+    name: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+# MTL_MRCNN's two fields run from 0 to 180 with 90 in the middle, and stand in each other's place.
+PRESETS: dict[str, dict[str, Key]] = {
+    "mtl_mrcnn": {"yaw": Key("Pitch", -1, 90), "pitch": Key("Yaw", -1, 90)},
+}
+
+
+class LabelReader:
+    """Reads the labels of the declared attributes from annotations.
+
+    `keys` maps the name of an attribute to a key, or to (key, scale, offset); a pose's angles are
+    named one by one, as `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not
+    named has its own name as key. `preset` names the keys of every pose's angles. Raises UserError
+    where a name is not declared.
+    """
+
+    def __init__(
+        self,
+        attributes: Sequence[Attribute],
+        keys: Mapping[str, Any] | None = None,
+        preset: str = "",
+    ):
+        self.attributes = tuple(attributes)
+        if preset and preset not in PRESETS:
+            raise UserError(f"attribute_preset {preset!r} is none of {', '.join(PRESETS)}")
+        self._keys: dict[str, Key] = {a.name: Key(a.name) for a in attributes}
+        self._angles: dict[str, dict[str, Key]] = {
+            a.name: {
+                angle: PRESETS[preset][angle] for angle in a.angles if angle in PRESETS[preset]
+            }
+            for a in attributes
+            if preset and isinstance(a, Pose)
+        }
+        for name, value in (keys or {}).items():
+            self._add(name, value)
+
+    def _add(self, name: str, value: Any) -> None:
+        name, _, angle = name.partition(".")
+        attribute = next((a for a in self.attributes if a.name == name), None)
+        if attribute is None:
+            known = ", ".join(self._keys) or "nothing"
+            raise UserError(f"attribute_keys names {name!r}; config.attributes declares {known}")
+        values = {angle: value} if angle else value
+        if not isinstance(values, Mapping):
+            self._keys[name] = _key(name, values)
+            return
+        angles = attribute.angles if isinstance(attribute, Pose) else ()
+        for part, key in values.items():
+            if part not in angles:
+                raise UserError(f"attribute_keys names {name}.{part}, which is no angle of {name}")
+            self._angles.setdefault(name, {})[part] = _key(f"{name}.{part}", key)
+
+    def read(
+        self, annotation: Mapping[str, Any], keypoint_names: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Give an annotation's valid labels by attribute, and what is wrong with the others.
+
+        A key is looked up in the annotation, then in its `attributes` object. Landmarks under
+        COCO's `keypoints` are picked by the names that the category gives its points.
+        """
+        labels, faults = {}, []
+        for attribute in self.attributes:
+            try:
+                raw = self._raw(attribute, annotation, keypoint_names)
+                attribute.parse(raw)
+            except (ValueError, TypeError, OverflowError) as error:
+                faults.append(f"attribute {attribute.name}: {error}")
+                continue
+            if raw is not None:
+                labels[attribute.name] = raw
+        return labels, faults
+
+    def _raw(
+        self, attribute: Attribute, annotation: Mapping[str, Any], keypoint_names: Sequence[str]
+    ) -> Any:
+        if attribute.name in self._angles:
+            found = {
+                angle: _scaled(_find(annotation, key.name), key, isinstance(attribute, Landmarks))
+                for angle, key in self._angles[attribute.name].items()
+            }
+            return None if all(value is None for value in found.values()) else found
+        key = self._keys[attribute.name]
+        raw = _find(annotation, key.name)
+        if isinstance(attribute, Landmarks) and key.name == "keypoints" and keypoint_names:
+            raw = _pick_points(raw, attribute.points, keypoint_names)
+        return _scaled(raw, key, isinstance(attribute, Landmarks))
+
+
+def _key(name: str, value: Any) -> Key:
+    parts = [value] if isinstance(value, str) else list(value) if _is_list(value) else []
+    numbers = all(isinstance(part, int | float) for part in parts[1:])
+    if not 1 <= len(parts) <= 3 or not isinstance(parts[0], str) or not numbers:
+        raise UserError(f"attribute_keys: {name} is {value!r}; give (key, scale, offset)")
+    return Key(parts[0], *(float(part) for part in parts[1:]))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _find(annotation: Mapping[str, Any], key: str) -> Any:
+    if key in annotation:
+        return annotation[key]
+    inner = annotation.get("attributes")
+    return inner.get(key) if isinstance(inner, Mapping) else None
+
+
+def _scaled(raw: Any, key: Key, points: bool) -> Any:
+    """Apply scale and offset to a number, an interval, angles, or the coordinates of points."""
+    if raw is None or (key.scale == 1 and key.offset == 0):
+        return raw
+    if points and _is_list(raw):
+        rows = raw if not raw or _is_list(raw[0]) or raw[0] is None else _rows(raw)
+        return [row and [*(_scaled(v, key, False) for v in row[:2]), *row[2:]] for row in rows]
+    if isinstance(raw, Mapping):
+        return {name: _scaled(value, key, False) for name, value in raw.items()}
+    if _is_list(raw):
+        moved = [_scaled(value, key, False) for value in raw]
+        return moved[::-1] if key.scale < 0 and len(moved) == 2 else moved
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise ValueError(f"{key.name} is {raw!r}, which is not a number")
+    return key.scale * raw + key.offset
+
+
+def _rows(flat: Sequence[Any]) -> list[list[Any]]:
+    return [list(flat[i : i + 3]) for i in range(0, len(flat), 3)]
+
+
+def _pick_points(raw: Any, points: Sequence[str], names: Sequence[str]) -> Any:
+    """Take the named points from COCO's flat x, y, v list, in the order of `points`."""
+    if not isinstance(raw, list) or len(raw) != 3 * len(names):
+        return raw  # missing, or wrong: the attribute says how
+    rows = dict(zip(names, _rows(raw), strict=True))
+    if not set(points) & set(names):
+        raise ValueError(f"none of its points is among the category's {', '.join(names)}")
+    return [rows.get(point) for point in points]

@@ -1,0 +1,64 @@
+"""The options of the input pipeline, with their defaults."""
+
+from dataclasses import dataclass, field
+
+from mtl_jax.images import ResizeOptions
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What training does to a picture. Each name of a kind is its probability; with all at 0
+    nothing is changed.
+
+    The strength of a change is drawn evenly up to `*_strength`.
+    """
+
+    flip: float = 0.5  # mirror left and right
+    scale: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # factor on the fitted size; what no longer fits is cropped at random
+    brightness: float = 0.0
+    brightness_strength: float = 0.2  # added, as a fraction of 255
+    contrast: float = 0.0
+    contrast_strength: float = 0.3  # change of the distance from the mean, as a fraction
+    blur: float = 0.0
+    blur_strength: float = 2.0  # Gaussian sigma, in canvas pixels
+    motion: float = 0.0
+    motion_strength: float = 12.0  # length of the movement, in canvas pixels
+    rain: float = 0.0
+    rain_strength: float = 0.5  # opacity of a streak; their number follows it
+    noise: float = 0.0
+    noise_strength: float = 12.0  # Gaussian standard deviation, of 255
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError(f"augment scale {self.scale} must be (low, high) with 0 < low <= high")
+        for name in ("flip", "brightness", "contrast", "blur", "motion", "rain", "noise"):
+            if not 0 <= vars(self)[name] <= 1:
+                raise ValueError(f"augment {name} {vars(self)[name]} must be a probability, 0 to 1")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How records become batches."""
+
+    resize: ResizeOptions = field(default_factory=ResizeOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    max_instances: int = 100  # M; of a picture with more the first are kept, crowds last
+    min_visible: float = (
+        0.1  # an instance of which a crop leaves less of its box, or less than 1 pixel, is dropped
+    )
+    mask_size: int = 112  # S, on the instance's box; 0: masks of the whole canvas
+    channels: int = 3
+    workers: int = 2  # threads that decode
+    on_error: str = "stop"  # at a picture that cannot be read; "skip": list it and take another
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("stop", "skip"):
+            raise ValueError(f"on_error {self.on_error!r} is neither 'stop' nor 'skip'")
+        if self.max_instances < 1 or self.workers < 1 or self.mask_size < 0 or self.channels < 1:
+            raise ValueError(
+                "max_instances, workers and channels are at least 1, mask_size is at least 0"
+            )

@@ -1,0 +1,66 @@
+"""What every format is read into, and every transform starts from: a picture and the things
+annotated on it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Segmentation = list[list[float]] | dict[str, Any] | np.ndarray | None
+
+
+class Category(NamedTuple):
+    """A class as its data set numbers it; the model's class of the i-th category is i + 1."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One thing on a picture, in the picture's own pixels.
+
+    `segmentation` is COCO's polygons, COCO's RLE (counts as text, bytes or list), a boolean array
+    of the whole picture, or None where only the box is known. `attributes` holds labels as
+    annotated; a missing key is a missing label.
+    """
+
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2
+    label: int  # the model's class, 1 .. K-1
+    segmentation: Segmentation = None
+    crowd: bool = False
+    area: float | None = None  # COCO's area in square pixels, None: the box's or the mask's
+    id: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture. `image` is where it lies, or the pixels themselves (uint8 H x W x C, RGB)."""
+
+    image: Path | np.ndarray
+    width: int
+    height: int
+    image_id: int | str
+    file_name: str
+    instances: tuple[Instance, ...] = ()
+    exhaustive: bool = True  # False: things of these classes stand in the picture without a label
+
+
+class Source(Protocol):
+    """Any object that gives records by position, with the categories that their labels index."""
+
+    categories: tuple[Category, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int) -> Record: ...
+
+    def group(self, position: int) -> str:
+        """Name what the record must not be parted from when the source is split: a person, a
+        photograph.
+        """
+        ...

@@ -1,0 +1,292 @@
+"""From the blocks of a config to the sources of each split."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from mtl_jax.attributes import Attribute
+from mtl_jax.data import splits
+from mtl_jax.data.blocks import (
+    SourceOptions,
+    complete,
+    find_folder,
+    merge_short,
+    name_all,
+    suggest,
+)
+from mtl_jax.data.formats import FORMATS, Labels
+from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.scenes import SceneSource
+from mtl_jax.data.splits import Key
+from mtl_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+class Opened(NamedTuple):
+    """The sources of one split, the weight of each, and the classes that all of them label."""
+
+    sources: tuple[Source, ...]
+    weights: tuple[float, ...]
+    categories: tuple[Category, ...]
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A source whose records have a name that stays when others come or go."""
+
+    def key(self, position: int) -> Key: ...
+
+
+@runtime_checkable
+class Faulty(Protocol):
+    """A source that lists what it left out, a line each."""
+
+    skipped: tuple[str, ...]
+
+
+class View:
+    """Some records of a source; its label l becomes `labels[l - 1]`, 0 leaves the thing out."""
+
+    def __init__(
+        self,
+        source: Source,
+        positions: Sequence[int],
+        labels: Sequence[int],
+        categories: tuple[Category, ...],
+        exhaustive: bool | None = None,
+    ):
+        self.source, self.positions = source, positions
+        self.categories = categories
+        self._labels = tuple(labels)
+        self._unchanged = self._labels == tuple(range(1, len(self._labels) + 1))
+        self._exhaustive = exhaustive
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, position: int) -> Record:
+        record = self.source[self.positions[position]]
+        if not self._unchanged:
+            instances = tuple(
+                replace(instance, label=self._labels[instance.label - 1])
+                for instance in record.instances
+                if self._labels[instance.label - 1]
+            )
+            record = replace(record, instances=instances)
+        if self._exhaustive is not None and record.exhaustive != self._exhaustive:
+            record = replace(record, exhaustive=self._exhaustive)
+        return record
+
+    def group(self, position: int) -> str:
+        return self.source.group(self.positions[position])
+
+
+def open_sources(
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    splits_file: Path | None = None,
+    *,
+    categories: Sequence[Category] = (),
+    data_root: str | Path = "",
+    wanted: Sequence[str] = splits.NAMES,
+) -> dict[str, Opened]:
+    """Open every block and give the sources of the `wanted` splits.
+
+    The division is `splits_file`'s where it exists; else it is made, and written there. Classes are
+    `categories` (a trained model's), else those of all sources, united by name. Raises UserError
+    where a block, its data or its labels are wrong.
+    """
+    blocks = name_all([complete(block) for block in merge_short(options)])
+    stored = splits.read(splits_file) if splits_file and splits_file.is_file() else None
+    if stored is not None and categories:  # a block that is wholly of another split is not needed
+        blocks = [block for block in blocks if block["split"] in ("", *wanted)]
+    sources = [_open(block, options, attributes, data_root) for block in blocks]
+    united = tuple(categories) or _unite([source.categories for source in sources])
+    result = {name: Opened((), (), united) for name in wanted}
+    division: splits.Division = {name: {} for name in splits.NAMES}
+    for block, source in zip(blocks, sources, strict=True):
+        keys = _keys(source)
+        found = _divide(block, source, keys, options, stored, splits_file)
+        for name, positions in found.items():
+            division[name][block["name"]] = [keys[position] for position in positions]
+            if name in wanted and positions:
+                part = _part(block, source, positions, united, attributes, name)
+                result[name] = _append(result[name], part, block["weight"])
+        counts = ", ".join(f"{name} {len(positions)}" for name, positions in found.items())
+        _log.info("%s: %d records (%s)", block["name"], len(source), counts)
+    if splits_file is not None and stored is None:
+        splits.write(splits_file, division)
+    return result
+
+
+def open_split(
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    split: str,
+    splits_file: Path | None = None,
+    *,
+    categories: Sequence[Category] = (),
+    data_root: str | Path = "",
+) -> Opened:
+    """Open the sources of one split, as `open_sources`."""
+    if split not in splits.NAMES:
+        raise UserError(
+            f"split {split!r} is none of {', '.join(splits.NAMES)}{suggest(split, splits.NAMES)}"
+        )
+    opened = open_sources(
+        options,
+        attributes,
+        splits_file,
+        categories=categories,
+        data_root=data_root,
+        wanted=(split,),
+    )
+    return opened[split]
+
+
+def open_external(
+    path: str | Path,
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    *,
+    categories: Sequence[Category] = (),
+) -> Opened:
+    """Open the whole of a folder (or COCO file) that is laid out as the first block says."""
+    blocks = merge_short(options)
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such folder or file")
+    block = complete({**blocks[0], "path": str(Path(path).absolute()), "name": "external"})
+    if not FORMATS[block["format"]].folders:
+        raise UserError(f"{path}: the config's data is {block['format']}, which reads no folder")
+    if FORMATS[block["format"]].options.get("categories") is not None:
+        block["categories"] = ()  # those of the model decide
+    base = Path(path) if Path(path).is_dir() else Path(path).parent
+    for key in {"annotations", "images"} & block.keys():
+        if not (base / block[key]).exists():
+            block[key] = ""  # it is laid out otherwise: look for them
+    source = _open(block, options, attributes, "")
+    united = tuple(categories) or source.categories
+    part = _part(block, source, range(len(source)), united, attributes, "external")
+    return Opened((part,), (1.0,), united)
+
+
+def _open(
+    block: Mapping[str, Any],
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    data_root: str | Path,
+) -> Source:
+    kind = FORMATS[block["format"]]
+    labels = Labels(
+        attributes,
+        block["attribute_keys"] or options.attribute_keys,
+        block["attribute_preset"] or options.attribute_preset,
+        options.on_error,
+    )
+    try:
+        source = kind.open(find_folder(block, kind, data_root), block, labels)
+    except ValueError as error:  # of an option
+        raise UserError(f"config.data, source {block['name']}: {error}") from None
+    if isinstance(source, Faulty):
+        for fault in source.skipped:
+            _log.warning("skipped %s", fault)
+    if not len(source):
+        raise UserError(f"config.data: source {block['name']} holds no records")
+    return source
+
+
+def _keys(source: Source) -> list[Key]:
+    if isinstance(source, Keyed):
+        return [source.key(position) for position in range(len(source))]
+    return list(range(len(source)))
+
+
+def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
+    """Unite classes by name, in order; one whose id is taken gets the next free one."""
+    united: dict[str, Category] = {}
+    for category in (category for categories in found for category in categories):
+        taken = {other.id for other in united.values()}
+        number = category.id if category.id not in taken else max(taken) + 1
+        united.setdefault(category.name, Category(number, category.name))
+    return tuple(united.values())
+
+
+def _divide(
+    block: Mapping[str, Any],
+    source: Source,
+    keys: Sequence[Key],
+    options: SourceOptions,
+    stored: splits.Division | None,
+    splits_file: Path | None,
+) -> dict[str, list[int]]:
+    """Give the positions of each split, the stored ones where there are such."""
+    if stored is not None:
+        return _divide_as_stored(block["name"], keys, stored, splits_file)
+    if block["split"]:
+        return {n: list(range(len(keys))) if n == block["split"] else [] for n in splits.NAMES}
+    splits.check_fractions(options.fractions)
+    groups = [source.group(position) for position in range(len(source))]
+    return splits.split(groups, options.fractions, options.split_seed)
+
+
+def _divide_as_stored(
+    name: str, keys: Sequence[Key], stored: splits.Division, splits_file: Path | None
+) -> dict[str, list[int]]:
+    parts = {split: stored.get(split, {}).get(name, []) for split in splits.NAMES}
+    if not any(parts.values()):
+        raise UserError(f"{splits_file}: holds nothing of source {name!r}; use another --workdir")
+    found, lost = {}, []
+    for split, wanted in parts.items():
+        found[split], missing = splits.positions(keys, wanted)
+        lost += missing
+    if lost and not any(found.values()):
+        raise UserError(f"{splits_file}: none of its records of {name!r} is there, as {lost[0]!r}")
+    if lost:
+        _log.warning("%s: %d records of %s are gone, as %r", splits_file, len(lost), name, lost[0])
+    used = {position for positions in found.values() for position in positions}
+    if new := [key for position, key in enumerate(keys) if position not in used]:
+        message = "%s: %d records of %s are new since it was written and not used, as %r"
+        _log.warning(message, splits_file, len(new), name, new[0])
+    return found
+
+
+def _part(
+    block: Mapping[str, Any],
+    source: Source,
+    positions: Sequence[int],
+    united: Sequence[Category],
+    attributes: Sequence[Attribute],
+    split: str,
+) -> Source:
+    """Give the records of one split, labelled by the united classes, composed to scenes if the
+    block says so. Only training's scenes repeat chips.
+    """
+    label = {category.name: i for i, category in enumerate(united, 1)}
+    labels = [label.get(category.name, 0) for category in source.categories]
+    unknown = [category.name for category in source.categories if category.name not in label]
+    if unknown:
+        _log.warning("%s: classes %s are not the model's", block["name"], ", ".join(unknown))
+    if len(unknown) == len(source.categories):
+        known = ", ".join(list(label)[:10])
+        raise UserError(
+            f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
+        )
+    part = View(source, positions, labels, tuple(united), block["exhaustive"])
+    if not block["scene"]:
+        return part
+    chosen = {**block["scene"]}
+    if split != "train":
+        chosen["length"] = 0
+    # No two splits share their grounds.
+    seed = 4 * chosen.pop("seed", 0) + (*splits.NAMES, "external").index(split)
+    try:
+        return SceneSource(part, **chosen, seed=seed, attributes=attributes)
+    except ValueError as error:
+        raise UserError(f"config.data, source {block['name']}: {error}") from None
+
+
+def _append(opened: Opened, source: Source, weight: float) -> Opened:
+    return Opened((*opened.sources, source), (*opened.weights, float(weight)), opened.categories)

@@ -1,0 +1,99 @@
+"""Divide records into train, val and test by group, and keep the division in a run's folder."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.errors import UserError
+
+NAMES = ("train", "val", "test")
+Key = int | str  # an image id or a file name
+Division = dict[str, dict[str, list[Key]]]  # split -> source -> its records
+
+
+def split(
+    groups: Sequence[str],
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    names: Sequence[str] = NAMES,
+) -> dict[str, list[int]]:
+    """Give the positions of each split; records of one group stand in the same one.
+
+    The groups are shuffled by `seed` and dealt out until each split holds its fraction of the
+    records, as near as whole groups allow; while there are groups enough, none with a fraction
+    stays empty. Raises UserError where the fractions are not what they must be.
+    """
+    shares = check_fractions(fractions, names)
+    order, member = np.unique(np.asarray(groups, str), return_inverse=True)
+    sizes = np.bincount(member, minlength=len(order))
+    shuffled = np.random.default_rng(seed).permutation(len(order))
+    middle = (np.cumsum(sizes[shuffled]) - sizes[shuffled] / 2) / max(1, len(groups))
+    chosen = np.searchsorted(np.cumsum(shares)[:-1], middle, side="right")
+    _fill_empty(chosen, shares)
+    owner = np.empty(len(order), int)
+    owner[shuffled] = chosen
+    return {name: np.flatnonzero(owner[member] == s).tolist() for s, name in enumerate(names)}
+
+
+def check_fractions(fractions: Sequence[float], names: Sequence[str] = NAMES) -> np.ndarray:
+    """Give the fractions `[len(names)]`; raises UserError where they are no division."""
+    shares = np.asarray(fractions, float)
+    if shares.shape != (len(names),) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
+        raise UserError(
+            f"fractions {tuple(fractions)}: give {len(names)} ({', '.join(names)}) that sum to 1"
+        )
+    return shares
+
+
+def _fill_empty(chosen: np.ndarray, shares: np.ndarray) -> None:
+    """Give each empty split of a positive share one group of the split that has most."""
+    for s in np.flatnonzero(shares > 0):
+        count = np.bincount(chosen, minlength=len(shares))
+        if len(chosen) and not count[s] and count.max() > 1:
+            chosen[np.flatnonzero(chosen == count.argmax())[-1]] = s
+
+
+def write(path: Path, data: Any) -> None:
+    """Write a division, or anything else, to a JSON file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)
+
+
+def read(path: Path) -> Division:
+    """Read a division. Raises UserError where the file is not one, or puts a record in two
+    splits.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it to divide anew") from None
+    if not isinstance(found, dict) or not all(
+        isinstance(sources, dict) and all(isinstance(keys, list) for keys in sources.values())
+        for sources in found.values()
+    ):
+        raise UserError(f"{path}: is not split -> source -> records; remove it to divide anew")
+    seen: dict[tuple[str, Key], str] = {}
+    for name, sources in found.items():
+        for source, keys in sources.items():
+            for key in keys:
+                if not isinstance(key, int | str):
+                    raise UserError(f"{path}: {source} holds {key!r}, which is no record")
+                other = seen.setdefault((source, key), name)
+                if other != name:
+                    raise UserError(f"{path}: {source} {key!r} stands in both {other} and {name}")
+    return found
+
+
+def positions(keys: Sequence[Key], wanted: Sequence[Key]) -> tuple[list[int], list[Key]]:
+    """Give where the wanted records stand in a source, ascending, and those that do not."""
+    place = {key: position for position, key in enumerate(keys)}
+    return (
+        sorted(place[key] for key in wanted if key in place),
+        [key for key in wanted if key not in place],
+    )

@@ -1,0 +1,98 @@
+"""Every field of a config with its default, as a ConfigDict that config files and overrides change.
+
+The defaults stand in the options of the parts that use them, as dataclasses; here they only become
+fields. `experiment.py` turns them back.
+"""
+
+from dataclasses import asdict, dataclass
+
+from ml_collections import ConfigDict
+
+from mtl_jax.data.options import DataOptions
+from mtl_jax.data.sources import SourceOptions
+from mtl_jax.evals.options import EvalOptions
+from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.training.loop import LoopOptions
+from mtl_jax.training.optimizer import OptimizerOptions
+from mtl_jax.training.stages import Stage
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    checkpoint: str = ""  # a RUN to start from
+    step: str = "best"
+    exclude: tuple[str, ...] = ()  # patterns of parameter paths that stay fresh
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """What is looked at during training, in the split val."""
+
+    batch_size: int = 1  # also of evaluate.py and predict.py
+    pictures: int = 0  # 0: all
+    loss: bool = True  # the losses, beside the metrics
+
+
+def get_default() -> ConfigDict:
+    """Give torchvision's Mask R-CNN R50-FPN without data; a config file sets what it changes."""
+    return ConfigDict(
+        {
+            "model": asdict(MaskRCNNOptions()),
+            "attributes": {},
+            "data": {**asdict(SourceOptions()), **asdict(DataOptions())},
+            "init": asdict(InitOptions()),
+            "optimizer": asdict(OptimizerOptions()),
+            "stages": (asdict(Stage()),),
+            "train": asdict(LoopOptions()),
+            "eval": {**asdict(ValidationOptions()), **asdict(EvalOptions())},
+        }
+    )
+
+
+def get_small(side: int) -> ConfigDict:
+    """Give a model for `side` x `side` canvases that two CPU cores train from nothing in hours.
+
+    ResNet-18 of half width with batch norm, narrow heads, one anchor a cell; AdamW and a cosine.
+    """
+    config = get_default()
+    model = config.model
+    model.backbone.update(depth=18, width=32, norm="batch")
+    model.fpn.channels = 64
+    model.rpn.update(
+        anchor_sizes=((16.0,), (32.0,), (64.0,), (128.0,), (256.0,)),
+        anchor_ratios=(1.0,),
+        samples=128,
+        pre_nms_train=200,
+        pre_nms=100,
+        post_nms_train=100,
+        post_nms=50,
+    )
+    model.roi.update(samples=32, canonical_size=112.0)
+    model.box_head.fc_features = 256
+    model.mask_head.update(convs=2, channels=64)
+    model.attribute_head.update(channels=64, features=128)
+    model.detection.update(max_detections=20, max_candidates=100)
+    config.data.resize.update(mode="square", min_size=side, max_size=side, canvases=((side, side),))
+    config.data.update(max_instances=12, mask_size=56)
+    config.optimizer.update(
+        name="adamw",
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        clip_norm=10.0,
+        schedule="cosine",
+        warmup_steps=100,
+    )
+    config.train.update(batch_size=8)
+    config.eval.batch_size = 8
+    return config
+
+
+def make_tiny(config: ConfigDict) -> ConfigDict:
+    """Cut a config down to a few steps that pass through every head, loss, stage and output."""
+    config.stages = (
+        {"layers": "heads", "steps": 2, "learning_rate": 0.0},
+        {"layers": "all", "steps": 2, "learning_rate": 0.0},
+    )
+    config.train.update(batch_size=2, log_every=1, eval_every=2, checkpoint_every=2)
+    config.eval.update(batch_size=2, pictures=4)
+    return config

@@ -1,0 +1,102 @@
+"""Every number of `metrics.json`, gathered picture by picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mtl_jax.attributes import Attribute
+from mtl_jax.data.records import Category, Record
+from mtl_jax.evals import attributes as attribute_metrics
+from mtl_jax.evals.coco import CocoScorer
+from mtl_jax.evals.matching import Match, match
+from mtl_jax.evals.options import EvalOptions
+from mtl_jax.results import Result
+
+
+class Evaluator:
+    """Takes one picture after another; `metrics` gives the flat dictionary of `metrics.json`.
+
+    Crowds are neither instances nor misses. Pictures whose records are not exhaustive give no AP
+    and no false alarms, since what is found there may well be right.
+    """
+
+    def __init__(
+        self,
+        categories: Sequence[Category],
+        attributes: Sequence[Attribute] = (),
+        options: EvalOptions | None = None,
+    ):
+        self._attributes = tuple(attributes)
+        self._options = options or EvalOptions()
+        self._coco = CocoScorer(categories)
+        self._rows = {
+            a.name: [] for a in self._attributes
+        }  # matched: values, known, box, prediction
+        self._labelled = dict.fromkeys(self._rows, 0)
+        self._instances = 0
+        self._exhaustive = 0  # pictures
+        self._false_alarms = 0
+
+    def add(self, record: Record, result: Result) -> None:
+        """Take what was found on the picture of `record`, in that picture's own pixels."""
+        if (record.height, record.width) != (result.height, result.width):
+            raise ValueError(
+                f"{record.file_name} is {record.width} x {record.height} by its record, "
+                f"{result.width} x {result.height} by its result"
+            )
+        matched = self._match(record, result)
+        self._instances += sum(not instance.crowd for instance in record.instances)
+        for attribute in self._attributes:
+            self._add_attribute(attribute, record, result, matched)
+        if record.exhaustive:
+            self._exhaustive += 1
+            alarms = (matched.gt_index < 0) & ~matched.ignored
+            self._false_alarms += int((alarms & (result.scores >= self._options.alarm_score)).sum())
+            self._coco.add(record, result)
+
+    def metrics(self) -> dict[str, float]:
+        """Give the metrics so far; one for which there is no data is left out, so that all are
+        finite.
+        """
+        values = self._coco.metrics()
+        for attribute in self._attributes:
+            rows = self._rows[attribute.name]
+            labels = attribute_metrics.stack(attribute, rows)
+            predictions = np.array([row[3] for row in rows]).reshape(-1, attribute.prediction_size)
+            scores = attribute_metrics.score(attribute, predictions, labels)
+            labelled = self._labelled[attribute.name]
+            scores |= {
+                "instances": float(self._instances),
+                "labelled": float(labelled),
+                "misses": float(labelled - len(rows)),
+            }
+            values |= {f"{attribute.name}/{name}": value for name, value in scores.items()}
+        if self._exhaustive:
+            values["detections/false_alarms"] = float(self._false_alarms)
+        return values
+
+    def _match(self, record: Record, result: Result) -> Match:
+        # Below every score stands no detection: -1 as class agrees with no instance.
+        counts = result.scores >= self._options.match_score
+        return match(
+            result.boxes,
+            result.scores,
+            np.where(counts, result.classes, -1),
+            np.array([instance.box for instance in record.instances]),
+            np.array([instance.label for instance in record.instances], int),
+            np.array([instance.crowd for instance in record.instances], bool),
+            self._options.iou_threshold,
+        )
+
+    def _add_attribute(
+        self, attribute: Attribute, record: Record, result: Result, matched: Match
+    ) -> None:
+        finder = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0}
+        for g, instance in enumerate(record.instances):
+            values, known = attribute.parse(instance.attributes.get(attribute.name))
+            if instance.crowd or not known.any():
+                continue
+            self._labelled[attribute.name] += 1
+            if g in finder:
+                prediction = result.attributes[attribute.name][finder[g]]
+                self._rows[attribute.name].append((values, known, instance.box, prediction))

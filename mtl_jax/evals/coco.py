@@ -1,0 +1,190 @@
+"""COCO average precision of boxes and masks through pycocotools, in the pictures' own pixels."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pycocotools.mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.evals.matching import match
+from mtl_jax.results import Result
+
+coco_mask: Any = pycocotools.mask  # its stubs are narrower than what it takes
+Annotation = dict[str, Any]
+MAX_DETECTIONS = 100  # of a picture, by score: COCO's own limit
+AREAS = ("all", "small", "medium", "large")  # the order of COCOeval's area ranges
+
+
+def segmentation_rle(instance: Instance, height: int, width: int) -> dict[str, Any] | None:
+    """Give an instance's mask as compressed RLE, whatever form it is annotated in; None where there
+    is none.
+    """
+    segmentation = instance.segmentation
+    if segmentation is None or (isinstance(segmentation, list) and not segmentation):
+        return None
+    if isinstance(segmentation, np.ndarray):
+        return coco_mask.encode(np.asfortranarray(segmentation.astype(np.uint8)))
+    if isinstance(segmentation, list):
+        return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation["counts"], list):
+        return coco_mask.frPyObjects(segmentation, height, width)
+    return dict(segmentation)
+
+
+class CocoScorer:
+    """Gathers pictures and what was found on them; `metrics` gives AP by COCO's rules.
+
+    Classes are the model's, pictures are numbered as they come, annotations from 1 (pycocotools
+    takes 0 for "none").
+    """
+
+    def __init__(self, categories: Sequence[Category]):
+        self._names = [category.name for category in categories]
+        self._images: list[Annotation] = []
+        self._truth: list[Annotation] = []
+        self._found: list[Annotation] = []
+        self._masks = False
+
+    def add(self, record: Record, result: Result) -> None:
+        """Take one picture on which every thing of the classes is annotated."""
+        image = len(self._images)
+        self._images.append({"id": image, "height": record.height, "width": record.width})
+        for instance in record.instances:
+            rle = segmentation_rle(instance, record.height, record.width)
+            self._truth.append(
+                {
+                    "id": len(self._truth) + 1,
+                    "image_id": image,
+                    "category_id": instance.label,
+                    "bbox": _xywh(instance.box),
+                    "area": _area(instance, rle),
+                    "iscrowd": int(instance.crowd),
+                    "segmentation": rle,
+                }
+            )
+        self._masks |= result.mask_probabilities is not None
+        unscored = _on_box_only(record, result)
+        for i in np.argsort(-result.scores, kind="stable")[:MAX_DETECTIONS]:
+            bbox = _xywh(result.boxes[i])
+            has_mask = result.mask_probabilities is not None and not unscored[i]
+            self._found.append(
+                {
+                    "id": len(self._found) + 1,
+                    "image_id": image,
+                    "category_id": int(result.classes[i]),
+                    "bbox": bbox,
+                    "area": bbox[2] * bbox[3],
+                    "iscrowd": 0,
+                    "score": float(result.scores[i]),
+                    "segmentation": result.rle(i) if has_mask else None,
+                }
+            )
+
+    def metrics(self) -> dict[str, float]:
+        """Give `box/AP`, `box/AP50`, `box/AP/<class>`, ... and the same of masks; what has no
+        instances is left out.
+        """
+        if not self._images:
+            return {}
+        values = self._average_precision("box", "bbox", self._truth, self._found)
+        if self._masks:
+            found = [
+                {**d, "area": float(coco_mask.area(d["segmentation"]))}
+                for d in self._found
+                if d["segmentation"] is not None
+            ]
+            truth = [_mask_truth(annotation, self._images) for annotation in self._truth]
+            values |= self._average_precision("mask", "segm", truth, found)
+        return values
+
+    def _average_precision(
+        self,
+        prefix: str,
+        kind: Literal["bbox", "segm"],
+        truth: list[Annotation],
+        found: list[Annotation],
+    ) -> dict[str, float]:
+        # pycocotools prints its progress and has no switch for it.
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(self._dataset(truth), self._dataset(found), kind)
+            evaluation.evaluate()
+            evaluation.accumulate()
+        # [IoUs 0.5 .. 0.95, recalls, classes, areas, detections]; -1 where a class has none
+        precision = evaluation.eval["precision"][..., -1]
+        return {f"{prefix}/{name}": value for name, value in self._read(precision)}
+
+    def _dataset(self, annotations: list[Annotation]) -> COCO:
+        dataset: Any = COCO()
+        categories = [{"id": i + 1, "name": name} for i, name in enumerate(self._names)]
+        # Copies: COCOeval writes into the annotations.
+        annotations = [dict(annotation) for annotation in annotations]
+        dataset.dataset = {
+            "images": self._images,
+            "annotations": annotations,
+            "categories": categories,
+        }
+        dataset.createIndex()
+        return dataset
+
+    def _read(self, precision: np.ndarray) -> Iterator[tuple[str, float]]:
+        """Average COCOeval's precision `[thresholds, recalls, classes, areas]` over what has
+        instances.
+        """
+        parts = {
+            "AP": precision[..., 0],
+            "AP50": precision[0, ..., 0],
+            "AP75": precision[5, ..., 0],
+        }
+        parts |= {f"AP_{area}": precision[..., a] for a, area in enumerate(AREAS) if a}
+        parts |= {f"AP/{name}": precision[:, :, k, 0] for k, name in enumerate(self._names)}
+        for name, part in parts.items():
+            if (part > -1).any():
+                yield name, float(part[part > -1].mean())
+
+
+def _xywh(box: Sequence[float] | np.ndarray) -> list[float]:
+    x1, y1, x2, y2 = (float(v) for v in box)
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _area(instance: Instance, rle: dict[str, Any] | None) -> float:
+    if instance.area is not None:
+        return float(instance.area)
+    if rle is not None:
+        return float(coco_mask.area(rle))
+    _, _, width, height = _xywh(instance.box)
+    return width * height
+
+
+def _on_box_only(record: Record, result: Result) -> np.ndarray:
+    """Say which detections `[D]` found an instance of which only the box is known."""
+    alone = np.array([i.segmentation is None for i in record.instances], bool)
+    if not alone.any():
+        return np.zeros(len(result), bool)
+    found = match(
+        result.boxes,
+        result.scores,
+        result.classes,
+        np.array([i.box for i in record.instances]),
+        np.array([i.label for i in record.instances]),
+        np.array([i.crowd for i in record.instances]),
+    ).gt_index
+    return (found >= 0) & alone[found]
+
+
+def _mask_truth(annotation: Annotation, images: list[Annotation]) -> Annotation:
+    """Make an instance of which only the box is known a crowd in its box, when masks are scored.
+
+    So nobody need find it, and what lies within is neither right nor wrong.
+    """
+    if annotation["segmentation"] is not None:
+        return annotation
+    image = images[annotation["image_id"]]
+    box = np.array([annotation["bbox"]])
+    rle = coco_mask.frPyObjects(box, image["height"], image["width"])[0]
+    return {**annotation, "segmentation": rle, "iscrowd": 1}

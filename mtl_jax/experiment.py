@@ -1,0 +1,389 @@
+"""From a config to a trained, evaluated or loaded model: the one file that reads a ConfigDict."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mtl_jax import attributes as attribute_kinds
+from mtl_jax import images
+from mtl_jax.attributes import Attribute
+from mtl_jax.commandline import override
+from mtl_jax.data import pipeline, sources, transforms
+from mtl_jax.data.options import DataOptions
+from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.sources import SourceOptions
+from mtl_jax.defaults import InitOptions, ValidationOptions
+from mtl_jax.errors import UserError
+from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.options import EvalOptions, higher_is_better
+from mtl_jax.models.mask_rcnn import mask_rcnn
+from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.results import Result
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.compilation_cache import enable_compilation_cache
+from mtl_jax.training.loop import LoopOptions, fit
+from mtl_jax.training.metric_writer import MetricWriter
+from mtl_jax.training.optimizer import OptimizerOptions
+from mtl_jax.training.recorder import NonFiniteLossError
+from mtl_jax.training.sharding import join_hosts, make_mesh, replicate, replicated, shard_batch
+from mtl_jax.training.stages import Stage
+from mtl_jax.training.step import make_eval_loss
+from mtl_jax.training.transfer import format_table, transfer
+from mtl_jax.types import Batch, Detections, Model, Variables
+
+Options = TypeVar("Options")
+Predict = Callable[[Batch], Detections]
+# What may change when a run is resumed: how long, and how often it says so.
+CHANGEABLE = ("stages", "train.log_every", "train.eval_every", "train.checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a config says of the model and of how pictures reach it."""
+
+    config: ConfigDict
+    categories: tuple[Category, ...]
+    attributes: tuple[Attribute, ...]
+    data: DataOptions
+    model: Model
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, categories: Sequence[Category]) -> "Task":
+        declared = read_attributes(config)
+        data = read_options(DataOptions, config.data)
+        options = read_options(MaskRCNNOptions, config.model)
+        model = mask_rcnn(options, len(categories) + 1, declared, data.mask_size == 0)
+        return cls(config, tuple(categories), declared, data, model)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says of itself; `Task.from_metadata` reads it."""
+        categories = [category._asdict() for category in self.categories]
+        return {"config": self.config.to_dict(), "categories": categories}
+
+    @classmethod
+    def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Task":
+        config = ConfigDict(as_tuples(stored["config"]))
+        override(config, overrides)
+        return cls.from_config(config, [Category(**c) for c in stored["categories"]])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model, ready to detect."""
+
+    task: Task
+    variables: Variables
+    batch_size: int
+    predict: Predict
+
+    @property
+    def resize(self) -> images.ResizeOptions:
+        return self.task.data.resize
+
+    @property
+    def channels(self) -> int:
+        return self.task.data.channels
+
+    @property
+    def categories(self) -> Sequence[Category]:
+        return self.task.categories
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        return self.task.attributes
+
+
+def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
+    """Train a config in a run's folder; go on from the latest checkpoint where it has one."""
+    if hosts:
+        join_hosts()
+    enable_compilation_cache()
+    check_same_config(config, workdir)
+    training = open_data(config, "train", workdir)
+    validation = open_data(config, "val", workdir)
+    task = Task.from_config(config, training.categories)
+    loop = read_options(LoopOptions, config.train)
+    checks = read_options(ValidationOptions, config.eval)
+    stages = tuple(Stage(**stage) for stage in as_tuples(config.stages))
+    mesh = make_mesh()
+    write_json(workdir / "config.json", config.to_dict())
+    best = read_options(EvalOptions, config.eval).best_metric
+    checkpointer = Checkpointer(
+        workdir / "checkpoints",
+        task.metadata,
+        f"val/{best}",
+        "max" if higher_is_better(best) else "min",
+    )
+
+    def batches(start_step: int) -> Iterator[Batch]:
+        return pipeline.train_batches(
+            training.sources,
+            training.weights,
+            task.attributes,
+            task.data,
+            batch_size=loop.batch_size,
+            seed=loop.seed,
+            start_step=start_step,
+        )
+
+    try:
+        fit(
+            task.model,
+            initial_variables(task, loop.seed),
+            stages,
+            read_options(OptimizerOptions, config.optimizer),
+            batches,
+            make_validator(task, validation.sources, checks, mesh),
+            checkpointer,
+            MetricWriter(workdir, sum(stage.steps for stage in stages)),
+            mesh,
+            loop,
+            partial(pipeline.file_names, training.sources),
+        )
+    except NonFiniteLossError as error:
+        raise UserError(f"{workdir}: {error}") from None
+    finally:
+        checkpointer.close()
+
+
+def evaluate(
+    workdir: Path, split: str, step: str, data: str = "", overrides: Sequence[str] = ()
+) -> dict[str, float]:
+    """Evaluate a run on a split, or on the whole of the folder `data`, and write metrics.json."""
+    run = load_run(workdir, step, overrides)
+    if data:
+        split, opened = (
+            "external",
+            sources.open_external(
+                data, read_sources(run.task.config), run.attributes, categories=run.categories
+            ),
+        )
+    else:
+        opened = open_data(run.task.config, split, workdir, run.categories)
+    if not opened.sources:
+        raise UserError(f"{workdir}: the config's data has no records for split {split!r}")
+    metrics = score(run.predict, opened.sources, run.task, run.batch_size)
+    write_json(workdir / "evaluation" / split / "metrics.json", metrics)
+    return metrics
+
+
+def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[str] = ()) -> Run:
+    """Load a run's model from its folder alone."""
+    enable_compilation_cache()
+    checkpointer = Checkpointer(Path(workdir) / "checkpoints")
+    try:
+        task = Task.from_metadata(checkpointer.metadata(step), overrides)
+        variables = checkpointer.restore_variables(step)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from None
+    mesh = make_mesh()
+    detect = make_detect(task.model, mesh)
+    variables = replicate(variables, mesh)
+    batch_size = task.config.eval.batch_size
+    return Run(task, variables, batch_size, partial(detect, variables))
+
+
+def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detections]:
+    """Compile detection: a NumPy batch in, NumPy detections of its rows out."""
+    compiled = jax.jit(model.predict, out_shardings=replicated(mesh))
+
+    def detect(variables: Variables, batch: Batch) -> Detections:
+        rows = len(batch.valid)
+        found = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
+        return jax.tree.map(lambda x: x[:rows], found)
+
+    return detect
+
+
+def make_validator(
+    task: Task, held_out: Sequence[Source], checks: ValidationOptions, mesh: Mesh
+) -> Callable[[Variables, int], dict[str, float]] | None:
+    """Give the function that measures a model during training; None without held-out records."""
+    if not held_out:
+        return None
+    detect = make_detect(task.model, mesh)
+    losses = make_eval_loss(task.model, mesh)
+
+    def validate(variables: Variables, step: int) -> dict[str, float]:
+        del step
+        predict = partial(detect, variables)
+        metrics = score(predict, held_out, task, checks.batch_size, checks.pictures)
+        if checks.loss:
+            batches = pipeline.eval_batches(
+                held_out[0], task.attributes, task.data, batch_size=checks.batch_size
+            )
+            if checks.pictures:
+                batches = islice(batches, -(-checks.pictures // checks.batch_size))
+            metrics |= {f"loss/{k}": v for k, v in losses(variables, batches).items()}
+        return {f"val/{name}": value for name, value in metrics.items()}
+
+    return validate
+
+
+def score(
+    predict: Predict,
+    held_out: Sequence[Source],
+    task: Task,
+    batch_size: int,
+    pictures: int = 0,
+) -> dict[str, float]:
+    """Give the metrics of a model over sources, or over the first `pictures` of them."""
+    evaluator = Evaluator(
+        task.categories, task.attributes, read_options(EvalOptions, task.config.eval)
+    )
+    found = (pair for source in held_out for pair in detect(predict, source, task, batch_size))
+    for record, result in islice(found, pictures or None):
+        evaluator.add(record, result)
+    return evaluator.metrics()
+
+
+def detect(
+    predict: Predict, source: Source, task: Task, batch_size: int
+) -> Iterator[tuple[Record, Result]]:
+    """Give every record of a source with what is found on it, in the picture's own pixels."""
+    for batch in pipeline.eval_batches(source, task.attributes, task.data, batch_size=batch_size):
+        detections = predict(batch)
+        for row in np.flatnonzero(batch.valid):
+            record = source[int(batch.index[row])]
+            _, geometry = images.fit(record.height, record.width, task.data.resize)
+            yield (
+                record,
+                Result.from_detections(
+                    detections,
+                    row,
+                    geometry,
+                    record.height,
+                    record.width,
+                    categories=task.categories,
+                    declared=task.attributes,
+                ),
+            )
+
+
+def initial_variables(task: Task, seed: int) -> Variables:
+    """Initialise a model, from `config.init.checkpoint` where one is named; print what it gave."""
+    canvas, _ = images.fit(512, 512, task.data.resize)
+    row = transforms.empty_row(canvas, task.attributes, task.data)
+    batch = jax.tree.map(lambda x: x[None], row)
+    variables = jax.jit(task.model.init)(jax.random.key(seed), batch)
+    init = read_options(InitOptions, task.config.init)
+    if not init.checkpoint:
+        return variables
+    checkpoint = Checkpointer(Path(init.checkpoint) / "checkpoints")
+    try:
+        loaded = checkpoint.restore_variables(init.step)
+        changed = changed_outputs(task, checkpoint.metadata(init.step))
+        variables, rows = transfer(variables, loaded, [*init.exclude, *changed])
+    except (FileNotFoundError, UserError) as error:
+        raise UserError(f"config.init.checkpoint {init.checkpoint}: {error}") from None
+    print(format_table(rows))
+    return variables
+
+
+def changed_outputs(task: Task, stored: Mapping[str, Any]) -> list[str]:
+    """Give patterns of the output layers that mean something else here than in a checkpoint.
+
+    Shapes alone do not tell: two classes of other names, an age of another range.
+    """
+    patterns = []
+    if stored["categories"] != task.metadata["categories"]:
+        patterns.append(r"/(class_logits|box_deltas)/")
+        if task.config.model.mask_head.enabled:
+            patterns.append("/mask_logits")
+    declared = as_tuples(stored["config"]["attributes"])
+    for name, options in as_tuples(task.config.attributes).items():
+        meant = {**options, "weight": 0}
+        if {**declared.get(name, {}), "weight": 0} != meant:
+            patterns.append(f"/{name}_output/")
+    return patterns
+
+
+def open_data(
+    config: ConfigDict, split: str, workdir: Path, categories: Sequence[Category] = ()
+) -> sources.Opened:
+    """Open the records of a split; the run's splits.json says which they are."""
+    return sources.open_split(
+        read_sources(config),
+        read_attributes(config),
+        split,
+        workdir / "splits.json",
+        categories=categories,
+    )
+
+
+def read_sources(config: ConfigDict) -> SourceOptions:
+    return read_options(SourceOptions, as_tuples(config.data))
+
+
+def read_attributes(config: ConfigDict) -> tuple[Attribute, ...]:
+    """Build the attributes that a config declares."""
+    try:
+        return attribute_kinds.from_config(as_tuples(config.attributes))
+    except ValueError as error:
+        raise UserError(f"config.attributes: {error}") from None
+
+
+def read_options(kind: type[Options], values: Mapping[str, Any] | ConfigDict) -> Options:
+    """Build the options dataclass `kind` from those fields of a config that are its own."""
+    chosen = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value = values[field.name]
+        nested = isinstance(field.type, type) and is_dataclass(field.type)
+        chosen[field.name] = read_options(field.type, value) if nested else value  # type: ignore
+    try:
+        return kind(**chosen)
+    except ValueError as error:
+        raise UserError(f"config: {error}") from None
+
+
+def check_same_config(config: ConfigDict, workdir: Path) -> None:
+    """Refuse to resume a run with another config; more steps and other logging may be."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        return
+    old, new = (
+        dict(flat_fields(c)) for c in (as_tuples(json.loads(path.read_text())), config.to_dict())
+    )
+    differing = sorted(
+        name
+        for name in old.keys() | new.keys()
+        if old.get(name) != new.get(name) and not name.startswith(CHANGEABLE)
+    )
+    if differing:
+        listed = ", ".join(f"{n} ({old.get(n)!r} there, {new.get(n)!r} now)" for n in differing)
+        raise UserError(f"{workdir} holds a run of another config: {listed}; use another --workdir")
+
+
+def flat_fields(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every field of a config with its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat_fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def as_tuples(value: Any) -> Any:
+    """Turn lists into tuples, which JSON does not have, and ConfigDicts into dicts."""
+    if isinstance(value, Mapping | ConfigDict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    os.replace(draft, path)

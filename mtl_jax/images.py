@@ -1,0 +1,269 @@
+"""The one decoder and resizer: training, evaluation and prediction see the same pixels. NumPy and
+OpenCV alone.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mtl_jax import image_headers
+
+# What is wrong with a file is said by the error of `decode`, not by lines on stderr.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+MODES = ("shorter", "square", "pad64", "crop", "none")
+Size = tuple[int, int]  # height, width
+
+
+class Geometry(NamedTuple):
+    """Where a picture's points come to lie on the canvas: x' = scale_x x + shift_x, and y' alike.
+
+    A negative `scale_x` mirrors. Coordinates are continuous: pixel i covers i to i + 1.
+    """
+
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+
+    @property
+    def mirrored(self) -> bool:
+        return self.scale_x < 0
+
+    def points(self, xy: np.ndarray) -> np.ndarray:
+        """Carry points `[..., 2]` over."""
+        return np.asarray(xy) * (self.scale_x, self.scale_y) + (self.shift_x, self.shift_y)
+
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Carry boxes `[..., 4]` over; the left edge stays left when mirrored."""
+        moved = self.points(np.reshape(boxes, (*np.shape(boxes)[:-1], 2, 2)))
+        return np.concatenate([moved.min(-2), moved.max(-2)], -1)
+
+    def inverse(self) -> "Geometry":
+        return Geometry(
+            1 / self.scale_x,
+            1 / self.scale_y,
+            -self.shift_x / self.scale_x,
+            -self.shift_y / self.scale_y,
+        )
+
+
+@dataclass(frozen=True)
+class ResizeOptions:
+    """How a picture is brought to the network's input; it lies at the canvas's top left, the rest
+    is 0.
+
+    shorter  torchvision's: the shorter side becomes `min_size` unless the longer would exceed
+             `max_size`
+    square   matterport's: enlarged until the shorter side is `min_size`, shrunk until the longer is
+             `max_size`
+    pad64    matterport's: enlarged until the shorter side is `min_size`; the canvas is the next
+             multiple of 64
+    crop     matterport's: enlarged as pad64; the canvas is a `min_size` square of it, the middle
+             one in evaluation
+    none     the picture as it is; the canvas is as large
+
+    `shorter` and `square` take the smallest of `canvases` (height, width) that holds the picture at
+    the wanted scale, else the one that allows the largest scale. The other modes have a canvas, and
+    a compilation, for each size.
+    """
+
+    mode: str = "shorter"
+    min_size: int = 800
+    max_size: int = 1333
+    canvases: tuple[Size, ...] = ((832, 1344), (1344, 832))
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"resize mode {self.mode!r} is none of {', '.join(MODES)}")
+        if not self.canvases:
+            raise ValueError("resize canvases is empty; give at least one (height, width)")
+
+
+def decode(source: str | Path | bytes, channels: int = 3) -> np.ndarray:
+    """Read a picture, from its path or its bytes, as uint8 `[H, W, channels]`: RGB for 3, gray for
+    1.
+
+    EXIF orientation is applied, 16 bits are scaled to 8, of an animation the first frame is read.
+    Transparency is dropped, so that the colour under it shows (of a TIFF OpenCV shows it on black).
+    Another number of channels comes from a .npy array `[H, W, channels]` of uint8 or uint16, from a
+    TIFF with a gray page for each channel, or, for 4, from an RGBA picture that is no TIFF.
+    Raises ValueError that says what is wrong with the file, OSError where it cannot be read.
+    """
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if not data:
+        raise ValueError("the file is empty")
+    if data.startswith(image_headers.NPY):
+        image = _read_array(data)
+    else:
+        image = _read_picture(data) if channels in (1, 3) else _read_pages(data)
+    return to_channels(_to_uint8(image), channels)
+
+
+def _read_array(data: bytes) -> np.ndarray:
+    image = np.load(io.BytesIO(data), allow_pickle=False)
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(f"the array has shape {image.shape}, not (height, width, channels)")
+    return image
+
+
+def _read_picture(data: bytes) -> np.ndarray:
+    # OpenCV before version 5 fills the missing part of a JPEG with gray and says nothing.
+    if image_headers.is_truncated(data):
+        raise ValueError("the picture is truncated")
+    if image_headers.is_bare_cmyk(data):  # OpenCV would take its inks for inverted
+        raise ValueError("the JPEG is CMYK without Adobe's marker; save it as RGB")
+    try:
+        image = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
+        )
+    except cv2.error as error:
+        raise ValueError(f"the picture cannot be decoded ({error.err})") from error
+    if image is None:
+        raise ValueError("not a picture that OpenCV can decode")
+    return image
+
+
+def _read_pages(data: bytes) -> np.ndarray:
+    try:
+        _, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(f"the picture cannot be decoded ({error.err})") from error
+    # Of a TIFF's fourth sample OpenCV makes an opacity, and multiplies the others with it.
+    tiff = data[:4] in (b"II*\0", b"MM\0*")
+    if len(pages) == 1 and pages[0].shape[2:] == (4,) and not tiff:
+        return cv2.cvtColor(pages[0], cv2.COLOR_BGRA2RGBA)
+    if not pages or len({page.shape for page in pages}) > 1 or pages[0].ndim != 2:
+        raise ValueError(
+            "not a picture with gray pages of one size, or not one that OpenCV can decode"
+        )
+    return np.dstack(pages)
+
+
+def _to_uint8(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint16:
+        return ((image.astype(np.uint32) + 128) // 257).astype(
+            np.uint8
+        )  # 65535 becomes 255, rounded between
+    if image.dtype != np.uint8:
+        raise ValueError(f"the picture holds {image.dtype} values; 8 or 16 bits are read")
+    return image
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Bring uint8 pixels `[H, W]` or `[H, W, C]` to `channels`; gray and RGB become each other."""
+    image = image[..., None] if image.ndim == 2 else image
+    if image.shape[2] == channels:
+        return image
+    if image.shape[2] == 1 and channels == 3:
+        return np.repeat(image, 3, 2)
+    if image.shape[2] == 3 and channels == 1:
+        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    raise ValueError(f"the picture has {image.shape[2]} channels, not {channels}")
+
+
+def picture_size(path: str | Path) -> Size:
+    """Give (height, width) as displayed, a JPEG's or PNG's undecoded. Raises as `decode`."""
+    with open(path, "rb") as file:
+        size = image_headers.displayed_size(file.read(1 << 18))
+    if size is None:
+        data = Path(path).read_bytes()
+        image = _read_array(data) if data.startswith(image_headers.NPY) else decode(data)
+        size = int(image.shape[0]), int(image.shape[1])
+    return size
+
+
+def fit(height: int, width: int, resize: ResizeOptions) -> tuple[Size, Geometry]:
+    """Give the canvas of a picture and where evaluation puts the picture on it."""
+    if resize.mode == "none":
+        return (height, width), Geometry()
+    short, long = min(height, width), max(height, width)
+    if resize.mode == "shorter":
+        scale = min(resize.min_size / short, resize.max_size / long)
+        size = max(1, int(height * scale)), max(1, int(width * scale))  # torchvision rounds down
+    else:
+        scale = max(1.0, resize.min_size / short)
+        if resize.mode == "square":
+            scale = min(scale, resize.max_size / long)
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+    if resize.mode == "pad64":
+        return (-(-size[0] // 64) * 64, -(-size[1] // 64) * 64), scaled(height, width, size)
+    if resize.mode == "crop":
+        canvas = (resize.min_size, resize.min_size)
+        return canvas, scaled(
+            height, width, size, ((size[0] - canvas[0]) // 2, (size[1] - canvas[1]) // 2)
+        )
+    canvas, size = _choose_canvas(height, width, size, resize.canvases)
+    return canvas, scaled(height, width, size)
+
+
+def _choose_canvas(
+    height: int, width: int, size: Size, canvases: tuple[Size, ...]
+) -> tuple[Size, Size]:
+    """Give the smallest canvas that holds `size`, else the one that cuts the scale least, and the
+    size on it.
+    """
+    holding = [canvas for canvas in canvases if canvas[0] >= size[0] and canvas[1] >= size[1]]
+    if holding:
+        return min(holding, key=lambda canvas: canvas[0] * canvas[1]), size
+    canvas = max(canvases, key=lambda canvas: min(canvas[0] / height, canvas[1] / width))
+    scale = min(canvas[0] / height, canvas[1] / width)
+    return canvas, (max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def scaled(
+    height: int, width: int, size: Size, offset: Size = (0, 0), mirrored: bool = False
+) -> Geometry:
+    """Give the geometry that resizes a picture to `size`, mirrors it, and cuts `offset` rows,
+    columns off.
+    """
+    scale_y, scale_x = size[0] / height, size[1] / width
+    if mirrored:
+        return Geometry(-scale_x, scale_y, size[1] - offset[1], -offset[0])
+    return Geometry(scale_x, scale_y, -offset[1], -offset[0])
+
+
+def covered(height: int, width: int, canvas: Size, geometry: Geometry) -> np.ndarray:
+    """Give the canvas box `[4]` that the picture covers."""
+    box = geometry.boxes(np.array([0, 0, width, height], np.float64))
+    return np.clip(box, 0, [canvas[1], canvas[0], canvas[1], canvas[0]])
+
+
+def place(image: np.ndarray, canvas: Size, geometry: Geometry) -> np.ndarray:
+    """Resize `[H, W, C]` (by area when shrinking, linearly when growing) and put it on a canvas of
+    zeros.
+
+    Raises ValueError where the geometry puts the picture's edges between pixels.
+    """
+    height, width = image.shape[:2]
+    corners = geometry.boxes(np.array([0, 0, width, height], np.float64))
+    left, top, right, bottom = (int(edge) for edge in np.rint(corners))
+    if np.abs(corners - (left, top, right, bottom)).max() > 1e-3:
+        raise ValueError(
+            f"the geometry puts the picture's edges between pixels, at {corners.tolist()}"
+        )
+    size = (right - left, bottom - top)
+    image = _resize(image, size)
+    if geometry.mirrored:
+        image = cv2.flip(image, 1).reshape(image.shape)
+    out = np.zeros((*canvas, image.shape[2]), np.uint8)
+    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(right, canvas[1]), min(bottom, canvas[0])
+    if x2 > x1 and y2 > y1:
+        out[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
+    return out
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize `[H, W, C]` to (width, height)."""
+    height, width, channels = image.shape
+    if size == (width, height):
+        return image
+    shrinks = size[0] <= width and size[1] <= height
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if channels <= 4:
+        return cv2.resize(image, size, interpolation=how).reshape(size[1], size[0], channels)
+    return np.dstack([_resize(image[..., i : i + 4], size) for i in range(0, channels, 4)])

@@ -1,0 +1,200 @@
+"""From a run's folder to detections: pictures of any size in, `Result`s in their own pixels out."""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
+
+import numpy as np
+
+from mtl_jax import images
+from mtl_jax.attributes import Attribute
+from mtl_jax.data.records import Category
+from mtl_jax.errors import UserError
+from mtl_jax.results import Result
+from mtl_jax.types import AttributeLabels, Batch, Detections, GroundTruth
+
+Picture = str | Path | np.ndarray
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+CONFIDENT = 0.5  # the least score that is drawn where no threshold is given
+DECODERS = 2  # threads that read ahead; OpenCV holds no lock while it decodes
+
+
+class LoadedRun(Protocol):
+    """A trained model and what it was trained with, as `experiment.load_run` gives it."""
+
+    @property
+    def resize(self) -> images.ResizeOptions: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def categories(self) -> Sequence[Category]: ...
+
+    @property
+    def attributes(self) -> Sequence[Attribute]: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def predict(self, batch: Batch, /) -> Detections:
+        """Detect on one batch of static shape; NumPy in, NumPy out."""
+        ...
+
+
+class _Placed(NamedTuple):
+    """A picture, and where it lies on its canvas."""
+
+    position: int  # among the inputs
+    image: np.ndarray
+    canvas: images.Size
+    geometry: images.Geometry
+
+
+class Predictor:
+    """Finds things in pictures. `Predictor.from_checkpoint("RUN")("photo.jpg")` gives a `Result`.
+
+    A picture is a path, or pixels: uint8 `[H, W, 3]` in the order RGB, `[H, W]` gray, or
+    `[H, W, C]` with the model's channels. Below `score_threshold` nothing is returned; without one
+    everything that the model finds is, of which `draw` shows what scores 0.5 and more.
+    """
+
+    def __init__(self, run: LoadedRun, score_threshold: float | None = None):
+        self._run = run
+        self._score_threshold = score_threshold
+
+    @classmethod
+    def from_checkpoint(
+        cls, run: str | Path, step: str | int = "best", score_threshold: float | None = None
+    ) -> "Predictor":
+        """Load the model of a run's folder. `step` is `best`, `latest` or a number. Raises
+        UserError.
+        """
+        # With it come jax and the models, which a fake run in a test does without.
+        from mtl_jax import experiment
+
+        return cls(experiment.load_run(run, step), score_threshold)
+
+    @overload
+    def __call__(self, image: Picture) -> Result: ...
+
+    @overload
+    def __call__(self, image: Sequence[Picture]) -> list[Result]: ...
+
+    def __call__(self, image: Picture | Sequence[Picture]) -> Result | list[Result]:
+        """Detect on one picture, or on a list of them in batches. Raises UserError for one that
+        cannot be read.
+        """
+        single = isinstance(image, str | Path | np.ndarray)
+        pictures: Sequence[Picture] = [image] if single else image
+        results: dict[int, Result] = {}
+        for position, result in self.predict_files(pictures, 1 if single else None):
+            if isinstance(result, Exception):
+                raise UserError(f"{_name(pictures[position], position)}: {result}")
+            results[position] = result
+        ordered = [results[position] for position in range(len(pictures))]
+        return ordered[0] if single else ordered
+
+    def predict_files(
+        self, pictures: Iterable[Picture], batch_size: int | None = None
+    ) -> Iterator[tuple[int, Result | Exception]]:
+        """Give each picture's position with its result, or with what was wrong with it, as batches
+        fill.
+
+        Pictures of one canvas share batches, so the order may differ from the pictures'; few are in
+        memory at a time. The last batch of a canvas is filled up with rows that are not valid, so
+        that every batch has one shape.
+        """
+        size = batch_size or self._run.batch_size
+        waiting: dict[images.Size, list[_Placed]] = defaultdict(list)
+        for position, picture in enumerate(_read_ahead(self._read, pictures)):
+            if isinstance(picture, Exception):
+                yield position, picture
+                continue
+            height, width = picture.shape[:2]
+            canvas, geometry = images.fit(height, width, self._run.resize)
+            waiting[canvas].append(_Placed(position, picture, canvas, geometry))
+            if len(waiting[canvas]) == size:
+                yield from self._predict(waiting.pop(canvas), size)
+        for rest in waiting.values():
+            yield from self._predict(rest, size)
+
+    def _read(self, picture: Picture) -> np.ndarray | Exception:
+        try:
+            if not isinstance(picture, np.ndarray):
+                return images.decode(picture, self._run.channels)
+            if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or 0 in picture.shape:
+                shape = " x ".join(map(str, picture.shape))
+                return ValueError(
+                    f"an array of {shape} {picture.dtype}; give uint8, height x width x channels"
+                )
+            return images.to_channels(picture, self._run.channels)
+        except (ValueError, OSError) as error:
+            return error
+
+    def _predict(self, group: list[_Placed], size: int) -> Iterator[tuple[int, Result]]:
+        detections = self._run.predict(self._batch(group, size))
+        threshold = self._score_threshold
+        for row, placed in enumerate(group):
+            height, width = placed.image.shape[:2]
+            yield (
+                placed.position,
+                Result.from_detections(
+                    detections,
+                    row,
+                    placed.geometry,
+                    height,
+                    width,
+                    categories=self._run.categories,
+                    declared=self._run.attributes,
+                    min_score=0.0 if threshold is None else threshold,
+                    draw_score=CONFIDENT if threshold is None else threshold,
+                    image=placed.image,
+                ),
+            )
+
+    def _batch(self, group: list[_Placed], size: int) -> Batch:
+        canvas = group[0].canvas
+        pixels = np.zeros((size, *canvas, self._run.channels), np.uint8)
+        sizes = np.ones((size, 2), np.float32)
+        index = np.full(size, -1, np.int32)
+        for row, (position, image, _, geometry) in enumerate(group):
+            pixels[row] = images.place(image, canvas, geometry)
+            x1, y1, x2, y2 = images.covered(image.shape[0], image.shape[1], canvas, geometry)
+            sizes[row] = y2 - y1, x2 - x1
+            index[row] = position
+        return Batch(pixels, sizes, index >= 0, index >= 0, index, self._no_truth(size))
+
+    def _no_truth(self, size: int) -> GroundTruth:
+        """Give ground truth of one slot that holds nothing."""
+        nothing = np.zeros((size, 1), bool)
+        labels = {
+            a.name: AttributeLabels(
+                np.zeros((size, 1, a.label_size), np.float32),
+                np.zeros((size, 1, a.label_size), bool),
+            )
+            for a in self._run.attributes
+        }
+        masks = np.zeros((size, 1, 1, 1), np.uint8)
+        classes = np.zeros((size, 1), np.int32)
+        boxes = np.zeros((size, 1, 4), np.float32)
+        return GroundTruth(boxes, classes, nothing, nothing, masks, nothing, labels)
+
+
+def _read_ahead(read: Callable[[Input], Output], items: Iterable[Input]) -> Iterator[Output]:
+    """Map `read` over `items` in order, in threads that are a few items ahead of the reader."""
+    with ThreadPoolExecutor(DECODERS) as pool:
+        pending: deque[Any] = deque()
+        for item in items:
+            pending.append(pool.submit(read, item))
+            if len(pending) > 2 * DECODERS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _name(picture: Picture, position: int) -> str:
+    return f"picture {position}" if isinstance(picture, np.ndarray) else str(picture)

@@ -1,0 +1,48 @@
+"""Feature pyramid. Source: Lin et al., Feature Pyramid Networks for Object Detection, 2017."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from mtl_jax.layers.conv import Conv
+from mtl_jax.layers.norm import make_norm
+from mtl_jax.types import Array
+
+
+class Fpn(nn.Module):
+    """Turn C2..C5 into P2..P6 of equal channels; P6 is every second cell of P5."""
+
+    channels: int
+    norm: str
+    norm_eps: float
+    train: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, features: Sequence[Float[Array, "B Hl Wl Cl"]], valid: Bool[Array, "B"]
+    ) -> tuple[Float[Array, "B Hl Wl C"], ...]:
+        def conv_norm(x: Array, name: str, size: int) -> Array:
+            # torchvision's kaiming_uniform(a=1)
+            init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+            bias = self.norm == "none"
+            x = Conv(self.channels, size, 1, bias, None, init, self.dtype, name=name)(x)
+            return make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name=f"{name}_norm")(
+                x, valid
+            )
+
+        top_down: Array | None = None
+        pyramid: list[Array] = []
+        for level in range(len(features) + 1, 1, -1):
+            lateral = conv_norm(features[level - 2], f"lateral{level}", 1)
+            top_down = lateral if top_down is None else lateral + _upsample(top_down, lateral)
+            pyramid.insert(0, conv_norm(top_down, f"output{level}", 3))
+        return (*pyramid, pyramid[-1][:, ::2, ::2])
+
+
+def _upsample(coarse: Float[Array, "B h w C"], like: Float[Array, "B H W C"]) -> Array:
+    """Repeat each cell twice both ways and cut to the finer level's size (odd sizes lose a row)."""
+    twice = coarse.repeat(2, axis=1).repeat(2, axis=2)
+    return twice[:, : like.shape[1], : like.shape[2]]

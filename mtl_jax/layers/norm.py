@@ -1,0 +1,70 @@
+"""Normalisation by name: frozen, batch, group or none."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from mtl_jax.types import Array
+
+NORMS = ("frozen", "batch", "group", "none")
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation whose statistics and affine are constants, as imported weights want it.
+
+    All four vectors live in `batch_stats`, so that no optimizer sees them.
+    """
+
+    epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*S C"]) -> Float[Array, "*S C"]:
+        channels = (x.shape[-1],)
+        scale = self.variable("batch_stats", "scale", jnp.ones, channels).value
+        bias = self.variable("batch_stats", "bias", jnp.zeros, channels).value
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels).value
+        var = self.variable("batch_stats", "var", jnp.ones, channels).value
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        return x * factor.astype(self.dtype) + (bias - mean * factor).astype(self.dtype)
+
+
+class Norm(nn.Module):
+    """Normalise channels. `mask` [B] (or of any leading axes) names the rows that count in batch
+    statistics.
+    """
+
+    kind: str
+    train: bool
+    epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*S C"], mask: Bool[Array, "..."] | None = None
+    ) -> Float[Array, "*S C"]:
+        if self.kind == "none":
+            return x
+        if self.kind == "frozen":
+            return FrozenBatchNorm(self.epsilon, self.dtype, name="norm")(x)
+        if self.kind == "group":
+            groups = max(1, min(32, x.shape[-1] // 4))
+            while x.shape[-1] % groups:
+                groups -= 1
+            return nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")(x)
+        if self.kind == "batch":
+            norm = nn.BatchNorm(
+                not self.train, momentum=0.9, epsilon=self.epsilon, dtype=self.dtype, name="norm"
+            )
+            if mask is not None:
+                mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+            return norm(x, mask=mask)
+        raise ValueError(f"norm {self.kind!r} is none of {', '.join(NORMS)}")
+
+
+def make_norm(kind: str, train: bool, epsilon: float, dtype: jnp.dtype) -> partial[Norm]:
+    """Give a constructor of `Norm` layers that lacks the name alone."""
+    return partial(Norm, kind, train, epsilon, dtype)

@@ -1,0 +1,142 @@
+"""ResNet-18, 34, 50 and 101. Source: He et al., Deep Residual Learning for Image Recognition,
+2015.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from mtl_jax.layers.conv import Conv
+from mtl_jax.layers.norm import make_norm
+from mtl_jax.types import Array
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or the bottleneck 1x1, 3x3, 1x1 to four times the
+    features.
+    """
+
+    features: int
+    stride: int
+    bottleneck: bool
+    stride_in_1x1: bool
+    norm: str
+    norm_eps: float
+    train: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W Ci"], valid: Bool[Array, "B"]
+    ) -> Float[Array, "B Ho Wo Co"]:
+        norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
+
+        def conv_norm(y: Array, name: str, features: int, size: int, stride: int) -> Array:
+            y = Conv(features, size, stride, use_bias=False, dtype=self.dtype, name=f"conv{name}")(
+                y
+            )
+            return norm(name=f"norm{name}")(y, valid)
+
+        out = 4 * self.features if self.bottleneck else self.features
+        if self.bottleneck:
+            strides = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
+            y = nn.relu(conv_norm(x, "1", self.features, 1, strides[0]))
+            y = nn.relu(conv_norm(y, "2", self.features, 3, strides[1]))
+            y = conv_norm(y, "3", out, 1, 1)
+        else:
+            y = nn.relu(conv_norm(x, "1", self.features, 3, self.stride))
+            y = conv_norm(y, "2", out, 3, 1)
+        if x.shape != y.shape:
+            x = conv_norm(x, "_shortcut", out, 1, self.stride)
+        return nn.relu(x + y)
+
+
+class Stem(nn.Module):
+    """A 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2."""
+
+    features: int
+    norm: str
+    norm_eps: float
+    train: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "B H W C"], valid: Bool[Array, "B"]
+    ) -> Float[Array, "B Ho Wo Co"]:
+        x = Conv(self.features, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")(images)
+        x = make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name="norm1")(x, valid)
+        return nn.max_pool(nn.relu(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+class ResNet(nn.Module):
+    """Give the feature maps C2, C3, C4, C5, of strides 4, 8, 16, 32.
+
+    Children are named stem, stage2 .. stage5, as matterport's res2 .. res5, so that a training
+    stage can say "4+". `stride_in_1x1` puts a bottleneck's stride into its first 1x1 (Caffe,
+    matterport), not its 3x3 (torchvision).
+    """
+
+    depth: int
+    width: int
+    norm: str
+    norm_eps: float
+    stride_in_1x1: bool
+    train: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "B H W C"], valid: Bool[Array, "B"]
+    ) -> tuple[Float[Array, "B Hl Wl Cl"], ...]:
+        if self.depth not in BLOCKS:
+            raise ValueError(f"ResNet depth {self.depth} is none of {', '.join(map(str, BLOCKS))}")
+        shared = (self.norm, self.norm_eps, self.train, self.dtype)
+        x = Stem(self.width, *shared, name="stem")(images, valid)
+        features = []
+        for stage, blocks in enumerate(BLOCKS[self.depth], start=2):
+            x = Stage(
+                blocks,
+                self.width * 2 ** (stage - 2),
+                1 if stage == 2 else 2,
+                self.depth >= 50,
+                self.stride_in_1x1,
+                *shared,
+                name=f"stage{stage}",
+            )(x, valid)
+            features.append(x)
+        return tuple(features)
+
+
+class Stage(nn.Module):
+    """Blocks of one resolution; the first one strides."""
+
+    blocks: int
+    features: int
+    stride: int
+    bottleneck: bool
+    stride_in_1x1: bool
+    norm: str
+    norm_eps: float
+    train: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W Ci"], valid: Bool[Array, "B"]
+    ) -> Float[Array, "B Ho Wo Co"]:
+        for i in range(self.blocks):
+            x = Block(
+                self.features,
+                self.stride if i == 0 else 1,
+                self.bottleneck,
+                self.stride_in_1x1,
+                self.norm,
+                self.norm_eps,
+                self.train,
+                self.dtype,
+                name=f"block{i + 1}",
+            )(x, valid)
+        return x

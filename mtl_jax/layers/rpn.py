@@ -1,0 +1,49 @@
+"""The region proposal head. Source: Ren et al., Faster R-CNN, 2015."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from mtl_jax.layers.conv import Conv
+from mtl_jax.types import Array
+
+SMALL_NORMAL = nn.initializers.normal(0.01)
+
+
+class RpnHead(nn.Module):
+    """Score and refine A anchors at each cell of each level, by the same weights."""
+
+    anchors_per_cell: int
+    convs: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, pyramid: Sequence[Float[Array, "B Hl Wl C"]]
+    ) -> tuple[Float[Array, "B N"], Float[Array, "B N 4"]]:
+        """Give objectness logits and box deltas, in float32, in the order level, row, column,
+        anchor.
+        """
+        channels = pyramid[0].shape[-1]
+        hidden = [
+            Conv(channels, kernel_init=SMALL_NORMAL, dtype=self.dtype, name=f"conv{i + 1}")
+            for i in range(self.convs)
+        ]
+        objectness = Conv(
+            self.anchors_per_cell, 1, kernel_init=SMALL_NORMAL, dtype=self.dtype, name="objectness"
+        )
+        deltas = Conv(
+            4 * self.anchors_per_cell, 1, kernel_init=SMALL_NORMAL, dtype=self.dtype, name="deltas"
+        )
+        logits, boxes = [], []
+        for x in pyramid:
+            for layer in hidden:
+                x = nn.relu(layer(x))
+            logits.append(objectness(x).reshape(x.shape[0], -1))
+            boxes.append(deltas(x).reshape(x.shape[0], -1, 4))
+        return (
+            jnp.concatenate(logits, 1).astype(jnp.float32),
+            jnp.concatenate(boxes, 1).astype(jnp.float32),
+        )

@@ -1,0 +1,56 @@
+"""Element-wise losses, and the one place where they are averaged."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.types import Array
+
+
+def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, ""]:
+    """Average `values` where `mask` holds; 0 where it holds nowhere.
+
+    `mask` broadcasts against `values` from the left. What stands where it does not hold, NaN
+    included, has no part in the value or the gradient. Under jit over a mesh the mean is that of
+    all devices' elements.
+    """
+    mask = jnp.broadcast_to(
+        mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape
+    )
+    return jnp.where(mask, values, 0.0).sum() / jnp.maximum(mask.sum(), 1)
+
+
+def smooth_l1(
+    predictions: Float[Array, "*S"], targets: Float[Array, "*S"], beta: float
+) -> Float[Array, "*S"]:
+    """Give d^2 / (2 beta) where |d| < beta, else |d| - beta / 2. Source: Girshick, Fast R-CNN, eq.
+    3 (beta 1).
+    """
+    distance = jnp.abs(predictions - targets)
+    return jnp.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta)
+
+
+def cross_entropy(logits: Float[Array, "*S K"], labels: Int[Array, "*S"]) -> Float[Array, "*S"]:
+    """Give minus the log-probability of each label."""
+    log_probabilities = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+
+
+def binary_cross_entropy(
+    logits: Float[Array, "*S"], targets: Float[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """Give the cross entropy of sigmoid(logits) with targets in 0..1, soft ones included."""
+    return jnp.maximum(logits, 0) - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+def regression(
+    kind: str, predictions: Float[Array, "*S"], targets: Float[Array, "*S"], beta: float
+) -> Float[Array, "*S"]:
+    """Give the smooth_l1, l1 or l2 loss that `kind` names."""
+    if kind == "l2":
+        return (predictions - targets) ** 2
+    return (
+        smooth_l1(predictions, targets, beta)
+        if kind == "smooth_l1"
+        else jnp.abs(predictions - targets)
+    )

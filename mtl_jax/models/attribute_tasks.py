@@ -1,0 +1,127 @@
+"""What each kind of attribute asks of a head: how many outputs, which loss, how outputs become
+predictions.
+
+The kinds and the layout of labels and predictions are those of `mtl_jax.attributes`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from mtl_jax import losses
+from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.types import Array
+
+BINS = 101  # of a continuous attribute that is learnt as a distribution over its range
+SMOOTH_L1_BETA = 1 / 9  # in units of the range, of `Pose.scale`, of the box's side
+
+
+def output_size(attribute: Attribute) -> int:
+    """Give the number of outputs that a head needs for `attribute`."""
+    match attribute:
+        case Ordinal():
+            return len(attribute.classes) - 1
+        case Continuous(loss="distribution"):
+            return BINS
+        case _:
+            return attribute.prediction_size
+
+
+def attribute_loss(
+    attribute: Attribute,
+    outputs: Float[Array, "R O"],
+    values: Float[Array, "R V"],
+    known: Bool[Array, "R V"],
+    boxes: Float[Array, "R 4"],
+) -> Float[Array, ""]:
+    """Average the attribute's loss over the labels that are known; 0 where none is.
+
+    `boxes` are the regions that the outputs were read from: landmarks are relative to them.
+    """
+    values = jnp.where(known, values, 0.0)
+    match attribute:
+        case Categorical():
+            each = losses.cross_entropy(outputs, values[:, 0].astype(int))
+            return losses.masked_mean(each, known[:, 0])
+        case Ordinal():
+            # Is the level above the i-th one? Source: Niu et al., Ordinal Regression with Multiple
+            # Output CNN, 2016.
+            above = (values > jnp.arange(outputs.shape[1])).astype(jnp.float32)
+            return losses.masked_mean(losses.binary_cross_entropy(outputs, above), known[:, 0])
+        case Continuous():
+            return losses.masked_mean(_continuous_loss(attribute, outputs, values), known[:, 0])
+        case Pose():
+            each = losses.regression(
+                attribute.loss, outputs, values / attribute.scale, SMOOTH_L1_BETA
+            )
+            return losses.masked_mean(each, known)
+        case Landmarks():
+            points, seen = _points(outputs), _points(values)
+            targets = (seen[..., :2] - _centres(boxes)) / _sides(boxes)
+            place = losses.regression(attribute.loss, points[..., :2], targets, SMOOTH_L1_BETA)
+            visible = losses.binary_cross_entropy(points[..., 2], seen[..., 2])
+            return losses.masked_mean(place, _points(known)[..., :2]) + losses.masked_mean(
+                visible, _points(known)[..., 2]
+            )
+    raise TypeError(f"no loss for attributes of kind {attribute.kind}")
+
+
+def decode(
+    attribute: Attribute, outputs: Float[Array, "R O"], boxes: Float[Array, "R 4"]
+) -> Float[Array, "R E"]:
+    """Turn a head's outputs for `boxes` into predictions, landmarks in canvas pixels."""
+    match attribute:
+        case Categorical():
+            return jax.nn.softmax(outputs)
+        case Ordinal():
+            levels = jnp.asarray(attribute.levels)
+            return levels[0] + jax.nn.sigmoid(outputs) @ jnp.diff(levels)[:, None]
+        case Continuous():
+            low, high = attribute.range
+            return low + (high - low) * _unit_value(attribute, outputs)[:, None]
+        case Pose():
+            return outputs * attribute.scale
+        case Landmarks():
+            points = _points(outputs)
+            places = points[..., :2] * _sides(boxes) + _centres(boxes)
+            visible = jax.nn.sigmoid(points[..., 2:])
+            return jnp.concatenate([places, visible], -1).reshape(outputs.shape)
+    raise TypeError(f"no decoding for attributes of kind {attribute.kind}")
+
+
+def _continuous_loss(
+    attribute: Continuous, outputs: Float[Array, "R O"], values: Float[Array, "R 2"]
+) -> Float[Array, "R"]:
+    """Compare with the nearest number of the label's interval, both in units of the range."""
+    low, high = attribute.range
+    interval = (values - low) / (high - low)
+    value = _unit_value(attribute, outputs)
+    target = jnp.clip(jax.lax.stop_gradient(value), interval[:, 0], interval[:, 1])
+    if attribute.loss != "distribution":
+        return losses.regression(attribute.loss, value, target, SMOOTH_L1_BETA)
+    # A Gaussian of 2 % of the range around the interval, with the error of the mean beside it.
+    # Source: Gao et al., Age Estimation Using Expectation of Label Distribution Learning, 2018.
+    bins = jnp.linspace(0.0, 1.0, BINS)
+    distance = bins - jnp.clip(bins, interval[:, :1], interval[:, 1:])
+    wanted = jax.nn.softmax(-0.5 * (distance / 0.02) ** 2)
+    entropy = -(wanted * jax.nn.log_softmax(outputs)).sum(-1)
+    return 0.1 * entropy + losses.regression("l1", value, target, SMOOTH_L1_BETA)
+
+
+def _unit_value(attribute: Continuous, outputs: Float[Array, "R O"]) -> Float[Array, "R"]:
+    """Give the value that outputs mean, 0 at the low end of the range and 1 at the high end."""
+    if attribute.loss == "distribution":
+        return jax.nn.softmax(outputs) @ jnp.linspace(0.0, 1.0, BINS)
+    return outputs[:, 0] + 0.5
+
+
+def _points(flat: Array) -> Array:
+    return flat.reshape(flat.shape[0], -1, 3)
+
+
+def _centres(boxes: Float[Array, "R 4"]) -> Float[Array, "R 1 2"]:
+    return ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
+
+
+def _sides(boxes: Float[Array, "R 4"]) -> Float[Array, "R 1 2"]:
+    return jnp.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)[:, None]

@@ -1,0 +1,346 @@
+"""Multi-task Mask R-CNN: the whole network, its objective and its inference.
+
+Source: He et al., Mask R-CNN, 2017; the attribute branch after Mirzaee Bafti et al., Cross-Domain
+Multitask Model for Head Detection and Facial Attribute Estimation, 2022.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax import losses
+from mtl_jax.attributes import Attribute
+from mtl_jax.layers.fpn import Fpn
+from mtl_jax.layers.resnet import ResNet
+from mtl_jax.layers.roi_heads import BoxHead, MaskHead
+from mtl_jax.layers.rpn import RpnHead
+from mtl_jax.layers.task_heads import AttributeHead, WideAttributeHead
+from mtl_jax.models import attribute_tasks
+from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.models.proposals import Proposals, Selected, propose, select_detections
+from mtl_jax.models.targets import (
+    AnchorTargets,
+    RegionTargets,
+    clean,
+    image_keys,
+    sample_anchors,
+    sample_regions,
+)
+from mtl_jax.ops.anchors import pyramid_anchors
+from mtl_jax.ops.masks import mask_targets
+from mtl_jax.ops.roi_align import multilevel_roi_align, roi_levels
+from mtl_jax.types import Array, Batch, Detections, Model, Variables
+
+STRIDES = (4, 8, 16, 32, 64)  # of P2 .. P6
+Pyramid = Sequence[Float[Array, "B Hl Wl C"]]
+
+
+def mask_rcnn(
+    options: MaskRCNNOptions,
+    num_classes: int,
+    attributes: Sequence[Attribute] = (),
+    full_size_masks: bool = False,
+) -> Model:
+    """Build the model for K = `num_classes` classes, background included.
+
+    `full_size_masks` says that the ground truth's masks cover the canvas, not each its box.
+    """
+    make = partial(Network, options, num_classes, tuple(attributes), full_size_masks)
+
+    def init(key: Array, batch: Batch) -> Variables:
+        rngs = {"params": key, "dropout": key}
+        variables = make(train=False).init(rngs, batch, method="detect")
+        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array
+    ) -> tuple[Array, dict[str, Array], Variables]:
+        sample_key, dropout_key = jax.random.split(key)
+        terms, updates = make(train=True).apply(
+            variables,
+            clean(batch),
+            sample_key,
+            method="losses",
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        weights = loss_weights(options, attributes)
+        total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
+        return total, terms, updates.get("batch_stats", {})
+
+    def predict(variables: Variables, batch: Batch) -> Detections:
+        return make(train=False).apply(variables, batch, method="detect")
+
+    return Model(init, loss, predict)
+
+
+def loss_weights(options: MaskRCNNOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
+    """Give the weight of each loss term by the term's name."""
+    weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
+    return {**vars(options.loss_weights), **weights}
+
+
+class Network(nn.Module):
+    """Backbone, pyramid, proposals and heads; `losses` and `detect` are its two ways through."""
+
+    options: MaskRCNNOptions
+    num_classes: int
+    attributes: tuple[Attribute, ...]
+    full_size_masks: bool
+    train: bool
+
+    def setup(self) -> None:
+        o, dtype = self.options, jnp.dtype(self.options.dtype)
+        b, head = o.backbone, o.attribute_head
+        last = (b.norm_eps, self.train, dtype)
+        self.backbone = ResNet(b.depth, b.width, b.norm, b.norm_eps, b.stride_in_1x1, *last[1:])
+        self.fpn = Fpn(o.fpn.channels, o.fpn.norm, *last)
+        anchors_per_cell = len(o.rpn.anchor_sizes[0]) * len(o.rpn.anchor_ratios)
+        self.rpn = RpnHead(anchors_per_cell, o.rpn.convs, dtype)
+        box = o.box_head
+        self.box_head = BoxHead(
+            self.num_classes,
+            box.convs,
+            box.conv_channels,
+            box.fcs,
+            box.fc_features,
+            box.norm,
+            *last,
+        )
+        if o.mask_head.enabled:
+            mask = o.mask_head
+            self.mask_head = MaskHead(self.num_classes, mask.convs, mask.channels, mask.norm, *last)
+        outputs = {a.name: attribute_tasks.output_size(a) for a in self.attributes}
+        if head.kind == "wide":
+            self.attribute_head = WideAttributeHead(
+                outputs, head.channels, head.dropout, head.norm, *last
+            )
+        else:
+            self.attribute_head = AttributeHead(
+                outputs, head.convs, head.channels, head.features, head.dropout, head.norm, *last
+            )
+
+    def detect(self, batch: Batch) -> Detections:
+        """Find things: proposals, then boxes and classes, then masks and attributes of the refined
+        boxes.
+        """
+        pyramid = self._pyramid(batch)
+        proposals, _, _, _ = self._proposals(pyramid, batch)
+        logits, deltas = self._heads(
+            self.box_head,
+            pyramid,
+            proposals.boxes,
+            proposals.valid,
+            self.options.box_head.pool_size,
+        )
+        select = partial(
+            select_detections, box_options=self.options.box_head, options=self.options.detection
+        )
+        found: Selected = jax.vmap(select)(logits, deltas, proposals, batch.sizes)
+        valid = found.valid & batch.valid[:, None]
+        masks = self._masks(pyramid, found.boxes, found.classes, valid)
+        outputs = self._attribute_outputs(pyramid, found.boxes, valid)
+        predictions = {
+            a.name: jax.vmap(partial(attribute_tasks.decode, a))(outputs[a.name], found.boxes)
+            for a in self.attributes
+        }
+        masks = None if masks is None else jax.nn.sigmoid(masks)
+        return Detections(found.boxes, found.scores, found.classes, valid, masks, predictions)
+
+    def losses(self, batch: Batch, key: Array) -> dict[str, Array]:
+        """Give every loss term, unweighted, over a batch from `targets.clean`."""
+        o = self.options
+        negatives_allowed = batch.valid & batch.exhaustive
+        rpn_keys, roi_keys = (image_keys(k, len(batch.images)) for k in jax.random.split(key))
+        pyramid = self._pyramid(batch)
+        proposals, logits, deltas, anchors = self._proposals(pyramid, batch)
+        anchor_targets = jax.vmap(partial(sample_anchors, options=o.rpn), (0, None, 0, 0))(
+            rpn_keys, anchors, batch.gt, negatives_allowed
+        )
+        terms = _rpn_losses(logits, deltas, anchor_targets, o.rpn.smooth_l1_beta)
+        sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
+        regions: RegionTargets = jax.lax.stop_gradient(
+            jax.vmap(sampler)(roi_keys, proposals, batch.gt, negatives_allowed)
+        )
+        logits, deltas = self._heads(
+            self.box_head, pyramid, regions.boxes, regions.valid, o.box_head.pool_size
+        )
+        terms |= _box_losses(logits, deltas, regions, o.box_head.smooth_l1_beta)
+        # Positives come first among the samples: the other heads need no more rows than they can
+        # be.
+        rows = int(o.roi.samples * o.roi.positive_fraction)
+        positives = jax.tree.map(lambda x: x[:, :rows], regions)
+        return (
+            terms
+            | self._mask_loss(pyramid, positives, batch)
+            | self._attribute_losses(pyramid, positives, batch)
+        )
+
+    def _pyramid(self, batch: Batch) -> Pyramid:
+        images = normalize(batch, self.options.pixel_mean, self.options.pixel_std)
+        return self.fpn(self.backbone(images, batch.valid), batch.valid)
+
+    def _proposals(
+        self, pyramid: Pyramid, batch: Batch
+    ) -> tuple[Proposals, Float[Array, "B N"], Float[Array, "B N 4"], Float[Array, "N 4"]]:
+        options = self.options.rpn
+        shapes = [level.shape[1:3] for level in pyramid]
+        anchors = jnp.asarray(
+            pyramid_anchors(shapes, STRIDES, options.anchor_sizes, options.anchor_ratios)
+        )
+        logits, deltas = self.rpn(pyramid)
+        level_sizes = [height * width * self.rpn.anchors_per_cell for height, width in shapes]
+        proposer = partial(
+            propose, anchors=anchors, level_sizes=level_sizes, options=options, train=self.train
+        )
+        # Proposals are inputs of the heads, not a way for their gradients into the RPN.
+        fixed = jax.lax.stop_gradient((logits, deltas))
+        proposals = jax.vmap(lambda x, d, size: proposer(x, d, size=size))(*fixed, batch.sizes)
+        return proposals, logits, deltas, anchors
+
+    def _pool(
+        self, pyramid: Pyramid, boxes: Float[Array, "B R 4"], size: int
+    ) -> Float[Array, "B R s s C"]:
+        o = self.options.roi
+
+        def pool(levels: Pyramid, boxes: Float[Array, "R 4"]) -> Float[Array, "R s s C"]:
+            chosen = roi_levels(boxes, 2, 5, o.canonical_size, o.canonical_level)
+            return multilevel_roi_align(
+                levels, boxes, chosen, STRIDES[:4], size, o.sampling_ratio, o.aligned
+            )
+
+        return jax.vmap(pool)(tuple(pyramid[:4]), boxes)
+
+    def _heads(
+        self,
+        head: nn.Module,
+        pyramid: Pyramid,
+        boxes: Float[Array, "B R 4"],
+        valid: Bool[Array, "B R"],
+        pool_size: int,
+        *inputs: Array,
+    ):
+        """Pool `boxes`, run `head` on all images' regions at once, and give its outputs back by
+        image.
+        """
+        batch, rows = valid.shape
+        pooled = self._pool(pyramid, boxes, pool_size)
+        flat = [x.reshape(batch * rows, *x.shape[2:]) for x in (pooled, *inputs, valid)]
+        return jax.tree.map(lambda y: y.reshape(batch, rows, *y.shape[1:]), head(*flat))
+
+    def _masks(
+        self,
+        pyramid: Pyramid,
+        boxes: Float[Array, "B R 4"],
+        classes: Int[Array, "B R"],
+        valid: Bool[Array, "B R"],
+    ) -> Float[Array, "B R S S"] | None:
+        if not self.options.mask_head.enabled:
+            return None
+        size = self.options.mask_head.pool_size
+        return self._heads(self.mask_head, pyramid, boxes, valid, size, classes)
+
+    def _attribute_outputs(
+        self, pyramid: Pyramid, boxes: Float[Array, "B R 4"], valid: Bool[Array, "B R"]
+    ) -> dict[str, Float[Array, "B R O"]]:
+        if not self.attributes:
+            return {}
+        size = self.options.attribute_head.pool_size
+        return self._heads(self.attribute_head, pyramid, boxes, valid, size)
+
+    def _mask_loss(
+        self, pyramid: Pyramid, regions: RegionTargets, batch: Batch
+    ) -> dict[str, Array]:
+        logits = self._masks(pyramid, regions.boxes, regions.classes, regions.positive)
+        if logits is None:
+            return {}
+        gt = batch.gt
+        height, width = batch.images.shape[1:3]
+        canvas = jnp.broadcast_to(jnp.array([0.0, 0.0, width, height]), gt.boxes.shape)
+        frames = canvas if self.full_size_masks else gt.boxes
+        targets = jax.vmap(partial(mask_targets, side=logits.shape[-1]))(
+            gt.masks, frames, regions.boxes, regions.gt_index
+        )
+        known = regions.positive & jnp.take_along_axis(gt.mask_valid, regions.gt_index, 1)
+        return {"mask": losses.masked_mean(losses.binary_cross_entropy(logits, targets), known)}
+
+    def _attribute_losses(
+        self, pyramid: Pyramid, regions: RegionTargets, batch: Batch
+    ) -> dict[str, Array]:
+        outputs = self._attribute_outputs(pyramid, regions.boxes, regions.positive)
+        terms = {}
+        for attribute in self.attributes:
+            values, known = (
+                jnp.take_along_axis(x, regions.gt_index[..., None], 1)
+                for x in batch.gt.attributes[attribute.name]
+            )
+            known &= regions.positive[..., None]
+            flat = [
+                x.reshape(-1, x.shape[-1])
+                for x in (outputs[attribute.name], values, known, regions.boxes)
+            ]
+            terms[f"attribute/{attribute.name}"] = attribute_tasks.attribute_loss(attribute, *flat)
+        return terms
+
+
+def normalize(
+    batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Array, "B H W C"]:
+    """Turn 0..255 into (value / 255 - mean) / std, and what lies beyond the picture into 0."""
+    height, width = batch.images.shape[1:3]
+    images = (batch.images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
+    rows = jnp.arange(height)[None, :] < batch.sizes[:, :1]
+    columns = jnp.arange(width)[None, :] < batch.sizes[:, 1:]
+    inside = rows[:, :, None] & columns[:, None, :] & batch.valid[:, None, None]
+    return jnp.where(inside[..., None], images, 0.0)
+
+
+def _rpn_losses(
+    logits: Float[Array, "B N"],
+    deltas: Float[Array, "B N 4"],
+    targets: AnchorTargets,
+    beta: float,
+) -> dict[str, Array]:
+    index, valid, positive = targets.samples
+    sampled_logits = jnp.take_along_axis(logits, index, 1)
+    sampled_deltas = jnp.take_along_axis(deltas, index[..., None], 1)
+    objectness = losses.binary_cross_entropy(sampled_logits, positive.astype(jnp.float32))
+    return {
+        "rpn_objectness": losses.masked_mean(objectness, valid),
+        "rpn_box": _box_regression(sampled_deltas, targets.deltas, positive, valid, beta),
+    }
+
+
+def _box_losses(
+    logits: Float[Array, "B R K"],
+    deltas: Float[Array, "B R K 4"],
+    regions: RegionTargets,
+    beta: float,
+) -> dict[str, Array]:
+    of_class = jnp.take_along_axis(deltas, regions.classes[..., None, None], 2)[:, :, 0]
+    return {
+        "box_class": losses.masked_mean(
+            losses.cross_entropy(logits, regions.classes), regions.valid
+        ),
+        "box_regression": _box_regression(
+            of_class, regions.deltas, regions.positive, regions.valid, beta
+        ),
+    }
+
+
+def _box_regression(
+    deltas: Float[Array, "B R 4"],
+    targets: Float[Array, "B R 4"],
+    positive: Bool[Array, "B R"],
+    valid: Bool[Array, "B R"],
+    beta: float,
+) -> Array:
+    """Sum the four coordinates' losses of the positives and divide by ALL samples, as torchvision
+    does.
+    """
+    each = losses.smooth_l1(deltas, targets, beta).sum(-1)
+    return losses.masked_mean(jnp.where(positive, each, 0.0), valid)

@@ -1,0 +1,124 @@
+"""The choices of a Mask R-CNN. Defaults are torchvision's `maskrcnn_resnet50_fpn`, value by
+value.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    depth: int = 50  # 18, 34, 50 or 101
+    width: int = 64  # features of the stem and of the first stage
+    norm: str = "frozen"  # frozen, batch, group or none
+    norm_eps: float = 1e-5
+    stride_in_1x1: bool = False  # True: Caffe's and matterport's bottleneck
+
+
+@dataclass(frozen=True)
+class FpnOptions:
+    channels: int = 256
+    norm: str = "none"
+
+
+@dataclass(frozen=True)
+class RpnOptions:
+    convs: int = 1
+    anchor_sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))  # P2 .. P6
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    box_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    positive_iou: float = 0.7
+    negative_iou: float = 0.3
+    samples: int = 256  # anchors an image that the loss sees
+    positive_fraction: float = 0.5
+    smooth_l1_beta: float = 1 / 9
+    pre_nms_train: int = 2000  # proposals a level before NMS
+    pre_nms: int = 1000
+    post_nms_train: int = 2000  # proposals an image after NMS
+    post_nms: int = 1000
+    nms_iou: float = 0.7
+    min_size: float = 1e-3  # pixels of the canvas
+    score_threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class RoiOptions:
+    """How regions are pooled, and which of them the heads are trained on."""
+
+    sampling_ratio: int = 2
+    aligned: bool = False  # True: detectron2's half-pixel shift
+    canonical_size: float = 224.0  # a box of this side is read from canonical_level
+    canonical_level: int = 4
+    samples: int = 512
+    positive_fraction: float = 0.25
+    positive_iou: float = 0.5
+    negative_iou: float = 0.5
+
+
+@dataclass(frozen=True)
+class BoxHeadOptions:
+    pool_size: int = 7
+    convs: int = 0
+    conv_channels: int = 256
+    fcs: int = 2
+    fc_features: int = 1024
+    norm: str = "none"
+    box_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
+    smooth_l1_beta: float = 1 / 9
+
+
+@dataclass(frozen=True)
+class MaskHeadOptions:
+    enabled: bool = True
+    pool_size: int = 14
+    convs: int = 4
+    channels: int = 256
+    norm: str = "none"
+
+
+@dataclass(frozen=True)
+class AttributeHeadOptions:
+    kind: str = "light"  # or wide: MTL_MRCNN's, which wants pool_size 28 and channels 1024
+    pool_size: int = 14
+    convs: int = 2
+    channels: int = 256
+    features: int = 256
+    dropout: float = 0.0
+    norm: str = "none"
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    max_detections: int = 100
+    min_size: float = 1e-2
+    max_candidates: int = 2000  # boxes of all classes above the threshold that reach NMS
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    rpn_objectness: float = 1.0
+    rpn_box: float = 1.0
+    box_class: float = 1.0
+    box_regression: float = 1.0
+    mask: float = 1.0
+
+
+@dataclass(frozen=True)
+class MaskRCNNOptions:
+    backbone: BackboneOptions = field(default_factory=BackboneOptions)
+    fpn: FpnOptions = field(default_factory=FpnOptions)
+    rpn: RpnOptions = field(default_factory=RpnOptions)
+    roi: RoiOptions = field(default_factory=RoiOptions)
+    box_head: BoxHeadOptions = field(default_factory=BoxHeadOptions)
+    mask_head: MaskHeadOptions = field(default_factory=MaskHeadOptions)
+    attribute_head: AttributeHeadOptions = field(default_factory=AttributeHeadOptions)
+    detection: DetectionOptions = field(default_factory=DetectionOptions)
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    pixel_mean: tuple[float, ...] = (
+        0.485,
+        0.456,
+        0.406,
+    )  # of values 0..1; one number serves any channels
+    pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always

@@ -1,0 +1,85 @@
+"""From the RPN's output to regions, and from the box head's output to detections. One image; static
+shapes.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.models.options import BoxHeadOptions, DetectionOptions, RpnOptions
+from mtl_jax.ops import boxes as box_ops
+from mtl_jax.ops.nms import nms
+from mtl_jax.types import Array
+
+
+class Proposals(NamedTuple):
+    boxes: Float[Array, "*B P 4"]
+    valid: Bool[Array, "*B P"]
+
+
+class Selected(NamedTuple):
+    boxes: Float[Array, "*B D 4"]
+    scores: Float[Array, "*B D"]
+    classes: Int[Array, "*B D"]
+    valid: Bool[Array, "*B D"]
+
+
+def propose(
+    logits: Float[Array, "N"],
+    deltas: Float[Array, "N 4"],
+    anchors: Float[Array, "N 4"],
+    level_sizes: Sequence[int],
+    size: Float[Array, "2"],
+    options: RpnOptions,
+    train: bool,
+) -> Proposals:
+    """Take each level's best anchors, refine and clip them to the picture, and keep the best after
+    NMS by level.
+    """
+    pre_nms = options.pre_nms_train if train else options.pre_nms
+    post_nms = options.post_nms_train if train else options.post_nms
+    index, levels, start = [], [], 0
+    for level, count in enumerate(level_sizes):
+        best = jax.lax.top_k(logits[start : start + count], min(pre_nms, count))[1]
+        index.append(start + best)
+        levels.append(jnp.full(best.shape, level))
+        start += count
+    index, levels = jnp.concatenate(index), jnp.concatenate(levels)
+    boxes = box_ops.decode(deltas[index], anchors[index], options.box_weights)
+    boxes = box_ops.clip(boxes, size[0], size[1])
+    scores = jax.nn.sigmoid(logits[index])
+    usable = box_ops.is_larger(boxes, options.min_size) & (scores >= options.score_threshold)
+    kept, valid = nms(boxes, scores, usable, options.nms_iou, post_nms, groups=levels)
+    return Proposals(jnp.where(valid[:, None], boxes[kept], 0.0), valid)
+
+
+def select_detections(
+    logits: Float[Array, "P K"],
+    deltas: Float[Array, "P K 4"],
+    proposals: Proposals,
+    size: Float[Array, "2"],
+    box_options: BoxHeadOptions,
+    options: DetectionOptions,
+) -> Selected:
+    """Refine each proposal for each class, drop what scores low, and keep the best after NMS by
+    class.
+    """
+    num_classes = logits.shape[1]
+    scores = jax.nn.softmax(logits)[:, 1:].reshape(-1)
+    count = min(options.max_candidates, scores.shape[0])
+    usable = proposals.valid.repeat(num_classes - 1) & (scores > options.score_threshold)
+    scores, index = jax.lax.top_k(jnp.where(usable, scores, -1.0), count)
+    region, label = index // (num_classes - 1), index % (num_classes - 1) + 1
+    boxes = box_ops.decode(deltas[region, label], proposals.boxes[region], box_options.box_weights)
+    boxes = box_ops.clip(boxes, size[0], size[1])
+    usable = (scores > options.score_threshold) & box_ops.is_larger(boxes, options.min_size)
+    kept, valid = nms(boxes, scores, usable, options.nms_iou, options.max_detections, groups=label)
+    return Selected(
+        jnp.where(valid[:, None], boxes[kept], 0.0),
+        jnp.where(valid, scores[kept], 0.0),
+        jnp.where(valid, label[kept], 0),
+        valid,
+    )

@@ -1,0 +1,124 @@
+"""What anchors and regions should have become: matches with the ground truth, and samples of them.
+One image.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.models.options import RoiOptions, RpnOptions
+from mtl_jax.models.proposals import Proposals
+from mtl_jax.ops import boxes as box_ops
+from mtl_jax.ops.matching import Matches, match
+from mtl_jax.ops.sampling import Samples, sample
+from mtl_jax.types import Array, Batch, GroundTruth
+
+CROWD_OVERLAP = 0.5  # a candidate that lies by more than this within a crowd is no negative
+
+
+class AnchorTargets(NamedTuple):
+    samples: Samples  # into the anchors
+    deltas: Float[Array, "*B R 4"]
+
+
+class RegionTargets(NamedTuple):
+    boxes: Float[Array, "*B R 4"]  # positives first
+    valid: Bool[Array, "*B R"]
+    positive: Bool[Array, "*B R"]
+    gt_index: Int[Array, "*B R"]
+    classes: Int[Array, "*B R"]  # 0 for negatives
+    deltas: Float[Array, "*B R 4"]
+
+
+def clean(batch: Batch) -> Batch:
+    """Zero what stands in slots without ground truth, so that it reaches no arithmetic."""
+    gt = batch.gt
+    valid = gt.valid & batch.valid[:, None]
+    attributes = {
+        name: label._replace(known=label.known & valid[..., None])
+        for name, label in gt.attributes.items()
+    }
+    gt = gt._replace(
+        boxes=jnp.where(valid[..., None], gt.boxes, 0.0),
+        classes=jnp.where(valid, gt.classes, 0),
+        valid=valid,
+        crowd=gt.crowd & valid,
+        mask_valid=gt.mask_valid & valid,
+        attributes=attributes,
+    )
+    return batch._replace(gt=gt)
+
+
+def sample_anchors(
+    key: Array,
+    anchors: Float[Array, "N 4"],
+    gt: GroundTruth,
+    negatives_allowed: Bool[Array, ""],
+    options: RpnOptions,
+) -> AnchorTargets:
+    """Match anchors with objects and draw those that the RPN's losses see."""
+    matches = _match(anchors, gt, options.positive_iou, options.negative_iou, low_quality=True)
+    negative = matches.negative & negatives_allowed
+    samples = sample(key, matches.positive, negative, options.samples, options.positive_fraction)
+    gt_boxes = gt.boxes[matches.gt_index[samples.index]]
+    deltas = box_ops.encode(gt_boxes, anchors[samples.index], options.box_weights)
+    return AnchorTargets(samples, deltas)
+
+
+def sample_regions(
+    key: Array,
+    proposals: Proposals,
+    gt: GroundTruth,
+    negatives_allowed: Bool[Array, ""],
+    options: RoiOptions,
+    box_weights: tuple[float, ...],
+) -> RegionTargets:
+    """Add the ground truth to the proposals, match, and draw the regions that the heads are trained
+    on.
+    """
+    boxes = jnp.concatenate([proposals.boxes, gt.boxes])
+    usable = jnp.concatenate([proposals.valid, gt.valid & ~gt.crowd])
+    matches = _match(boxes, gt, options.positive_iou, options.negative_iou, low_quality=False)
+    samples = sample(
+        key,
+        matches.positive & usable,
+        matches.negative & usable & negatives_allowed,
+        options.samples,
+        options.positive_fraction,
+    )
+    boxes = jnp.where(samples.valid[:, None], boxes[samples.index], 0.0)
+    gt_index = matches.gt_index[samples.index]
+    return RegionTargets(
+        boxes,
+        samples.valid,
+        samples.positive,
+        gt_index,
+        jnp.where(samples.positive, gt.classes[gt_index], 0),
+        box_ops.encode(gt.boxes[gt_index], boxes, box_weights),
+    )
+
+
+def _match(
+    boxes: Float[Array, "N 4"],
+    gt: GroundTruth,
+    positive_iou: float,
+    negative_iou: float,
+    low_quality: bool,
+) -> Matches:
+    crowds = jnp.where((gt.valid & gt.crowd)[:, None], gt.boxes, 0.0)
+    return match(
+        box_ops.iou(boxes, gt.boxes),
+        gt.valid & ~gt.crowd,
+        positive_iou,
+        negative_iou,
+        low_quality,
+        box_ops.crowd_overlap(boxes, crowds).max(axis=1),
+        CROWD_OVERLAP,
+    )
+
+
+def image_keys(key: Array, count: int) -> Array:
+    """Give each image of a batch a key of its own, the same whatever rows fill the batch up."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))

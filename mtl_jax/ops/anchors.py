@@ -1,0 +1,64 @@
+"""Anchor boxes of a feature pyramid. NumPy: they are constants of a traced program.
+
+Source: Ren et al., Faster R-CNN, 2015; Lin et al., Feature Pyramid Networks, 2016. The order and
+the rounding are torchvision's, on which its published weights rely.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from mtl_jax.types import Array
+
+
+def cell_anchors(
+    sizes: Sequence[int | float], ratios: Sequence[int | float], rounded: bool = True
+) -> Float[Array, "A 4"]:
+    """Give one cell's anchors around the origin: by ratio (height over width), then by size.
+
+    `rounded` rounds the corners to whole pixels, as torchvision does.
+    """
+    heights = np.sqrt(np.asarray(ratios, np.float32))
+    widths = 1 / heights
+    scales = np.asarray(sizes, np.float32)
+    half_w = (widths[:, None] * scales).reshape(-1)
+    half_h = (heights[:, None] * scales).reshape(-1)
+    anchors = np.stack([-half_w, -half_h, half_w, half_h], 1) / 2
+    return np.round(anchors) if rounded else anchors
+
+
+def grid_anchors(
+    level_shape: tuple[int, int], stride: int | tuple[int, int], cell: Float[Array, "A 4"]
+) -> Float[Array, "N 4"]:
+    """Put a cell's anchors on each stride multiple, row by row.
+
+    N = Hl Wl A, the A anchors of a cell side by side. `stride` is in pixels, or (down, across)
+    where they differ: torchvision's is image size // level size.
+    """
+    down, across = stride if isinstance(stride, tuple) else (stride, stride)
+    y, x = np.meshgrid(
+        np.arange(level_shape[0]) * down, np.arange(level_shape[1]) * across, indexing="ij"
+    )
+    shifts = np.stack([x, y, x, y], -1).astype(np.float32)
+    return (shifts[:, :, None] + cell).reshape(-1, 4)
+
+
+def pyramid_anchors(
+    level_shapes: Sequence[tuple[int, int]],
+    strides: Sequence[int | tuple[int, int]],
+    sizes: Sequence[Sequence[int | float]],
+    ratios: Sequence[int | float],
+    rounded: bool = True,
+) -> Float[Array, "N 4"]:
+    """Give the anchors of all levels, finest first.
+
+    `sizes` holds the anchor sizes of each level, in pixels.
+    """
+    levels = zip(level_shapes, strides, sizes, strict=True)
+    return np.concatenate(
+        [
+            grid_anchors(shape, stride, cell_anchors(s, ratios, rounded))
+            for shape, stride, s in levels
+        ]
+    )

@@ -1,0 +1,126 @@
+"""Convolution whose gradient is fast on every platform.
+
+XLA:CPU computes the weight gradient of a convolution as a convolution with a window as large as the
+image, which for 1x1 kernels and for many channels is several times slower than the same sums
+written as matrix products. GPU and TPU have kernels for it: there the plain gradient is kept.
+`_by_platform` is the one place that chooses.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Float
+
+from mtl_jax.types import Array
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+MIN_CHANNELS = (
+    128  # measured on 2 cores: with fewer, XLA:CPU's own k x k weight gradient is the faster one
+)
+
+
+def conv(
+    x: Float[Array, "B H W Ci"],
+    kernel: Float[Array, "kh kw Ci Co"],
+    strides: Sequence[int],
+    padding: Sequence[Sequence[int]],
+) -> Float[Array, "B Ho Wo Co"]:
+    """Convolve.
+
+    `padding` is ((top, bottom), (left, right)); sums are float32 and the result has the type of
+    `x`.
+    """
+    (top, bottom), (left, right) = padding
+    return _conv(x, kernel, (strides[0], strides[1]), ((top, bottom), (left, right)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x: Array, kernel: Array, strides: Pair, padding: Padding) -> Array:
+    return _by_platform(_forward_products, _forward_plain, strides, padding, x, kernel)
+
+
+def _conv_forward(
+    x: Array, kernel: Array, strides: Pair, padding: Padding
+) -> tuple[Array, tuple[Array, Array]]:
+    return _conv(x, kernel, strides, padding), (x, kernel)
+
+
+def _conv_backward(
+    strides: Pair, padding: Padding, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    return _by_platform(_backward_products, _backward_plain, strides, padding, *saved, g)
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _by_platform(
+    products: Callable, plain: Callable, strides: Pair, padding: Padding, *operands: Array
+) -> Array:
+    return lax.platform_dependent(
+        *operands,
+        cpu=partial(products, strides, padding),
+        default=partial(plain, strides, padding),
+    )
+
+
+def _forward_plain(strides: Pair, padding: Padding, x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
+
+
+def _backward_plain(
+    strides: Pair, padding: Padding, x: Array, kernel: Array, g: Array
+) -> tuple[Array, Array]:
+    return jax.vjp(partial(_forward_plain, strides, padding), x, kernel)[1](g)
+
+
+def _is_pointwise(kernel: Array, padding: Padding) -> bool:
+    return kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0))
+
+
+def _forward_products(strides: Pair, padding: Padding, x: Array, kernel: Array) -> Array:
+    if not _is_pointwise(kernel, padding):
+        return _forward_plain(strides, padding, x, kernel)
+    return _matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+
+
+def _backward_products(
+    strides: Pair, padding: Padding, x: Array, kernel: Array, g: Array
+) -> tuple[Array, Array]:
+    pointwise = _is_pointwise(kernel, padding)
+    if not pointwise and min(kernel.shape[2:]) < MIN_CHANNELS:
+        return _backward_plain(strides, padding, x, kernel, g)
+    kernel_gradient = _kernel_gradient(strides, padding, x, kernel, g)
+    if pointwise and strides == (1, 1):
+        return _matmul(g, kernel[0, 0].T), kernel_gradient
+    return _backward_plain(strides, padding, x, kernel, g)[0], kernel_gradient
+
+
+def _matmul(x: Array, kernel: Array) -> Array:
+    """Multiply `[..., Ci]` by `[Ci, Co]` as one flat product."""
+    flat = jnp.dot(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=jnp.float32)
+    return flat.reshape(*x.shape[:-1], kernel.shape[-1]).astype(x.dtype)
+
+
+def _kernel_gradient(strides: Pair, padding: Padding, x: Array, kernel: Array, g: Array) -> Array:
+    """Multiply, for each tap of the kernel, the input under it by the output's gradient."""
+    x = lax.pad(x, x.dtype.type(0), ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0)))
+    _, height, width, channels = g.shape
+    taps = []
+    for i, j in np.ndindex(kernel.shape[:2]):
+        rows = slice(i, i + (height - 1) * strides[0] + 1, strides[0])
+        columns = slice(j, j + (width - 1) * strides[1] + 1, strides[1])
+        taps.append(x[:, rows, columns].reshape(-1, x.shape[-1]))
+    # Without the barrier the slices are fused with a transposition into a slow loop.
+    taps = lax.optimization_barrier(taps)
+    flat = g.reshape(-1, channels)
+    product = partial(jnp.einsum, "nc,no->co", preferred_element_type=jnp.float32)
+    return (
+        jnp.stack([product(tap, flat) for tap in taps]).reshape(kernel.shape).astype(kernel.dtype)
+    )

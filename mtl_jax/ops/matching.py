@@ -1,0 +1,57 @@
+"""Which ground-truth object each candidate box stands for.
+
+Source: Ren et al., Faster R-CNN, 2015, section 3.1.2.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.types import Array
+
+
+class Matches(NamedTuple):
+    """The object of each candidate, and its part in the loss: one may be in neither."""
+
+    gt_index: Int[Array, "*B N"]
+    positive: Bool[Array, "*B N"]
+    negative: Bool[Array, "*B N"]
+
+
+def match(
+    iou: Float[Array, "N M"],
+    gt_usable: Bool[Array, "M"],
+    positive_threshold: float,
+    negative_threshold: float,
+    allow_low_quality: bool,
+    crowd_overlap: Float[Array, "N"] | None = None,
+    crowd_threshold: float = 0.5,
+) -> Matches:
+    """Match each candidate with the object that it overlaps most, the first of equals.
+
+    It is positive from `positive_threshold` on and negative below `negative_threshold`, unless more
+    than `crowd_threshold` of it lies in a crowd region, which may hold any object: then it is
+    neither. With `allow_low_quality` every candidate that ties with an object's best overlap is
+    positive too, so that no object is left without one. Columns of `iou` where `gt_usable` is False
+    may hold anything.
+    """
+    num_gt = iou.shape[1]
+    if num_gt == 0:
+        none = jnp.zeros(iou.shape[0], bool)
+        best, gt_index = jnp.zeros(iou.shape[0], iou.dtype), jnp.zeros(iou.shape[0], jnp.int32)
+        positive = none
+    else:
+        iou = jnp.where(gt_usable, iou, -1)
+        best, gt_index = jnp.max(iou, 1), jnp.argmax(iou, 1).astype(jnp.int32)
+        positive = (best >= positive_threshold) & jnp.any(gt_usable)
+        if allow_low_quality:
+            # An object that no candidate touches has best overlap 0, with which every far candidate
+            # would tie.
+            best_of_gt = jnp.max(iou, 0)
+            positive |= jnp.any((iou == best_of_gt) & (best_of_gt > 0), 1)
+    negative = ~positive & (best < negative_threshold)
+    if crowd_overlap is not None:
+        in_crowd = crowd_overlap > crowd_threshold
+        negative &= ~in_crowd
+    return Matches(gt_index, positive, negative)

@@ -1,0 +1,204 @@
+"""ROIAlign over a feature pyramid.
+
+Sources: He et al., Mask R-CNN, 2017; Lin et al., Feature Pyramid Networks, 2016, equation 1.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Float, Int
+
+from mtl_jax.ops.boxes import area
+from mtl_jax.types import Array
+
+
+def roi_levels(
+    boxes: Float[Array, "R 4"],
+    min_level: int = 2,
+    max_level: int = 5,
+    canonical_size: float = 224.0,
+    canonical_level: int = 4,
+) -> Int[Array, "R"]:
+    """Choose each box's pyramid level by its size.
+
+    Gives an index into the levels `min_level` .. `max_level`: 0 is the finest. A box of
+    `canonical_size` pixels belongs to `canonical_level`; each halving to the next finer one.
+    """
+    # A box without area belongs to the finest level; the logarithm of 0 must not be taken.
+    size = jnp.sqrt(jnp.maximum(area(boxes), 1e-12))
+    level = jnp.floor(canonical_level + jnp.log2(size / canonical_size) + 1e-6)
+    level = jnp.clip(jnp.nan_to_num(level, nan=min_level), min_level, max_level)
+    return level.astype(jnp.int32) - min_level
+
+
+class _Taps(NamedTuple):
+    """Along one axis: the T = 2 `sampling_ratio` cells that each bin reads, and their weights."""
+
+    index: Int[Array, "R s T"]
+    weight: Float[Array, "R s T"]
+
+
+class _Reads(NamedTuple):
+    """All that each box reads: its level, and its rows and columns there."""
+
+    level: Int[Array, "R"]
+    y: _Taps
+    x: _Taps
+
+
+def multilevel_roi_align(
+    features: Sequence[Float[Array, "_ _ C"]],
+    boxes: Float[Array, "R 4"],
+    levels: Int[Array, "R"],
+    strides: Sequence[int],
+    output_size: int,
+    sampling_ratio: int = 2,
+    aligned: bool = False,
+) -> Float[Array, "R s s C"]:
+    """Average `sampling_ratio`² bilinear samples in each of s x s bins of each box.
+
+    `boxes` are in pixels; `levels` index `features` (finest first), whose cells are `strides`
+    pixels apart. With `aligned` a cell's value stands at its centre, which is exact; without, as in
+    torchvision's Mask R-CNN, at its left top corner, and a box counts as at least one cell wide and
+    high. Samples more than one cell outside are 0. Sums are float32, the result has the type of
+    `features`. Boxes get no gradient.
+    """
+    sizes = jnp.array([level.shape[:2] for level in features], jnp.int32)[levels]
+    scale = jnp.array([1 / stride for stride in strides], jnp.float32)[levels]
+    boxes = lax.stop_gradient(boxes).astype(jnp.float32) * scale[:, None]
+    place = partial(_place, output_size=output_size, sampling_ratio=sampling_ratio, aligned=aligned)
+    y = place(boxes[:, 1], boxes[:, 3], sizes[:, 0])
+    x = place(boxes[:, 0], boxes[:, 2], sizes[:, 1])
+    return _pool(tuple(features), _Reads(levels, y, x))
+
+
+def _place(
+    start: Float[Array, "R"],
+    end: Float[Array, "R"],
+    size: Int[Array, "R"],
+    output_size: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> _Taps:
+    """Place the samples along one axis of `size` cells; `start` and `end` are in cells."""
+    length = end - start if aligned else jnp.maximum(end - start, 1)
+    if aligned:
+        start = start - 0.5
+    count = output_size * sampling_ratio
+    fractions = (np.arange(count, dtype=np.float32) + 0.5) / count
+    at = start[:, None] + length[:, None] * fractions
+    limit = size[:, None].astype(jnp.float32)
+    inside = (at >= -1) & (at <= limit)
+    at = jnp.clip(jnp.where(inside, at, 0), 0, limit - 1)
+    low = jnp.floor(at)
+    share = jnp.stack([1 - (at - low), at - low], -1)
+    weight = jnp.where(inside[..., None], share, 0) / sampling_ratio
+    index = jnp.stack([low, jnp.minimum(low + 1, limit - 1)], -1).astype(jnp.int32)
+    shape = (len(start), output_size, 2 * sampling_ratio)
+    return _Taps(index.reshape(shape), weight.reshape(shape))
+
+
+@jax.custom_vjp
+def _pool(features: tuple[Array, ...], reads: _Reads) -> Float[Array, "R s s C"]:
+    """Sum each bin's weighted cells.
+
+    One gather for each pair of taps: XLA fuses them with the sum into one loop over the output,
+    which stores nothing between.
+    """
+    flat = jnp.concatenate([level.reshape(-1, level.shape[-1]) for level in features])
+    rows, columns = _flat_rows([level.shape for level in features], reads), reads.x.index
+    pooled = jnp.float32(0)
+    for i, j in np.ndindex(rows.shape[-1], columns.shape[-1]):
+        weight = reads.y.weight[:, :, None, i] * reads.x.weight[:, None, :, j]
+        cells = flat[rows[:, :, None, i] + columns[:, None, :, j]]
+        pooled += cells.astype(jnp.float32) * weight[..., None]
+    return pooled.astype(flat.dtype)
+
+
+def _flat_rows(shapes: Sequence[Sequence[int]], reads: _Reads) -> Int[Array, "R s T"]:
+    """Give the first cell of each row that is read, with all levels' cells laid end to end."""
+    cells = [shape[0] * shape[1] for shape in shapes]
+    starts = jnp.array(np.cumsum([0, *cells[:-1]]), jnp.int32)[reads.level]
+    widths = jnp.array([shape[1] for shape in shapes], jnp.int32)[reads.level]
+    return starts[:, None, None] + reads.y.index * widths[:, None, None]
+
+
+def _pool_forward(features: tuple[Array, ...], reads: _Reads) -> tuple[Array, Any]:
+    # Empty slices carry the levels' sizes and type to the backward pass, which needs no features.
+    return _pool(features, reads), ([level[..., :0] for level in features], reads)
+
+
+def _pool_backward(saved: Any, g: Float[Array, "R s s C"]) -> tuple[Any, None]:
+    like, reads = saved
+    shapes = [(*level.shape[:2], g.shape[-1]) for level in like]
+    gradients = lax.platform_dependent(
+        g.astype(jnp.float32),
+        reads,
+        cpu=partial(_scatter, shapes),
+        default=partial(_spread, shapes),
+    )
+    return tuple(x.astype(level.dtype) for x, level in zip(gradients, like, strict=True)), None
+
+
+_pool.defvjp(_pool_forward, _pool_backward)
+
+
+def _scatter(
+    shapes: Sequence[tuple[int, int, int]], g: Float[Array, "R s s C"], reads: _Reads
+) -> list[Float[Array, "_ _ C"]]:
+    """Add each bin's gradient to the cells that it read, one by one: the fastest on CPU."""
+    rows, columns = _flat_rows(shapes, reads), reads.x.index[:, None]
+    ends = np.cumsum([height * width for height, width, _ in shapes])
+    flat = jnp.zeros((int(ends[-1]), g.shape[-1]), jnp.float32)
+    for i in range(
+        rows.shape[-1]
+    ):  # in parts: the weighted gradients are as large as all that was read
+        weight = reads.y.weight[:, :, None, None, i] * reads.x.weight[:, None]
+        flat = flat.at[rows[:, :, None, None, i] + columns].add(
+            g[:, :, :, None] * weight[..., None]
+        )
+    return [
+        part.reshape(shape) for part, shape in zip(jnp.split(flat, ends[:-1]), shapes, strict=True)
+    ]
+
+
+CHUNK = 64  # boxes at a time: bounds the memory of `_spread`
+
+
+def _spread(
+    shapes: Sequence[tuple[int, int, int]], g: Float[Array, "R s s C"], reads: _Reads
+) -> list[Float[Array, "_ _ C"]]:
+    """Do the same by matrix products over all rows and columns of each level.
+
+    Contended float32 scatter-adds are some hundred times slower on GPU (openxla/xla#46225), and
+    many boxes overlap.
+    """
+    pad = -len(g) % CHUNK
+    chunks = jax.tree.map(
+        lambda a: jnp.pad(a, ((0, pad), *((0, 0),) * (a.ndim - 1))).reshape(
+            -1, CHUNK, *a.shape[1:]
+        ),
+        (g, reads),
+    )
+
+    def add(total: list[Array], chunk: tuple[Array, _Reads]) -> tuple[list[Array], None]:
+        g, reads = chunk
+        new = []
+        for level, (height, width, _) in enumerate(shapes):
+            here = (reads.level == level).astype(jnp.float32)[:, None, None]
+            across = jnp.einsum("rqw,rpqc->rpwc", _dense(reads.x, width), g)
+            new.append(jnp.einsum("rph,rpwc->hwc", _dense(reads.y, height) * here, across))
+        return [old + part for old, part in zip(total, new, strict=True)], None
+
+    return lax.scan(add, [jnp.zeros(shape, jnp.float32) for shape in shapes], chunks)[0]
+
+
+def _dense(taps: _Taps, size: int) -> Float[Array, "R s size"]:
+    """Write the weights of each bin as a row over all `size` cells of the axis."""
+    hit = taps.index[..., None] == jnp.arange(size)
+    return jnp.sum(jnp.where(hit, taps.weight[..., None], 0), axis=-2)

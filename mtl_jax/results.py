@@ -1,0 +1,221 @@
+"""One picture's detections in its own pixels, the canvas forgotten. NumPy on the host."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pycocotools.mask
+
+from mtl_jax.attributes import Attribute
+from mtl_jax.data.records import Category
+from mtl_jax.images import Geometry
+from mtl_jax.types import Detections
+
+coco_mask: Any = pycocotools.mask  # its stubs know no counts as text
+THRESHOLD = 0.5  # of a mask's probability, as torchvision and detectron2
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What stands on one picture, highest score first. D detections; all coordinates are pixels of
+    the picture.
+    """
+
+    boxes: np.ndarray  # [D, 4] float32: x1, y1, x2, y2, within the picture
+    scores: np.ndarray  # [D] float32
+    classes: np.ndarray  # [D] int64: the model's, 1 .. K-1
+    class_names: tuple[str, ...]  # of each detection
+    category_ids: np.ndarray  # [D] int64: as the data set numbers the class
+    height: int
+    width: int
+    mask_probabilities: np.ndarray | None = None  # [D, S, S] on the cells of `mask_boxes`
+    mask_boxes: np.ndarray | None = None  # [D, 4]: before clipping; None: `boxes`
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)  # [D, E] of each name
+    declared: tuple[Attribute, ...] = ()
+    draw_score: float = 0.5  # `draw` leaves out what scores lower
+    image: np.ndarray | None = field(default=None, repr=False)  # the picture, where it was kept
+
+    @classmethod
+    def from_detections(
+        cls,
+        detections: Detections,
+        row: int,
+        geometry: Geometry,
+        height: int,
+        width: int,
+        *,
+        categories: Sequence[Category],
+        declared: Sequence[Attribute] = (),
+        min_score: float = 0.0,
+        draw_score: float = 0.5,
+        image: np.ndarray | None = None,
+    ) -> "Result":
+        """Read row `row` of a batch's detections (NumPy arrays in canvas pixels).
+
+        `geometry` carried the picture of `height` x `width` to the canvas. Slots that are not
+        valid, and those below `min_score`, are dropped.
+        """
+        scores = np.asarray(detections.scores[row])
+        slots = np.flatnonzero(np.asarray(detections.valid[row]) & (scores >= min_score))
+        slots = slots[np.argsort(-scores[slots], kind="stable")]
+        inverse = geometry.inverse()
+        whole = inverse.boxes(np.asarray(detections.boxes[row])[slots]).astype(np.float32)
+        classes = np.asarray(detections.classes[row])[slots].astype(np.int64)
+        masks = None
+        if detections.masks is not None:
+            masks = np.asarray(detections.masks[row])[slots].astype(np.float32)
+            masks = masks[:, :, ::-1] if geometry.mirrored else masks
+        return cls(
+            boxes=np.clip(whole, 0, np.array([width, height, width, height], np.float32)),
+            scores=scores[slots].astype(np.float32),
+            classes=classes,
+            class_names=tuple(categories[c - 1].name for c in classes),
+            category_ids=np.array([categories[c - 1].id for c in classes], np.int64),
+            height=height,
+            width=width,
+            mask_probabilities=masks,
+            mask_boxes=None if masks is None else whole,
+            attributes={
+                a.name: a.move_prediction(
+                    np.asarray(detections.attributes[a.name][row], np.float32)[slots], inverse
+                )
+                for a in declared
+            },
+            declared=tuple(declared),
+            draw_score=draw_score,
+            image=image,
+        )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @cached_property
+    def masks(self) -> np.ndarray | None:
+        """The masks `[D, H, W]` bool, pasted when first asked for; None without a mask head."""
+        if self.mask_probabilities is None:
+            return None
+        masks = np.zeros((len(self), self.height, self.width), bool)
+        for i, mask in enumerate(masks):
+            crop, y, x = self.mask_crop(i)
+            mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        return masks
+
+    def mask_crop(self, i: int) -> tuple[np.ndarray, int, int]:
+        """Give detection i's mask where it can be true, bool `[h, w]`, and that window's first row
+        and column.
+        """
+        if self.mask_probabilities is None:
+            raise ValueError("this model predicts no masks")
+        boxes = self.boxes if self.mask_boxes is None else self.mask_boxes
+        return _paste(self.mask_probabilities[i], boxes[i], self.height, self.width, THRESHOLD)
+
+    def rle(self, i: int) -> dict[str, Any]:
+        """Give detection i's mask as COCO's compressed RLE, `counts` as text."""
+        return encode(*self.mask_crop(i), self.height, self.width)
+
+    def to_json(self, image_id: int | str, file_name: str) -> list[dict[str, Any]]:
+        """Give COCO's results format, one entry a detection; boxes are x, y, width, height."""
+        entries = []
+        for i, (x1, y1, x2, y2) in enumerate(self.boxes.tolist()):
+            entry = {
+                "image_id": image_id,
+                "file_name": file_name,
+                "category_id": int(self.category_ids[i]),
+                "category": self.class_names[i],
+                "bbox": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
+                "score": round(float(self.scores[i]), 6),
+                "attributes": {
+                    a.name: a.describe(self.attributes[a.name][i]) for a in self.declared
+                },
+            }
+            if self.mask_probabilities is not None:
+                entry["segmentation"] = self.rle(i)
+            entries.append(entry)
+        return entries
+
+    def draw(self, image: np.ndarray | None = None, **options: Any) -> np.ndarray:
+        """Draw on a copy of `image` (the picture that was kept, when not given);
+        `visualize.draw.draw` has the options.
+        """
+        from mtl_jax.visualize.draw import draw  # it reads results, and so comes after this file
+
+        image = self.image if image is None else image
+        if image is None:
+            raise ValueError("this result did not keep its picture; give it to draw(image)")
+        return draw(image, self, **options)
+
+
+def paste_mask(
+    probabilities: np.ndarray,
+    box: np.ndarray,
+    height: int,
+    width: int,
+    threshold: float = THRESHOLD,
+) -> np.ndarray:
+    """Resize probabilities `[S, S]` onto their box and threshold them: bool `[height, width]`.
+
+    Source: torchvision's `paste_masks_in_image`: a cell of zeros is put around the mask, the box
+    grows in proportion and is cut to whole numbers, its last pixel included.
+    """
+    mask = np.zeros((height, width), bool)
+    crop, y, x = _paste(probabilities, box, height, width, threshold)
+    mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+    return mask
+
+
+def _paste(
+    probabilities: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float
+) -> tuple[np.ndarray, int, int]:
+    """Do what `paste_mask` does for the part of the picture that the grown box covers: its mask,
+    row, column.
+    """
+    side = probabilities.shape[-1]
+    padded = np.pad(np.asarray(probabilities, np.float32), 1)
+    x1, y1, x2, y2 = np.asarray(box, np.float32)
+    # float32 and this order of operations, so that whole numbers are cut as torchvision cuts them.
+    grow, half = np.float32((side + 2) / side), np.float32(0.5)
+    center_x, center_y = (x2 + x1) * half, (y2 + y1) * half
+    half_w, half_h = (x2 - x1) * half * grow, (y2 - y1) * half * grow
+    left, right = int(center_x - half_w), int(center_x + half_w)
+    top, bottom = int(center_y - half_h), int(center_y + half_h)
+    columns, x = _interpolation(left, right, width, side + 2)
+    rows, y = _interpolation(top, bottom, height, side + 2)
+    return rows @ padded @ columns.T > threshold, y, x
+
+
+def _interpolation(first: int, last: int, limit: int, side: int) -> tuple[np.ndarray, int]:
+    """Weigh `side` cells for each pixel between `first` and `last` that lies in 0 .. `limit` - 1:
+    `[pixels, side]`.
+
+    Bilinear with half-pixel centres (`align_corners=False`), the cells repeated beyond the border.
+    """
+    length = max(last - first + 1, 1)
+    start, stop = min(max(first, 0), limit), max(min(first + length, limit), 0)
+    pixels = np.arange(start, max(start, stop)) - first
+    place = np.maximum((pixels + 0.5) * (side / length) - 0.5, 0)
+    low = np.minimum(place.astype(int), side - 1)
+    high = np.minimum(low + 1, side - 1)
+    weights = np.zeros((len(pixels), side), np.float32)
+    each = np.arange(len(pixels))
+    weights[each, low] = 1 - (place - low)
+    weights[each, high] += place - low
+    return weights, start
+
+
+def encode(crop: np.ndarray, y: int, x: int, height: int, width: int) -> dict[str, Any]:
+    """Encode a mask that is `crop` (bool `[h, w]`) at row y and column x of the picture, false
+    elsewhere, as COCO's RLE.
+
+    Only the crop's columns are read: for a small thing on a large picture far cheaper than the
+    picture's own mask.
+    """
+    columns = np.zeros((crop.shape[1], height), np.int8)  # COCO's runs go down the columns
+    columns[:, y : y + crop.shape[0]] = crop.T
+    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=0, append=0)) + x * height
+    if len(edges) and edges[-1] == height * width:
+        edges = edges[:-1]  # the last run ends with the picture
+    counts = np.diff(edges, prepend=0, append=height * width)
+    rle = coco_mask.frPyObjects({"counts": counts.tolist(), "size": [height, width]}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode()}

@@ -1,0 +1,209 @@
+"""Checkpoints: the latest and the best state of a run. The only file that knows Orbax."""
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from mtl_jax.errors import UserError
+from mtl_jax.training.state import TrainState
+from mtl_jax.types import Variables
+
+# Orbax writes into a folder of another name and renames it at the end; a kept checkpoint that goes
+# is renamed into this folder first. So whatever is called by a number is whole, whenever the
+# process was killed.
+DELETED = "deleted"
+
+
+class Checkpointer:
+    """The checkpoints in a folder, `RUN/checkpoints`, by the number of steps done.
+
+    `metadata` is any JSON (resolved config, class names, attribute declarations); it is stored in
+    each checkpoint, so that the folder is all that a reader needs. The checkpoint whose metric
+    `best_metric` is best (`best_mode` max or min; the later one of equals) is kept beside the
+    latest one. A reader gives the folder alone.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        metadata: Mapping[str, Any] | None = None,
+        best_metric: str = "",
+        best_mode: str = "max",
+        keep_latest: int = 1,
+    ):
+        if best_mode not in ("max", "min"):
+            raise ValueError(f"best_mode {best_mode!r} is neither max nor min")
+        self.folder = Path(folder).absolute()
+        self._user_metadata = metadata
+        self._best_metric, self._best_mode = best_metric, best_mode
+        self._manager = self._make_manager(keep_latest)
+        if metadata is not None:
+            self._empty_trash()
+        elif self.steps():
+            stored = self._read_record(self.steps()[-1])
+            self._best_metric, self._best_mode = stored["best_metric"], stored["best_mode"]
+
+    def _make_manager(self, keep_latest: int) -> ocp.CheckpointManager:
+        writes = self._user_metadata is not None
+        policies = checkpoint_managers
+        best = policies.BestN(
+            get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False
+        )
+        keep = policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best])
+        options = ocp.CheckpointManagerOptions(
+            best_fn=self._score,
+            preservation_policy=keep,
+            todelete_subdir=DELETED,
+            create=writes,
+            cleanup_tmp_directories=writes,
+            # A save that has returned is on the disk: nothing to wait for at exit, nothing to lose.
+            enable_async_checkpointing=False,
+        )
+        handlers = {
+            "variables": ocp.StandardCheckpointHandler(),
+            "optimizer": ocp.StandardCheckpointHandler(),
+            "record": ocp.JsonCheckpointHandler(),
+        }
+        return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+
+    def _score(self, metrics: Mapping[str, float]) -> float:
+        value = float(metrics.get(self._best_metric, math.nan))
+        if math.isnan(value):
+            return -math.inf
+        return value if self._best_mode == "max" else -value
+
+    def steps(self) -> list[int]:
+        """Give the steps that are stored, in order."""
+        return sorted(self._manager.all_steps())
+
+    def latest(self) -> int | None:
+        """Give the last step stored."""
+        return max(self.steps(), default=None)
+
+    def best(self) -> int | None:
+        """Give the step of the best metric; the latest one where no checkpoint has the metric."""
+        scores = {}
+        for step in self.steps():
+            score = self._score(self._manager.metrics(step) or {})
+            if score > -math.inf:
+                scores[step] = score
+        return max(scores, key=lambda step: (scores[step], step)) if scores else self.latest()
+
+    def find(self, step: str | int) -> int:
+        """Give the number of `latest`, `best` or a step; raise FileNotFoundError if not stored."""
+        if not self.steps():
+            raise FileNotFoundError(f"{self.folder}: there is no checkpoint; train first")
+        named = {"latest": self.latest, "best": self.best}.get(str(step), lambda: None)()
+        if named is not None:
+            return named
+        if not str(step).isdecimal() or int(step) not in self.steps():
+            stored = ", ".join(map(str, self.steps()))
+            raise FileNotFoundError(
+                f"{self.folder}: no checkpoint {step!r}; there are latest, best, {stored}"
+            )
+        return int(step)
+
+    def metrics(self, step: str | int) -> dict[str, float]:
+        """Give the metrics that were saved with a checkpoint."""
+        return dict(self._manager.metrics(self.find(step)) or {})
+
+    def metadata(self, step: str | int = "latest") -> dict[str, Any]:
+        """Give the metadata of a checkpoint as JSON reads it: its tuples are lists."""
+        return self._read_record(self.find(step))["metadata"]
+
+    def stage(self, step: str | int = "latest") -> int:
+        """Give the index of the stage whose optimizer a checkpoint holds."""
+        return self._read_record(self.find(step))["stage"]
+
+    def _read_record(self, step: int) -> dict[str, Any]:
+        return self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))[
+            "record"
+        ]
+
+    def save(
+        self,
+        state: TrainState,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+        stage: int = 0,
+    ) -> None:
+        """Store a state and return when it is on the disk.
+
+        Checkpoints that are neither latest nor best go. `metrics`, where given, must hold the best
+        metric. Raises ValueError where it does not, or for a state that has met a non-finite loss.
+        """
+        if self._user_metadata is None:
+            raise ValueError("a Checkpointer made without metadata only reads")
+        if not bool(state.finite):
+            raise ValueError(f"the state of step {step} is not saved: its loss was not finite")
+        if metrics is not None and self._best_metric and self._best_metric not in metrics:
+            raise UserError(
+                f"best metric {self._best_metric!r} is none of {', '.join(sorted(metrics))}"
+            )
+        record = {
+            "metadata": dict(self._user_metadata),
+            "stage": stage,
+            "best_metric": self._best_metric,
+            "best_mode": self._best_mode,
+        }
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(state.variables),
+                optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                record=ocp.args.JsonSave(record),
+            ),
+            metrics={name: float(value) for name, value in (metrics or {}).items()},
+            force=True,
+        )
+        self._empty_trash()
+
+    def _empty_trash(self) -> None:
+        if jax.process_index() == 0:
+            shutil.rmtree(self.folder / DELETED, ignore_errors=True)
+
+    def restore(self, step: str | int, target: TrainState) -> TrainState:
+        """Give the state of a checkpoint, with the shapes and shardings of `target`.
+
+        The number of devices may be another than when it was saved.
+        """
+        found = self.find(step)
+        optimizer = {"step": target.step, "opt_state": target.opt_state}
+        restored = self._manager.restore(
+            found,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardRestore(_abstract(target.variables)),
+                optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
+            ),
+        )
+        variables, optimizer = restored["variables"], restored["optimizer"]
+        return TrainState(
+            optimizer["step"],
+            variables["params"],
+            variables["batch_stats"],
+            optimizer["opt_state"],
+            target.finite,
+        )
+
+    def restore_variables(self, step: str | int = "best") -> Variables:
+        """Give a checkpoint's variables as nested dicts of NumPy arrays; no model is needed."""
+        found = self.find(step)
+        described = self._manager.item_metadata(found)["variables"]
+        tree = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described.tree)
+        args = ocp.args.Composite(variables=ocp.args.StandardRestore(tree))
+        return self._manager.restore(found, args=args)["variables"]
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._manager.close()
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

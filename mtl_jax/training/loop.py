@@ -1,0 +1,143 @@
+"""The training loop: stages of steps, with logging, validation and checkpoints between them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from mtl_jax.errors import UserError
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.metric_writer import MetricWriter
+from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
+from mtl_jax.training.recorder import FileNames, Recorder
+from mtl_jax.training.sharding import replicate, shard_batch
+from mtl_jax.training.stages import Stage, trainable
+from mtl_jax.training.state import TrainState, start_stage
+from mtl_jax.training.step import make_train_step
+from mtl_jax.types import Array, Batch, Model, Variables
+
+Validate = Callable[[Variables, int], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How much goes into a step, and what happens how often, in steps.
+
+    The last step is always logged, validated and saved.
+    """
+
+    batch_size: int = 2  # images of a step, over all devices
+    seed: int = 0
+    log_every: int = 20
+    eval_every: int = 1000  # 0: at the end alone; what is validated is saved
+    checkpoint_every: int = 500  # 0: where a stage ends or is validated
+
+
+def fit(
+    model: Model,
+    variables: Variables,
+    stages: Sequence[Stage],
+    optimizer_options: OptimizerOptions,
+    batches: Callable[[int], Iterator[Batch]],
+    validate: Validate | None,
+    checkpointer: Checkpointer,
+    writer: MetricWriter,
+    mesh: Mesh,
+    options: LoopOptions,
+    file_names: FileNames,
+) -> TrainState:
+    """Train through the stages that are left and give the last state.
+
+    Goes on from the latest checkpoint where there is one. `batches(step)` iterates over the batches
+    from that step on, each a function of its step alone: then a run that was killed ends with the
+    same bits as one that was not. `variables` start a new run and are left as they are. Raises
+    NonFiniteLossError, which names the term, the step and, by `file_names(index)`, the images.
+    """
+    borders = tuple(pairwise(accumulate((stage.steps for stage in stages), initial=0)))
+    total = borders[-1][1]
+    done = checkpointer.latest() or 0
+    number = _stage_of(done, borders)
+    optimizers = [_build(stage, optimizer_options) for stage in stages]
+    masks = [trainable(variables["params"], stage.layers) for stage in stages]
+    state = _first_state(
+        variables,
+        checkpointer,
+        optimizers[number][0],
+        masks[number],
+        mesh,
+        number,
+        borders[number][0],
+    )
+    key = replicate(jax.random.key(options.seed), mesh)
+    iterator = batches(done) if done < total else iter(())
+    recorder = Recorder(writer, file_names, total, options.log_every)
+    writer.start(done)
+    try:
+        for stage in range(number, len(stages)):
+            first, last = borders[stage]
+            optimizer, schedule = optimizers[stage]
+            if stage > number:
+                state = start_stage(state.variables, optimizer, masks[stage], mesh, first)
+            train_step = make_train_step(model, optimizer, masks[stage], schedule, mesh, first)
+            for step in range(max(first, done) + 1, last + 1):
+                batch = next(iterator)
+                state, metrics = train_step(state, shard_batch(batch, mesh), key)
+                recorder.add(step, metrics, batch)
+                validates = step == total or _is_due(step, options.eval_every)
+                if validates or step == last or _is_due(step, options.checkpoint_every):
+                    recorder.flush()
+                    results = None
+                    if validates and validate is not None:
+                        results = validate(state.variables, step)
+                        writer.write(step, results)
+                    checkpointer.save(state, step, results, stage)
+    finally:
+        writer.close()
+    return state
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _build(
+    stage: Stage, options: OptimizerOptions
+) -> tuple[optax.GradientTransformation, Callable[[Array], Array]]:
+    rate = stage.learning_rate or options.learning_rate
+    schedule = learning_rate_schedule(options, stage.steps, rate)
+    return make_optimizer(options, stage.steps, rate), schedule
+
+
+def _stage_of(done: int, borders: Sequence[tuple[int, int]]) -> int:
+    """Give the stage that the next step is of, the last stage where nothing is left to do."""
+    return next((i for i, (_, last) in enumerate(borders) if done < last), len(borders) - 1)
+
+
+def _first_state(
+    variables: Variables,
+    checkpointer: Checkpointer,
+    optimizer: optax.GradientTransformation,
+    mask: Mapping,
+    mesh: Mesh,
+    stage: int,
+    first: int,
+) -> TrainState:
+    """Give the state of the latest checkpoint, or else that of a new run.
+
+    A checkpoint at a stage's end holds the old stage's optimizer, of which the new stage takes
+    nothing over.
+    """
+    done = checkpointer.latest()
+    if done is None:
+        return start_stage(variables, optimizer, mask, mesh)
+    if checkpointer.stage(done) == stage:
+        return checkpointer.restore(done, start_stage(variables, optimizer, mask, mesh))
+    if done == first:
+        return start_stage(checkpointer.restore_variables(done), optimizer, mask, mesh, done)
+    raise UserError(
+        f"{checkpointer.folder}: step {done} is of stage {checkpointer.stage(done) + 1}, but these"
+        f" stages put it into stage {stage + 1}; only the stages not yet ended can get more steps"
+    )

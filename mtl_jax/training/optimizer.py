@@ -1,0 +1,99 @@
+"""Optimizers and learning-rate schedules."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtl_jax.errors import UserError
+from mtl_jax.training.stages import in_backbone, path_of
+from mtl_jax.types import Array
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("steps", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """What updates the parameters. The numbers are those of torchvision's detection references."""
+
+    name: str = "sgd"  # sgd | adamw
+    learning_rate: float = 0.02
+    momentum: float = 0.9  # of sgd
+    beta1: float = 0.9  # of adamw
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 1e-4  # never on norms and biases
+    clip_norm: float = 0.0  # largest global norm of the gradient; 0: no limit
+    schedule: str = "steps"  # steps | cosine | constant
+    warmup_steps: int = 1000  # linear from warmup_factor times the learning rate
+    warmup_factor: float = 0.001
+    milestones: tuple[float, ...] = (16 / 26, 22 / 26)  # below 1: a fraction of the stage's steps
+    gamma: float = 0.1  # factor at each milestone
+    backbone_multiplier: float = 1.0  # of the learning rate of the backbone
+
+
+def learning_rate_schedule(
+    options: OptimizerOptions, stage_steps: int, learning_rate: float
+) -> Callable[[Array], Array]:
+    """Give the learning rate as a function of the number of steps done in the stage.
+
+    `stage_steps` is the stage's length: a cosine ends there, fractional milestones are parts of it.
+    """
+    if options.schedule not in SCHEDULES:
+        raise UserError(f"schedule {options.schedule!r} is none of {', '.join(SCHEDULES)}")
+    milestones = [m if m >= 1 else round(m * stage_steps) for m in options.milestones]
+    warmup = options.warmup_steps
+
+    def schedule(step: Array) -> Array:
+        step = jnp.asarray(step, jnp.float32)
+        rate = jnp.float32(learning_rate)
+        if options.schedule == "steps":
+            passed = sum(((step >= m).astype(jnp.float32) for m in milestones), jnp.float32(0))
+            rate *= options.gamma**passed
+        elif options.schedule == "cosine":
+            done = (step - warmup) / max(1, stage_steps - warmup)
+            rate *= 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1)))
+        if warmup:
+            start = options.warmup_factor
+            rate *= start + (1 - start) * jnp.minimum(step / warmup, 1)
+        return rate
+
+    return schedule
+
+
+def make_optimizer(
+    options: OptimizerOptions, stage_steps: int, learning_rate: float = 0.0
+) -> optax.GradientTransformation:
+    """Build the chain: clip, decay and momentum, or Adam and decay, then the learning rate.
+
+    `learning_rate` is the stage's; 0 means the options'. Vectors and scalars, which norms and
+    biases are, do not decay.
+    """
+    rate = learning_rate or options.learning_rate
+    schedule = learning_rate_schedule(options, stage_steps, rate)
+    decay = optax.add_decayed_weights(options.weight_decay, mask=_decays)
+    if options.name == "sgd":
+        # The decay is part of the gradient that momentum averages, as in torch.optim.SGD.
+        rule = (decay, optax.trace(options.momentum) if options.momentum else optax.identity())
+    elif options.name == "adamw":
+        rule = (optax.scale_by_adam(options.beta1, options.beta2, options.epsilon), decay)
+    else:
+        raise UserError(f"optimizer {options.name!r} is none of {', '.join(OPTIMIZERS)}")
+    clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
+    backbone = optax.stateless(lambda u, _: _scale_backbone(u, options.backbone_multiplier))
+    return optax.chain(clip, *rule, backbone, optax.scale_by_learning_rate(schedule))
+
+
+def _decays(params: optax.Params) -> optax.Params:
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+
+
+def _scale_backbone(updates: optax.Updates, multiplier: float) -> optax.Updates:
+    if multiplier == 1:
+        return updates
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * multiplier if in_backbone(path_of(path)) else leaf, updates
+    )

@@ -1,0 +1,97 @@
+"""Watch the steps without holding them up: stop at a non-finite one, log the others."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from mtl_jax.training.metric_writer import MetricWriter
+from mtl_jax.training.step import StepMetrics
+from mtl_jax.types import Batch
+
+FileNames = Callable[[np.ndarray], Sequence[str]]
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss, gradient or batch statistic was not finite. No checkpoint holds what came of it."""
+
+
+class SentStep(NamedTuple):
+    """A step that was sent to the device."""
+
+    number: int
+    metrics: StepMetrics
+    images: np.ndarray  # their positions in the data set, filling rows left out
+
+
+class Recorder:
+    """Take each step's metrics when the next one has been sent: the device never waits.
+
+    The step itself keeps a state that has met a non-finite number as it is, so that coming late
+    does no harm.
+    """
+
+    def __init__(
+        self, writer: MetricWriter, file_names: FileNames, total_steps: int, log_every: int
+    ):
+        self._writer, self._file_names = writer, file_names
+        self._total_steps, self._log_every = total_steps, log_every
+        self._sent: SentStep | None = None
+        self._window: list[StepMetrics] = []  # since the last line or checkpoint, on the device
+        self._clock, self._images = 0.0, 0
+        self._shown: dict[str, float] = {}
+
+    def add(self, number: int, metrics: StepMetrics, batch: Batch) -> None:
+        """Note a step that was sent, and take the one before it."""
+        before, index = self._sent, np.asarray(batch.index)[np.asarray(batch.valid)]
+        self._sent = SentStep(number, metrics, index)
+        if before is not None:
+            self._take(before)
+
+    def flush(self) -> None:
+        """Wait for all steps. Means start afresh, as where a run goes on from a checkpoint."""
+        if self._sent is not None:
+            self._take(self._sent)
+        self._sent, self._clock = None, 0.0
+        self._window.clear()
+
+    def _take(self, step: SentStep) -> None:
+        if not bool(step.metrics.finite):
+            raise NonFiniteLossError(_describe(step, self._file_names(step.images)))
+        self._window.append(step.metrics)
+        if self._clock:
+            self._images += len(step.images)
+        else:  # the time before the first step's end is the compiler's or the validation's
+            self._clock, self._images = time.monotonic(), 0
+        if step.number % self._log_every == 0 or step.number == self._total_steps:
+            self._log(step.number)
+        self._writer.progress(step.number, self._shown)
+
+    def _log(self, number: int) -> None:
+        """Write the means since the last line or checkpoint, and the last learning rate."""
+        fetched = jax.device_get(self._window)
+        mean = jax.tree.map(lambda *values: float(np.mean(values, dtype=np.float64)), *fetched)
+        line = {"loss": mean.loss, **mean.terms, "grad_norm": mean.grad_norm}
+        line["learning_rate"] = float(fetched[-1].learning_rate)
+        seconds = time.monotonic() - self._clock
+        if self._images:
+            line["images_per_second"] = self._images / seconds
+        self._writer.write(number, {f"train/{name}": value for name, value in line.items()})
+        self._shown = {"loss": line["loss"], "img/s": line.get("images_per_second", math.nan)}
+        self._window.clear()
+        self._clock, self._images = time.monotonic(), 0
+
+
+def _describe(step: SentStep, names: Sequence[str]) -> str:
+    """Name the terms that are not finite, else what else is not; then the images."""
+    metrics = jax.device_get(step.metrics)
+    values = {**metrics.terms, "loss": metrics.loss, "gradient norm": metrics.grad_norm}
+    bad = [f"{name} is {value}" for name, value in values.items() if not np.isfinite(value)]
+    good = [f"{name} {value:.6g}" for name, value in values.items() if np.isfinite(value)]
+    return (
+        f"step {step.number}: {', '.join(bad) or 'a batch statistic is not finite'}"
+        f" (finite: {', '.join(good) or 'none'}); images: {', '.join(names)}"
+    )

@@ -1,0 +1,62 @@
+"""One mesh over all devices: batches are split over it, states are copied."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mtl_jax.types import Batch
+
+Tree = TypeVar("Tree")
+
+
+def join_hosts() -> None:
+    """Join the other hosts of a cluster that jax recognises; call it before all else of jax."""
+    jax.distributed.initialize()
+
+
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """Build a mesh of one axis, `data`, over all devices of all hosts, or over those given."""
+    # Explicit axes, the default of newer jax, break sampling under vmap.
+    chosen = np.array(jax.devices() if devices is None else devices)
+    return Mesh(chosen, ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Give the sharding of an array that every device holds in full."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
+    """Copy a tree of arrays to every device. The copies share no memory with `tree`."""
+    return jax.device_put(tree, replicated(mesh), may_alias=False)
+
+
+def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
+    """Split a batch over the mesh by its leading dimension.
+
+    Where it does not divide, rows of zeros with `valid` False and `index` -1 fill it up. With
+    several hosts, each one gives its own part of the batch.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    batch = pad_batch(batch, mesh.size // jax.process_count())
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def pad_batch(batch: Batch, multiple: int) -> Batch:
+    """Fill a NumPy batch up to a multiple of rows with rows that are not valid."""
+    rows = len(batch.valid)
+    missing = -rows % multiple
+    if not missing:
+        return batch
+
+    def pad(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
+
+    padded = jax.tree.map(pad, batch)
+    padded.index[rows:] = -1
+    return padded

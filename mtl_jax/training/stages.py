@@ -1,0 +1,82 @@
+"""Stages of training, and which parameters each one trains."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mtl_jax.errors import UserError
+
+FIRST_STAGE = {"3+": 3, "4+": 4, "5+": 5}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one set of trained parameters and a fresh optimizer."""
+
+    layers: str = "all"  # all | heads | 5+ | 4+ | 3+ | a regular expression on parameter paths
+    steps: int = 10_000
+    learning_rate: float = 0.0  # 0: the optimizer's
+
+
+def path_of(keys: Sequence[Any]) -> str:
+    """Join the dictionary keys of a jax key path with '/'."""
+    return "/".join(str(key.key) for key in keys)
+
+
+def in_backbone(path: str) -> bool:
+    """Say whether a parameter is of the backbone: a part of its path is `backbone`."""
+    return "backbone" in path.split("/")
+
+
+def trainable(params: Any, layers: str) -> Any:
+    """Give a tree of bools like `params`, True where a stage of these layers trains the parameter.
+
+    `heads` is all but the backbone; `5+`, `4+`, `3+` are the heads and the backbone's ResNet stages
+    from that one on; anything else but `all` is searched for, as a regular expression, in the
+    '/'-joined parameter paths. Raises UserError where nothing would train. Source: Mask_RCNN's
+    `train(layers=...)` of matterport.
+    """
+    paths = [path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
+    if layers in FIRST_STAGE:
+        kept = {f"stage{i}" for i in range(FIRST_STAGE[layers], 6)}
+        chosen = [not in_backbone(p) or not kept.isdisjoint(p.split("/")) for p in paths]
+        if not any(in_backbone(path) for path, on in zip(paths, chosen, strict=True) if on):
+            raise UserError(_nothing(layers, f"backbone/stage{FIRST_STAGE[layers]}", paths))
+    elif layers == "heads":
+        chosen = [not in_backbone(path) for path in paths]
+    elif layers == "all":
+        chosen = [True] * len(paths)
+    else:
+        try:
+            chosen = [re.search(layers, path) is not None for path in paths]
+        except re.error as error:
+            raise UserError(f"layers {layers!r} is no regular expression: {error}") from None
+    if not any(chosen):
+        raise UserError(_nothing(layers, layers, paths))
+    return jax.tree.unflatten(jax.tree.structure(params), chosen)
+
+
+def _nothing(layers: str, near: str, paths: Sequence[str]) -> str:
+    """Say that `layers` names no parameter, and which paths are spelt most alike."""
+    modules = {path.rsplit("/", depth)[0] for path in paths for depth in range(path.count("/") + 1)}
+    close = difflib.get_close_matches(near, sorted(modules | set(paths)), n=3, cutoff=0.0)
+    return f"layers {layers!r} match no parameter; the closest are {', '.join(close)}"
+
+
+def partition(params: Any, mask: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split nested dicts into what the mask holds for and the rest; `merge` undoes it."""
+    chosen = {key for key, is_on in flatten_dict(mask).items() if is_on}
+    flat = flatten_dict(params, keep_empty_nodes=True)
+    on = {key: leaf for key, leaf in flat.items() if key in chosen}
+    off = {key: leaf for key, leaf in flat.items() if key not in chosen}
+    return unflatten_dict(on), unflatten_dict(off)
+
+
+def merge(on: dict[str, Any], off: dict[str, Any]) -> dict[str, Any]:
+    """Undo `partition`."""
+    return unflatten_dict(flatten_dict(on) | flatten_dict(off, keep_empty_nodes=True))

@@ -1,0 +1,105 @@
+"""The training step: one jit from a batch to the next state."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from mtl_jax.training.sharding import replicated, shard_batch
+from mtl_jax.training.stages import merge, partition
+from mtl_jax.training.state import TrainState
+from mtl_jax.types import Array, Batch, Model, Variables
+
+
+class StepMetrics(NamedTuple):
+    """What a step says of itself: scalars on the device."""
+
+    loss: Array
+    terms: dict[str, Array]  # unweighted
+    grad_norm: Array  # before clipping
+    learning_rate: Array
+    finite: Array  # False: loss, gradient or statistics were not, and the state stayed as it was
+
+
+TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
+
+
+def make_train_step(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    mask: Any,
+    schedule: Callable[[Array], Array],
+    mesh: Mesh,
+    first_step: int = 0,
+) -> TrainStep:
+    """Compile (state, batch, key) -> (state, metrics) for a stage.
+
+    `mask` says which parameters train: only those are differentiated, the others pass through.
+    `key` is the run's; each step folds its number in. `schedule` only reports the learning rate,
+    counted from the stage's `first_step`. The old state is donated. Batch statistics follow the
+    model's, also in frozen parts, since the forward pass uses the batch's.
+    """
+
+    def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, StepMetrics]:
+        trained, frozen = partition(state.params, mask)
+
+        def loss(trained: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
+            variables = {"params": merge(trained, frozen), "batch_stats": state.batch_stats}
+            total, terms, stats = model.loss(variables, batch, jax.random.fold_in(key, state.step))
+            return total, (terms, stats)
+
+        (total, (terms, stats)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+        norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(total) & jnp.isfinite(norm) & _all_finite(stats)
+        good = state.finite & finite
+        # A finite norm bounds every update, so a state made of finite ones is finite as well.
+        new = (optax.apply_updates(trained, updates), stats, opt_state)
+        old = (trained, state.batch_stats, state.opt_state)
+        trained, stats, opt_state = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+        rate = schedule(state.step - first_step)
+        new_state = TrainState(state.step + good, merge(trained, frozen), stats, opt_state, good)
+        return new_state, StepMetrics(total, terms, norm, rate, finite)
+
+    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
+
+
+def _all_finite(tree: Any) -> Array:
+    """Say whether all of a tree is finite, by one reduction: there are hundreds of small leaves."""
+    leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)]
+    return jnp.isfinite(jnp.concatenate(leaves)).all() if leaves else jnp.bool_(True)
+
+
+def make_eval_loss(
+    model: Model, mesh: Mesh
+) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
+    """Compile (variables, batches) -> the mean of `loss` and of each term.
+
+    Batches are weighted by their valid images. The key is the same for every batch, so that two
+    evaluations of the same variables agree.
+    """
+
+    def terms_of(variables: Variables, batch: Batch) -> dict[str, Array]:
+        total, terms, _ = model.loss(variables, batch, jax.random.key(0))
+        return {**terms, "loss": total}
+
+    compiled = jax.jit(terms_of, out_shardings=replicated(mesh))
+
+    def evaluate(variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
+        variables = jax.device_put(variables, replicated(mesh))
+        sums: dict[str, float] = {}
+        images = 0
+        for batch in batches:
+            count = int(np.sum(batch.valid))
+            if count:
+                images += count
+                terms = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + count * float(value)
+        return {name: value / images for name, value in sums.items()}
+
+    return evaluate

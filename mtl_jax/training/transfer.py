@@ -1,0 +1,83 @@
+"""Start a model from the variables of another one."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mtl_jax.errors import UserError
+from mtl_jax.types import Array, Variables
+
+# Layers whose shape is the number of classes, or an attribute's.
+OUTPUT_LAYERS = (r"/class_logits/", r"/box_deltas/", r"/mask_logits", r"_output/")
+
+
+class TransferRow(NamedTuple):
+    """What became of one tensor."""
+
+    path: str
+    size: int
+    outcome: str  # copied | fresh: why | unused: why
+
+
+def transfer(
+    variables: Variables,
+    loaded: Variables,
+    exclude: Sequence[str] = (),
+    output_layers: Sequence[str] = OUTPUT_LAYERS,
+) -> tuple[Variables, list[TransferRow]]:
+    """Copy what has the same path and shape from `loaded` and say what became of each tensor.
+
+    Left fresh are paths in which an `exclude` pattern is found, those that `loaded` has not, and
+    `output_layers` of another shape. Raises UserError for any other difference of shape (all are
+    listed), for an `exclude` pattern that is found nowhere, and where nothing is left to copy.
+    Exclude the output layers of heads that have the same shape but another meaning: shapes cannot
+    tell.
+    """
+    ours: dict[str, Array] = dict(flatten_dict(variables, sep="/"))
+    theirs: dict[str, Array] = dict(flatten_dict(loaded, sep="/"))
+    for pattern in exclude:
+        if not any(re.search(pattern, path) for path in ours):
+            raise UserError(f"exclude pattern {pattern!r} is found in no path of the model")
+    result, rows, faults = {}, [], []
+    for path, tensor in ours.items():
+        result[path] = tensor
+        there = np.shape(theirs[path]) if path in theirs else ()
+        if any(re.search(pattern, path) for pattern in exclude):
+            outcome = "fresh: excluded"
+        elif path not in theirs:
+            outcome = "fresh: not in the checkpoint"
+        elif there == tensor.shape:
+            outcome = "copied"
+            result[path] = np.asarray(theirs[path]).astype(tensor.dtype)
+        else:
+            outcome = f"fresh: {there} in the checkpoint, {tensor.shape} here"
+            if not any(re.search(pattern, path) for pattern in output_layers):
+                faults.append(f"{path}: {there} in the checkpoint, {tensor.shape} here")
+        rows.append(TransferRow(path, int(np.prod(tensor.shape)), outcome))
+    for path in theirs.keys() - ours.keys():
+        rows.append(TransferRow(path, int(np.size(theirs[path])), "unused: not in the model"))
+    if faults:
+        raise UserError("the checkpoint is of another model:\n" + "\n".join(faults))
+    if not any(row.outcome == "copied" for row in rows):
+        raise UserError("the checkpoint is of another model: no tensor has the same path")
+    return {**variables, **unflatten_dict(result, sep="/")}, sorted(rows)
+
+
+def format_table(rows: Sequence[TransferRow]) -> str:
+    """Give a line for each module that was copied, and one for each layer that was not."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in rows:
+        parts = row.path.split("/")
+        module = "/".join(parts[:2] if row.outcome == "copied" else parts[:-1])
+        groups[module, row.outcome].append(row.size)
+    lines = [("module", "tensors", "numbers", "outcome")]
+    for (module, outcome), sizes in groups.items():
+        lines.append((module, str(len(sizes)), f"{sum(sizes):,}", outcome))
+    width = [max(len(line[i]) for line in lines) for i in range(3)]
+    return "\n".join(
+        f"{a:<{width[0]}}  {b:>{width[1]}}  {c:>{width[2]}}  {d}" for a, b, c, d in lines
+    )

@@ -1,0 +1,81 @@
+"""FairFace: the table's rows, every faulty one told."""
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from real_data import data_set
+
+from mtl_jax import attributes as attribute_kinds
+from mtl_jax.data.fairface import AGES, FairFaceSource
+from mtl_jax.errors import AnnotationErrors, UserError
+
+HEAD = "file,age,gender,race,service_test\n"
+GOOD = "val/1.jpg,3-9,Male,East Asian,False\nval/2.jpg,more than 70,Female,Latino_Hispanic,True\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "val").mkdir()
+    for i in (1, 2):
+        cv2.imwrite(str(tmp_path / f"val/{i}.jpg"), np.zeros((224, 224, 3), np.uint8))
+    return tmp_path
+
+
+def test_rows_are_labels(folder: Path):
+    (folder / "fairface_label_val.csv").write_text(HEAD + GOOD)
+    declared = attribute_kinds.from_config(
+        {
+            "age": {"kind": "continuous", "range": (0, 116)},
+            "gender": {"kind": "categorical", "classes": ("male", "female")},
+        }
+    )
+    source = FairFaceSource(folder, declared)
+    first, second = source[0].instances[0], source[1].instances[0]
+    assert first.attributes == {"age": (3, 9), "gender": "male"}
+    assert second.attributes == {"age": (70, 116), "gender": "female"}
+    assert first.box == (0, 0, 224, 224)
+    undeclared = FairFaceSource(folder)[1].instances[0].attributes
+    assert undeclared["race"] == "Latino_Hispanic"
+    assert undeclared["age_group"] == "more than 70"
+
+
+def test_faulty_rows_are_told_together_or_skipped(folder: Path):
+    rows = (
+        "val/3.jpg,3-9,Male,White,False\nval/1.jpg,3-8,Male,White,False\nval/2.jpg,3-9,,White,x\n"
+    )
+    path = folder / "fairface_labels.csv"
+    path.write_text(HEAD + GOOD + rows)
+    with pytest.raises(AnnotationErrors) as caught:
+        FairFaceSource(folder)
+    assert [line.split(": ")[1] for line in caught.value.faults] == [
+        "line 4 (val/3.jpg)",
+        "line 5 (val/1.jpg)",
+        "line 6 (val/2.jpg)",
+    ]
+    source = FairFaceSource(folder, on_error="skip")
+    assert (len(source), len(source.skipped)) == (2, 3)
+
+
+def test_tables_that_are_none_are_refused(folder: Path):
+    with pytest.raises(UserError, match=r"no fairface\*.csv"):
+        FairFaceSource(folder)
+    (folder / "fairface.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="no column file"):
+        FairFaceSource(folder)
+    with pytest.raises(UserError, match="cannot be read"):
+        FairFaceSource(folder, annotations="other.csv")
+
+
+def test_the_real_folder():
+    source = FairFaceSource(data_set("fairface"))
+    assert len(source) == 3573
+    labels = [source[i].instances[0].attributes for i in range(len(source))]
+    assert Counter(label["gender"] for label in labels) == {"male": 1868, "female": 1705}
+    assert {label["age"] for label in labels} == set(AGES.values())
+    assert len({label["race"] for label in labels}) == 7
+    assert source[1].file_name == "val/2.jpg"
+    assert labels[1]["age"] == (50, 59)
+    assert labels[1]["gender"] == "female"

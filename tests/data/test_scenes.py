@@ -1,0 +1,115 @@
+"""Scenes: what is pasted is where the boxes, landmarks and masks say, and nothing is used twice."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mtl_jax import attributes as attribute_kinds
+from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.scenes import SceneSource
+
+POINTS = {"kind": "landmarks", "points": ("left", "right", "unknown")}
+FACE = attribute_kinds.from_config({"face": POINTS})
+PURE = (255, 0, 255)
+
+
+class Chips:
+    """Gray chips with a magenta square, each of its own size and place."""
+
+    categories = (Category(1, "square"),)
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def group(self, position: int) -> str:
+        return str(position)
+
+    def __getitem__(self, position: int) -> Record:
+        rng = np.random.default_rng(position)
+        x, y = (int(v) for v in rng.integers(0, 30, 2))
+        w, h = (int(v) for v in rng.integers(40, 60, 2))
+        image = np.full((100, 110, 3), 128, np.uint8)
+        image[y : y + h, x : x + w] = PURE
+        box = (float(x), float(y), float(x + w), float(y + h))
+        mask = (image == PURE).all(-1)
+        points = [(x, y, 2), (x + w, y + h, 1), None]
+        labels = {"face": points, "age": position}
+        face = Instance(box, 1, mask, id=position, attributes=labels)
+        return Record(image, 110, 100, position, f"{position}.png", (face,))
+
+
+def test_boxes_masks_and_landmarks_fit_the_pixels():
+    source = SceneSource(
+        Chips(30), 40, 1, (200, 260), count=(1, 3), max_overlap=0.0, attributes=FACE
+    )
+    for position in range(40):
+        record = source[position]
+        assert record.image.shape == (200, 260, 3)
+        for instance in record.instances:
+            x1, y1, x2, y2 = instance.box
+            inner = record.image[int(y1) + 5 : int(y2) - 4, int(x1) + 5 : int(x2) - 4]
+            assert (np.abs(inner.astype(int) - PURE) < 12).all()
+            rows, columns = np.nonzero(instance.segmentation)
+            tight = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert np.abs(np.subtract(tight, instance.box)).max() <= 1
+            left, right, unknown = instance.attributes["face"]
+            assert left == pytest.approx((x1, y1, 2), abs=0.01)
+            assert right == pytest.approx((x2, y2, 1), abs=0.01)
+            assert unknown is None
+            assert instance.attributes["age"] == instance.id
+
+
+def test_scenes_depend_on_seed_and_position_alone():
+    first, again = (SceneSource(Chips(9), 20, 5) for _ in range(2))
+    other = SceneSource(Chips(9), 20, 6)
+    for position in (7, 2):
+        a, b, c = (source[position] for source in (first, again, other))
+        assert np.array_equal(a.image, b.image)
+        assert a.instances[0].box == b.instances[0].box
+        assert not np.array_equal(a.image, c.image)
+
+
+def test_without_a_length_each_chip_comes_once():
+    source = SceneSource(Chips(25), 0, 2)
+    ids = [instance.id for i in range(len(source)) for instance in source[i].instances]
+    assert sorted(ids) == list(range(25))
+    repeated = SceneSource(Chips(3), 50, 2, count=(1, 1))
+    used = [repeated[i].instances[0].id for i in range(50)]
+    assert {used.count(k) for k in range(3)} <= {16, 17}
+
+
+def test_sizes_spread_and_overlap_is_bounded():
+    source = SceneSource(Chips(200), 0, 3, 320, count=(1, 4), sides=(40, 160), max_overlap=0.1)
+    sides = []
+    for i in range(len(source)):
+        boxes = np.array([instance.box for instance in source[i].instances])
+        sides += (boxes[:, 2:] - boxes[:, :2]).max(1).tolist()
+        assert (boxes >= 0).all()
+        assert (boxes <= 320).all()
+    assert min(sides) < 60
+    assert max(sides) > 130
+    assert 0.3 < np.mean(np.log(np.array(sides) / 40) / np.log(4)) < 0.6
+
+
+def test_crowded_scenes_still_hold_every_chip():
+    source = SceneSource(Chips(12), 0, 0, 64, count=(6, 6), sides=(40, 60))
+    assert [len(source[i].instances) for i in range(len(source))] == [6, 6]
+
+
+def test_wrong_arguments_are_told():
+    with pytest.raises(ValueError, match="sides"):
+        SceneSource(Chips(2), sides=(50, 500))
+    with pytest.raises(ValueError, match="count"):
+        SceneSource(Chips(2), count=(0, 2))
+    with pytest.raises(IndexError):
+        SceneSource(Chips(2), 3)[3]
+
+
+def test_the_ground_varies():
+    source = SceneSource(Chips(50), 30, 4, 96, sides=(20, 40))
+    grays = [cv2.cvtColor(source[i].image, cv2.COLOR_RGB2GRAY) for i in range(30)]
+    assert np.std([gray.mean() for gray in grays]) > 5
+    assert np.mean([gray.std() for gray in grays]) > 15

@@ -1,0 +1,119 @@
+"""Segmentations in COCO's encodings, and their coverage of a grid, against sums over pixels."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from mtl_jax.data.segmentation import cell_coverage, to_mask
+
+HEIGHT, WIDTH = 40, 60
+
+
+def polygons(rng: np.random.Generator) -> list[list[float]]:
+    """Two star-shaped polygons, at fractions of a pixel, one of them over the picture's border."""
+    turn = np.sort(rng.uniform(0, 2 * np.pi, 9))
+    shapes = []
+    for centre in ((20.3, 18.6), (52.1, 31.9)):
+        reach = rng.uniform(4, 12, 9)
+        points = np.stack([np.cos(turn), np.sin(turn)], 1) * reach[:, None] + centre
+        shapes.append(points.clip(0, (WIDTH, HEIGHT)).ravel().tolist())
+    return shapes
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """Count runs down the columns, zeros first, pixel by pixel."""
+    counts, value = [0], False
+    for pixel in mask.ravel(order="F").tolist():
+        if pixel != value:
+            counts.append(0)
+            value = pixel
+        counts[-1] += 1
+    return counts
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    return np.random.default_rng(3).random((HEIGHT, WIDTH)) < 0.4
+
+
+def test_all_encodings_of_rle_read_alike(mask):
+    text = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    for segmentation in (
+        {"size": [HEIGHT, WIDTH], "counts": run_lengths(mask)},
+        {"size": [HEIGHT, WIDTH], "counts": text["counts"]},
+        {"size": (HEIGHT, WIDTH), "counts": text["counts"].decode()},
+        mask,
+        mask.astype(np.uint8),
+    ):
+        got = to_mask(segmentation, HEIGHT, WIDTH)
+        assert got.dtype == bool
+        np.testing.assert_array_equal(got, mask)
+        np.testing.assert_array_equal(
+            to_mask(segmentation, HEIGHT, WIDTH, (5, 6, 30, 21)), mask[6:21, 5:30]
+        )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_polygons_are_drawn_as_pycocotools_does_in_any_window(seed):
+    rng = np.random.default_rng(seed)
+    drawn = polygons(rng)
+    encoded = coco_mask.merge(coco_mask.frPyObjects(drawn, HEIGHT, WIDTH))
+    expected = coco_mask.decode(encoded).astype(bool)
+    assert expected.any()
+    np.testing.assert_array_equal(to_mask(drawn, HEIGHT, WIDTH), expected)
+    for _ in range(20):
+        x1, x2 = np.sort(rng.choice(WIDTH + 1, 2, replace=False)).tolist()
+        y1, y2 = np.sort(rng.choice(HEIGHT + 1, 2, replace=False)).tolist()
+        got = to_mask(drawn, HEIGHT, WIDTH, (x1, y1, x2, y2))
+        np.testing.assert_array_equal(got, expected[y1:y2, x1:x2])
+
+
+WRONG = [
+    ([[1, 2, 3, 4]], "three points"),
+    ([], "three points"),
+    ([[1, 2, 3, 4, 5, 6, 7]], "three points"),
+    ([[[1, 2], [3, 4], [5, 6]]], "three points"),
+    ({"size": [HEIGHT, WIDTH]}, "needs counts"),
+    ({"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}, "picture's height and width"),
+    ({"size": [HEIGHT, WIDTH], "counts": [3, 4]}, "sum to 7, not 2400"),
+    (np.zeros((3, 4), bool), "the mask is"),
+    ("mask.png", "not str"),
+]
+
+
+@pytest.mark.parametrize(("segmentation", "message"), WRONG)
+def test_wrong_segmentations_say_what_is_wrong(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        to_mask(segmentation, HEIGHT, WIDTH)
+
+
+def sampled_coverage(mask, x_edges, y_edges, samples=50) -> np.ndarray:
+    """Count a fine grid of points in each cell."""
+    out = np.zeros((len(y_edges) - 1, len(x_edges) - 1))
+    part = (np.arange(samples) + 0.5) / samples
+    for i in range(len(y_edges) - 1):
+        rows = np.floor(y_edges[i] + part * (y_edges[i + 1] - y_edges[i])).astype(int)
+        for j in range(len(x_edges) - 1):
+            columns = np.floor(x_edges[j] + part * (x_edges[j + 1] - x_edges[j])).astype(int)
+            inside = ((rows >= 0) & (rows < HEIGHT))[:, None] & (columns >= 0) & (columns < WIDTH)
+            picked = mask[rows.clip(0, HEIGHT - 1)[:, None], columns.clip(0, WIDTH - 1)]
+            out[i, j] = (picked & inside).mean()
+    return out
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("cells", [4, 13, 80])
+def test_coverage_is_the_part_of_a_cell(mask, cells, mirrored):
+    """Smaller and larger than pixels, over the border, and mirrored."""
+    x_edges = np.linspace(-3.3, 41.7, cells + 1)[:: -1 if mirrored else 1]
+    y_edges = np.linspace(10.2, 44.9, cells + 1)
+    got = cell_coverage(mask, x_edges, y_edges)
+    assert got.dtype == np.uint8
+    expected = sampled_coverage(mask, x_edges, y_edges)
+    np.testing.assert_allclose(got / 255, expected, atol=0.05)
+    assert abs(got.mean() / 255 - expected.mean()) < 2e-3
+
+
+def test_coverage_of_whole_pixels_is_the_mask(mask):
+    got = cell_coverage(mask, np.arange(WIDTH + 1.0), np.arange(HEIGHT + 1.0))
+    np.testing.assert_array_equal(got, mask * 255)

@@ -1,0 +1,206 @@
+"""Blocks of a config: opened, divided, united, and every mistake told."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import cv2
+import numpy as np
+import pytest
+
+from mtl_jax import attributes as attribute_kinds
+from mtl_jax.data import splits
+from mtl_jax.data.records import Category
+from mtl_jax.data.sources import (
+    SourceOptions,
+    open_external,
+    open_sources,
+    open_split,
+)
+from mtl_jax.errors import UserError
+
+AGE = attribute_kinds.from_config({"age": {"kind": "continuous", "range": (0, 116)}})
+SHAPES = {"format": "shapes", "length": 40}
+
+
+def save(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(crc32(path.name.encode())).integers(0, 255, (40, 50, 3), np.uint8)
+    cv2.imwrite(str(path), image)
+
+
+def write_faces(folder: Path, count: int, start: int = 0) -> None:
+    for i in range(start, start + count):
+        save(folder / f"{i}_0_0_{20170109000000000 + i}.jpg")
+
+
+def write_coco(folder: Path, names: list[str], count: int = 10) -> Path:
+    images, annotations = [], []
+    for i in range(count):
+        save(folder / f"images/{i}.png")
+        images.append({"id": 100 + i, "file_name": f"{i}.png", "width": 50, "height": 40})
+        for k in range(len(names)):
+            box = [1 + k, 2, 10, 20]
+            number = len(annotations) + 1
+            one = {"id": number, "image_id": 100 + i, "category_id": 7 + k, "bbox": box, "age": i}
+            annotations.append(one)
+    categories = [{"id": 7 + k, "name": name} for k, name in enumerate(names)]
+    path = folder / "x.json"
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path))
+    return tmp_path
+
+
+def options(*blocks: dict[str, Any], **more: Any) -> SourceOptions:
+    return SourceOptions(sources=blocks, **more)
+
+
+def ids(opened) -> list[list]:
+    return [[source[i].image_id for i in range(len(source))] for source in opened.sources]
+
+
+def test_a_divided_source_gives_each_record_once(data_root: Path):
+    write_coco(data_root / "coco", ["face"])
+    opened = open_sources(SourceOptions(format="coco"), AGE)
+    found = [ids(opened[name])[0] for name in splits.NAMES]
+    assert [len(part) for part in found] == [7, 2, 1] or [len(part) for part in found] == [7, 1, 2]
+    assert sorted(i for part in found for i in part) == list(range(100, 110))
+    assert opened["train"].sources[0][0].instances[0].attributes["age"] in range(10)
+
+
+def test_the_file_decides_once_it_is_there(
+    data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = data_root / "utkface"
+    write_faces(folder, 20)
+    path = tmp_path / "run/splits.json"
+    first = open_split(SourceOptions(format="utkface"), AGE, "val", path)
+    write_faces(folder, 3, start=20)
+    (folder / sorted(p.name for p in folder.iterdir())[0]).unlink()
+    with caplog.at_level(logging.WARNING):
+        again = open_sources(SourceOptions(format="utkface", split_seed=9), AGE, path)
+    names = {first.sources[0][i].file_name for i in range(len(first.sources[0]))}
+    val = again["val"].sources[0]
+    assert names - {val[i].file_name for i in range(len(val))} <= {"0_0_0_20170109000000000.jpg"}
+    assert "3 records of utkface are new" in caplog.text
+    assert "1 records of utkface are gone" in caplog.text
+    assert sum(len(part.sources[0]) for part in again.values()) == 19
+
+
+def test_classes_are_united_by_name(data_root: Path):
+    write_coco(data_root / "a", ["face", "hand"])
+    write_coco(data_root / "b", ["car", "hand"])
+    blocks = [{"format": "coco", "path": name, "split": "train"} for name in "ab"]
+    opened = open_split(options(*blocks, {**SHAPES, "weight": 0.5}), (), "train")
+    names = [category.name for category in opened.categories]
+    assert names == ["face", "hand", "car", "square", "circle", "triangle"]
+    assert len({category.id for category in opened.categories}) == 6
+    assert opened.categories[:2] == ((7, "face"), (8, "hand"))
+    labels = [[i.label for i in source[0].instances] for source in opened.sources[:2]]
+    assert labels == [[1, 2], [3, 2]]
+    assert opened.weights == (1.0, 1.0, 0.5)
+
+
+def test_whole_splits_and_given_classes(data_root: Path):
+    write_coco(data_root / "a", ["face"])
+    blocks = [{**SHAPES, "split": "train"}, {"format": "coco", "path": "a", "split": "test"}]
+    opened = open_sources(options(*blocks), ())
+    assert [len(opened[name].sources) for name in splits.NAMES] == [1, 0, 1]
+    model = (Category(1, "hand"), Category(7, "face"))
+    external = open_external(data_root / "a", options(blocks[1]), (), categories=model)
+    assert external.categories == model
+    assert external.sources[0][0].instances[0].label == 2
+    with pytest.raises(UserError, match="labels face, the model hand"):
+        open_external(data_root / "a", options(blocks[1]), (), categories=model[:1])
+
+
+def test_external_data_is_a_folder_or_a_file(data_root: Path):
+    path = write_coco(data_root / "a", ["face"])
+    block = {"format": "coco", "annotations": "elsewhere.json", "path": "nowhere"}
+    for place in (path, data_root / "a"):
+        opened = open_external(place, options(block), AGE)
+        assert ids(opened) == [list(range(100, 110))]
+        assert opened.sources[0][3].instances[0].attributes == {"age": 3}
+    with pytest.raises(UserError, match=r"set config.data.annotations \(there is x.json\)"):
+        open_sources(options({**block, "path": "a"}), AGE)
+    with pytest.raises(UserError, match="no such folder"):
+        open_external(data_root / "b", options(block), AGE)
+
+
+def test_scenes_are_composed_of_their_split_alone(data_root: Path):
+    write_faces(data_root / "utkface", 30)
+    block = {"format": "utkface", "scene": {"size": 128, "sides": (20, 60), "length": 50}}
+    opened = open_sources(options(block), AGE)
+    assert len(opened["train"].sources[0]) == 50
+    used = {
+        name: [i.id for k in range(len(part.sources[0])) for i in part.sources[0][k].instances]
+        for name, part in opened.items()
+    }
+    assert not set(used["train"]) & set(used["val"]) | set(used["val"]) & set(used["test"])
+    assert len(used["val"]) == len(set(used["val"]))
+    assert {i for part in used.values() for i in part} == set(range(1, 31))
+
+
+def test_exhaustive_is_the_blocks_where_it_says_so():
+    opened = open_split(options({**SHAPES, "exhaustive": False}), (), "train")
+    assert not opened.sources[0][0].exhaustive
+    assert open_split(options(SHAPES), (), "train").sources[0][0].exhaustive
+
+
+def test_faults_are_listed_when_skipped(data_root: Path, caplog: pytest.LogCaptureFixture):
+    path = write_coco(data_root / "a", ["face"])
+    path.write_text(path.read_text().replace("[1, 2, 10, 20]", "[1, 2, 0, 20]", 1))
+    block = {"format": "coco", "path": "a"}
+    with pytest.raises(UserError, match="annotation 1 "):
+        open_sources(options(block), ())
+    with caplog.at_level(logging.WARNING):
+        open_sources(options(block, on_error="skip"), ())
+    assert "skipped" in caplog.text
+    assert "annotation 1 " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("block", "wanted"),
+    [
+        ({"format": "cocoo"}, "did you mean 'coco'"),
+        ({"format": "shapes", "lenght": 3}, "no key 'lenght'; did you mean 'length'"),
+        ({"format": "shapes", "length": "3"}, "length is '3' and wants the like of 1000"),
+        ({"format": "shapes", "size": 3}, "size must be 32 or more"),
+        ({"format": "shapes", "split": "valid"}, "split 'valid'"),
+        ({"format": "shapes", "weight": -1}, "negative"),
+        ({"format": "shapes", "scene": {"sise": 3}}, "did you mean 'size'"),
+        ({"format": "prima"}, "get it from http://www-prima"),
+        ({"format": "utkface"}, "susanqq.github.io/UTKFace.*non-commercial.*put it into"),
+        ({"format": "fairface", "path": "there"}, "CC BY 4.0.*config.data.path"),
+        ({"format": "coco"}, "cocodataset.org"),
+    ],
+)
+def test_mistakes_are_one_line(block: dict[str, Any], wanted: str):
+    with pytest.raises(UserError, match=wanted) as caught:
+        open_sources(options(block), ())
+    assert "\n" not in str(caught.value)
+
+
+def test_no_data_and_no_root_are_told(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(UserError, match=r"config\.data\.format"):
+        open_sources(SourceOptions(), ())
+    monkeypatch.delenv("MTL_JAX_DATA")
+    with pytest.raises(UserError, match="set MTL_JAX_DATA to the folder above"):
+        open_sources(SourceOptions(format="prima"), ())
+    with pytest.raises(UserError, match="did you mean 'train'"):
+        open_split(options(SHAPES), (), "trein")
+
+
+def test_short_fields_change_the_first_block(data_root: Path):
+    write_coco(data_root / "a", ["face"])
+    opened = open_split(options({"format": "coco", "path": "b"}, path="a"), (), "train")
+    assert len(opened.sources[0]) == 7

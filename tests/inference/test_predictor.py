@@ -1,0 +1,161 @@
+import cv2
+import numpy as np
+import pytest
+from inference.fake_run import FakeRun, picture
+
+from mtl_jax import Predictor as Exported
+from mtl_jax.errors import UserError
+from mtl_jax.images import ResizeOptions
+from mtl_jax.inference.predictor import Predictor
+
+# Heights, widths and boxes whose edges stay between pixels on the 64 or 128 canvas.
+SCENES = [
+    (64, 128, (20, 10, 60, 50)),
+    (128, 256, (20, 10, 60, 50)),
+    (32, 32, (4, 8, 20, 24)),
+    (256, 256, (0, 0, 256, 256)),
+    (128, 128, (64, 30, 128, 128)),
+    (64, 64, (1, 2, 3, 4)),
+    (512, 256, (100, 200, 220, 404)),
+]
+
+
+def scenes():
+    return [picture(*scene) for scene in SCENES]
+
+
+def same(a, b):
+    for name in ("boxes", "scores", "classes", "masks"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    np.testing.assert_array_equal(a.attributes["eye"], b.attributes["eye"])
+    assert (a.height, a.width, a.class_names) == (b.height, b.width, b.class_names)
+
+
+def test_boxes_masks_and_landmarks_come_in_the_picture_s_own_pixels():
+    for image, (height, width, box) in zip(scenes(), SCENES, strict=True):
+        result = Predictor(FakeRun())(image)
+        assert (result.height, result.width) == (height, width)
+        tolerance = max(height, width) / 64
+        np.testing.assert_allclose(result.boxes, [box], atol=tolerance)
+        x, y, _ = result.attributes["eye"][0]
+        np.testing.assert_allclose(
+            [x, y], [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], atol=tolerance
+        )
+        assert result.class_names == ("light",)
+        assert result.category_ids.tolist() == [11]
+        bright = image[..., 0] > 0
+        common = (bright & result.masks[0]).sum() / (bright | result.masks[0]).sum()
+        assert common > 0.8 or height == width == 64  # that one has four pixels
+
+
+def test_batches_equal_single_pictures_and_keep_the_order():
+    single = [Predictor(FakeRun())(image) for image in scenes()]
+    for size in (1, 2, 4, 16):
+        run = FakeRun(batch_size=size)
+        for a, b in zip(single, Predictor(run)(scenes()), strict=True):
+            same(a, b)
+        assert {len(batch.images) for batch in run.batches} == {size}
+        index = np.concatenate([batch.index[batch.valid] for batch in run.batches])
+        assert sorted(index.tolist()) == list(range(len(SCENES)))
+
+
+def test_rows_that_fill_a_batch_up_say_so():
+    run = FakeRun(batch_size=8)
+    Predictor(run)(scenes()[:3])
+    for batch in run.batches:
+        assert batch.images.dtype == np.uint8
+        assert not batch.images[~batch.valid].any()
+        assert (batch.index[~batch.valid] == -1).all()
+        assert not batch.gt.valid.any()
+        assert batch.sizes[batch.valid].max() <= 128
+    assert sum(int(batch.valid.sum()) for batch in run.batches) == 3
+
+
+def test_one_picture_is_a_batch_of_one():
+    run = FakeRun(batch_size=8)
+    Predictor(run)(scenes()[0])
+    assert [len(batch.images) for batch in run.batches] == [1]
+
+
+def test_files_and_arrays_and_strings_are_the_same(tmp_path):
+    image = scenes()[0]
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), image)
+    predictor = Predictor(FakeRun())
+    same(predictor(path), predictor(image))
+    same(predictor(str(path)), predictor(image))
+    same(predictor([path, image])[1], predictor(image))
+    same(predictor(image[..., 0]), predictor(image))  # gray
+
+
+def test_a_model_of_another_number_of_channels():
+    image = picture(64, 128, (20, 10, 60, 50), 5)
+    run = FakeRun(channels=5)
+    np.testing.assert_allclose(Predictor(run)(image).boxes, [[20, 10, 60, 50]])
+    assert run.batches[0].images.shape[-1] == 5
+    with pytest.raises(UserError, match="3 channels, not 5"):
+        Predictor(run)(image[..., :3])
+
+
+def test_crops_come_back_where_they_were():
+    run = FakeRun(resize=ResizeOptions("crop", 64, 128))
+    image = picture(64, 200, (90, 20, 110, 50))
+    np.testing.assert_allclose(Predictor(run)(image).boxes, [[90, 20, 110, 50]], atol=1e-4)
+
+
+def test_nothing_on_a_picture_is_an_empty_result():
+    result = Predictor(FakeRun())(np.zeros((50, 60, 3), np.uint8))
+    assert len(result) == 0
+    assert result.masks.shape == (0, 50, 60)
+    assert result.draw().shape == (50, 60, 3)
+
+
+def test_a_list_without_pictures_is_an_empty_list():
+    assert Predictor(FakeRun())([]) == []
+
+
+def test_draw_needs_no_arguments():
+    image = scenes()[0]
+    drawn = Predictor(FakeRun())(image).draw()
+    assert drawn.shape == image.shape
+    assert (drawn != image).any()
+
+
+def test_the_threshold_says_what_is_returned_and_drawn():
+    image = scenes()[0]
+    assert len(Predictor(FakeRun(), 0.7)(image)) == 1
+    assert len(Predictor(FakeRun(), 0.9)(image)) == 0
+    run = FakeRun(score=0.3)
+    for threshold, count, drawn in ((None, 1, False), (0.2, 1, True), (0.4, 0, False)):
+        result = Predictor(run, threshold)(image)
+        assert len(result) == count
+        assert (result.draw() != image).any() == drawn
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    with pytest.raises(UserError, match=r"empty\.jpg: the file is empty"):
+        Predictor(FakeRun())(empty)
+    with pytest.raises(UserError, match="missing"):
+        Predictor(FakeRun())(tmp_path / "missing.png")
+    with pytest.raises(UserError, match="picture 1: an array of 5 x 5 x 3 float64"):
+        Predictor(FakeRun())([scenes()[0], np.zeros((5, 5, 3))])
+
+
+def test_pictures_are_read_a_few_at_a_time():
+    asked = []
+
+    def endless():
+        while True:
+            asked.append(len(asked))
+            yield scenes()[0]
+
+    stream = Predictor(FakeRun(batch_size=2)).predict_files(endless())
+    assert next(stream)[0] == 0
+    assert len(asked) < 12
+    stream.close()
+
+
+def test_the_package_exports_it():
+    assert Exported is Predictor

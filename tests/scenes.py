@@ -1,0 +1,88 @@
+"""Batches of random pictures and ground truth for tests, and the smallest whole Mask R-CNN."""
+
+import numpy as np
+
+from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.models.options import (
+    AttributeHeadOptions,
+    BackboneOptions,
+    BoxHeadOptions,
+    DetectionOptions,
+    FpnOptions,
+    MaskHeadOptions,
+    MaskRCNNOptions,
+    RoiOptions,
+    RpnOptions,
+)
+from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+
+ATTRIBUTES: tuple[Attribute, ...] = (
+    Categorical("gender", classes=("male", "female")),
+    Ordinal("smile", classes=("none", "slight", "broad")),
+    Continuous("age", range=(0.0, 100.0)),
+    Pose("head"),
+    Landmarks("face", points=("left", "right"), flip=(("left", "right"),)),
+)
+TINY = MaskRCNNOptions(
+    backbone=BackboneOptions(depth=18, width=8, norm="batch"),
+    fpn=FpnOptions(channels=16),
+    rpn=RpnOptions(
+        anchor_sizes=((8,), (16,), (32,), (64,), (128,)),
+        samples=32,
+        pre_nms_train=64,
+        pre_nms=64,
+        post_nms_train=32,
+        post_nms=32,
+    ),
+    roi=RoiOptions(samples=16),
+    box_head=BoxHeadOptions(fc_features=32),
+    mask_head=MaskHeadOptions(convs=1, channels=16),
+    attribute_head=AttributeHeadOptions(pool_size=8, convs=1, channels=16, features=16),
+    detection=DetectionOptions(max_detections=8, max_candidates=64),
+)
+
+
+def random_batch(
+    images: int = 2,
+    size: int = 64,
+    slots: int = 4,
+    objects: int = 2,
+    side: int = 14,
+    channels: int = 3,
+    num_classes: int = 3,
+    seed: int = 0,
+) -> Batch:
+    """Give pictures of noise with `objects` objects each, every label known."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, size / 2, (images, slots, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(8, size / 2, corners.shape)], -1)
+    raw = {
+        "gender": "female",
+        "smile": "slight",
+        "age": 30,
+        "head": [20, -10, 5],
+        "face": [(10, 12, 2), (30, 14, 1)],
+    }
+    labels = {}
+    for attribute in ATTRIBUTES:
+        values, known = attribute.parse(raw[attribute.name])
+        labels[attribute.name] = AttributeLabels(
+            np.tile(values, (images, slots, 1)), np.tile(known, (images, slots, 1))
+        )
+    valid = np.tile(np.arange(slots) < objects, (images, 1))
+    return Batch(
+        images=rng.integers(0, 256, (images, size, size, channels), np.uint8),
+        sizes=np.full((images, 2), size, np.float32),
+        valid=np.ones(images, bool),
+        exhaustive=np.ones(images, bool),
+        index=np.arange(images, dtype=np.int32),
+        gt=GroundTruth(
+            boxes=boxes.astype(np.float32),
+            classes=rng.integers(1, num_classes, (images, slots)).astype(np.int32),
+            valid=valid,
+            crowd=np.zeros_like(valid),
+            masks=rng.integers(0, 256, (images, slots, side, side), np.uint8),
+            mask_valid=np.ones_like(valid),
+            attributes=labels,
+        ),
+    )

@@ -1,0 +1,194 @@
+"""The loop: resuming to the bit after SIGKILL, NaN, and the number of compiles."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from training.toy import file_names, init, make_batches, make_model
+
+from mtl_jax.errors import UserError
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.loop import LoopOptions, fit
+from mtl_jax.training.metric_writer import MetricWriter
+from mtl_jax.training.optimizer import OptimizerOptions, make_optimizer
+from mtl_jax.training.recorder import NonFiniteLossError
+from mtl_jax.training.sharding import make_mesh
+from mtl_jax.training.stages import Stage, trainable
+from mtl_jax.training.state import start_stage
+
+HERE = Path(__file__).parent
+FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile
+OPTIMIZER = OptimizerOptions(learning_rate=0.05, schedule="constant", warmup_steps=0)
+
+
+def _process(run, kill_at=0):
+    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)])
+    return subprocess.run(
+        [sys.executable, HERE / "toy_run.py", run, str(kill_at)],
+        env={**os.environ, "XLA_FLAGS": FAST, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+
+
+def _lines(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("train/images_per_second", None)
+    return lines
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
+    whole = _process(tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    # Saved are 4, 5, 6 (where the first stage ends), 8, 10, 12, 15: killed just over the border of
+    # the stages, and within the second one.
+    saved = {7: [6], 11: [10]}
+    for kill_at, steps in saved.items():
+        killed = _process(tmp_path / "killed", kill_at)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert Checkpointer(tmp_path / "killed/checkpoints").steps()[-1:] == steps
+        assert _lines(tmp_path / "killed")[-1]["step"] >= kill_at - 1
+    ended = _process(tmp_path / "killed")
+    assert ended.returncode == 0, ended.stderr
+    expected = np.load(tmp_path / "whole/final.npz")
+    actual = np.load(tmp_path / "killed/final.npz")
+    assert set(actual) == set(expected)
+    for name in expected:
+        assert actual[name].tobytes() == expected[name].tobytes(), name
+    assert _lines(tmp_path / "killed") == _lines(tmp_path / "whole")
+    assert [line["step"] for line in _lines(tmp_path / "whole") if "val/loss" in line] == [
+        5,
+        10,
+        15,
+    ]
+
+
+def _fit(run, stages, model=None, batches=None, validate=None, best_metric="", **options):
+    checkpointer = Checkpointer(run / "checkpoints", {}, best_metric)
+    total = sum(stage.steps for stage in stages)
+    return fit(
+        model or make_model(),
+        init(0),
+        stages,
+        OPTIMIZER,
+        batches or make_batches(),
+        validate,
+        checkpointer,
+        MetricWriter(run, total),
+        make_mesh(),
+        LoopOptions(**options),
+        file_names,
+    )
+
+
+def _spoiled(at):
+    def batches(start):
+        for step, batch in enumerate(make_batches()(start), start):
+            if step == at:
+                boxes = batch.gt.boxes.copy()
+                boxes[1, 0, 2] = np.nan
+                batch = batch._replace(
+                    gt=batch.gt._replace(boxes=boxes), valid=np.array([True, True, True, False])
+                )
+            yield batch
+
+    return batches
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 4])
+def test_nan_stops_the_run_and_is_never_saved(tmp_path, checkpoint_every):
+    bad = next(make_batches()(6)).index[:3]
+    with pytest.raises(NonFiniteLossError) as error:
+        _fit(
+            tmp_path,
+            (Stage(steps=9),),
+            batches=_spoiled(6),
+            log_every=3,
+            checkpoint_every=checkpoint_every,
+        )
+    message = str(error.value)
+    assert message.startswith(
+        "step 7: box is nan, loss is nan, gradient norm is nan (finite: class "
+    )
+    assert message.endswith(f"; images: {', '.join(file_names(bad))}")
+    checkpointer = Checkpointer(tmp_path / "checkpoints")
+    assert checkpointer.latest() == {1: 6, 4: 4}[checkpoint_every]
+    for leaf in jax.tree.leaves(checkpointer.restore_variables("latest")):
+        assert np.isfinite(leaf).all()
+
+
+def test_nan_in_the_last_step_is_noticed(tmp_path):
+    with pytest.raises(NonFiniteLossError, match="step 3: box is nan"):
+        _fit(tmp_path, (Stage(steps=3),), batches=_spoiled(2), checkpoint_every=0)
+    assert Checkpointer(tmp_path / "checkpoints", {}).latest() is None
+
+
+def test_one_compile_a_stage(tmp_path, caplog):
+    traces = []
+    model = make_model(lambda: traces.append(1))
+    stages = (Stage("heads", 3), Stage("all", 4))
+
+    def compiles():
+        said = [r.getMessage() for r in caplog.records if "train_step" in r.getMessage()]
+        return sum(message.startswith("Compiling") for message in said)
+
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        state = _fit(tmp_path, stages, model, eval_every=2, validate=lambda v, s: {"a": 1.0})
+    assert int(state.step) == 7
+    assert len(traces) == compiles() == 2
+    caplog.clear()
+    more = (Stage("heads", 3), Stage("all", 9))
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        state = _fit(tmp_path, more, model)
+    assert int(state.step) == 12
+    assert len(traces) == 3
+    assert compiles() == 1
+    assert int(_fit(tmp_path, more, model).step) == 12  # nothing left to do
+    assert len(traces) == 3
+
+
+def test_stages_train_their_layers_at_their_rates_and_the_best_is_kept(tmp_path):
+    stages = (Stage("heads", 3, 0.01), Stage("all", 3))
+    seen, scores = {}, {1: 0.1, 2: 0.3, 3: 0.2, 4: 0.9, 5: 0.8, 6: 0.5}
+
+    def validate(variables, step):
+        seen[step] = jax.device_get(variables)
+        return {"box/AP": scores[step]}
+
+    _fit(tmp_path, stages, validate=validate, best_metric="box/AP", log_every=1, eval_every=1)
+    stem = [seen[step]["params"]["backbone"]["stem"]["conv1"]["kernel"] for step in range(1, 7)]
+    start = init(0)["params"]["backbone"]["stem"]["conv1"]["kernel"]
+    assert all(np.array_equal(kernel, start) for kernel in stem[:3])
+    assert not np.array_equal(stem[3], start)
+    lines = _lines(tmp_path)
+    rates = [line["train/learning_rate"] for line in lines if "train/loss" in line]
+    np.testing.assert_allclose(rates, [0.01] * 3 + [0.05] * 3, rtol=1e-6)
+    assert {line["step"]: line["box/AP"] for line in lines if "box/AP" in line} == scores
+    checkpointer = Checkpointer(tmp_path / "checkpoints")
+    assert checkpointer.steps() == [4, 6]
+    variables = checkpointer.restore_variables("best")
+    jax.tree.map(np.testing.assert_array_equal, variables, seen[4])
+
+
+def test_stages_that_moved_are_refused(tmp_path):
+    mask = trainable(init(0)["params"], "all")
+    state = start_stage(init(0), make_optimizer(OPTIMIZER, 2), mask, make_mesh(), 4)
+    Checkpointer(tmp_path / "checkpoints", {}).save(state, 4, stage=1)
+    with pytest.raises(UserError, match="step 4 is of stage 2, but these stages put it into"):
+        _fit(tmp_path, (Stage("heads", 6), Stage("all", 2)))
+
+
+def test_training_lowers_the_loss(tmp_path):
+    _fit(tmp_path, (Stage(steps=150),), log_every=15, checkpoint_every=0)
+    losses = [line["train/loss"] for line in _lines(tmp_path)]
+    assert losses[-1] < 0.7 * losses[0]  # measured: 0.5

@@ -1,0 +1,100 @@
+"""Data parallelism: four forced CPU devices against one, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from training.toy import make_batch
+
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.sharding import make_mesh, pad_batch, replicate, shard_batch
+
+ROOT = Path(__file__).parents[2]
+
+FOUR_DEVICES = """
+import sys
+import jax, numpy as np
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
+from mtl_jax.training.sharding import make_mesh, shard_batch
+from mtl_jax.training.stages import trainable
+from mtl_jax.training.state import start_stage
+from mtl_jax.training.step import make_eval_loss, make_train_step
+from training.toy import init, make_batch, make_model
+
+options = OptimizerOptions(learning_rate=0.05, schedule="constant", warmup_steps=0)
+mask = trainable(init(0)["params"], "all")
+optimizer = make_optimizer(options, 4)
+
+def run(devices):
+    mesh = make_mesh(jax.devices()[:devices])
+    state = start_stage(init(0), optimizer, mask, mesh)
+    schedule = learning_rate_schedule(options, 4, 0.05)
+    step = make_train_step(make_model(), optimizer, mask, schedule, mesh)
+    losses = []
+    for number in range(4):
+        batch = shard_batch(make_batch(0, number, size=6), mesh)
+        assert len(batch.images.addressable_shards) == devices
+        state, metrics = step(state, batch, jax.random.key(0))
+        losses.append([metrics.loss, *metrics.terms.values(), metrics.grad_norm])
+    losses.append(make_eval_loss(make_model(), mesh)(state.variables, [make_batch(1, 0)])["loss"])
+    return state, np.concatenate([np.ravel(x) for x in losses])
+
+one, one_losses = run(1)
+four, four_losses = run(4)
+np.testing.assert_allclose(four_losses, one_losses, rtol=1e-5)
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), four, one)
+
+checkpointer = Checkpointer(sys.argv[1], {})
+checkpointer.save(four, 4)
+back = checkpointer.restore("latest", one)
+jax.tree.map(np.testing.assert_array_equal, back, four)
+assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(back))
+np.savez(sys.argv[2], bias=four.params["fpn"]["bias"])
+"""
+
+
+def test_four_devices_equal_one_and_a_checkpoint_moves_between_them(tmp_path):
+    flags = "--xla_force_host_platform_device_count=4"
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    result = subprocess.run(
+        [sys.executable, "-c", FOUR_DEVICES, tmp_path / "checkpoints", tmp_path / "four.npz"],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    variables = Checkpointer(tmp_path / "checkpoints").restore_variables("latest")
+    bias = np.load(tmp_path / "four.npz")["bias"]
+    np.testing.assert_array_equal(variables["params"]["fpn"]["bias"], bias)
+
+
+@pytest.mark.parametrize(("rows", "multiple", "padded"), [(6, 4, 8), (4, 4, 4), (1, 3, 3)])
+def test_padding_rows_are_not_valid(rows, multiple, padded):
+    batch = make_batch(0, 0, size=rows)
+    full = pad_batch(batch, multiple)
+    assert full.valid.tolist() == [True] * rows + [False] * (padded - rows)
+    assert full.index.tolist() == [*batch.index, *[-1] * (padded - rows)]
+    for before, after in zip(jax.tree.leaves(batch), jax.tree.leaves(full), strict=True):
+        assert len(after) == padded
+        assert after.dtype == before.dtype
+        np.testing.assert_array_equal(after[:rows], before)
+    rest = full._replace(index=full.index + 1)
+    assert not any(np.any(leaf[rows:]) for leaf in jax.tree.leaves(rest))
+
+
+def test_a_batch_reaches_the_device_unchanged():
+    batch = make_batch(0, 0)
+    jax.tree.map(np.testing.assert_array_equal, shard_batch(batch, make_mesh()), batch)
+
+
+def test_replicas_share_no_memory():
+    tree = {"a": jax.numpy.arange(4.0)}
+    copy = replicate(tree, make_mesh())
+    jax.jit(lambda x: x + 1, donate_argnums=0)(copy["a"])
+    assert copy["a"].is_deleted()
+    np.testing.assert_array_equal(tree["a"], np.arange(4.0))

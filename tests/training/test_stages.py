@@ -1,0 +1,79 @@
+"""Which parameters a stage trains."""
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from training.toy import init
+
+from mtl_jax.errors import UserError
+from mtl_jax.training.stages import merge, partition, trainable
+
+
+@pytest.fixture(scope="module")
+def params():
+    return init(0)["params"]
+
+
+def _modules(mask, on=True):
+    """Give the modules, those of the backbone one by one, that are on (or off) in full."""
+    flat = flatten_dict(mask, sep="/")
+    names = {"/".join(p.split("/")[: 2 if p.startswith("backbone") else 1]): p for p in flat}
+    chosen = {n for n in names if all(v == on for p, v in flat.items() if p.startswith(n + "/"))}
+    return {name.removeprefix("backbone/") for name in chosen}
+
+
+HEADS = {"fpn", "class_logits", "boxes"}
+
+
+@pytest.mark.parametrize(
+    ("layers", "backbone"),
+    [
+        ("heads", set()),
+        ("5+", {"stage5"}),
+        ("4+", {"stage4", "stage5"}),
+        ("3+", {"stage3", "stage4", "stage5"}),
+        ("all", {"stem", "stage2", "stage3", "stage4", "stage5"}),
+    ],
+)
+def test_matterports_names(params, layers, backbone):
+    mask = trainable(params, layers)
+    everything = {"stem", "stage2", "stage3", "stage4", "stage5"} | HEADS
+    assert _modules(mask) == backbone | HEADS
+    assert _modules(mask, on=False) == everything - backbone - HEADS
+
+
+def test_a_pattern_is_searched_for_in_the_path(params):
+    flat = flatten_dict(trainable(params, "^fpn|stem/conv"), sep="/")
+    assert {path for path, on in flat.items() if on} == {
+        "fpn/kernel",
+        "fpn/bias",
+        "backbone/stem/conv1/kernel",
+        "backbone/stem/conv1/bias",
+    }
+
+
+def test_a_pattern_without_a_match_names_the_closest(params):
+    with pytest.raises(UserError, match=r"closest are .*backbone/stage5"):
+        trainable(params, "backbone/stag5/")
+    with pytest.raises(UserError, match=r"'clas_logits' match no parameter.*class_logits"):
+        trainable(params, "clas_logits")
+    with pytest.raises(UserError, match="no regular expression"):
+        trainable(params, "fpn(")
+
+
+def test_a_stage_that_the_backbone_lacks_is_refused(params):
+    with pytest.raises(UserError, match=r"'5\+' match no parameter"):
+        trainable({"fpn": params["fpn"]}, "5+")
+    with pytest.raises(UserError, match="'heads' match no parameter"):
+        trainable({"backbone": params["backbone"]}, "heads")
+
+
+def test_partition_and_merge_are_inverse(params):
+    params = {**params, "pool": {}}
+    on, off = partition(params, trainable(params, "4+"))
+    assert "stem" not in on["backbone"]
+    assert "stage5" not in off["backbone"]
+    merged = merge(on, off)
+    assert jax.tree.structure(merged) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, merged, params)

@@ -1,0 +1,94 @@
+"""Starting from another model's variables."""
+
+import jax
+import numpy as np
+import pytest
+from training.toy import init, make_batch, make_model
+
+from mtl_jax.errors import UserError
+from mtl_jax.training.transfer import format_table, transfer
+
+
+def _other(num_classes=4):
+    model = make_model(num_classes=num_classes)
+    return jax.jit(model.init)(jax.random.key(9), make_batch(0, 0))
+
+
+def _leaf(variables, path):
+    for part in path.split("/"):
+        variables = variables[part]
+    return np.asarray(variables)
+
+
+def _outcomes(rows):
+    return {row.path: row.outcome for row in rows}
+
+
+def test_everything_is_copied_into_the_same_model():
+    ours, theirs = init(0), _other()
+    result, rows = transfer(ours, theirs)
+    jax.tree.map(np.testing.assert_array_equal, result, theirs)
+    assert {row.outcome for row in rows} == {"copied"}
+    assert jax.tree.structure(result) == jax.tree.structure(ours)
+
+
+def test_a_head_of_other_classes_stays_fresh():
+    ours, theirs = init(0), _other(num_classes=7)
+    result, rows = transfer(ours, theirs)
+    for name, here, there in (("kernel", (16, 4), (16, 7)), ("bias", (4,), (7,))):
+        path = f"params/class_logits/{name}"
+        assert _outcomes(rows)[path] == f"fresh: {there} in the checkpoint, {here} here"
+        np.testing.assert_array_equal(_leaf(result, path), _leaf(ours, path))
+    path = "params/backbone/stem/conv1/kernel"
+    np.testing.assert_array_equal(_leaf(result, path), _leaf(theirs, path))
+    path = "batch_stats/backbone/stem/norm1/mean"
+    np.testing.assert_array_equal(_leaf(result, path), _leaf(theirs, path))
+
+
+def test_heads_that_one_side_lacks():
+    theirs = _other()
+    params = dict(theirs["params"])
+    params["age_output"] = params.pop("boxes")
+    result, rows = transfer(init(0), {**theirs, "params": params})
+    outcomes = _outcomes(rows)
+    assert outcomes["params/boxes/kernel"] == "fresh: not in the checkpoint"
+    assert outcomes["params/age_output/kernel"] == "unused: not in the model"
+    assert "age_output" not in result["params"]
+
+
+def test_excluded_patterns_stay_fresh():
+    ours = init(0)
+    result, rows = transfer(ours, _other(), exclude=("stage5", "^params/fpn/"))
+    fresh = {row.path for row in rows if row.outcome == "fresh: excluded"}
+    assert fresh == {path for path in _outcomes(rows) if "stage5" in path or "/fpn/" in path}
+    assert len(fresh) == 4 + 2 + 2
+    for path in fresh:
+        np.testing.assert_array_equal(_leaf(result, path), _leaf(ours, path))
+
+
+def test_other_differences_are_all_listed():
+    theirs = _other()
+    params = dict(theirs["params"])
+    params["fpn"] = {"kernel": np.zeros((8, 16)), "bias": np.zeros(3)}
+    with pytest.raises(UserError, match="another model") as error:
+        transfer(init(0), {**theirs, "params": params})
+    assert "params/fpn/kernel: (8, 16) in the checkpoint, (16, 16) here" in str(error.value)
+    assert "params/fpn/bias: (3,) in the checkpoint, (16,) here" in str(error.value)
+
+
+def test_mistakes_are_refused():
+    with pytest.raises(UserError, match="'stage9' is found in no path"):
+        transfer(init(0), _other(), exclude=("stage9",))
+    with pytest.raises(UserError, match="no tensor"):
+        transfer(init(0), {"params": {"a": np.zeros(3)}})
+
+
+def test_the_table_counts_and_names():
+    theirs = _other(num_classes=7)
+    lines = format_table(transfer(init(0), theirs)[1]).splitlines()
+    assert lines[0].split() == ["module", "tensors", "numbers", "outcome"]
+    cells = [line.split(maxsplit=3) for line in lines[1:]]
+    numbers = sum(x.size for x in jax.tree.leaves(theirs["params"]["backbone"]))
+    assert ["params/backbone", "14", f"{numbers:,}", "copied"] in cells
+    kernel = "fresh: (16, 7) in the checkpoint, (16, 4) here"
+    assert ["params/class_logits", "1", "64", kernel] in cells

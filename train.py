@@ -1,0 +1,35 @@
+"""Train a model.
+
+    python train.py --config configs/mtl_synthetic.py
+    python train.py --config configs/utkface_age.py:tiny --workdir runs/try --config.train.seed=1
+
+A run folder that exists is resumed. `--config.FIELD=VALUE` changes a field of the config.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtl_jax.commandline import Parser, load_config_file, override, run
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(__doc__)
+    parser.add_argument("--config", required=True, help="configs/NAME.py[:variant]")
+    parser.add_argument("--workdir", help="the run's folder; by default runs/NAME[_variant]")
+    parser.add_argument("--hosts", action="store_true", help="join the other hosts of a cluster")
+    args, overrides = parser.parse_with_overrides(argv)
+    config = load_config_file(args.config)
+    override(config, overrides)
+    name = Path(args.config.partition(":")[0]).stem
+    variant = args.config.partition(":")[2]
+    workdir = args.workdir or Path("runs", f"{name}_{variant}" if variant else name)
+
+    # After the command line is known to be right: TensorFlow and jax take seconds to import.
+    from mtl_jax import experiment
+
+    experiment.train(config, Path(workdir), args.hosts)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
