@@ -17,12 +17,13 @@ VARIANTS = ("", "quickstart", "tiny")
 def get_config(variant: str = "") -> ConfigDict:
     config = get_small(side=256 if not variant else 128)
     config.attributes = ConfigDict(ATTRIBUTES)
-    scenes = dict(format="synthetic")
+    scenes = dict(format="synthetic", cache=True)
     if variant:
         scenes |= dict(size=(128, 128), heads=(1, 3), head_heights=(0.25, 0.7))
+    length = 6000 if not variant else 2000
     # Pictures of other seeds and other textures are unseen.
     config.data.sources = (
-        dict(scenes, name="train", split="train", length=6000, seed=0),
+        dict(scenes, name="train", split="train", length=length, seed=0),
         dict(scenes, name="val", split="val", length=100, seed=1, texture_seed=1),
         dict(scenes, name="test", split="test", length=500, seed=2, texture_seed=2),
     )

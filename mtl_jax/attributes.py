@@ -427,3 +427,14 @@ def from_config(declared: Mapping[str, Mapping[str, Any]]) -> tuple[Attribute, .
             raise ValueError(f"attribute {name!r}: {wrong} is none of {right}")
         attributes.append(kind(name=name, **options))
     return tuple(attributes)
+
+
+def with_defaults(declared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give declarations with every option of their kind; one of no known kind as it is."""
+    result = {}
+    for name, options in declared.items():
+        kind = KINDS.get(options.get("kind", ""))
+        options_of_kind = {field.name: field.default for field in fields(kind)} if kind else {}
+        options_of_kind.pop("name", None)
+        result[name] = {**options_of_kind, **options}
+    return result

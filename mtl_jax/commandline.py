@@ -6,12 +6,16 @@ import argparse
 import difflib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mtl_jax import attributes
 from mtl_jax.errors import UserError
 
 
@@ -33,15 +37,15 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line."""
 
-    def __init__(self, doc: str, **kwargs: object):
+    def __init__(self, doc: str | None, **kwargs: Any):
         super().__init__(
             description=doc,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-            **kwargs,  # type: ignore[arg-type]
+            **kwargs,
         )
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message} (see {self.prog} --help)")
 
     def parse_with_overrides(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -64,19 +68,44 @@ def load_config_file(spec: str) -> ConfigDict:
     """Give the config of FILE.py or FILE.py:variant, by its `get_config(variant)`."""
     name, _, variant = spec.partition(":")
     path = Path(name)
-    if not path.is_file():
-        others = [str(p) for p in sorted(path.parent.glob("*.py"))]
+    if not path.is_file() or path.suffix != ".py":
+        folders = {path.parent, Path("configs")}
+        others = sorted(str(other) for folder in folders for other in folder.glob("*.py"))
         raise UserError(f"{name}: no such config file{_suggest(name, others)}")
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    variants = module.VARIANTS
-    if variant not in variants:
-        known = ", ".join(f"{name}:{v}" if v else name for v in variants)
-        raise UserError(f"{spec}: no such variant; there are {known}")
-    return module.get_config(variant)
+    try:
+        module_spec.loader.exec_module(module)
+        return _get_config(module, name, variant)
+    except UserError:
+        raise
+    except Exception as error:  # of the file, which is the user's
+        raise UserError(f"{_place(path, error)}: {_first_sentence(error)}") from None
+
+
+def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
+    if variant not in module.VARIANTS:
+        known = ", ".join(f"{name}:{v}" if v else name for v in module.VARIANTS)
+        raise UserError(f"{name}:{variant}: no such variant; there are {known}")
+    config = module.get_config(variant)
+    # With all their options, so that each can be overridden and the run's config.json tells all.
+    config.attributes = attributes.with_defaults(config.attributes.to_dict())
+    return config
+
+
+def _place(path: Path, error: Exception) -> str:
+    """Give the line of the config file in which an error came up."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+    lines += [error.lineno] if isinstance(error, SyntaxError) else []
+    return f"{path}, line {lines[-1]}" if lines else str(path)
+
+
+def _first_sentence(error: Exception) -> str:
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return " ".join(text.partition("Other fields present")[0].split())
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> None:
@@ -90,31 +119,30 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> None:
                 "config", config, lock_config=True, flag_values=values, sys_argv=argv
             )
             values(argv)
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(_explain(config, argument, error)) from None
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, IndexError):
+            raise UserError(_explain(config, argument)) from None
 
 
-def _explain(config: ConfigDict, argument: str, error: Exception) -> str:
-    field = argument.partition("=")[0].removeprefix("--config.")
-    fields = list(_fields(config))
+def _explain(config: ConfigDict, argument: str) -> str:
+    field = argument.partition("=")[0].removeprefix("--")
+    fields = dict(_fields(config, "config"))
     if field not in fields:
-        return f"no field config.{field}{_suggest(field, fields)}"
-    value = _value(config, field)
-    return f"{argument}: config.{field} is {value!r} and wants another {type(value).__name__}"
+        return f"no field {field}{_suggest(field, list(fields))}"
+    value = fields[field]
+    if isinstance(value, Mapping | ConfigDict):
+        return f"{argument}: {field} holds the fields {', '.join(value)}; set one of these"
+    return f"{argument}: {field} wants a value like {value!r}"
 
 
-def _fields(config: ConfigDict, prefix: str = ""):
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _fields(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
-def _value(config: ConfigDict, field: str) -> object:
-    for key in field.split("."):
-        config = config[key]
-    return config
+def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Give every field and group of fields below `name`, with its full name."""
+    yield name, value
+    if isinstance(value, Mapping | ConfigDict):
+        for key, item in value.items():
+            yield from _fields(item, f"{name}.{key}")
+    elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
+        for i, item in enumerate(value):
+            yield from _fields(item, f"{name}[{i}]")
 
 
 def _suggest(word: str, known: Sequence[str]) -> str:

@@ -34,8 +34,11 @@ class ValidationOptions:
 
 
 def get_default() -> ConfigDict:
-    """Give torchvision's Mask R-CNN R50-FPN without data; a config file sets what it changes."""
-    return ConfigDict(
+    """Give torchvision's Mask R-CNN R50-FPN without data; a config file sets what it changes.
+
+    A field that is not here cannot be set, but for the names of attributes and of their keys.
+    """
+    config = ConfigDict(
         {
             "model": asdict(MaskRCNNOptions()),
             "attributes": {},
@@ -47,6 +50,10 @@ def get_default() -> ConfigDict:
             "eval": {**asdict(ValidationOptions()), **asdict(EvalOptions())},
         }
     )
+    config.lock()
+    config.attributes.unlock()
+    config.data.attribute_keys.unlock()
+    return config
 
 
 def get_small(side: int) -> ConfigDict:

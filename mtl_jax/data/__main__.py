@@ -1,7 +1,8 @@
-"""Prepare data: download a COCO file's pictures, divide a COCO file.
+"""Prepare data: download a COCO file's pictures, divide a COCO file, write drawn scenes.
 
 python -m mtl_jax.data download dataset.json --output data/heads
 python -m mtl_jax.data split data/heads/dataset.json --output data/heads/splits --seed 0
+python -m mtl_jax.data export synthetic --output data/scenes --count 8
 """
 
 import argparse
@@ -12,6 +13,9 @@ from pathlib import Path
 from mtl_jax import commandline
 from mtl_jax.data import coco_split
 from mtl_jax.data.download import download
+from mtl_jax.data.export import export
+from mtl_jax.data.shapes import ShapesSource
+from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.errors import UserError
 
 _DOWNLOAD = """Fetch the pictures of a COCO file whose file names are addresses.
@@ -26,13 +30,18 @@ _SPLIT = """Divide a COCO file into train.json, val.json and test.json, every im
 
 Images of one picture file, or with one value under --group-key (such as a person's), stay together.
 """
+_EXPORT = """Write drawn scenes, heads or shapes, as pictures and a COCO file with their labels.
+
+    python -m mtl_jax.data export synthetic --output data/scenes --count 8 --seed 7 --size 256
+"""
 
 
 def main(argv: Sequence[str]) -> int:
     parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.data")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="download|split")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="download|split|export")
     _add_download(commands.add_parser("download", doc=_DOWNLOAD))
     _add_split(commands.add_parser("split", doc=_SPLIT))
+    _add_export(commands.add_parser("export", doc=_EXPORT))
     arguments = parser.parse_args(list(argv))
     return arguments.run(arguments)
 
@@ -98,6 +107,27 @@ def _split(arguments: argparse.Namespace) -> int:
     )
     for name, (images, annotations) in counts.items():
         print(f"{arguments.output / name}.json: {images} images, {annotations} annotations")
+    return 0
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("synthetic", "shapes"))
+    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
+    parser.add_argument("--count", type=_positive, default=8, help="pictures (8)")
+    parser.add_argument("--seed", type=int, default=1000, help="other seeds, other scenes (1000)")
+    parser.add_argument("--size", type=_positive, default=256, help="height and width (256)")
+    parser.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    if arguments.kind == "shapes":
+        source = ShapesSource(arguments.count, arguments.seed, arguments.size)
+    else:
+        size = (arguments.size, arguments.size)
+        source = SyntheticSource(
+            arguments.count, arguments.seed, size, texture_seed=arguments.seed
+        )
+    print(f"{arguments.output}: {export(source, arguments.output)} pictures")
     return 0
 
 

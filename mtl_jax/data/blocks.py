@@ -21,6 +21,7 @@ _COMMON: dict[str, Any] = {
     "split": "",  # train, val or test: wholly that; "": divided by group
     "weight": 1.0,  # how often each record comes in an epoch of training
     "exhaustive": None,  # None: as the format says
+    "cache": False,  # True: records are made once and kept in memory, for costly ones
     "scene": {},  # options of SceneSource: compose chips to scenes
     "attribute_keys": {},
     "attribute_preset": "",

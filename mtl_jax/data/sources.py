@@ -18,6 +18,7 @@ from mtl_jax.data.blocks import (
 )
 from mtl_jax.data.formats import FORMATS, Labels
 from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.memory import InMemory
 from mtl_jax.data.scenes import SceneSource
 from mtl_jax.data.splits import Key
 from mtl_jax.errors import UserError
@@ -275,8 +276,14 @@ def _part(
             f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
         )
     part = View(source, positions, labels, tuple(united), block["exhaustive"])
-    if not block["scene"]:
-        return part
+    if block["scene"]:
+        part = _compose(part, block, attributes, split)
+    return InMemory(part) if block["cache"] else part
+
+
+def _compose(
+    part: Source, block: Mapping[str, Any], attributes: Sequence[Attribute], split: str
+) -> SceneSource:
     chosen = {**block["scene"]}
     if split != "train":
         chosen["length"] = 0

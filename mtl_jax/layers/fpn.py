@@ -22,8 +22,8 @@ class Fpn(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Sequence[Float[Array, "B Hl Wl Cl"]], valid: Bool[Array, "B"]
-    ) -> tuple[Float[Array, "B Hl Wl C"], ...]:
+        self, features: Sequence[Float[Array, "B _ _ _"]], valid: Bool[Array, "B"]
+    ) -> tuple[Float[Array, "B _ _ C"], ...]:
         def conv_norm(x: Array, name: str, size: int) -> Array:
             # torchvision's kaiming_uniform(a=1)
             init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")

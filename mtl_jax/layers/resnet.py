@@ -90,7 +90,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self, images: Float[Array, "B H W C"], valid: Bool[Array, "B"]
-    ) -> tuple[Float[Array, "B Hl Wl Cl"], ...]:
+    ) -> tuple[Float[Array, "B _ _ _"], ...]:
         if self.depth not in BLOCKS:
             raise ValueError(f"ResNet depth {self.depth} is none of {', '.join(map(str, BLOCKS))}")
         shared = (self.norm, self.norm_eps, self.train, self.dtype)

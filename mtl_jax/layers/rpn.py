@@ -21,7 +21,7 @@ class RpnHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, pyramid: Sequence[Float[Array, "B Hl Wl C"]]
+        self, pyramid: Sequence[Float[Array, "B _ _ C"]]
     ) -> tuple[Float[Array, "B N"], Float[Array, "B N 4"]]:
         """Give objectness logits and box deltas, in float32, in the order level, row, column,
         anchor.

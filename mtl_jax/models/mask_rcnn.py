@@ -35,8 +35,8 @@ from mtl_jax.ops.masks import mask_targets
 from mtl_jax.ops.roi_align import multilevel_roi_align, roi_levels
 from mtl_jax.types import Array, Batch, Detections, Model, Variables
 
-STRIDES = (4, 8, 16, 32, 64)  # of P2 .. P6
-Pyramid = Sequence[Float[Array, "B Hl Wl C"]]
+STRIDES = (4, 8, 16, 32)  # of the levels that regions are read from, P2 .. P5
+Pyramid = Sequence[Float[Array, "B _ _ C"]]
 
 
 def mask_rcnn(
@@ -189,8 +189,11 @@ class Network(nn.Module):
     ) -> tuple[Proposals, Float[Array, "B N"], Float[Array, "B N 4"], Float[Array, "N 4"]]:
         options = self.options.rpn
         shapes = [level.shape[1:3] for level in pyramid]
+        height, width = batch.images.shape[1:3]
+        # torchvision's strides: those of P5 and P6 are smaller where the canvas does not divide.
+        strides = [(height // h, width // w) for h, w in shapes]
         anchors = jnp.asarray(
-            pyramid_anchors(shapes, STRIDES, options.anchor_sizes, options.anchor_ratios)
+            pyramid_anchors(shapes, strides, options.anchor_sizes, options.anchor_ratios)
         )
         logits, deltas = self.rpn(pyramid)
         level_sizes = [height * width * self.rpn.anchors_per_cell for height, width in shapes]
@@ -210,7 +213,7 @@ class Network(nn.Module):
         def pool(levels: Pyramid, boxes: Float[Array, "R 4"]) -> Float[Array, "R s s C"]:
             chosen = roi_levels(boxes, 2, 5, o.canonical_size, o.canonical_level)
             return multilevel_roi_align(
-                levels, boxes, chosen, STRIDES[:4], size, o.sampling_ratio, o.aligned
+                levels, boxes, chosen, STRIDES, size, o.sampling_ratio, o.aligned
             )
 
         return jax.vmap(pool)(tuple(pyramid[:4]), boxes)

@@ -1,0 +1,26 @@
+"""Make the README's picture: a run's detections on drawn scenes that it has not seen.
+
+python docs/make_overlays.py runs/mtl_synthetic docs/synthetic.png
+"""
+
+import sys
+
+import cv2
+import numpy as np
+
+from mtl_jax import Predictor
+from mtl_jax.data.synthetic import SyntheticSource
+
+ROWS, COLUMNS, SIDE = 2, 4, 256
+
+
+def main(run: str, output: str) -> None:
+    scenes = SyntheticSource(ROWS * COLUMNS, seed=77, size=(SIDE, SIDE), texture_seed=77)
+    results = Predictor.from_checkpoint(run)([scenes[i].image for i in range(len(scenes))])
+    tiles = np.stack([result.draw() for result in results])
+    grid = tiles.reshape(ROWS, COLUMNS, SIDE, SIDE, 3).transpose(0, 2, 1, 3, 4)
+    cv2.imwrite(output, grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)[..., ::-1])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

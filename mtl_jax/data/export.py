@@ -1,0 +1,58 @@
+"""Write drawn scenes as pictures and a COCO file, labels included."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mtl_jax.data.records import Instance, Source
+from mtl_jax.data.segmentation import to_mask
+
+
+def export(source: Source, output: Path) -> int:
+    """Write OUTPUT/images/NAME.png and OUTPUT/annotations.json; give the number of pictures.
+
+    The masks of instances are COCO's uncompressed RLE, their attributes stand under `attributes`.
+    """
+    folder = output / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for position in range(len(source)):
+        record = source[position]
+        if not isinstance(record.image, np.ndarray):
+            raise TypeError(f"{record.file_name} lies in a file already")
+        name = f"{position:06d}.png"
+        cv2.imwrite(str(folder / name), record.image[..., ::-1])
+        images.append(
+            {"id": position, "file_name": name, "width": record.width, "height": record.height}
+        )
+        for instance in record.instances:
+            number = len(annotations) + 1
+            size = (record.height, record.width)
+            annotations.append(_annotation(instance, number, position, size, source))
+    categories = [category._asdict() for category in source.categories]
+    data = {"images": images, "annotations": annotations, "categories": categories}
+    (output / "annotations.json").write_text(json.dumps(data))
+    return len(images)
+
+
+def _annotation(
+    instance: Instance, number: int, image_id: int, size: tuple[int, int], source: Source
+) -> Mapping[str, Any]:
+    x1, y1, x2, y2 = (float(side) for side in instance.box)
+    runs = np.asfortranarray(to_mask(instance.segmentation, *size)).ravel(order="F")
+    edges = np.flatnonzero(np.diff(runs, prepend=False))
+    counts = np.diff(edges, prepend=0, append=runs.size)
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": source.categories[instance.label - 1].id,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": float(runs.sum()),
+        "iscrowd": int(instance.crowd),
+        "segmentation": {"size": list(size), "counts": counts.tolist()},
+        "attributes": instance.attributes,
+    }
