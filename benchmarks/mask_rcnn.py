@@ -1,37 +1,38 @@
 """Time our Mask R-CNN R50-FPN beside torchvision's: the same pictures, threads and amount of work.
 
     nice -n -5 python -m benchmarks.mask_rcnn --size 512 --threads 2 --output mask_rcnn.json
-    nice -n -5 python -m benchmarks.mask_rcnn --breakdown     where the time goes, part by part
-    python -m benchmarks.mask_rcnn --dtype bfloat16           on a GPU
+    nice -n -5 python -m benchmarks.mask_rcnn --threads 1 --breakdown    where the time goes
+    python -m benchmarks.mask_rcnn --dtype bfloat16 --batch 8            on a GPU
 
 Each library runs in a process of its own; they take turns, run by run, so that what else the
-machine does meets both. A figure is the minimum over the runs; quote the ratio, never the time.
+machine does meets both. A figure is the minimum over the runs, of the wall clock and of the
+processor time of all threads: quote their ratio, never a time. On a machine that others use, one
+thread and the processor time are the fair comparison.
 
-Cases, each from a picture on the host to results on the host:
+Cases, each from pictures on the host to results on the host:
 
-    100 detections   Both keep exactly 100. Random weights find nothing, so the score threshold is
-                     0, at which every box counts whose score is not zero; and the bias of all
-                     classes but background and `--alive` others is -10,000, whose scores are
-                     exactly 0. With two classes alive both hand 2,000 boxes to the last NMS. (All
-                     90 would be 90,000, on which torchvision spends longer than on its network.)
-    few detections   The same weights; the threshold lies between the best `--found` scores and
-                     the rest, so that both find that many.
-    training step    Forward, backward and an update by SGD with momentum, all layers trained but
-                     the frozen batch norms, on `--objects` ellipses with their masks.
+    100      Inference that keeps exactly 100 detections. Random weights find nothing, so the score
+             threshold is 0, at which every box counts whose score is not zero; and the bias of all
+             classes but background and `--alive` others is -10,000, so that their scores are
+             exactly 0. With two classes alive both hand 2,000 boxes to the last NMS. (All 90 would
+             be 90,000, on which torchvision spends longer than on its network.)
+    few      Inference that keeps what the picture gives, `--found`: the same weights, the threshold
+             between that many best scores and the rest.
+    train    A training step: forward, backward and an update by SGD with momentum, everything
+             trained but the frozen batch norms, on `--objects` ellipses a picture.
 
 Both networks have the same shapes and initial distributions. The last norm of each residual block
-is scaled by 1/4, without which the features of a random network grow by a thousand, and proposals
-with them. Masks are pasted to the picture's size on both sides. The optimizer's and our input
-pipeline's own work is not part of it.
+is scaled by 1/4, without which the features of a random network grow by hundreds and proposals with
+them. Masks are pasted to the picture's size on both sides. Reading and resizing pictures is not
+part of it.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
-import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,15 +55,22 @@ def main() -> None:
     options = _parse()
     # A fork would carry a used thread pool along.
     context = multiprocessing.get_context("spawn")
-    workers = {}
+    workers, known = {}, []
     for library in options.libraries:
-        here, there = context.Pipe()
+        workers[library], there = context.Pipe()
         context.Process(target=_serve, args=(library, options, there), daemon=True).start()
-        workers[library] = here
-    ask = {library: _asker(pipe) for library, pipe in workers.items()}
-    report = _breakdown(ask, options) if options.breakdown else _compare(ask, options)
-    report = {"options": vars(options), "processor": platform.processor(), **report}
-    report["load_average"] = os.getloadavg()
+    for pipe in workers.values():
+        known += [name for name in pipe.recv() if name not in known]
+    heads = "".join(f"{library:>16} ms    cpu" for library in workers)
+    print(f"{'':25}{heads}     ratio       cpu")
+    chosen = [name for name in known if not options.cases or name in options.cases]
+    report = {
+        "options": vars(options),
+        "cases": _measure(workers, chosen, options.repeats),
+        "load_average": os.getloadavg(),
+    }
+    for pipe in workers.values():
+        pipe.send("")
     if options.output:
         Path(options.output).write_text(json.dumps(report, indent=1))
 
@@ -80,7 +88,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--found", type=int, default=8, help="detections of a picture of few")
     parser.add_argument("--alive", type=int, default=2, help="classes that random weights find")
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
-    parser.add_argument("--cases", nargs="+", choices=("100", "few", "train"), default=None)
+    parser.add_argument(
+        "--cases", nargs="+", default=(), help="the cases or parts with these names"
+    )
     parser.add_argument("--breakdown", action="store_true", help="time the parts, not the whole")
     parser.add_argument("--output", default="", help="a JSON file for all times")
     return parser.parse_args()
@@ -90,11 +100,13 @@ def scene(options: argparse.Namespace) -> Scene:
     """Draw pictures of smooth noise, with boxes of a tenth to a half of the side."""
     rng = np.random.default_rng(0)
     shape = (options.batch, options.objects, 2)
-    coarse = rng.integers(0, 256, (options.batch, options.size // 16 + 1, options.size // 16 + 1, 3))
+    coarse = rng.integers(
+        0, 256, (options.batch, options.size // 16 + 1, options.size // 16 + 1, 3)
+    )
     images = coarse.repeat(16, 1).repeat(16, 2)[:, : options.size, : options.size]
     corners = rng.uniform(0, options.size / 2, shape)
     boxes = np.concatenate([corners, corners + rng.uniform(0.1, 0.5, shape) * options.size], -1)
-    classes = rng.integers(1, CLASSES, shape[:2])
+    classes = rng.integers(1, 1 + options.alive, shape[:2])
     return Scene(images.astype(np.uint8), boxes.astype(np.float32), classes)
 
 
@@ -110,7 +122,7 @@ def ellipse(boxes: np.ndarray, frames: np.ndarray, side: int) -> np.ndarray:
 
 
 def _serve(library: str, options: argparse.Namespace, pipe: Connection) -> None:
-    """Answer a case's name with (milliseconds, what it found), until the pipe closes."""
+    """Answer a case's name with (wall ms, processor ms, what it found), until it is empty."""
     # One limit for both: XLA takes its number of threads from the processors it may use.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     if library == "mtl_jax":
@@ -120,52 +132,37 @@ def _serve(library: str, options: argparse.Namespace, pipe: Connection) -> None:
     build = bench.parts if options.breakdown else bench.cases
     known: dict[str, Callable[[], Any]] = build(scene(options), options)
     pipe.send(list(known))
-    while (name := pipe.recv()) is not None:
-        start = time.perf_counter()
+    while name := pipe.recv():
+        start, worked = time.perf_counter(), time.process_time()
         found = known[name]()
-        pipe.send((1000 * (time.perf_counter() - start), found))
+        wall, cpu = time.perf_counter() - start, time.process_time() - worked
+        pipe.send((1000 * wall, 1000 * cpu, found))
 
 
-def _asker(pipe: Connection) -> Callable[..., Any]:
-    def ask(name: str | None = None) -> Any:
-        if name is not None:
-            pipe.send(name)
-        return pipe.recv()
-
-    return ask
-
-
-def _compare(ask: dict[str, Callable[..., Any]], options: argparse.Namespace) -> dict[str, Any]:
-    for library in ask:
-        ask[library]()  # the names: it is ready
+def _measure(
+    workers: dict[str, Connection], cases: Sequence[str], repeats: int
+) -> dict[str, dict[str, Any]]:
+    """Let the libraries take turns at each case; print and give the smallest times of each."""
     report = {}
-    width = max(map(len, ask))
-    for case in options.cases or ("100", "few", "train"):
-        times: dict[str, list[float]] = {library: [] for library in ask}
-        found = {library: ask[library](case)[1] for library in ask}  # compiles, and warms up
-        for _ in range(options.repeats):
-            for library in ask:
-                times[library].append(ask[library](case)[0])
-        best = {library: min(values) for library, values in times.items()}
-        for library in ask:
-            print(f"{case:6}{library:{width + 2}}{best[library]:9.1f} ms   {found[library]}")
-        report[case] = {"ms": times, "found": found}
+    for case in cases:
+        found = {library: _ask(pipe, case)[2] for library, pipe in workers.items()}  # compiles
+        runs = [
+            {library: _ask(pipe, case)[:2] for library, pipe in workers.items()}
+            for _ in range(repeats)
+        ]
+        report[case] = {"found": found, "runs": runs}
+        best = np.array([[run[library] for library in workers] for run in runs]).min(0)
+        line = "".join(f"{wall:12.1f}{cpu:10.1f}" for wall, cpu in best)
         if len(best) == 2:
-            report[case]["ratio"] = best[LIBRARIES[0]] / best[LIBRARIES[1]]
-            print(f"{case:6}{'ratio':{width + 2}}{report[case]['ratio']:9.2f}", flush=True)
+            report[case]["ratio"], report[case]["cpu_ratio"] = best[0] / best[1]
+            line += f"{report[case]['ratio']:10.2f}{report[case]['cpu_ratio']:10.2f}"
+        print(f"{case:32}{line}   {list(found.values())}", flush=True)
     return report
 
 
-def _breakdown(ask: dict[str, Callable[..., Any]], options: argparse.Namespace) -> dict[str, Any]:
-    report = {}
-    for library in ask:
-        parts: dict[str, float] = {}
-        for name in ask[library]():
-            ask[library](name)
-            parts[name] = min(ask[library](name)[0] for _ in range(options.repeats))
-            print(f"{library:12}{name:32}{parts[name]:9.1f} ms", flush=True)
-        report[library] = parts
-    return report
+def _ask(pipe: Connection, case: str) -> tuple[float, float, Any]:
+    pipe.send(case)
+    return pipe.recv()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +12,10 @@ import numpy as np
 import optax
 
 from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
-from mtl_jax.models.mask_rcnn import mask_rcnn
+from mtl_jax.models.mask_rcnn import Network, mask_rcnn, normalize
 from mtl_jax.models.options import DetectionOptions, MaskRCNNOptions
+from mtl_jax.models.proposals import Proposals, select_detections
+from mtl_jax.models.targets import image_keys, sample_anchors, sample_regions
 from mtl_jax.results import paste_mask
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Variables
 
@@ -45,11 +48,12 @@ def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
     # A copy, as a step donates its state.
     state = [jax.tree.map(jnp.copy, (variables["params"], optimizer.init(variables["params"])))]
 
-    def update(state: Any, batch: Batch) -> tuple[Any, jax.Array]:
+    def update(state: Any, stats: Any, batch: Batch) -> tuple[Any, jax.Array]:
         params, moments = state
 
         def loss(params: Any) -> jax.Array:
-            return model.loss({**variables, "params": params}, batch, jax.random.key(0))[0]
+            trained = {"params": params, "batch_stats": stats}
+            return model.loss(trained, batch, jax.random.key(0))[0]
 
         value, gradient = jax.value_and_grad(loss)(params)
         updates, moments = optimizer.update(gradient, moments, params)
@@ -58,7 +62,8 @@ def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
     compiled = jax.jit(update, donate_argnums=0)
 
     def step() -> float:
-        state[0], loss = jax.block_until_ready(compiled(state[0], batch))
+        updated = compiled(state[0], variables["batch_stats"], batch)
+        state[0], loss = jax.block_until_ready(updated)
         return float(loss)
 
     return {
@@ -94,13 +99,19 @@ def to_batch(scene: Scene) -> Batch:
 def paste(boxes: np.ndarray, masks: np.ndarray, size: int) -> np.ndarray:
     """Put the masks where their boxes are in the picture: bool [D, H, W]."""
     empty = [np.zeros((0, size, size), bool)]
-    pasted = [paste_mask(mask, box, size, size)[None] for mask, box in zip(masks, boxes, strict=True)]
+    pasted = [
+        paste_mask(mask, box, size, size)[None] for mask, box in zip(masks, boxes, strict=True)
+    ]
     return np.concatenate(empty + pasted)
 
 
 def _model(options: argparse.Namespace, threshold: float) -> Model:
+    return mask_rcnn(_options(options, threshold), CLASSES)
+
+
+def _options(options: argparse.Namespace, threshold: float) -> MaskRCNNOptions:
     detection = replace(DetectionOptions(), score_threshold=threshold)
-    return mask_rcnn(MaskRCNNOptions(detection=detection, dtype=options.dtype), CLASSES)
+    return MaskRCNNOptions(detection=detection, dtype=options.dtype)
 
 
 def _variables(model: Model, batch: Batch, options: argparse.Namespace) -> Variables:
@@ -115,5 +126,70 @@ def _variables(model: Model, batch: Batch, options: argparse.Namespace) -> Varia
 
 
 def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
-    """Give nothing yet."""
-    return {}
+    """Give the network's parts by name: forward as in inference, and forward with backward."""
+    o = _options(options, 0.0)
+    batch = jax.tree.map(jnp.asarray, to_batch(scene))
+    variables = _variables(_model(options, 0.0), to_batch(scene), options)
+    network = Network(o, CLASSES, (), False, False)
+    known: dict[str, Callable[[], Any]] = {}
+
+    def part(name: str, method: Callable, *inputs: Any, trained: Any = ()) -> Any:
+        """Note a part, backward too on the inputs `trained`, and give its outputs."""
+
+        def forward(variables: Variables, *inputs: Any) -> Any:
+            return network.apply(variables, *inputs, method=method)
+
+        def total(params: Any, stats: Any, inputs: Any) -> jax.Array:
+            outputs = forward({"params": params, "batch_stats": stats}, *inputs)
+            return sum((x.sum() for x in jax.tree.leaves(outputs)), jnp.float32(0))
+
+        known[name] = partial(_wait, jax.jit(forward), variables, *inputs)
+        if trained:
+            gradient = jax.jit(jax.grad(total, (0, 2)))
+            sides = variables["params"], variables["batch_stats"], trained
+            known[f"{name}, backward"] = partial(_wait, gradient, *sides)
+        return known[name]()
+
+    yes, rows = batch.valid, lambda x: x.reshape(-1, *x.shape[2:])
+    images = part("normalize", lambda _, b: normalize(b, o.pixel_mean, o.pixel_std), batch)
+    features = part("backbone", lambda n, x: n.backbone(x, yes), images, trained=(images,))
+    pyramid = part("fpn", lambda n, x: n.fpn(x, yes), features, trained=(features,))
+    part("rpn head", lambda n, x: n.rpn(x), pyramid, trained=(pyramid,))
+    propose = partial(part, "rpn head, proposals", lambda n, *x: n._proposals(*x))
+    regions, _, _, anchors = propose(pyramid, batch)
+    part("targets", lambda _, *x: _targets(o, *x), batch, anchors, regions)
+    fewer = regions.boxes[:, : o.roi.samples]
+    pool = partial(part, "box roi_align", lambda n, x, boxes: rows(n._pool(x, boxes, 7)))
+    pooled = pool(pyramid, regions.boxes, trained=(pyramid, fewer))
+    fewer = (pooled[: fewer.shape[0] * fewer.shape[1]],)
+    head = partial(part, "box head", lambda n, x: n.box_head(x, jnp.ones(len(x), bool)))
+    outputs = [x.reshape(len(yes), -1, *x.shape[1:]) for x in head(pooled, trained=fewer)]
+    select = jax.vmap(partial(select_detections, box_options=o.box_head, options=o.detection))
+    found = part("detections", lambda _, *x: select(*x), *outputs, regions, batch.sizes)
+    pool = partial(part, "mask roi_align", lambda n, x, boxes: rows(n._pool(x, boxes, 14)))
+    pooled = pool(pyramid, found.boxes, trained=(pyramid, found.boxes))
+    classes, valid = rows(found.classes), rows(found.valid)
+    head = partial(part, "mask head", lambda n, x: n.mask_head(x, classes, valid))
+    masks, boxes = jax.device_get((head(pooled, trained=(pooled,)), rows(found.boxes)))
+    known["paste"] = lambda: len(paste(boxes, masks, options.size))
+    return {name: partial(_quietly, run) for name, run in known.items()}
+
+
+def _targets(o: MaskRCNNOptions, batch: Batch, anchors: jax.Array, regions: Proposals) -> Any:
+    """Match and sample the anchors, and twice the proposals of inference: those of training."""
+    keys = image_keys(jax.random.key(0), len(batch.images))
+    twice = jax.tree.map(lambda x: jnp.concatenate([x, x], 1), regions)
+    sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
+    of_anchors = jax.vmap(partial(sample_anchors, options=o.rpn), (0, None, 0, 0))
+    return (
+        of_anchors(keys, anchors, batch.gt, batch.valid),
+        jax.vmap(sampler)(keys, twice, batch.gt, batch.valid),
+    )
+
+
+def _wait(function: Callable, *inputs: Any) -> Any:
+    return jax.block_until_ready(function(*inputs))
+
+
+def _quietly(run: Callable[[], Any]) -> None:
+    run()

@@ -2,13 +2,16 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
 
@@ -77,5 +80,77 @@ def _model(options: argparse.Namespace) -> MaskRCNN:
 
 
 def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
-    """Give nothing yet."""
-    return {}
+    """Give the network's parts by name: forward as in inference, and forward with backward."""
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    model = _model(options).eval()
+    rpn, heads, body = model.rpn, model.roi_heads, model.backbone
+    heads.score_thresh = 0.0
+    shapes = [(options.size, options.size)] * options.batch
+    known: dict[str, Callable[[], Any]] = {}
+
+    def part(name: str, function: Callable, *inputs: Any, trained: Any = ()) -> Any:
+        """Note a part, backward too on the inputs `trained`, and give its outputs."""
+        known[name] = partial(_forward, function, inputs)
+        if trained:
+            known[f"{name}, backward"] = partial(_backward, function, trained)
+        with torch.no_grad():
+            return function(*inputs)
+
+    raw = [torch.from_numpy(x).permute(2, 0, 1).float().to(DEVICE) / 255 for x in scene.images]
+    images = part("normalize", lambda x: model.transform(x)[0], raw)
+    tensors = images.tensors
+    features = part("backbone", body.body, tensors, trained=(tensors,))
+    pyramid = part("fpn", body.fpn, features, trained=(features,))
+    levels = list(pyramid.values())
+    part("rpn head", rpn.head, levels, trained=(levels,))
+    regions, _ = part("rpn head, proposals", rpn, images, pyramid)
+    part("targets", partial(_targets, model, scene), rpn.anchor_generator(images, levels), regions)
+    fewer = [x[:512] for x in regions]
+    pool = partial(part, "box roi_align", heads.box_roi_pool)
+    pooled = pool(pyramid, regions, shapes, trained=(pyramid, fewer, shapes))
+    head = partial(part, "box head", nn.Sequential(heads.box_head, heads.box_predictor))
+    outputs = head(pooled, trained=(pooled[: 512 * options.batch],))
+    detect = partial(part, "detections", heads.postprocess_detections)
+    boxes, _, _ = detect(*outputs, regions, shapes)
+    pool = partial(part, "mask roi_align", heads.mask_roi_pool)
+    pooled = pool(pyramid, boxes, shapes, trained=(pyramid, boxes, shapes))
+    head = partial(part, "mask head", nn.Sequential(heads.mask_head, heads.mask_predictor))
+    masks = head(pooled, trained=(pooled,))[:, 1:2].sigmoid()
+    part("paste", partial(paste_masks_in_image, img_shape=shapes[0]), masks, torch.cat(boxes))
+    return known
+
+
+def _targets(
+    model: MaskRCNN, scene: Scene, anchors: list[torch.Tensor], regions: list[torch.Tensor]
+) -> None:
+    """Match and sample the anchors, and twice the proposals of inference: those of training."""
+    boxes = [torch.from_numpy(x).to(DEVICE) for x in scene.boxes]
+    labels = [torch.from_numpy(x).to(DEVICE) for x in scene.classes]
+    of_anchors, _ = model.rpn.assign_targets_to_anchors(anchors, [{"boxes": x} for x in boxes])
+    model.rpn.fg_bg_sampler(of_anchors)
+    twice = [torch.cat([x, x, y]) for x, y in zip(regions, boxes, strict=True)]
+    _, of_regions = model.roi_heads.assign_targets_to_proposals(twice, boxes, labels)
+    model.roi_heads.subsample(of_regions)
+
+
+@torch.inference_mode()
+def _forward(function: Callable, inputs: Any) -> None:
+    function(*inputs)
+    _synchronize()
+
+
+def _backward(function: Callable, inputs: Any) -> None:
+    leaves = tree_map(_leaf, inputs)
+    outputs = tree_leaves(function(*leaves))
+    torch.stack([x.sum() for x in outputs]).sum().backward()
+    _synchronize()
+
+
+def _leaf(x: Any) -> Any:
+    return x.detach().requires_grad_() if isinstance(x, torch.Tensor) else x
+
+
+def _synchronize() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()

@@ -104,6 +104,8 @@ def _place(path: Path, error: Exception) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
+    while error.args and isinstance(error.args[0], Exception):  # ml_collections wraps its KeyErrors
+        error = error.args[0]
     text = str(error.args[0]) if error.args else type(error).__name__
     return " ".join(text.partition("Other fields present")[0].split())
 

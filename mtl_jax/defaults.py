@@ -32,6 +32,10 @@ class ValidationOptions:
     pictures: int = 0  # 0: all
     loss: bool = True  # the losses, beside the metrics
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"eval.batch_size {self.batch_size} must be at least 1")
+
 
 def get_default() -> ConfigDict:
     """Give torchvision's Mask R-CNN R50-FPN without data; a config file sets what it changes.
@@ -74,10 +78,10 @@ def get_small(side: int) -> ConfigDict:
         post_nms_train=100,
         post_nms=50,
     )
-    model.roi.update(samples=32, canonical_size=112.0)
+    model.roi.samples = 32
     model.box_head.fc_features = 256
     model.mask_head.update(convs=2, channels=64)
-    model.attribute_head.update(channels=64, features=128)
+    model.attribute_head.update(channels=96, features=256, norm="group")
     model.detection.update(max_detections=20, max_candidates=100)
     config.data.resize.update(mode="square", min_size=side, max_size=side, canvases=((side, side),))
     config.data.update(max_instances=12, mask_size=56)

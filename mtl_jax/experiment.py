@@ -1,9 +1,8 @@
 """From a config to a trained, evaluated or loaded model: the one file that reads a ConfigDict."""
 
-import json
-import os
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,11 +23,12 @@ from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.sources import SourceOptions
 from mtl_jax.defaults import InitOptions, ValidationOptions
 from mtl_jax.errors import UserError
-from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.options import EvalOptions, higher_is_better
 from mtl_jax.models.mask_rcnn import mask_rcnn
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.results import Result
+from mtl_jax.run_folder import as_tuples, prepare_folder, write_json
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.loop import LoopOptions, fit
@@ -43,8 +43,8 @@ from mtl_jax.types import Batch, Detections, Model, Variables
 
 Options = TypeVar("Options")
 Predict = Callable[[Batch], Detections]
-# What may change when a run is resumed: how long, and how often it says so.
-CHANGEABLE = ("stages", "train.log_every", "train.eval_every", "train.checkpoint_every")
+# What may change when a run is evaluated; the rest is what it was trained as.
+EVALUATION = ("data.", "eval.", "model.detection.")
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,23 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
     if hosts:
         join_hosts()
     enable_compilation_cache()
-    check_same_config(config, workdir)
+    loop = read_options(LoopOptions, config.train)
+    stages = read_stages(config)
+    total = sum(stage.steps for stage in stages)
+    done = prepare_folder(workdir, config, total)
+    if done == total:
+        print(f"{workdir}: all {total} steps are done")
+        return
     training = open_data(config, "train", workdir)
     validation = open_data(config, "val", workdir)
+    if not training.sources:
+        raise UserError(f"{workdir}: the config's data has no records for split 'train'")
     task = Task.from_config(config, training.categories)
-    loop = read_options(LoopOptions, config.train)
     checks = read_options(ValidationOptions, config.eval)
-    stages = tuple(Stage(**stage) for stage in as_tuples(config.stages))
+    optimizer = read_options(OptimizerOptions, config.optimizer)
+    best = check_best_metric(task)
     mesh = make_mesh()
     write_json(workdir / "config.json", config.to_dict())
-    best = read_options(EvalOptions, config.eval).best_metric
     checkpointer = Checkpointer(
         workdir / "checkpoints",
         task.metadata,
@@ -140,13 +147,13 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
     try:
         fit(
             task.model,
-            initial_variables(task, loop.seed),
+            initial_variables(task, loop.seed, new=not done),
             stages,
-            read_options(OptimizerOptions, config.optimizer),
+            optimizer,
             batches,
             make_validator(task, validation.sources, checks, mesh),
             checkpointer,
-            MetricWriter(workdir, sum(stage.steps for stage in stages)),
+            MetricWriter(workdir, total),
             mesh,
             loop,
             partial(pipeline.file_names, training.sources),
@@ -161,6 +168,10 @@ def evaluate(
     workdir: Path, split: str, step: str, data: str = "", overrides: Sequence[str] = ()
 ) -> dict[str, float]:
     """Evaluate a run on a split, or on the whole of the folder `data`, and write metrics.json."""
+    for argument in overrides:
+        if not argument.removeprefix("--config.").startswith(EVALUATION):
+            allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
+            raise UserError(f"{argument}: a trained model's; only {allowed} may be set here")
     run = load_run(workdir, step, overrides)
     if data:
         split, opened = (
@@ -181,8 +192,8 @@ def evaluate(
 def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[str] = ()) -> Run:
     """Load a run's model from its folder alone."""
     enable_compilation_cache()
-    checkpointer = Checkpointer(Path(workdir) / "checkpoints")
     try:
+        checkpointer = Checkpointer(Path(workdir) / "checkpoints")
         task = Task.from_metadata(checkpointer.metadata(step), overrides)
         variables = checkpointer.restore_variables(step)
     except FileNotFoundError as error:
@@ -226,6 +237,8 @@ def make_validator(
             if checks.pictures:
                 batches = islice(batches, -(-checks.pictures // checks.batch_size))
             metrics |= {f"loss/{k}": v for k, v in losses(variables, batches).items()}
+        # Where nothing was found there is no error to measure: not a number is the worst of all.
+        metrics = {task.config.eval.best_metric: math.nan, **metrics}
         return {f"val/{name}": value for name, value in metrics.items()}
 
     return validate
@@ -261,7 +274,7 @@ def detect(
                 record,
                 Result.from_detections(
                     detections,
-                    row,
+                    int(row),
                     geometry,
                     record.height,
                     record.width,
@@ -271,17 +284,19 @@ def detect(
             )
 
 
-def initial_variables(task: Task, seed: int) -> Variables:
-    """Initialise a model, from `config.init.checkpoint` where one is named; print what it gave."""
+def initial_variables(task: Task, seed: int, new: bool = True) -> Variables:
+    """Initialise a model; that of a new run from `config.init.checkpoint` where one is named, and
+    print what it gave.
+    """
     canvas, _ = images.fit(512, 512, task.data.resize)
     row = transforms.empty_row(canvas, task.attributes, task.data)
     batch = jax.tree.map(lambda x: x[None], row)
     variables = jax.jit(task.model.init)(jax.random.key(seed), batch)
     init = read_options(InitOptions, task.config.init)
-    if not init.checkpoint:
+    if not init.checkpoint or not new:
         return variables
-    checkpoint = Checkpointer(Path(init.checkpoint) / "checkpoints")
     try:
+        checkpoint = Checkpointer(Path(init.checkpoint) / "checkpoints")
         loaded = checkpoint.restore_variables(init.step)
         changed = changed_outputs(task, checkpoint.metadata(init.step))
         variables, rows = transfer(variables, loaded, [*init.exclude, *changed])
@@ -301,11 +316,11 @@ def changed_outputs(task: Task, stored: Mapping[str, Any]) -> list[str]:
         patterns.append(r"/(class_logits|box_deltas)/")
         if task.config.model.mask_head.enabled:
             patterns.append("/mask_logits")
-    declared = as_tuples(stored["config"]["attributes"])
-    for name, options in as_tuples(task.config.attributes).items():
-        meant = {**options, "weight": 0}
-        if {**declared.get(name, {}), "weight": 0} != meant:
-            patterns.append(f"/{name}_output/")
+    declared = {a.name: a for a in read_attributes(ConfigDict(as_tuples(stored["config"])))}
+    for attribute in task.attributes:
+        there = declared.get(attribute.name)
+        if there is None or replace(there, weight=attribute.weight) != attribute:
+            patterns.append(f"/{attribute.name}_output/")
     return patterns
 
 
@@ -323,7 +338,28 @@ def open_data(
 
 
 def read_sources(config: ConfigDict) -> SourceOptions:
+    for i, block in enumerate(config.data.sources):
+        if not isinstance(block, Mapping):
+            raise UserError(f"config.data.sources[{i}] is {block!r} and must be a block, as dict()")
     return read_options(SourceOptions, as_tuples(config.data))
+
+
+def read_stages(config: ConfigDict) -> tuple[Stage, ...]:
+    """Build the stages of a config. Raises UserError where they are none, or of no steps."""
+    defaults = vars(Stage())
+    stages = []
+    for i, stage in enumerate(as_tuples(config.stages)):
+        if not isinstance(stage, Mapping) or not set(stage) <= set(defaults):
+            known = ", ".join(defaults)
+            raise UserError(f"config.stages[{i}] is {stage!r} and must be a dict of {known}")
+        stages.append(Stage(**stage))
+        if stages[-1].steps < 1:
+            raise UserError(f"config.stages[{i}].steps is {stages[-1].steps}; give 1 or more")
+        if stages[-1].learning_rate < 0:
+            raise UserError(f"config.stages[{i}].learning_rate is negative; 0 is the optimizer's")
+    if not stages:
+        raise UserError("config.stages is empty; name one stage or more")
+    return tuple(stages)
 
 
 def read_attributes(config: ConfigDict) -> tuple[Attribute, ...]:
@@ -347,43 +383,13 @@ def read_options(kind: type[Options], values: Mapping[str, Any] | ConfigDict) ->
         raise UserError(f"config: {error}") from None
 
 
-def check_same_config(config: ConfigDict, workdir: Path) -> None:
-    """Refuse to resume a run with another config; more steps and other logging may be."""
-    path = workdir / "config.json"
-    if not path.is_file():
-        return
-    old, new = (
-        dict(flat_fields(c)) for c in (as_tuples(json.loads(path.read_text())), config.to_dict())
-    )
-    differing = sorted(
-        name
-        for name in old.keys() | new.keys()
-        if old.get(name) != new.get(name) and not name.startswith(CHANGEABLE)
-    )
-    if differing:
-        listed = ", ".join(f"{n} ({old.get(n)!r} there, {new.get(n)!r} now)" for n in differing)
-        raise UserError(f"{workdir} holds a run of another config: {listed}; use another --workdir")
-
-
-def flat_fields(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every field of a config with its dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat_fields(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def as_tuples(value: Any) -> Any:
-    """Turn lists into tuples, which JSON does not have, and ConfigDicts into dicts."""
-    if isinstance(value, Mapping | ConfigDict):
-        return {key: as_tuples(item) for key, item in value.items()}
-    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    os.replace(draft, path)
+def check_best_metric(task: Task) -> str:
+    """Give `config.eval.best_metric`. Raises UserError where the model has no metric of that
+    name.
+    """
+    best = read_options(EvalOptions, task.config.eval).best_metric
+    masks = task.config.model.mask_head.enabled
+    known = metric_names(task.categories, task.attributes, masks)
+    if best not in known:
+        raise UserError(f"config.eval.best_metric {best!r} is none of {', '.join(known)}")
+    return best

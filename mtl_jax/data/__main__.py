@@ -124,9 +124,7 @@ def _export(arguments: argparse.Namespace) -> int:
         source = ShapesSource(arguments.count, arguments.seed, arguments.size)
     else:
         size = (arguments.size, arguments.size)
-        source = SyntheticSource(
-            arguments.count, arguments.seed, size, texture_seed=arguments.seed
-        )
+        source = SyntheticSource(arguments.count, arguments.seed, size, texture_seed=arguments.seed)
     print(f"{arguments.output}: {export(source, arguments.output)} pictures")
     return 0
 

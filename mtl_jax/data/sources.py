@@ -17,8 +17,8 @@ from mtl_jax.data.blocks import (
     suggest,
 )
 from mtl_jax.data.formats import FORMATS, Labels
-from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.memory import InMemory
+from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.scenes import SceneSource
 from mtl_jax.data.splits import Key
 from mtl_jax.errors import UserError

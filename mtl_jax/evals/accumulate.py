@@ -100,3 +100,25 @@ class Evaluator:
             if g in finder:
                 prediction = result.attributes[attribute.name][finder[g]]
                 self._rows[attribute.name].append((values, known, instance.box, prediction))
+
+
+def metric_names(
+    categories: Sequence[Category], attributes: Sequence[Attribute], masks: bool
+) -> list[str]:
+    """Name the metrics of a model on data that has labels for all of them."""
+    names = [
+        f"{kind}/{name}"
+        for kind in (("box", "mask") if masks else ("box",))
+        for name in ("AP", "AP50", "AP75", *(f"AP/{category.name}" for category in categories))
+    ]
+    for attribute in attributes:
+        size = attribute.label_size
+        labels = attribute_metrics.Labels(
+            np.zeros((1, size)), np.ones((1, size), bool), np.array([[0.0, 0.0, 1.0, 1.0]])
+        )
+        scores = attribute_metrics.score(
+            attribute, np.zeros((1, attribute.prediction_size)), labels
+        )
+        counts = ("instances", "labelled", "misses")
+        names += [f"{attribute.name}/{name}" for name in (*scores, *counts)]
+    return [*names, "detections/false_alarms"]

@@ -68,7 +68,8 @@ class Stem(nn.Module):
     ) -> Float[Array, "B Ho Wo Co"]:
         x = Conv(self.features, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")(images)
         x = make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name="norm1")(x, valid)
-        return nn.max_pool(nn.relu(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
+        padding = ((1, 1), (1, 1))
+        return nn.max_pool(nn.relu(x), (3, 3), (2, 2), padding)  # type: ignore[arg-type]
 
 
 class ResNet(nn.Module):

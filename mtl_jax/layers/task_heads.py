@@ -1,4 +1,4 @@
-"""The heads that read attributes from pooled regions."""
+"""The head that reads attributes from pooled regions."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,16 @@ from mtl_jax.types import Array
 
 
 class AttributeHead(nn.Module):
-    """A light trunk shared by all attributes, then a hidden layer and an output layer for each.
+    """A trunk shared by all attributes, then a hidden layer and an output layer for each.
 
-    The trunk is `convs` 3x3 convolutions, the last of which halves the resolution.
+    The light trunk is `convs` 3x3 convolutions, the last of which halves the resolution. The wide
+    one is MTL_MRCNN's, which wants regions of 28 x 28, 1024 channels and no hidden layer
+    (`features` 0), and then costs 2.8 GMAC a region. Source: Mirzaee Bafti et al., IEEE Access 10
+    (2022), and the published code.
     """
 
     outputs: Mapping[str, int]  # width of each attribute's output
+    wide: bool
     convs: int
     channels: int
     features: int
@@ -31,59 +35,39 @@ class AttributeHead(nn.Module):
     def __call__(
         self, x: Float[Array, "R S S C"], valid: Bool[Array, "R"]
     ) -> dict[str, Float[Array, "R O"]]:
+        x = self._wide_trunk(x, valid) if self.wide else self._light_trunk(x, valid)
+        x = x.reshape(x.shape[0], -1)
+        outputs = {}
+        for name, size in self.outputs.items():
+            y = x
+            if self.features:
+                # Without the norm a few large steps leave such wide layers dead.
+                y = nn.Dense(self.features, dtype=self.dtype, name=f"{name}_hidden")(y)
+                y = self._norm_relu(y, f"{name}_norm", valid)
+            y = nn.Dropout(self.dropout, deterministic=not self.train)(y).astype(jnp.float32)
+            init = nn.initializers.normal(0.01)
+            outputs[name] = nn.Dense(size, kernel_init=init, name=f"{name}_output")(y)
+        return outputs
+
+    def _light_trunk(self, x: Float[Array, "R S S C"], valid: Bool[Array, "R"]) -> Array:
         for i in range(self.convs):
             stride = 2 if i == self.convs - 1 else 1
-            bias = self.norm == "none"
-            x = Conv(self.channels, 3, stride, bias, dtype=self.dtype, name=f"conv{i + 1}")(x)
-            norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
-            x = nn.relu(norm(name=f"norm{i + 1}")(x, valid))
-        x = x.reshape(x.shape[0], -1)
-        return _outputs(self, x)
+            x = self._conv(x, 3, stride, f"conv{i + 1}")
+            x = self._norm_relu(x, f"norm{i + 1}", valid)
+        return x
 
-
-class WideAttributeHead(nn.Module):
-    """MTL_MRCNN's head: 3x3, 3x3 and 5x5 convolutions of 1024 features, unpadded, pooled by 2
-    between.
-
-    It wants regions of 28 x 28 and costs 2.8 GMAC for each. Source: Mirzaee Bafti et al., IEEE
-    Access 10 (2022), and the published code.
-    """
-
-    outputs: Mapping[str, int]
-    channels: int
-    dropout: float
-    norm: str
-    norm_eps: float
-    train: bool
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "R S S C"], valid: Bool[Array, "R"]
-    ) -> dict[str, Float[Array, "R O"]]:
+    def _wide_trunk(self, x: Float[Array, "R S S C"], valid: Bool[Array, "R"]) -> Array:
         for i, size in enumerate((3, 3, 5)):
-            bias = self.norm == "none"
-            none = ((0, 0), (0, 0))
-            x = Conv(self.channels, size, 1, bias, none, dtype=self.dtype, name=f"conv{i + 1}")(x)
+            x = self._conv(x, size, 1, f"conv{i + 1}", ((0, 0), (0, 0)))
             if i < 2:
                 x = nn.max_pool(x, (2, 2), (2, 2))
-            norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
-            x = nn.relu(norm(name=f"norm{i + 1}")(x, valid))
-        return _outputs(self, x.reshape(x.shape[0], -1))
+            x = self._norm_relu(x, f"norm{i + 1}", valid)
+        return x
 
+    def _conv(self, x: Array, size: int, stride: int, name: str, padding=None) -> Array:
+        bias = self.norm == "none"
+        return Conv(self.channels, size, stride, bias, padding, dtype=self.dtype, name=name)(x)
 
-def _outputs(head: AttributeHead | WideAttributeHead, x: Float[Array, "R F"]) -> dict[str, Array]:
-    """Give each attribute its own hidden layer (where the head has one) and output layer, the
-    output in float32.
-    """
-    outputs = {}
-    for name, size in head.outputs.items():
-        y = x
-        if isinstance(head, AttributeHead):
-            y = nn.relu(nn.Dense(head.features, dtype=head.dtype, name=f"{name}_hidden")(y))
-        y = nn.Dropout(head.dropout, deterministic=not head.train)(y)
-        y = nn.Dense(size, kernel_init=nn.initializers.normal(0.01), name=f"{name}_output")(
-            y.astype(jnp.float32)
-        )
-        outputs[name] = y
-    return outputs
+    def _norm_relu(self, x: Array, name: str, valid: Bool[Array, "R"]) -> Array:
+        norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
+        return nn.relu(norm(name=name)(x, valid))

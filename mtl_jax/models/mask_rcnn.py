@@ -6,6 +6,7 @@ Multitask Model for Head Detection and Facial Attribute Estimation, 2022.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -18,7 +19,7 @@ from mtl_jax.layers.fpn import Fpn
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
-from mtl_jax.layers.task_heads import AttributeHead, WideAttributeHead
+from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.models import attribute_tasks
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.models.proposals import Proposals, Selected, propose, select_detections
@@ -60,7 +61,7 @@ def mask_rcnn(
         variables: Variables, batch: Batch, key: Array
     ) -> tuple[Array, dict[str, Array], Variables]:
         sample_key, dropout_key = jax.random.split(key)
-        terms, updates = make(train=True).apply(
+        applied = make(train=True).apply(
             variables,
             clean(batch),
             sample_key,
@@ -68,12 +69,13 @@ def mask_rcnn(
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
         )
+        terms, updates = cast(tuple[dict[str, Array], Variables], applied)
         weights = loss_weights(options, attributes)
         total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
         return total, terms, updates.get("batch_stats", {})
 
     def predict(variables: Variables, batch: Batch) -> Detections:
-        return make(train=False).apply(variables, batch, method="detect")
+        return cast(Detections, make(train=False).apply(variables, batch, method="detect"))
 
     return Model(init, loss, predict)
 
@@ -115,14 +117,16 @@ class Network(nn.Module):
             mask = o.mask_head
             self.mask_head = MaskHead(self.num_classes, mask.convs, mask.channels, mask.norm, *last)
         outputs = {a.name: attribute_tasks.output_size(a) for a in self.attributes}
-        if head.kind == "wide":
-            self.attribute_head = WideAttributeHead(
-                outputs, head.channels, head.dropout, head.norm, *last
-            )
-        else:
-            self.attribute_head = AttributeHead(
-                outputs, head.convs, head.channels, head.features, head.dropout, head.norm, *last
-            )
+        self.attribute_head = AttributeHead(
+            outputs,
+            head.wide,
+            head.convs,
+            head.channels,
+            head.features,
+            head.dropout,
+            head.norm,
+            *last,
+        )
 
     def detect(self, batch: Batch) -> Detections:
         """Find things: proposals, then boxes and classes, then masks and attributes of the refined
@@ -235,6 +239,32 @@ class Network(nn.Module):
         flat = [x.reshape(batch * rows, *x.shape[2:]) for x in (pooled, *inputs, valid)]
         return jax.tree.map(lambda y: y.reshape(batch, rows, *y.shape[1:]), head(*flat))
 
+    def _first_heads(
+        self,
+        head: nn.Module,
+        pyramid: Pyramid,
+        boxes: Float[Array, "B R 4"],
+        valid: Bool[Array, "B R"],
+        pool_size: int,
+        *inputs: Array,
+    ):
+        """Do as `_heads` where the valid rows come first, on a quarter of the rows if that holds
+        them all, which it mostly does. Rows that are not valid give 0.
+        """
+        rows = valid.shape[1]
+        quarter = -(-rows // 4)
+
+        def run(count: int, head: nn.Module):
+            cut_boxes, cut_valid, *cut = (x[:, :count] for x in (boxes, valid, *inputs))
+            outputs = self._heads(head, pyramid, cut_boxes, cut_valid, pool_size, *cut)
+            return jax.tree.map(partial(_fill_up, valid), outputs)
+
+        # Differentiating both branches costs small models more than it saves.
+        if self.train or self.is_initializing():
+            return run(rows, head)
+        beyond = jnp.any(valid[:, quarter:])
+        return nn.cond(beyond, partial(run, rows), partial(run, quarter), head)
+
     def _masks(
         self,
         pyramid: Pyramid,
@@ -245,7 +275,7 @@ class Network(nn.Module):
         if not self.options.mask_head.enabled:
             return None
         size = self.options.mask_head.pool_size
-        return self._heads(self.mask_head, pyramid, boxes, valid, size, classes)
+        return self._first_heads(self.mask_head, pyramid, boxes, valid, size, classes)
 
     def _attribute_outputs(
         self, pyramid: Pyramid, boxes: Float[Array, "B R 4"], valid: Bool[Array, "B R"]
@@ -253,7 +283,7 @@ class Network(nn.Module):
         if not self.attributes:
             return {}
         size = self.options.attribute_head.pool_size
-        return self._heads(self.attribute_head, pyramid, boxes, valid, size)
+        return self._first_heads(self.attribute_head, pyramid, boxes, valid, size)
 
     def _mask_loss(
         self, pyramid: Pyramid, regions: RegionTargets, batch: Batch
@@ -300,6 +330,14 @@ def normalize(
     columns = jnp.arange(width)[None, :] < batch.sizes[:, 1:]
     inside = rows[:, :, None] & columns[:, None, :] & batch.valid[:, None, None]
     return jnp.where(inside[..., None], images, 0.0)
+
+
+def _fill_up(valid: Bool[Array, "B R"], outputs: Float[Array, "B r *S"]) -> Float[Array, "B R *S"]:
+    """Add rows of zeros up to those of `valid`, and zero the rows where it is False."""
+    rest = ((0, 0), (0, valid.shape[1] - outputs.shape[1]))
+    trailing = outputs.ndim - 2
+    outputs = jnp.pad(outputs, (*rest, *((0, 0),) * trailing))
+    return jnp.where(valid.reshape(*valid.shape, *(1,) * trailing), outputs, 0.0)
 
 
 def _rpn_losses(

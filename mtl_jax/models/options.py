@@ -4,6 +4,10 @@ value.
 
 from dataclasses import dataclass, field
 
+from mtl_jax.layers.norm import NORMS
+
+LEVELS = 5  # P2 .. P6
+
 
 @dataclass(frozen=True)
 class BackboneOptions:
@@ -12,6 +16,10 @@ class BackboneOptions:
     norm: str = "frozen"  # frozen, batch, group or none
     norm_eps: float = 1e-5
     stride_in_1x1: bool = False  # True: Caffe's and matterport's bottleneck
+
+    def __post_init__(self) -> None:
+        if self.depth not in (18, 34, 50, 101):
+            raise ValueError(f"model.backbone.depth {self.depth} is none of 18, 34, 50, 101")
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,11 @@ class MaskHeadOptions:
 
 @dataclass(frozen=True)
 class AttributeHeadOptions:
-    kind: str = "light"  # or wide: MTL_MRCNN's, which wants pool_size 28 and channels 1024
+    wide: bool = False  # True: MTL_MRCNN's, of pool_size 28, channels 1024, features 0, norm batch
     pool_size: int = 14
     convs: int = 2
     channels: int = 256
-    features: int = 256
+    features: int = 256  # of each attribute's hidden layer; 0: none
     dropout: float = 0.0
     norm: str = "none"
 
@@ -122,3 +130,12 @@ class MaskRCNNOptions:
     )  # of values 0..1; one number serves any channels
     pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always
+
+    def __post_init__(self) -> None:
+        for part in (self.backbone, self.fpn, self.box_head, self.mask_head, self.attribute_head):
+            if part.norm not in NORMS:
+                raise ValueError(f"norm {part.norm!r} is none of {', '.join(NORMS)}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"model.dtype {self.dtype!r} is neither float32 nor bfloat16")
+        if len(self.rpn.anchor_sizes) != LEVELS:
+            raise ValueError(f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6")

@@ -35,6 +35,10 @@ class LoopOptions:
     eval_every: int = 1000  # 0: at the end alone; what is validated is saved
     checkpoint_every: int = 500  # 0: where a stage ends or is validated
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.log_every < 1 or self.seed < 0:
+            raise ValueError("train.batch_size and log_every are at least 1, seed is at least 0")
+
 
 def fit(
     model: Model,

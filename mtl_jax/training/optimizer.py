@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtl_jax.errors import UserError
 from mtl_jax.training.stages import in_backbone, path_of
 from mtl_jax.types import Array
 
@@ -34,6 +33,14 @@ class OptimizerOptions:
     gamma: float = 0.1  # factor at each milestone
     backbone_multiplier: float = 1.0  # of the learning rate of the backbone
 
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ValueError(f"optimizer {self.name!r} is none of {', '.join(OPTIMIZERS)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate {self.learning_rate} must be above 0")
+
 
 def learning_rate_schedule(
     options: OptimizerOptions, stage_steps: int, learning_rate: float
@@ -42,8 +49,6 @@ def learning_rate_schedule(
 
     `stage_steps` is the stage's length: a cosine ends there, fractional milestones are parts of it.
     """
-    if options.schedule not in SCHEDULES:
-        raise UserError(f"schedule {options.schedule!r} is none of {', '.join(SCHEDULES)}")
     milestones = [m if m >= 1 else round(m * stage_steps) for m in options.milestones]
     warmup = options.warmup_steps
 
@@ -78,10 +83,8 @@ def make_optimizer(
     if options.name == "sgd":
         # The decay is part of the gradient that momentum averages, as in torch.optim.SGD.
         rule = (decay, optax.trace(options.momentum) if options.momentum else optax.identity())
-    elif options.name == "adamw":
-        rule = (optax.scale_by_adam(options.beta1, options.beta2, options.epsilon), decay)
     else:
-        raise UserError(f"optimizer {options.name!r} is none of {', '.join(OPTIMIZERS)}")
+        rule = (optax.scale_by_adam(options.beta1, options.beta2, options.epsilon), decay)
     clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
     backbone = optax.stateless(lambda u, _: _scale_backbone(u, options.backbone_multiplier))
     return optax.chain(clip, *rule, backbone, optax.scale_by_learning_rate(schedule))

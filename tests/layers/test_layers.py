@@ -10,7 +10,7 @@ from mtl_jax.layers.norm import Norm
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.roi_heads import BoxHead, Deconv, MaskHead
 from mtl_jax.layers.rpn import RpnHead
-from mtl_jax.layers.task_heads import AttributeHead, WideAttributeHead
+from mtl_jax.layers.task_heads import AttributeHead
 
 RNG = np.random.default_rng(0)
 
@@ -176,8 +176,8 @@ def test_box_head_of_any_depth(convs, norm):
 
 def test_attribute_heads_give_each_attribute_its_outputs():
     sizes = {"age": 1, "face": 42}
-    light = AttributeHead(sizes, 2, 8, 16, 0.5, "none", 1e-5, train=True)
-    wide = WideAttributeHead(sizes, 1024, 0.0, "batch", 1e-5, train=False)
+    light = AttributeHead(sizes, False, 2, 8, 16, 0.5, "none", 1e-5, train=True)
+    wide = AttributeHead({"pos": 4}, True, 3, 1024, 0, 0.0, "batch", 1e-5, train=False)
     valid = jnp.ones(2, bool)
     pooled = normal(2, 14, 14, 8)
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}

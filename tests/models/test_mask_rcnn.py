@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scenes import ATTRIBUTES, TINY, random_batch
 
-from mtl_jax.models.mask_rcnn import loss_weights, mask_rcnn, normalize
+from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn, normalize
 from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions
 from mtl_jax.models.proposals import Proposals
 from mtl_jax.models.targets import clean, image_keys, sample_regions
@@ -280,3 +280,41 @@ def test_clean_forgets_what_rows_without_ground_truth_hold():
     gt = clean(batch).gt
     assert not gt.valid[1].any()
     assert not any(label.known[1].any() for label in gt.attributes.values())
+
+
+@pytest.mark.slow
+def test_heads_on_a_quarter_of_the_rows_give_what_all_rows_give(monkeypatch):
+    """Loss, gradient, batch statistics and detections, where a quarter is enough and where not."""
+    options = replace(
+        TINY,
+        roi=RoiOptions(samples=64, positive_iou=0.99),  # 16 rows; the objects alone are positive
+        mask_head=replace(TINY.mask_head, norm="batch"),
+        attribute_head=replace(TINY.attribute_head, norm="batch"),
+        detection=replace(TINY.detection, max_detections=16),
+    )
+    model = mask_rcnn(options, 3, ATTRIBUTES)
+    many = random_batch(objects=8, slots=8)
+    # On pictures of two pixels hardly any box is left.
+    few = with_gt(many, valid=np.tile(np.arange(8) < 1, (2, 1)))
+    few = few._replace(sizes=np.full((2, 2), 2, np.float32))
+    variables = jax.jit(model.init)(jax.random.key(0), many)
+
+    def everything(params, batch):
+        def loss(params):
+            total, _, stats = model.loss({**variables, "params": params}, batch, jax.random.key(1))
+            return total, stats
+
+        found = model.predict(variables, batch)
+        return jax.value_and_grad(loss, has_aux=True)(params), found
+
+    def plain(self, head, pyramid, boxes, valid, *rest):
+        outputs = self._heads(head, pyramid, boxes, valid, *rest)
+        return jax.tree.map(lambda x: (x.T * valid.T).T, outputs)
+
+    ours = [jax.jit(everything)(variables["params"], batch) for batch in (few, many)]
+    monkeypatch.setattr(Network, "_first_heads", plain)
+    expected = [jax.jit(partial(everything))(variables["params"], batch) for batch in (few, many)]
+    counts = [result[1].valid.sum(1).max() for result in ours]
+    assert 0 < counts[0] <= 4 < counts[1]
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

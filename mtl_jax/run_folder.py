@@ -1,0 +1,95 @@
+"""A run's folder: its config.json, and whether the run in it can go on with a config."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtl_jax import attributes
+from mtl_jax.errors import UserError
+from mtl_jax.training.checkpoint import Checkpointer
+
+# What may change when a run is resumed, beside more steps: how often it says something.
+CHANGEABLE = ("train.log_every", "train.eval_every", "train.checkpoint_every")
+
+
+def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
+    """Make a run's folder, and give the number of steps done in it, of `total` that the config has.
+
+    Raises UserError where the steps were done with another config. What a run left behind that
+    stopped before its first checkpoint counts for nothing.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be the run's folder ({error.strerror})") from None
+    path, folder = workdir / "config.json", workdir / "checkpoints"
+    done = (Checkpointer(folder).latest() or 0) if folder.is_dir() else 0
+    if not path.is_file():
+        return done
+    differing = list(differing_fields(read_config(path), config))
+    if differing and done:
+        raise UserError(
+            f"{workdir} holds a run of another config: {', '.join(differing)}; "
+            "use another --workdir"
+        )
+    if differing:
+        (workdir / "splits.json").unlink(missing_ok=True)
+    if done > total:
+        raise UserError(f"{workdir}: {done} steps are done, and config.stages has only {total}")
+    return done
+
+
+def read_config(path: Path) -> ConfigDict:
+    """Read a run's config.json."""
+    try:
+        return ConfigDict(as_tuples(json.loads(path.read_text())))
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read: {error}; use another --workdir") from None
+
+
+def differing_fields(old: ConfigDict, new: ConfigDict) -> Iterator[str]:
+    """Name the fields that a run cannot be resumed with; more steps and other logging it can."""
+    there, now = (dict(flat_fields(_complete(config))) for config in (old, new))
+    for name in sorted(there.keys() | now.keys()):
+        a, b = there.get(name), now.get(name)
+        stage = re.match(r"stages\[\d+\]\.", name)
+        is_longer = stage and (name.endswith("].steps") or name not in there)
+        if a != b and name not in CHANGEABLE and not is_longer:
+            yield f"{name} ({a!r} there, {b!r} now)"
+
+
+def _complete(config: ConfigDict) -> dict[str, Any]:
+    """Give a config as a dict, with the options of attributes that it leaves at their defaults."""
+    fields = as_tuples(config)
+    return {**fields, "attributes": attributes.with_defaults(fields["attributes"])}
+
+
+def flat_fields(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give every field of a config with its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat_fields(value, f"{prefix}{key}.")
+        elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
+            yield from flat_fields({f"{key}[{i}]": item for i, item in enumerate(value)}, prefix)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def as_tuples(value: Any) -> Any:
+    """Turn lists into tuples, which JSON does not have, and ConfigDicts into dicts."""
+    if isinstance(value, Mapping | ConfigDict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    os.replace(draft, path)

@@ -1,0 +1,69 @@
+"""Run the entry points as a terminal does: within this process, or in one of their own."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+from mtl_jax import commandline
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Done(NamedTuple):
+    """How a script ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def load(name: str):
+    """Import `train`, `evaluate` or `predict` from its file."""
+    spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name: str, *arguments: object) -> Done:
+    """Run a script in this process; what is no exit comes through as the exception that it is."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = [f"{name}.py", *map(str, arguments)]
+    with (
+        patch.object(sys, "argv", argv),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            commandline.run(load(name).main)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def start(name: str, *arguments: object, **environment: str) -> Done:
+    """Run a script in a process of its own; `code` is negative where a signal ended it."""
+    done = subprocess.run(
+        [sys.executable, ROOT / f"{name}.py", *map(str, arguments)],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def mistake(done: Done) -> str:
+    """Give the one line that a user's mistake is told in."""
+    assert done.code == 2, done
+    lines = done.err.splitlines()
+    assert len(lines) == 1, done.err
+    return lines[0]

@@ -1,0 +1,195 @@
+"""Data that is wrong, through train.py: every fault is told in a line and exit 2, before any
+program is compiled.
+"""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import scripts
+
+from mtl_jax import experiment
+
+COCO = str(scripts.ROOT / "configs/coco_mask_rcnn.py:tiny")
+UTKFACE = str(scripts.ROOT / "configs/utkface_age.py:tiny")
+PRIMA = str(scripts.ROOT / "configs/prima_pose.py:tiny")
+
+
+@pytest.fixture(autouse=True)
+def began(monkeypatch, tmp_path):
+    """Say whether a model was about to be made: the first thing that is compiled."""
+    monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
+    calls = []
+
+    def initial_variables(*args, **kwargs):
+        calls.append(args)
+        raise RuntimeError("a model was made")
+
+    monkeypatch.setattr(experiment, "initial_variables", initial_variables)
+    return calls
+
+
+def write_picture(path, height=40, width=50):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, 255, (height, width, 3), np.uint8)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def coco():
+    """Give ten right images with an annotation each."""
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 40, "width": 50} for i in range(10)]
+    annotations = [
+        {
+            "id": i + 1,
+            "image_id": i,
+            "category_id": 3,
+            "bbox": [5, 6, 20, 20],
+            "area": 400,
+            "iscrowd": 0,
+            "segmentation": [[5, 6, 25, 6, 25, 26, 5, 26]],
+        }
+        for i in range(10)
+    ]
+    categories = [{"id": 3, "name": "cat"}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write_coco(folder, data):
+    for i in range(10):
+        write_picture(folder / "coco_mini/images" / f"{i}.jpg")
+    path = folder / "coco_mini/annotations/instances.json"
+    path.parent.mkdir()
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+def train(config, tmp_path, *arguments):
+    return scripts.call("train", "--config", config, "--workdir", tmp_path / "run", *arguments)
+
+
+def test_right_data_gets_through_to_the_model(tmp_path, began):
+    write_coco(tmp_path / "data", coco())
+    with pytest.raises(RuntimeError, match="a model was made"):
+        train(COCO, tmp_path)
+    assert len(began) == 1
+
+
+FAULTS = {
+    "a polygon of two points": ({"segmentation": [[5, 6, 25, 6]]}, "polygon"),
+    "a box outside": ({"bbox": [45, 6, 20, 20]}, "bbox"),
+    "not a number": ({"bbox": [5, float("nan"), 20, 20]}, "bbox"),
+    "an unknown category": ({"category_id": 77}, "77"),
+    "an unknown image": ({"image_id": 999}, "999"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_annotation_is_named(tmp_path, began, fault):
+    change, word = FAULTS[fault]
+    data = coco()
+    data["annotations"][4] |= change
+    path = write_coco(tmp_path / "data", data)
+    line = scripts.mistake(train(COCO, tmp_path))
+    assert line.startswith(str(path))
+    assert word in line
+    assert "5" in line.removeprefix(str(path))  # the annotation's id
+    assert not began
+
+
+def test_all_faults_are_told_at_once_and_can_be_skipped(tmp_path, began):
+    data = coco()
+    for position, (change, _) in enumerate(FAULTS.values()):
+        data["annotations"][position] |= change
+    path = write_coco(tmp_path / "data", data)
+    (tmp_path / "data/coco_mini/images/9.jpg").unlink()
+    (tmp_path / "data/coco_mini/images/8.jpg").write_bytes(b"")
+    done = train(COCO, tmp_path)
+    assert done.code == 2
+    told = done.err.splitlines()
+    assert len(told) == len(FAULTS) + 2, done.err
+    assert sum("9.jpg" in line for line in told) == sum("8.jpg" in line for line in told) == 1
+    assert all(line.startswith(str(path.parents[1])) for line in told), done.err
+    assert not began
+    with pytest.raises(RuntimeError, match="a model was made"):
+        train(COCO, tmp_path, "--config.data.on_error=skip")
+
+
+@pytest.mark.parametrize("text", ["", "{", json.dumps(coco())[:-300], "[]"])
+def test_a_file_that_is_cut_off_or_empty_is_one_line(tmp_path, began, text):
+    path = write_coco(tmp_path / "data", text)
+    assert str(path) in scripts.mistake(train(COCO, tmp_path))
+    assert not began
+
+
+def write_faces(folder, names):
+    for name in names:
+        write_picture(folder / "utkface" / name)
+
+
+GOOD = [f"{20 + i}_0_2_201701091{i:08}.jpg.chip.jpg" for i in range(20)]
+
+
+@pytest.mark.parametrize("bad", ["39_1_20170116174525125.jpg.chip.jpg", "x.jpg", "20_7_0_1.jpg"])
+def test_a_bad_name_among_few_faces_is_one_line(tmp_path, began, bad):
+    write_faces(tmp_path / "data", [*GOOD, bad])
+    line = scripts.mistake(train(UTKFACE, tmp_path))
+    assert "1 of its 21 pictures cannot be used" in line
+    assert bad in line
+    assert not began
+
+
+def test_a_bad_name_among_many_faces_is_listed_and_skipped(tmp_path, caplog):
+    names = [f"{20 + i % 50}_0_2_201701091{i:08}.jpg.chip.jpg" for i in range(120)]
+    bad = "39_1_20170116174525125.jpg.chip.jpg"
+    write_faces(tmp_path / "data", [*names, bad])
+    with pytest.raises(RuntimeError, match="a model was made"):
+        train(UTKFACE, tmp_path)
+    assert sum(bad in record.getMessage() for record in caplog.records) >= 1
+
+
+@pytest.mark.parametrize(("config", "folder"), [(UTKFACE, "utkface"), (PRIMA, "prima_headpose")])
+def test_an_absent_or_empty_folder_is_one_line(tmp_path, began, config, folder):
+    line = scripts.mistake(train(config, tmp_path))
+    assert "get it from http" in line
+    assert str(tmp_path / "data") in line
+    (tmp_path / "data" / folder).mkdir(parents=True)
+    line = scripts.mistake(train(config, tmp_path))
+    assert f"{tmp_path / 'data' / folder}: holds no picture" in line
+    assert not began
+
+
+OPTIONS = [
+    "--config.model.backbone.depth=51",
+    "--config.model.backbone.norm=bach",
+    "--config.model.dtype=float31",
+    "--config.model.attribute_head.kind=lihgt",
+    "--config.model.rpn.anchor_sizes=((16.0,),)",
+    "--config.optimizer.name=adma",
+    "--config.optimizer.schedule=cosin",
+    "--config.optimizer.learning_rate=-1",
+    "--config.data.resize.mode=sqare",
+    "--config.data.augment.flip=2",
+    "--config.data.augment.scale=(2,1)",
+    "--config.data.max_instances=0",
+    "--config.data.on_error=stopp",
+    "--config.train.batch_size=0",
+    "--config.train.seed=-1",
+    "--config.train.log_every=0",
+    "--config.eval.batch_size=0",
+    "--config.eval.best_metric=box/AP51",
+    "--config.stages=5",
+    "--config.stages=()",
+    "--config.stages[0].steps=0",
+    "--config.stages[0].learning_rate=-1",
+    "--config.data.sources=('coco',)",
+    "--config.data.sources[0].split=trian",
+    "--config.data.format=cocoo",
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_of_no_sense_is_one_line(tmp_path, began, option):
+    line = scripts.mistake(train(str(scripts.ROOT / "configs/shapes.py:tiny"), tmp_path, option))
+    assert line
+    assert not began

@@ -1,0 +1,238 @@
+"""Command lines: what is right gets through with its type, what is wrong is one line and exit 2."""
+
+import pytest
+import scripts
+
+from mtl_jax.commandline import find_run, load_config_file, override
+from mtl_jax.errors import UserError
+
+TINY = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
+
+
+@pytest.fixture
+def never_trains(monkeypatch):
+    from mtl_jax import experiment
+
+    def train(config, workdir, hosts=False):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(experiment, "train", train)
+
+
+@pytest.mark.usefixtures("never_trains")
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("--config.trian.seed=1", "no field config.trian.seed; did you mean config.train.seed?"),
+        ("--config.mask_size=1", "no field config.mask_size; did you mean config.data.mask_size?"),
+        ("--config.train.batch_sise=1", "did you mean config.train.batch_size?"),
+        ("--config.stages[0].stepz=3", "did you mean config.stages[0].steps?"),
+        ("--config.stages[7].steps=3", "no field config.stages[7].steps; did you mean config.stag"),
+        ("--config.attributes.agee.weight=3", "did you mean config.attributes.age.weight?"),
+        ("--config.xyzzy=3", "no field config.xyzzy"),
+        ("--config.train.batch_size=two", "config.train.batch_size wants a value like 2"),
+        ("--config.train.batch_size=1.5", "config.train.batch_size wants a value like 2"),
+        ("--config.stages[0].steps=abc", "config.stages[0].steps wants a value like 2"),
+        ("--config.model.mask_head.enabled=maybe", "wants a value like True"),
+        ("--config.train.seed", "config.train.seed wants a value like 0"),
+        ("--config.train=3", "config.train holds the fields batch_size, checkpoint_every, "),
+        ("--workdri=x", "unknown argument '--workdri=x'; did you mean --workdir?"),
+        ("--xyzzy", "unknown argument '--xyzzy'"),
+        ("more", "unknown argument 'more'"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(argument, line):
+    assert line in scripts.mistake(scripts.call("train", "--config", TINY, argument))
+
+
+@pytest.mark.usefixtures("never_trains")
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (TINY.replace("synthetic.py", "syntetic.py"), "no such config file; did you mean /"),
+        ("mtl_synthetic", "mtl_synthetic: no such config file; did you mean configs/mtl_synth"),
+        (TINY + "y", "mtl_synthetic.py:tinyy: no such variant; there are "),
+        (str(scripts.ROOT / "README.md"), "README.md: no such config file"),
+        (str(scripts.ROOT / "configs"), "configs: no such config file"),
+    ],
+)
+def test_a_config_that_is_not_there_is_one_line(config, line, monkeypatch):
+    monkeypatch.chdir(scripts.ROOT)
+    assert line in scripts.mistake(scripts.call("train", "--config", config))
+
+
+HEAD = """
+from mtl_jax.defaults import get_default
+VARIANTS = ("",)
+def get_config(variant=""):
+    config = get_default()
+    {}
+    return config
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("config.trian = 3", 'line 6: Key "trian" does not exist and cannot be added'),
+        ("config.train.update(btch_size=3)", 'line 6: Key "btch_size" does not exist'),
+        ("config.model.bakbone.norm = 'x'", "line 6: 'bakbone' Did you mean \"backbone\""),
+        ("config.train.batch_size = 'two'", "line 6: Could not override field 'batch_size'"),
+        ("config.train.seed = 1 +", "line 6: invalid syntax"),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_one_line_that_names_its_line(tmp_path, change, line):
+    path = tmp_path / "mine.py"
+    path.write_text(HEAD.format(change))
+    message = scripts.mistake(scripts.call("train", "--config", path))
+    assert message.startswith(f"{path}, line 6: ")
+    assert line in message
+
+
+def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        HEAD.format(
+            "config.attributes.age = dict(kind='continuous', range=(0, 9));"
+            "config.data.attribute_keys = {'age': ('Age', 1.0, 0.0)}"
+        )
+    )
+    config = load_config_file(str(path))
+    override(config, ["--config.attributes.age.weight=2"])
+    assert config.attributes.to_dict() == {
+        "age": {"kind": "continuous", "range": (0, 9), "weight": 2.0, "loss": ""}
+    }
+    assert config.data.attribute_keys.to_dict() == {"age": ("Age", 1.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("argument", "read", "value"),
+    [
+        ("--config.train.batch_size=5", lambda c: c.train.batch_size, 5),
+        ("--config.optimizer.learning_rate=1", lambda c: c.optimizer.learning_rate, 1.0),
+        ("--config.optimizer.learning_rate=1e-4", lambda c: c.optimizer.learning_rate, 1e-4),
+        ("--config.model.backbone.norm=group", lambda c: c.model.backbone.norm, "group"),
+        ("--config.model.mask_head.enabled=False", lambda c: c.model.mask_head.enabled, False),
+        ("--config.data.path=/a b=c", lambda c: c.data.path, "/a b=c"),
+        ("--config.eval.best_metric=", lambda c: c.eval.best_metric, ""),
+        ("--config.init.exclude=('a','b')", lambda c: c.init.exclude, ("a", "b")),
+        ("--config.init.exclude=a", lambda c: c.init.exclude, ("a",)),
+        (
+            "--config.data.resize.canvases=((64,96),)",
+            lambda c: c.data.resize.canvases,
+            ((64, 96),),
+        ),
+        ("--config.optimizer.milestones=(0.5,)", lambda c: c.optimizer.milestones, (0.5,)),
+        ("--config.stages[1].steps=7", lambda c: c.stages[1]["steps"], 7),
+        ("--config.stages[0].layers=4+", lambda c: c.stages[0]["layers"], "4+"),
+        ("--config.data.sources[0].length=7", lambda c: c.data.sources[0]["length"], 7),
+        ("--config.attributes.age.range=(0,99)", lambda c: c.attributes.age.range, (0, 99)),
+        ("--config.attributes.age.weight=2", lambda c: c.attributes.age.weight, 2.0),
+        (
+            "--config.attributes.gender.classes=('x','y')",
+            lambda c: c.attributes.gender.classes,
+            ("x", "y"),
+        ),
+    ],
+)
+def test_an_override_sets_one_field_with_its_type(argument, read, value):
+    config, before = load_config_file(TINY), load_config_file(TINY)
+    override(config, [argument])
+    assert read(config) == value
+    assert type(read(config)) is type(read(before))
+    changed = {k for k, v in config.to_dict().items() if v != before.to_dict()[k]}
+    assert changed == ({argument.split(".")[1].split("[")[0]} if read(before) != value else set())
+
+
+def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):
+    from mtl_jax import experiment
+
+    seen = []
+    monkeypatch.setattr(experiment, "train", lambda config, *rest: seen.append((config, *rest)))
+    done = scripts.call(
+        "train",
+        "--config",
+        TINY,
+        "--config.init.checkpoint",
+        "a b",
+        "--workdir",
+        tmp_path / "here",
+        "--config.train.seed=3",
+    )
+    assert done == (0, "", "")
+    ((config, workdir, hosts),) = seen
+    assert (config.init.checkpoint, config.train.seed, hosts) == ("a b", 3, False)
+    assert workdir == tmp_path / "here"
+
+
+def test_the_folder_of_a_run_is_named_after_its_config(monkeypatch):
+    from mtl_jax import experiment
+
+    seen = []
+    monkeypatch.setattr(experiment, "train", lambda config, workdir, hosts: seen.append(workdir))
+    scripts.call("train", "--config", TINY)
+    scripts.call("train", "--config", TINY.removesuffix(":tiny"))
+    assert [str(workdir) for workdir in seen] == ["runs/mtl_synthetic_tiny", "runs/mtl_synthetic"]
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
+def test_help_shows_an_example(name):
+    done = scripts.call(name, "--help")
+    assert done.code == 0
+    assert f"    python {name}.py --" in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "line"),
+    [
+        ("train", (), "train.py: the following arguments are required: --config"),
+        ("predict", ("--output", "x"), "the following arguments are required: --input"),
+        ("predict", ("--input", "x"), "the following arguments are required: --output"),
+        ("predict", ("--input", "x", "--output", "y", "--config.a=1"), "unrecognized arguments"),
+        ("predict", ("--input", "x", "--output", "y", "--threshold", "b"), "invalid float value"),
+        ("evaluate", ("--splt", "val"), "unknown argument '--splt'; did you mean --split?"),
+    ],
+)
+def test_a_missing_or_unknown_option_is_one_line(name, arguments, line):
+    assert line in scripts.mistake(scripts.call(name, *arguments))
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_a_folder_that_is_no_run_is_one_line(name, tmp_path, monkeypatch):
+    more = ("--input", tmp_path, "--output", tmp_path) if name == "predict" else ()
+    for folder in (tmp_path, tmp_path / "absent"):
+        line = scripts.mistake(scripts.call(name, "--workdir", folder, *more))
+        assert line == f"{folder}: not a run (it has no config.json); train.py makes one"
+    monkeypatch.chdir(tmp_path)
+    line = scripts.mistake(scripts.call(name, *more))
+    assert line == "there is no run under runs; train one or give --workdir"
+    (tmp_path / "config.json").write_text("{}")
+    line = scripts.mistake(scripts.call(name, "--workdir", tmp_path, *more))
+    assert line == f"{tmp_path / 'checkpoints'}: there is no checkpoint; train first"
+
+
+def test_the_newest_run_is_taken(tmp_path, monkeypatch):
+    import os
+
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate("bca"):
+        path = tmp_path / "runs" / name / "config.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert find_run(None).name == "b"
+    with pytest.raises(UserError, match="not a run"):
+        find_run("runs/d")
+
+
+def test_a_workdir_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        line = scripts.mistake(scripts.call("train", "--config", TINY, "--workdir", workdir))
+        assert line.startswith(f"{workdir}: cannot be the run's folder (")
+
+
+def test_a_process_ends_with_the_code_and_no_traceback():
+    done = scripts.start("train", "--config", TINY, "--config.trian.seed=1")
+    assert scripts.mistake(done).startswith("no field config.trian.seed; ")
+    assert done.out == ""

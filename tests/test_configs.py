@@ -1,0 +1,139 @@
+"""Each config's tiny variant from training to pictures, on real data where it wants that."""
+
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+import scripts
+from real_data import data_set
+from test_experiment import check_metrics, check_predictions, lines
+
+from mtl_jax import Predictor
+from mtl_jax.commandline import load_config_file
+from mtl_jax.training.checkpoint import Checkpointer
+
+CONFIGS = scripts.ROOT / "configs"
+# One stage, one step: a program less to compile. mtl_synthetic:tiny goes through all of it.
+SHORT = (
+    "--config.stages=({'layers':'4+','steps':1,'learning_rate':0.0},)",
+    "--config.eval.loss=False",
+    "--config.eval.batch_size=2",
+)
+AGE = {"mae", "std"}
+CLASSES = {"accuracy", "macro_f1"}
+POSE = {"yaw/mae", "yaw/std", "pitch/mae", "pitch/std"}
+
+
+def test_every_config_has_its_variants():
+    for path in CONFIGS.glob("*.py"):
+        for variant in ("", "tiny"):
+            config = load_config_file(f"{path}:{variant}" if variant else str(path))
+            assert config.stages
+        tiny, full = load_config_file(f"{path}:tiny"), load_config_file(str(path))
+        # Every head, loss and output of the full one.
+        assert set(tiny.attributes) == set(full.attributes)
+        assert tiny.model.mask_head.enabled == full.model.mask_head.enabled
+        assert sum(stage["steps"] for stage in tiny.stages) <= 10
+
+
+def sample(name: str, into: Path, count: int) -> Path:
+    """Copy every so manieth file of a data set, with what lies beside it under its name."""
+    folder = data_set(name)
+    pictures = sorted(path for path in folder.rglob("*.jpg"))
+    for path in pictures[:: max(1, len(pictures) // count)]:
+        target = into / name / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for beside in {path, path.with_suffix(".txt")}:
+            if beside.exists():
+                shutil.copy(beside, target.with_name(beside.name))
+    return into
+
+
+def run_all(config: str, tmp_path: Path, arguments: tuple[str, ...] = ()) -> Path:
+    """Train and evaluate."""
+    run = tmp_path / "run"
+    path = f"{CONFIGS / config}:tiny"
+    done = scripts.call("train", "--config", path, "--workdir", run, *SHORT, *arguments)
+    assert done.code == 0, done
+    assert lines(run)[0]["step"] == 1
+    assert Checkpointer(run / "checkpoints").steps() == [1]
+    done = scripts.call("evaluate", "--workdir", run)
+    assert done.code == 0, done
+    return run
+
+
+def predict(run: Path, pictures: list[Path], tmp_path: Path, monkeypatch):
+    """Predict where neither the run nor the data are where they were."""
+    monkeypatch.delenv("MTL_JAX_DATA", raising=False)
+    moved = Path(shutil.move(run, tmp_path / "moved"))
+    out = tmp_path / "out"
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in pictures:
+        shutil.copy(path, folder)
+    done = scripts.call("predict", "--workdir", moved, "--input", folder, "--output", out)
+    assert done.code == 0, done
+    sizes = {path.name: cv2.imread(str(path)).shape[:2] for path in folder.iterdir()}
+    return out, sizes
+
+
+@pytest.mark.slow
+def test_shapes(tmp_path, monkeypatch):
+    from mtl_jax.data.shapes import ShapesSource
+
+    lengths = [f"--config.data.sources[{i}].length=4" for i in range(3)]
+    run = run_all("shapes.py", tmp_path, tuple(lengths))
+    shapes = ["square", "circle", "triangle"]
+    check_metrics(run / "evaluation/test/metrics.json", {}, shapes, masks=True)
+    picture = tmp_path / "shape.png"
+    cv2.imwrite(str(picture), cv2.resize(ShapesSource(1, seed=9)[0].image, (90, 70)))
+    out, sizes = predict(run, [picture], tmp_path, monkeypatch)
+    known = {(c.id, c.name) for c in ShapesSource(1, seed=0).categories}
+    check_predictions(out, sizes, {}, known, masks=True)
+
+
+@pytest.mark.slow
+def test_coco(tmp_path, monkeypatch):
+    folder = data_set("coco_mini")
+    # One step leaves each of 81 classes near 1/81, below the threshold of a trained model.
+    run = run_all("coco_mask_rcnn.py", tmp_path, ("--config.model.detection.score_threshold=0.0",))
+    categories = Predictor.from_checkpoint(run)._run.categories
+    metrics = (run / "evaluation/test/metrics.json").read_text()
+    assert '"mask/AP50"' in metrics
+    assert len(categories) == 80
+    pictures = sorted((folder / "images").rglob("*.jpg"))[:3]
+    out, sizes = predict(run, pictures, tmp_path, monkeypatch)
+    check_predictions(out, sizes, {}, {(c.id, c.name) for c in categories}, masks=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "name", "attributes", "shown"),
+    [
+        ("prima_pose.py", "prima_headpose", {"head": POSE}, {"head": {"yaw", "pitch"}}),
+        (
+            "utkface_age.py",
+            "utkface_crop_part1",
+            {"age": AGE, "gender": CLASSES, "race": CLASSES},
+            {"age": {"value"}, "gender": {"label", "scores"}, "race": {"label", "scores"}},
+        ),
+    ],
+)
+def test_faces(tmp_path, monkeypatch, config, name, attributes, shown):
+    root = sample(name, tmp_path / "data", count=60)
+    monkeypatch.setenv("MTL_JAX_DATA", str(root))
+    run = run_all(config, tmp_path)
+    (category,) = Predictor.from_checkpoint(run)._run.categories
+    path = run / "evaluation/test/metrics.json"
+    check_metrics(path, attributes, [category.name], masks=False)
+    done = scripts.call("evaluate", "--workdir", run, "--data", root / name)
+    assert done.code == 0, done
+    path = run / "evaluation/external/metrics.json"
+    found = check_metrics(path, attributes, [category.name], masks=False)
+    pictures = sorted((root / name).rglob("*.jpg"))
+    assert found[f"{next(iter(attributes))}/instances"] == len(pictures)
+    monkeypatch.setenv("MTL_JAX_DATA", os.devnull)
+    out, sizes = predict(run, pictures[:3], tmp_path, monkeypatch)
+    check_predictions(out, sizes, shown, {(category.id, category.name)}, masks=False)
