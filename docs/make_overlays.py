@@ -1,6 +1,6 @@
 """Make the README's picture: a run's detections on drawn scenes that it has not seen.
 
-python docs/make_overlays.py runs/mtl_synthetic docs/synthetic.png
+python docs/make_overlays.py runs/mtl_synthetic docs/synthetic.jpg
 """
 
 import sys
@@ -11,15 +11,23 @@ import numpy as np
 from mtl_jax import Predictor
 from mtl_jax.data.synthetic import SyntheticSource
 
-ROWS, COLUMNS, SIDE = 2, 4, 256
+ROWS, COLUMNS, SIDE = 2, 3, 400
 
 
 def main(run: str, output: str) -> None:
-    scenes = SyntheticSource(ROWS * COLUMNS, seed=77, size=(SIDE, SIDE), texture_seed=77)
+    scenes = SyntheticSource(
+        ROWS * COLUMNS,
+        seed=77,
+        size=(SIDE, SIDE),
+        heads=(1, 2),
+        head_heights=(0.35, 0.8),
+        texture_seed=77,
+    )
     results = Predictor.from_checkpoint(run)([scenes[i].image for i in range(len(scenes))])
     tiles = np.stack([result.draw() for result in results])
     grid = tiles.reshape(ROWS, COLUMNS, SIDE, SIDE, 3).transpose(0, 2, 1, 3, 4)
-    cv2.imwrite(output, grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)[..., ::-1])
+    picture = grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)
+    cv2.imwrite(output, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 if __name__ == "__main__":
