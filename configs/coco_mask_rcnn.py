@@ -3,6 +3,7 @@
     MTL_JAX_DATA=/data python train.py --config configs/coco_mask_rcnn.py
 
 /data/coco holds annotations/, train2017/ and val2017/. From random weights, so with batch norm.
+Not measured: it wants accelerators (torchvision, from ImageNet weights: box AP 37.9, mask AP 34.6).
 """
 
 from ml_collections import ConfigDict

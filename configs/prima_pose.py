@@ -1,7 +1,9 @@
 """Yaw and pitch of Prima's heads (Pointing'04): the first result of MTL_MRCNN, on people unseen.
 
-python train.py --config configs/prima_pose.py
-python evaluate.py --workdir runs/prima_pose
+    python train.py --config configs/prima_pose.py
+    python evaluate.py --workdir runs/prima_pose
+
+Not measured yet; wanted: mean errors of 8.0 and 8.2 degrees (the original's), at most 12.
 """
 
 from ml_collections import ConfigDict

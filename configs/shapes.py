@@ -1,7 +1,9 @@
 """Matterport's first example: squares, circles and triangles on plain grounds.
 
-python train.py --config configs/shapes.py
-python evaluate.py --workdir runs/shapes
+    python train.py --config configs/shapes.py
+    python evaluate.py --workdir runs/shapes
+
+Not measured yet; wanted: mask AP50 0.97 on 500 unseen scenes (the original: 0.95 on ten).
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,7 @@
     python evaluate.py --workdir runs/utkface_age
 
 The variant scenes composes several chips to a picture, so that finding them is work.
+Not measured yet; wanted: a mean error of 5.3 years (the original's), at most 8.
 """
 
 from ml_collections import ConfigDict
