@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from training.toy import init
 
+from mtl_jax.errors import UserError
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.optimizer import OptimizerOptions, make_optimizer
 from mtl_jax.training.sharding import make_mesh
