@@ -116,8 +116,13 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
     if done == total:
         print(f"{workdir}: all {total} steps are done")
         return
-    training = open_data(config, "train", workdir)
-    validation = open_data(config, "val", workdir)
+    opened = sources.open_sources(
+        read_sources(config),
+        read_attributes(config),
+        workdir / "splits.json",
+        wanted=("train", "val"),
+    )
+    training, validation = opened["train"], opened["val"]
     if not training.sources:
         raise UserError(f"{workdir}: the config's data has no records for split 'train'")
     task = Task.from_config(config, training.categories)

@@ -162,10 +162,10 @@ def sorted_tree(value):
 
 @pytest.mark.slow
 def test_a_finished_run_is_left_alone(trained, monkeypatch):
-    def refuse(*args):
+    def refuse(*args, **options):
         raise AssertionError("data was opened")
 
-    monkeypatch.setattr(experiment, "open_data", refuse)
+    monkeypatch.setattr(experiment.sources, "open_sources", refuse)
     before = contents(trained.folder)
     done = scripts.call("train", "--config", CONFIG, "--workdir", trained.folder, *ARGUMENTS)
     assert done == (0, f"{trained.folder}: all 5 steps are done\n", "")

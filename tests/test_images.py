@@ -1,13 +1,12 @@
 """The decoder against Pillow's, the resizer against drawn pictures and area sums."""
 
 import io
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from real_data import data_set
 
 from mtl_jax import images
 from mtl_jax.images import Geometry, ResizeOptions
@@ -183,10 +182,7 @@ def test_missing_file_is_an_os_error(tmp_path):
 
 @pytest.mark.parametrize("folder", ["coco_mini", "balloon", "prima_headpose", "helen_afw_68"])
 def test_photographs_decode_as_pillow(folder):
-    root = os.environ.get("MTL_JAX_DATA", "")
-    if not root:
-        pytest.skip("MTL_JAX_DATA names no folder of data sets")
-    paths = sorted((Path(root) / folder).rglob("*.jpg"))[:4]
+    paths = sorted(data_set(folder).rglob("*.jpg"))[:4]
     assert paths
     for path in paths:
         expected = as_pillow(path.read_bytes())
