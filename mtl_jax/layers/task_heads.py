@@ -42,7 +42,8 @@ class AttributeHead(nn.Module):
             y = x
             if self.features:
                 # Without the norm a few large steps leave such wide layers dead.
-                y = nn.Dense(self.features, dtype=self.dtype, name=f"{name}_hidden")(y)
+                bias, hidden = self.norm == "none", f"{name}_hidden"
+                y = nn.Dense(self.features, bias, dtype=self.dtype, name=hidden)(y)
                 y = self._norm_relu(y, f"{name}_norm", valid)
             y = nn.Dropout(self.dropout, deterministic=not self.train)(y).astype(jnp.float32)
             init = nn.initializers.normal(0.01)

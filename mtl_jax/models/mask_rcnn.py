@@ -259,8 +259,7 @@ class Network(nn.Module):
             outputs = self._heads(head, pyramid, cut_boxes, cut_valid, pool_size, *cut)
             return jax.tree.map(partial(_fill_up, valid), outputs)
 
-        # Differentiating both branches costs small models more than it saves.
-        if self.train or self.is_initializing():
+        if self.is_initializing():
             return run(rows, head)
         beyond = jnp.any(valid[:, quarter:])
         return nn.cond(beyond, partial(run, rows), partial(run, quarter), head)

@@ -1,9 +1,9 @@
 """Convolution whose gradient is fast on every platform.
 
 XLA:CPU computes the weight gradient of a convolution as a convolution with a window as large as the
-image, which for 1x1 kernels and for many channels is several times slower than the same sums
-written as matrix products. GPU and TPU have kernels for it: there the plain gradient is kept.
-`_by_platform` is the one place that chooses.
+image, which for 1x1 kernels, for many channels and in a branch of a `cond` is several times slower
+than the same sums written as matrix products. GPU and TPU have kernels for it: there the plain
+gradient is kept. `_by_platform` is the one place that chooses.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +20,7 @@ from mtl_jax.types import Array
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-MIN_CHANNELS = (
-    128  # measured on 2 cores: with fewer, XLA:CPU's own k x k weight gradient is the faster one
-)
+MIN_CHANNELS = 16  # with fewer, as at a picture, XLA:CPU's own k x k gradient is the faster one
 
 
 def conv(
