@@ -33,10 +33,11 @@ from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.loop import LoopOptions, fit
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.optimizer import OptimizerOptions
+from mtl_jax.training.optimizer import OptimizerOptions, make_optimizer
 from mtl_jax.training.recorder import NonFiniteLossError
 from mtl_jax.training.sharding import join_hosts, make_mesh, replicate, replicated, shard_batch
-from mtl_jax.training.stages import Stage
+from mtl_jax.training.stages import Stage, trainable
+from mtl_jax.training.state import start_stage
 from mtl_jax.training.step import make_eval_loss
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import Batch, Detections, Model, Variables
@@ -208,6 +209,19 @@ def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[
     variables = replicate(variables, mesh)
     batch_size = task.config.eval.batch_size
     return Run(task, variables, batch_size, partial(detect, variables))
+
+
+def save_run(workdir: Path, task: Task, variables: Variables) -> None:
+    """Make a RUN of variables that were not trained here. Raises UserError where one is there."""
+    if (workdir / "checkpoints").exists():
+        raise UserError(f"{workdir} holds a run; use another --workdir")
+    prepare_folder(workdir, task.config, total=1)
+    write_json(workdir / "config.json", task.config.to_dict())
+    optimizer = make_optimizer(OptimizerOptions(), 1, 0.0)
+    state = start_stage(variables, optimizer, trainable(variables["params"], "all"), make_mesh())
+    checkpointer = Checkpointer(workdir / "checkpoints", task.metadata)
+    checkpointer.save(state, step=0)
+    checkpointer.close()
 
 
 def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detections]:

@@ -76,12 +76,20 @@ class ResizeOptions:
     min_size: int = 800
     max_size: int = 1333
     canvases: tuple[Size, ...] = ((832, 1344), (1344, 832))
+    interpolation: str = "area"  # float: torchvision's, linear without smoothing, in float32
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"resize mode {self.mode!r} is none of {', '.join(MODES)}")
+        if self.interpolation not in ("area", "float"):
+            raise ValueError(f"interpolation {self.interpolation!r} is neither area nor float")
         if not self.canvases:
             raise ValueError("resize canvases is empty; give at least one (height, width)")
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """The type of the canvas's pixels."""
+        return np.uint8 if self.interpolation == "area" else np.float32
 
 
 def decode(source: str | Path | bytes, channels: int = 3) -> np.ndarray:
@@ -233,10 +241,12 @@ def covered(height: int, width: int, canvas: Size, geometry: Geometry) -> np.nda
     return np.clip(box, 0, [canvas[1], canvas[0], canvas[1], canvas[0]])
 
 
-def place(image: np.ndarray, canvas: Size, geometry: Geometry) -> np.ndarray:
-    """Resize `[H, W, C]` (by area when shrinking, linearly when growing) and put it on a canvas of
-    zeros.
+def place(
+    image: np.ndarray, canvas: Size, geometry: Geometry, dtype: type[np.generic] = np.uint8
+) -> np.ndarray:
+    """Resize `[H, W, C]` and put it on a canvas of zeros.
 
+    uint8 is resized by area when shrinking and linearly when growing, float32 always linearly.
     Raises ValueError where the geometry puts the picture's edges between pixels.
     """
     height, width = image.shape[:2]
@@ -247,10 +257,10 @@ def place(image: np.ndarray, canvas: Size, geometry: Geometry) -> np.ndarray:
             f"the geometry puts the picture's edges between pixels, at {corners.tolist()}"
         )
     size = (right - left, bottom - top)
-    image = _resize(image, size)
+    image = _resize(image.astype(dtype, copy=False), size)
     if geometry.mirrored:
         image = cv2.flip(image, 1).reshape(image.shape)
-    out = np.zeros((*canvas, image.shape[2]), np.uint8)
+    out = np.zeros((*canvas, image.shape[2]), dtype)
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(right, canvas[1]), min(bottom, canvas[0])
     if x2 > x1 and y2 > y1:
         out[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
@@ -263,7 +273,7 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if size == (width, height):
         return image
     shrinks = size[0] <= width and size[1] <= height
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if shrinks and image.dtype == np.uint8 else cv2.INTER_LINEAR
     if channels <= 4:
         return cv2.resize(image, size, interpolation=how).reshape(size[1], size[0], channels)
     return np.dstack([_resize(image[..., i : i + 4], size) for i in range(0, channels, 4)])

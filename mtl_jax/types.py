@@ -50,7 +50,7 @@ class GroundTruth(NamedTuple):
 class Batch(NamedTuple):
     """Images of one canvas size and their ground truth."""
 
-    images: UInt8[Array, "*B H W C"]
+    images: UInt8[Array, "*B H W C"] | Float[Array, "*B H W C"]  # 0..255
     sizes: Float[
         Array, "*B 2"
     ]  # height, width of the part of the canvas that the picture covers, from its top left

@@ -292,6 +292,18 @@ def test_shrinking_averages_areas(picture):
     np.testing.assert_allclose(got, means, atol=0.51)
 
 
+@pytest.mark.parametrize("size", [(37, 51), (90, 130)])
+def test_float_pixels_are_resized_as_torchvision_does(picture, size):
+    torch = pytest.importorskip("torch")
+    height, width = picture.shape[:2]
+    geometry = images.scaled(height, width, size)
+    found = images.place(picture, size, geometry, ResizeOptions(interpolation="float").dtype)
+    nchw = torch.tensor(picture, dtype=torch.float32).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.interpolate(nchw, size, mode="bilinear", align_corners=False)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected[0].permute(1, 2, 0).numpy(), atol=2e-3)
+
+
 def test_the_rest_of_the_canvas_is_zero_and_the_rest_is_the_picture(picture):
     geometry = images.scaled(HEIGHT, WIDTH, (HEIGHT, WIDTH))
     got = images.place(picture, (50, 60), geometry)

@@ -95,7 +95,6 @@ ALLOWED: dict[str, set[str]] = {
     "training": GROUND,
     "data": GROUND,
     "evals": {"results", "data.records"} | GROUND,
-    "convert": {"models", "training.checkpoint", "layers", "ops"} | GROUND,
 }
 
 

@@ -36,11 +36,12 @@ def load(
         geometry = augment_geometry(
             record.height, record.width, canvas, geometry, options.augment, rng
         )
-    pixels = images.place(image, canvas, geometry)
+    pixels = images.place(image, canvas, geometry, options.resize.dtype)
     right, bottom = images.covered(record.height, record.width, canvas, geometry)[2:]
     if rng is not None:
         seen = pixels[: int(bottom), : int(right)]
-        seen[:] = change_pixels(seen, options.augment, rng)
+        whole = seen if seen.dtype == np.uint8 else np.rint(seen).astype(np.uint8)
+        seen[:] = change_pixels(whole, options.augment, rng)
     return Batch(
         images=pixels,
         sizes=np.array([bottom, right], np.float32),
@@ -91,7 +92,7 @@ def empty_row(canvas: Size, attributes: Sequence[Attribute], options: DataOption
     slots = options.max_instances
     cells = (options.mask_size, options.mask_size) if options.mask_size else canvas
     return Batch(
-        images=np.zeros((*canvas, options.channels), np.uint8),
+        images=np.zeros((*canvas, options.channels), options.resize.dtype),
         sizes=np.array(canvas, np.float32),
         valid=np.array(False),
         exhaustive=np.array(True),

@@ -158,11 +158,12 @@ class Predictor:
 
     def _batch(self, group: list[_Placed], size: int) -> Batch:
         canvas = group[0].canvas
-        pixels = np.zeros((size, *canvas, self._run.channels), np.uint8)
+        dtype = self._run.resize.dtype
+        pixels = np.zeros((size, *canvas, self._run.channels), dtype)
         sizes = np.ones((size, 2), np.float32)
         index = np.full(size, -1, np.int32)
         for row, (position, image, _, geometry) in enumerate(group):
-            pixels[row] = images.place(image, canvas, geometry)
+            pixels[row] = images.place(image, canvas, geometry, dtype)
             x1, y1, x2, y2 = images.covered(image.shape[0], image.shape[1], canvas, geometry)
             sizes[row] = y2 - y1, x2 - x1
             index[row] = position

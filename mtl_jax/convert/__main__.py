@@ -1,0 +1,66 @@
+"""Bring weights of other libraries here, and take ours there.
+
+python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
+python -m mtl_jax.convert to-torchvision runs/coco --output maskrcnn.pth
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtl_jax import commandline
+from mtl_jax.convert import torchvision
+
+_TORCHVISION = """Make a RUN of torchvision's weights: a Mask or Faster R-CNN, or a ResNet's for its
+backbone.
+
+    python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
+    python -m mtl_jax.convert torchvision MaskRCNN_ResNet50_FPN_Weights.COCO_V1 --workdir runs/coco
+
+FILE is a state dict (.pth where PyTorch is installed, .safetensors without it), or the name of an
+entry of torchvision's weights, which torchvision fetches. What a state dict cannot say has
+torchvision's default; the options change it."""
+_TO_TORCHVISION = """Write a RUN's weights as a state dict that torchvision's model loads.
+
+    python -m mtl_jax.convert to-torchvision runs/coco --output maskrcnn.pth
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.convert")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="torchvision|to-torchvision"
+    )
+    _add_torchvision(commands.add_parser("torchvision", doc=_TORCHVISION))
+    _add_to_torchvision(commands.add_parser("to-torchvision", doc=_TO_TORCHVISION))
+    arguments = parser.parse_args(list(argv))
+    arguments.run(arguments)
+    return 0
+
+
+def _add_torchvision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a state dict, or an entry's name")
+    parser.add_argument("--workdir", type=Path, required=True, help="the RUN to make")
+    parser.add_argument("--arch", default="", help="torchvision's name of the model (guessed)")
+    parser.add_argument("--min-size", type=int, default=800, help="of the shorter side (800)")
+    parser.add_argument("--max-size", type=int, default=1333, help="of the longer side (1333)")
+    parser.add_argument("--norm-eps", type=float, help="of batch norms (1e-5; COCO_V1's 0)")
+    parser.add_argument("--score-threshold", type=float, default=0.05, help="of detections (0.05)")
+    parser.add_argument("--class-names", type=Path, help="a file with a name a line, from class 1")
+    parser.add_argument("--unused", nargs="*", default=(), help="patterns of keys to leave out")
+    parser.set_defaults(run=lambda arguments: torchvision.import_weights(**_options(arguments)))
+
+
+def _add_to_torchvision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", metavar="RUN", type=Path)
+    parser.add_argument("--output", type=Path, required=True, help="the .pth to write")
+    parser.add_argument("--step", default="best", help="best, latest or a step (best)")
+    parser.set_defaults(run=lambda arguments: torchvision.export_weights(**_options(arguments)))
+
+
+def _options(arguments: argparse.Namespace) -> dict:
+    return {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
+
+
+if __name__ == "__main__":
+    commandline.run(main)

@@ -1,0 +1,248 @@
+"""torchvision's weights and ours: which tensor is which, both ways.
+
+Source: torchvision 0.26, `models/detection` and `models/resnet.py`; the constants that a state dict
+does not hold are options of a model.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from mtl_jax.errors import UserError
+from mtl_jax.layers.resnet import BLOCKS
+from mtl_jax.models.options import (
+    BackboneOptions,
+    BoxHeadOptions,
+    FpnOptions,
+    MaskHeadOptions,
+    MaskRCNNOptions,
+    RpnOptions,
+)
+
+Array = np.ndarray
+
+
+class Layout(NamedTuple):
+    """How a tensor of torchvision becomes ours, and back."""
+
+    to_ours: Callable[[Array], Array]
+    to_theirs: Callable[[Array], Array]
+
+
+class Tensor(NamedTuple):
+    """One tensor by both names."""
+
+    path: str  # ours, from the collection on: params/backbone/stem/conv1/kernel
+    key: str  # torchvision's: backbone.body.conv1.weight
+    layout: Layout
+
+
+VECTOR = Layout(lambda x: x, lambda x: x)
+DENSE = Layout(lambda x: x.T, lambda x: x.T)
+CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))
+DECONV = Layout(lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1))
+PIXEL_DENSE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
+
+# The weights of a newer torchvision have other names than those of an older one.
+RENAMED = (
+    (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
+    (
+        r"^backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(weight|bias)$",
+        r"backbone.fpn.\1_blocks.\2.0.\3",
+    ),
+)
+OLD_MASK_CONV = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)$")
+# What torchvision counts or classifies with, and a detector has no use for.
+DROPPED = re.compile(r"num_batches_tracked$|^fc\.(weight|bias)$")
+
+
+def flattened(side: int) -> Layout:
+    """Give the layout of a dense layer on a flattened `side` x `side` region: channels come first
+    there, last here.
+    """
+
+    def to_ours(x: Array) -> Array:
+        by_channel = x.reshape(len(x), -1, side, side)
+        return by_channel.transpose(2, 3, 1, 0).reshape(-1, len(x))
+
+    def to_theirs(x: Array) -> Array:
+        by_place = x.reshape(side, side, -1, x.shape[1])
+        return by_place.transpose(3, 2, 0, 1).reshape(x.shape[1], -1)
+
+    return Layout(to_ours, to_theirs)
+
+
+def model_tensors(options: MaskRCNNOptions) -> list[Tensor]:
+    """Name the tensors of a Mask or Faster R-CNN. Raises UserError for a model that torchvision
+    cannot hold.
+    """
+    box, mask = options.box_head, options.mask_head
+    parts = (options.backbone, options.fpn, box, *((mask,) if mask.enabled else ()))
+    if any(part.norm == "group" for part in parts):
+        raise UserError("torchvision has no Mask R-CNN with group norm")
+    if options.backbone.stride_in_1x1:
+        raise UserError("torchvision's ResNet strides in the 3x3: backbone.stride_in_1x1 is True")
+    tensors = list(backbone_tensors(options.backbone, "backbone.body."))
+    for i, level in enumerate((2, 3, 4, 5)):
+        for ours, theirs in (("lateral", "inner_blocks"), ("output", "layer_blocks")):
+            key = f"backbone.fpn.{theirs}.{i}"
+            tensors += _conv_norm(f"fpn/{ours}{level}", key, options.fpn.norm, "_norm")
+    for i in range(options.rpn.convs):
+        tensors += _layer(f"rpn/conv{i + 1}", f"rpn.head.conv.{i}.0", CONV)
+    tensors += _layer("rpn/objectness", "rpn.head.cls_logits", CONV)
+    tensors += _layer("rpn/deltas", "rpn.head.bbox_pred", CONV)
+    for i in range(box.convs):
+        key = f"roi_heads.box_head.{i}"
+        tensors += _conv_norm(f"box_head/conv{i + 1}", key, box.norm, f"norm{i + 1}")
+    for i in range(box.fcs):
+        # After convolutions torchvision counts them, a flattening and ReLUs in one sequence.
+        key = f"{box.convs + 1 + 2 * i}" if box.convs else f"fc{6 + i}"
+        layout = flattened(box.pool_size) if i == 0 else DENSE
+        tensors += _layer(f"box_head/fc{i + 1}", f"roi_heads.box_head.{key}", layout)
+    tensors += _layer("box_head/class_logits", "roi_heads.box_predictor.cls_score", DENSE)
+    tensors += _layer("box_head/box_deltas", "roi_heads.box_predictor.bbox_pred", DENSE)
+    if mask.enabled:
+        for i in range(mask.convs):
+            key = f"roi_heads.mask_head.{i}"
+            tensors += _conv_norm(f"mask_head/conv{i + 1}", key, mask.norm, f"norm{i + 1}")
+        predictor = "roi_heads.mask_predictor"
+        tensors += _layer("mask_head/deconv", f"{predictor}.conv5_mask", DECONV)
+        logits = f"{predictor}.mask_fcn_logits"
+        tensors += [
+            Tensor("params/mask_head/mask_logits_kernel", f"{logits}.weight", PIXEL_DENSE),
+            Tensor("params/mask_head/mask_logits_bias", f"{logits}.bias", VECTOR),
+        ]
+    return tensors
+
+
+def backbone_tensors(options: BackboneOptions, prefix: str = "") -> Iterator[Tensor]:
+    """Name the tensors of a ResNet, whose keys begin with `prefix`."""
+    norm = partial(_norm, kind=options.norm)
+    yield Tensor("params/backbone/stem/conv1/kernel", f"{prefix}conv1.weight", CONV)
+    yield from norm("backbone/stem/norm1", f"{prefix}bn1")
+    for stage, blocks in enumerate(BLOCKS[options.depth]):
+        for i in range(blocks):
+            ours, theirs = (
+                f"backbone/stage{stage + 2}/block{i + 1}",
+                f"{prefix}layer{stage + 1}.{i}",
+            )
+            for j in range(1, 4 if options.depth >= 50 else 3):
+                yield Tensor(f"params/{ours}/conv{j}/kernel", f"{theirs}.conv{j}.weight", CONV)
+                yield from norm(f"{ours}/norm{j}", f"{theirs}.bn{j}")
+            if i == 0 and (stage or options.depth >= 50):
+                key = f"{theirs}.downsample"
+                yield Tensor(f"params/{ours}/conv_shortcut/kernel", f"{key}.0.weight", CONV)
+                yield from norm(f"{ours}/norm_shortcut", f"{key}.1")
+
+
+def _layer(path: str, key: str, layout: Layout) -> list[Tensor]:
+    return [
+        Tensor(f"params/{path}/kernel", f"{key}.weight", layout),
+        Tensor(f"params/{path}/bias", f"{key}.bias", VECTOR),
+    ]
+
+
+def _conv_norm(path: str, key: str, kind: str, norm: str) -> list[Tensor]:
+    """Name a convolution and its norm, which is the layer's name with a suffix, or a sibling."""
+    if kind == "none":
+        return _layer(path, f"{key}.0", CONV)
+    beside = path + norm if norm.startswith("_") else f"{path.rpartition('/')[0]}/{norm}"
+    conv = Tensor(f"params/{path}/kernel", f"{key}.0.weight", CONV)
+    return [conv, *_norm(beside, f"{key}.1", kind)]
+
+
+def _norm(path: str, key: str, kind: str) -> Iterator[Tensor]:
+    affine = "batch_stats" if kind == "frozen" else "params"
+    names = {"scale": "weight", "bias": "bias"}
+    for ours, theirs in names.items():
+        yield Tensor(f"{affine}/{path}/norm/{ours}", f"{key}.{theirs}", VECTOR)
+    for ours, theirs in (("mean", "running_mean"), ("var", "running_var")):
+        yield Tensor(f"batch_stats/{path}/norm/{ours}", f"{key}.{theirs}", VECTOR)
+
+
+def rename(state: Mapping[str, Array]) -> dict[str, Array]:
+    """Give an older torchvision's tensors today's names."""
+    renamed = {}
+    for key, value in state.items():
+        for old, new in RENAMED:
+            key = re.sub(old, new, key)
+        if found := OLD_MASK_CONV.match(key):
+            key = f"roi_heads.mask_head.{int(found[1]) - 1}.0.{found[2]}"
+        renamed[key] = value
+    return renamed
+
+
+def guess_arch(state: Mapping[str, Array]) -> str:
+    """Tell a model from its tensors, `rename`d. Raises UserError where they are no model's."""
+    if "conv1.weight" in state:
+        return f"resnet{_guess_depth(state, '')}"
+    if "backbone.body.conv1.weight" not in state:
+        raise UserError("no weights of torchvision's ResNets, Faster or Mask R-CNNs: no conv1")
+    depth = _guess_depth(state, "backbone.body.")
+    masks = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
+    second = "backbone.fpn.inner_blocks.0.1.weight" in state
+    return f"{'mask' if masks else 'faster'}rcnn_resnet{depth}_fpn{'_v2' if second else ''}"
+
+
+def arch_options(arch: str) -> MaskRCNNOptions:
+    """Give the options of a model by torchvision's name. Raises UserError for a name not known.
+
+    Of a bare ResNet they are those of a Mask R-CNN on it.
+    """
+    found = re.fullmatch(r"(?:(mask|faster)rcnn_)?resnet(18|34|50|101)(?:_fpn(_v2)?)?", arch)
+    if found is None or bool(found[1]) != ("_fpn" in arch):
+        raise UserError(
+            f"--arch {arch!r} is none of maskrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn, each also"
+            " with _v2 and on resnet18, 34 and 101, or such a resnet alone"
+        )
+    kind, depth, second = found[1], int(found[2]), bool(found[3])
+    # The second versions train their batch norms; the first ones' are constants.
+    norm = "batch" if second else "none"
+    return MaskRCNNOptions(
+        backbone=BackboneOptions(depth=depth, norm="frozen" if kind and not second else "batch"),
+        fpn=FpnOptions(norm=norm),
+        rpn=RpnOptions(convs=2 if second else 1),
+        box_head=BoxHeadOptions(convs=4, fcs=1, norm=norm) if second else BoxHeadOptions(),
+        mask_head=MaskHeadOptions(enabled=kind != "faster", norm=norm),
+    )
+
+
+def _guess_depth(state: Mapping[str, Array], prefix: str) -> int:
+    def blocks(stage: int) -> int:
+        start = f"{prefix}layer{stage}."
+        return len({key[len(start) :].split(".")[0] for key in state if key.startswith(start)})
+
+    found = tuple(map(blocks, range(1, 5)))
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in state
+    for depth, known in BLOCKS.items():
+        if known == found and (depth >= 50) == bottleneck:
+            return depth
+    raise UserError(f"no ResNet that is known here: {found} blocks in its stages")
+
+
+def to_variables(
+    state: Mapping[str, Array], tensors: list[Tensor], unused: tuple[str, ...] = ()
+) -> dict[str, Array]:
+    """Give our tensors by path. Raises UserError that lists what lacks and what is left over.
+
+    `unused` are patterns of keys that may be left over, beside DROPPED.
+    """
+    known = {tensor.key for tensor in tensors}
+    left = [
+        key
+        for key in state
+        if key not in known and not any(re.search(p, key) for p in (DROPPED, *unused))
+    ]
+    lacking = [tensor.key for tensor in tensors if tensor.key not in state]
+    if left or lacking:
+        faults = [f"left over: {key}" for key in left] + [f"lacking: {key}" for key in lacking]
+        raise UserError("the weights are of another model\n" + "\n".join(faults))
+    return {t.path: np.ascontiguousarray(t.layout.to_ours(state[t.key])) for t in tensors}
+
+
+def to_state_dict(variables: Mapping[str, Array], tensors: list[Tensor]) -> dict[str, Array]:
+    """Give torchvision's tensors by key from ours by path; the way back of `to_variables`."""
+    return {t.key: np.ascontiguousarray(t.layout.to_theirs(variables[t.path])) for t in tensors}

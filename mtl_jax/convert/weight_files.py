@@ -1,0 +1,65 @@
+"""Read and write files of named tensors. No code from a file is ever run."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.errors import UserError
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a .safetensors file, or with PyTorch a .pth file, as NumPy arrays by name.
+
+    Raises UserError where the file is no such file, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{path}: no safetensors file ({error})") from None
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            f"{path}: reading it wants PyTorch; install torch, or save the state dict as"
+            " .safetensors where torch is"
+        ) from None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: no file of weights alone ({reason})") from None
+    # Training scripts save the model's weights beside the optimizer's.
+    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+        state = state["model"]
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
+        raise UserError(f"{path}: holds no state dict, a mapping from names to tensors")
+    return {
+        key: value.float().numpy() if value.is_floating_point() else value.numpy()
+        for key, value in state.items()
+    }
+
+
+def write_torch(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write tensors as a .pth file that `torch.load(weights_only=True)` reads."""
+    import torch
+
+    torch.save({key: torch.from_numpy(value.copy()) for key, value in tensors.items()}, path)

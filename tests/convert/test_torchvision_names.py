@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from mtl_jax.convert import torchvision_names as names
+from mtl_jax.convert.coco_names import coco_categories
+from mtl_jax.convert.torchvision import read_categories
+from mtl_jax.errors import UserError
+
+ARCHS = (
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet18_fpn",
+)
+
+
+def state_of(arch):
+    """Give a state dict whose tensors are all empty: names are what counts."""
+    return {t.key: np.zeros(0) for t in names.model_tensors(names.arch_options(arch))}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_model_is_told_from_its_names(arch):
+    assert names.guess_arch(state_of(arch)) == arch
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+def test_a_resnet_is_told_from_its_names(depth):
+    options = names.arch_options(f"resnet{depth}")
+    state = {t.key: np.zeros(0) for t in names.backbone_tensors(options.backbone)}
+    assert names.guess_arch(state) == f"resnet{depth}"
+
+
+@pytest.mark.parametrize("arch", ["", "resnet51", "resnet50_fpn", "maskrcnn_resnet50", "yolo"])
+def test_unknown_models_are_named(arch):
+    with pytest.raises(UserError, match=f"--arch '{arch}'"):
+        names.arch_options(arch)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_tensor_has_one_name_here_and_one_there(arch):
+    tensors = names.model_tensors(names.arch_options(arch))
+    assert len({t.path for t in tensors}) == len({t.key for t in tensors}) == len(tensors)
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [
+        (names.VECTOR, (5,)),
+        (names.DENSE, (5, 7)),
+        (names.CONV, (5, 7, 3, 2)),
+        (names.DECONV, (5, 7, 2, 2)),
+        (names.PIXEL_DENSE, (5, 7, 1, 1)),
+        (names.flattened(3), (5, 4 * 9)),
+    ],
+)
+def test_a_layout_there_and_back_is_the_same(layout, shape):
+    there = np.arange(np.prod(shape)).reshape(shape)
+    np.testing.assert_array_equal(layout.to_theirs(layout.to_ours(there)), there)
+
+
+def test_a_flattened_region_is_multiplied_as_there():
+    """Channels first there, channels last here: the same sums."""
+    rng = np.random.default_rng(0)
+    weight, region = rng.normal(size=(5, 4 * 9)), rng.normal(size=(4, 3, 3))
+    ours = region.transpose(1, 2, 0).reshape(-1) @ names.flattened(3).to_ours(weight)
+    np.testing.assert_allclose(ours, weight @ region.reshape(-1))
+
+
+def test_what_is_left_over_or_lacks_is_listed():
+    state = state_of("maskrcnn_resnet50_fpn")
+    tensors = names.model_tensors(names.arch_options("maskrcnn_resnet50_fpn"))
+    del state["rpn.head.bbox_pred.bias"]
+    state |= {"extra.weight": np.zeros(0), "ema.decay": np.zeros(0)}
+    with pytest.raises(UserError) as error:
+        names.to_variables(state, tensors, unused=("^ema",))
+    assert str(error.value).splitlines()[1:] == [
+        "left over: extra.weight",
+        "lacking: rpn.head.bbox_pred.bias",
+    ]
+
+
+def test_a_group_norm_has_no_place_there():
+    from dataclasses import replace
+
+    options = names.arch_options("maskrcnn_resnet50_fpn")
+    grouped = replace(options, fpn=replace(options.fpn, norm="group"))
+    with pytest.raises(UserError, match="group norm"):
+        names.model_tensors(grouped)
+
+
+def test_class_names_come_from_a_file_coco_or_numbers(tmp_path):
+    file = tmp_path / "names.txt"
+    file.write_text("cat\ndog\n")
+    assert [(c.id, c.name) for c in read_categories(file, 3)] == [(1, "cat"), (2, "dog")]
+    assert [c.name for c in read_categories(None, 3)] == ["class 1", "class 2"]
+    assert read_categories(None, 91) == list(coco_categories())
+    for text in ("cat\n", "cat\ncat\n"):
+        file.write_text(text)
+        with pytest.raises(UserError, match=r"names.txt: "):
+            read_categories(file, 3)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_categories(tmp_path / "absent", 3)
+
+
+def test_coco_has_80_names_on_90_ids():
+    found = coco_categories()
+    assert [c.id for c in found] == list(range(1, 91))
+    assert sum(not c.name.startswith("unused") for c in found) == 80
+    assert (found[89].name, found[61].name) == ("toothbrush", "chair")
