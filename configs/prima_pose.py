@@ -16,15 +16,16 @@ VARIANTS = ("", "tiny")
 def get_config(variant: str = "") -> ConfigDict:
     config = get_small(side=192)
     config.attributes = ConfigDict({"head": dict(kind="pose", angles=("yaw", "pitch"), weight=4.0)})
-    config.model.mask_head.enabled = False  # its boxes come without masks
-    config.model.attribute_head.update(channels=128, features=256, norm="batch", dropout=0.3)
+    config.model.mask_head.enabled = False  # Prima's boxes come without masks
+    config.model.attribute_head.dropout = 0.3
     config.model.roi.update(samples=16, positive_fraction=0.5)
-    config.data.update(format="prima", max_instances=4)
+    config.data.format = "prima"
+    config.data.max_instances = 4
     config.data.resize.update(min_size=144, max_size=192, canvases=((144, 192),))
     config.data.augment.update(
         scale=(0.75, 1.35), brightness=0.5, contrast=0.5, blur=0.1, noise=0.2
     )
-    config.stages = (dict(layers="all", steps=10_000, learning_rate=0.0),)
-    config.train.update(batch_size=16, eval_every=1000, checkpoint_every=500)
+    config.stages = (dict(layers="all", steps=1200, learning_rate=0.0),)
+    config.train.update(batch_size=16, eval_every=400, checkpoint_every=200)
     config.eval.update(batch_size=16, best_metric="head/yaw/mae")
     return make_tiny(config) if variant == "tiny" else config

@@ -34,6 +34,7 @@ from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.loop import LoopOptions, fit
 from mtl_jax.training.metric_writer import MetricWriter
 from mtl_jax.training.optimizer import OptimizerOptions, make_optimizer
+from mtl_jax.training.pack import read_pack
 from mtl_jax.training.recorder import NonFiniteLossError
 from mtl_jax.training.sharding import join_hosts, make_mesh, replicate, replicated, shard_batch
 from mtl_jax.training.stages import Stage, trainable
@@ -196,19 +197,26 @@ def evaluate(
 
 
 def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[str] = ()) -> Run:
-    """Load a run's model from its folder alone."""
+    """Load a run's model from its folder, or from its packed file, alone."""
     enable_compilation_cache()
-    try:
-        checkpointer = Checkpointer(Path(workdir) / "checkpoints")
-        task = Task.from_metadata(checkpointer.metadata(step), overrides)
-        variables = checkpointer.restore_variables(step)
-    except FileNotFoundError as error:
-        raise UserError(str(error)) from None
+    metadata, variables = read_checkpoint(workdir, step)
+    task = Task.from_metadata(metadata, overrides)
     mesh = make_mesh()
     detect = make_detect(task.model, mesh)
     variables = replicate(variables, mesh)
     batch_size = task.config.eval.batch_size
     return Run(task, variables, batch_size, partial(detect, variables))
+
+
+def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:
+    """Give the metadata and the variables of a run's checkpoint, or of a packed file."""
+    if Path(path).is_file():
+        return read_pack(Path(path))
+    try:
+        checkpointer = Checkpointer(Path(path) / "checkpoints")
+        return checkpointer.metadata(step), checkpointer.restore_variables(step)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from None
 
 
 def save_run(workdir: Path, task: Task, variables: Variables) -> None:
@@ -315,11 +323,10 @@ def initial_variables(task: Task, seed: int, new: bool = True) -> Variables:
     if not init.checkpoint or not new:
         return variables
     try:
-        checkpoint = Checkpointer(Path(init.checkpoint) / "checkpoints")
-        loaded = checkpoint.restore_variables(init.step)
-        changed = changed_outputs(task, checkpoint.metadata(init.step))
+        metadata, loaded = read_checkpoint(init.checkpoint, init.step)
+        changed = changed_outputs(task, metadata)
         variables, rows = transfer(variables, loaded, [*init.exclude, *changed])
-    except (FileNotFoundError, UserError) as error:
+    except UserError as error:
         raise UserError(f"config.init.checkpoint {init.checkpoint}: {error}") from None
     print(format_table(rows))
     return variables
@@ -390,9 +397,14 @@ def read_attributes(config: ConfigDict) -> tuple[Attribute, ...]:
 
 
 def read_options(kind: type[Options], values: Mapping[str, Any] | ConfigDict) -> Options:
-    """Build the options dataclass `kind` from those fields of a config that are its own."""
+    """Build the options dataclass `kind` from those fields of a config that are its own.
+
+    What a run of an older version does not say has its default.
+    """
     chosen = {}
     for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in values:
+            continue
         value = values[field.name]
         nested = isinstance(field.type, type) and is_dataclass(field.type)
         chosen[field.name] = read_options(field.type, value) if nested else value  # type: ignore

@@ -2,6 +2,8 @@
 
 python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
 python -m mtl_jax.convert to-torchvision runs/coco --output maskrcnn.pth
+python -m mtl_jax.convert pack runs/coco --output coco.npz
+python -m mtl_jax.convert export runs/coco --output exported
 """
 
 import argparse
@@ -10,6 +12,10 @@ from pathlib import Path
 
 from mtl_jax import commandline
 from mtl_jax.convert import torchvision
+from mtl_jax.convert.export import export
+from mtl_jax.errors import UserError
+from mtl_jax.experiment import read_checkpoint
+from mtl_jax.training.pack import write_pack
 
 _TORCHVISION = """Make a RUN of torchvision's weights: a Mask or Faster R-CNN, or a ResNet's for its
 backbone.
@@ -24,15 +30,28 @@ _TO_TORCHVISION = """Write a RUN's weights as a state dict that torchvision's mo
 
     python -m mtl_jax.convert to-torchvision runs/coco --output maskrcnn.pth
 """
+_PACK = """Make one file of a RUN's model, to share, and print its SHA-256. A training starts from
+it, and Predictor.from_checkpoint reads it, as they would the RUN.
+
+    python -m mtl_jax.convert pack runs/coco --output coco.npz
+    python train.py --config configs/prima_pose.py --config.init.checkpoint=coco.npz
+"""
+_EXPORT = """Write a RUN's model as StableHLO (jax.export) and a TensorFlow SavedModel, the weights
+inside, with model.json and a short program that uses it without this library.
+
+    python -m mtl_jax.convert export runs/coco --output exported --batch-size 1
+"""
 
 
 def main(argv: Sequence[str]) -> int:
     parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.convert")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="torchvision|to-torchvision"
+        dest="command", required=True, metavar="torchvision|to-torchvision|pack|export"
     )
     _add_torchvision(commands.add_parser("torchvision", doc=_TORCHVISION))
     _add_to_torchvision(commands.add_parser("to-torchvision", doc=_TO_TORCHVISION))
+    _add_pack(commands.add_parser("pack", doc=_PACK))
+    _add_export(commands.add_parser("export", doc=_EXPORT))
     arguments = parser.parse_args(list(argv))
     arguments.run(arguments)
     return 0
@@ -56,6 +75,29 @@ def _add_to_torchvision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the .pth to write")
     parser.add_argument("--step", default="best", help="best, latest or a step (best)")
     parser.set_defaults(run=lambda arguments: torchvision.export_weights(**_options(arguments)))
+
+
+def _add_pack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", metavar="RUN", type=Path)
+    parser.add_argument("--output", type=Path, required=True, help="the .npz to write")
+    parser.add_argument("--step", default="best", help="best, latest or a step (best)")
+    parser.set_defaults(run=_pack)
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    if arguments.output.suffix != ".npz":
+        raise UserError(f"--output {arguments.output}: must end in .npz")
+    digest = write_pack(arguments.output, *read_checkpoint(arguments.workdir, arguments.step))
+    print(f"{arguments.output}: SHA-256 {digest}")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", metavar="RUN", type=Path)
+    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures at a time (1)")
+    parser.add_argument("--step", default="best", help="best, latest or a step (best)")
+    parser.add_argument("--no-saved-model", dest="saved_model", action="store_false")
+    parser.set_defaults(run=lambda arguments: export(**_options(arguments)))
 
 
 def _options(arguments: argparse.Namespace) -> dict:

@@ -1,0 +1,106 @@
+"""A RUN's model for programs without this library and Flax: StableHLO and a SavedModel."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+
+from mtl_jax import images
+from mtl_jax.attributes import with_defaults
+from mtl_jax.convert.loader import LOADER
+from mtl_jax.data import transforms
+from mtl_jax.errors import UserError
+from mtl_jax.experiment import Run, load_run
+from mtl_jax.types import Array, Batch
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+Detect = Callable[[Array, Array], dict[str, Array]]
+
+
+def export(
+    workdir: Path,
+    output: Path,
+    *,
+    batch_size: int = 1,
+    step: str = "best",
+    saved_model: bool = True,
+) -> None:
+    """Write a RUN's model to the folder `output`, for `batch_size` pictures on each canvas.
+
+    `model_HxW.stablehlo` is `jax.export`'s, for PLATFORMS; `saved_model` is TensorFlow's;
+    `model.json` names classes and attributes and says how a picture gets onto a canvas; `load.py`
+    shows how to use the first with jax and OpenCV alone. Raises UserError where `output` holds
+    files, or the model has a canvas for each size of picture.
+    """
+    run = load_run(workdir, step)
+    if run.resize.mode not in ("shorter", "square"):
+        raise UserError(
+            f"{workdir}: config.data.resize.mode {run.resize.mode!r} has a canvas for each size of"
+            " picture, and an exported model has fixed ones; train with 'square' or 'shorter'"
+        )
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"{output}: is not empty; use another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    detect = detector(run)
+    shapes = [inputs(run, canvas, batch_size) for canvas in run.resize.canvases]
+    for (height, width), shape in zip(run.resize.canvases, shapes, strict=True):
+        exported = jax_export.export(jax.jit(detect), platforms=PLATFORMS)(*shape)
+        (output / f"model_{height}x{width}.stablehlo").write_bytes(exported.serialize())
+    (output / "model.json").write_text(json.dumps(describe(run, batch_size), indent=1) + "\n")
+    (output / "load.py").write_text(LOADER)
+    if saved_model:
+        from mtl_jax.convert.saved_model import save
+
+        save(detect, shapes, output / "saved_model")
+
+
+def detector(run: Run) -> Detect:
+    """Give (images [B H W C], sizes [B 2]) -> detections by name, the weights inside."""
+    variables = jax.device_get(run.variables)
+
+    def detect(pixels: Array, sizes: Array) -> dict[str, Array]:
+        rows = pixels.shape[0]
+        empty = transforms.empty_row(pixels.shape[1:3], run.attributes, run.task.data)
+        batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *np.shape(x))), empty)
+        yes = jnp.ones(rows, bool)
+        batch = Batch(pixels, sizes, yes, yes, batch.index, batch.gt)
+        found = run.task.model.predict(jax.tree.map(jnp.asarray, variables), batch)
+        outputs = found._asdict()
+        attributes = outputs.pop("attributes")
+        if outputs["masks"] is None:
+            del outputs["masks"]
+        return outputs | {f"attribute_{name}": value for name, value in attributes.items()}
+
+    return detect
+
+
+def inputs(run: Run, canvas: images.Size, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Give the shapes that `detector` takes."""
+    pixels = (batch_size, *canvas, run.channels)
+    return (
+        jax.ShapeDtypeStruct(pixels, run.resize.dtype),
+        jax.ShapeDtypeStruct((batch_size, 2), np.float32),
+    )
+
+
+def describe(run: Run, batch_size: int) -> dict[str, Any]:
+    """Say what a caller must know of a model beside its arrays."""
+    return {
+        "batch_size": batch_size,
+        "canvases": run.resize.canvases,
+        "channels": run.channels,
+        "resize": {
+            "mode": run.resize.mode,
+            "min_size": run.resize.min_size,
+            "max_size": run.resize.max_size,
+            "dtype": np.dtype(run.resize.dtype).name,
+        },
+        "classes": {i: category.name for i, category in enumerate(run.categories, 1)},
+        "category_ids": {i: category.id for i, category in enumerate(run.categories, 1)},
+        "attributes": with_defaults(run.task.config.attributes.to_dict()),
+    }

@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from mtl_jax import Predictor
+from mtl_jax.commandline import load_config_file
+from mtl_jax.convert.__main__ import main
+from mtl_jax.convert.export import export
+from mtl_jax.data.records import Category
+from mtl_jax.errors import UserError
+from mtl_jax.experiment import Task, initial_variables, save_run
+
+pytestmark = pytest.mark.slow
+SIDE = 128
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A RUN of a model that finds something, whatever it is."""
+    folder = tmp_path_factory.mktemp("exported")
+    config = load_config_file("configs/mtl_synthetic.py:tiny")
+    config.model.detection.score_threshold = 0.0
+    task = Task.from_config(config, [Category(7, "head")])
+    save_run(folder / "run", task, initial_variables(task, seed=0))
+    export(folder / "run", folder / "exported", batch_size=2)
+    return folder
+
+
+def picture(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (90, SIDE, 3), np.uint8)
+
+
+def canvas():
+    pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    pixels[:, :90] = picture()
+    return pixels, np.tile(np.float32([90, SIDE]), (2, 1))
+
+
+def test_stablehlo_is_the_model(run):
+    data = (run / "exported" / f"model_{SIDE}x{SIDE}.stablehlo").read_bytes()
+    exported = jax.export.deserialize(bytearray(data))
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    found = jax.jit(exported.call)(*canvas())
+    expected = Predictor.from_checkpoint(run / "run")(picture())
+    count = len(expected.boxes)
+    assert count > 5
+    np.testing.assert_allclose(found["boxes"][0, :count], expected.boxes, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(found["scores"][1, :count], expected.scores, rtol=1e-5)
+    np.testing.assert_allclose(
+        found["attribute_age"][0, :count, 0], expected.attributes["age"].ravel(), rtol=1e-5
+    )
+
+
+def test_saved_model_is_the_model(run):
+    tf = pytest.importorskip("tensorflow")
+    loaded = tf.saved_model.load(str(run / "exported" / "saved_model"))
+    pixels, sizes = canvas()
+    detect = loaded.signatures[f"detect_{SIDE}x{SIDE}"]
+    found = detect(images=tf.constant(pixels), sizes=tf.constant(sizes))
+    expected = Predictor.from_checkpoint(run / "run")(picture())
+    count = len(expected.boxes)
+    np.testing.assert_allclose(found["boxes"][0, :count], expected.boxes, atol=0.01)
+    np.testing.assert_allclose(found["scores"][0, :count], expected.scores, atol=1e-4)
+
+
+def test_the_loader_needs_neither_this_library_nor_flax(run):
+    cv2.imwrite(str(run / "photo.png"), picture()[..., ::-1])
+    hidden = "import sys; sys.modules.update(mtl_jax=None, flax=None, tensorflow=None); "
+    program = "import runpy; sys.argv = ['', 'photo.png']; runpy.run_path('exported/load.py')"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden + program],
+        cwd=run,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first = Predictor.from_checkpoint(run / "run")(picture())
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(first.boxes)
+    box = json.loads(
+        lines[0].partition("[")[1] + lines[0].partition("[")[2].partition("]")[0] + "]"
+    )
+    np.testing.assert_allclose(box, first.boxes[0], atol=0.06)
+    assert lines[0].startswith("head ")
+    assert "'age'" in lines[0]
+
+
+def test_what_is_written_says_what_the_arrays_mean(run):
+    said = json.loads((run / "exported" / "model.json").read_text())
+    assert said["classes"] == {"1": "head"}
+    assert said["category_ids"] == {"1": 7}
+    assert said["canvases"] == [[SIDE, SIDE]]
+    assert said["attributes"]["gender"]["classes"] == ["male", "female"]
+
+
+def test_a_packed_model_predicts_as_its_run_does(run, capsys):
+    assert main(["pack", str(run / "run"), "--output", str(run / "model.npz")]) == 0
+    assert capsys.readouterr().out.startswith(f"{run / 'model.npz'}: SHA-256 ")
+    packed, expected = (
+        Predictor.from_checkpoint(run / name)(picture()) for name in ("model.npz", "run")
+    )
+    np.testing.assert_array_equal(packed.boxes, expected.boxes)
+    np.testing.assert_array_equal(packed.scores, expected.scores)
+
+
+def test_a_packed_model_has_its_ending(run):
+    with pytest.raises(UserError, match=r"model.zip: must end in .npz"):
+        main(["pack", str(run / "run"), "--output", "model.zip"])
+
+
+def test_a_folder_that_holds_files_is_left_alone(run):
+    with pytest.raises(UserError, match="exported: is not empty"):
+        export(run / "run", run / "exported")

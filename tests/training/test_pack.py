@@ -1,0 +1,35 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from mtl_jax.errors import UserError
+from mtl_jax.training.pack import read_pack, write_pack
+
+VARIABLES = {
+    "params": {"head": {"kernel": np.arange(6.0).reshape(2, 3)}},
+    "batch_stats": {"norm": {"mean": np.ones(2, np.float32)}},
+}
+
+
+def test_what_is_packed_comes_back(tmp_path):
+    digest = write_pack(tmp_path / "new" / "model.npz", {"classes": ["cat"]}, VARIABLES)
+    assert digest == hashlib.sha256((tmp_path / "new" / "model.npz").read_bytes()).hexdigest()
+    metadata, variables = read_pack(tmp_path / "new" / "model.npz")
+    assert metadata == {"classes": ["cat"]}
+    np.testing.assert_array_equal(
+        variables["params"]["head"]["kernel"], VARIABLES["params"]["head"]["kernel"]
+    )
+    assert variables["batch_stats"]["norm"]["mean"].dtype == np.float32
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_other_files_are_named(tmp_path):
+    (tmp_path / "text.npz").write_text("nothing")
+    np.savez(tmp_path / "arrays.npz", a=np.ones(2))
+    np.savez(tmp_path / "objects.npz", **{"metadata.json": np.array([print], object)})
+    write_pack(tmp_path / "whole.npz", {}, VARIABLES)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:300])
+    for name in ("text", "arrays", "objects", "cut", "absent"):
+        with pytest.raises(UserError, match=rf"{name}.npz: no packed model"):
+            read_pack(tmp_path / f"{name}.npz")
