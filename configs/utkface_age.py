@@ -25,15 +25,13 @@ def get_config(variant: str = "") -> ConfigDict:
         }
     )
     config.model.mask_head.enabled = False  # a chip's box is the chip: there is no mask to learn
-    config.model.attribute_head.update(
-        convs=3, channels=128, features=256, norm="batch", dropout=0.3
-    )
-    config.model.roi.update(samples=16, positive_fraction=0.5)
+    config.model.attribute_head.update(convs=3, channels=128, features=256, dropout=0.3)
+    config.model.roi.update(samples=8, positive_fraction=0.5)
     config.data.update(format="utkface", max_instances=4)
     config.data.augment.update(
         scale=(0.85, 1.25), brightness=0.5, contrast=0.5, blur=0.1, noise=0.1
     )
-    config.stages = (dict(layers="all", steps=20_000, learning_rate=0.0),)
+    config.stages = (dict(layers="all", steps=5000, learning_rate=0.0),)
     config.train.update(batch_size=16, eval_every=1000, checkpoint_every=500)
     config.eval.update(batch_size=16, best_metric="age/mae")
     if variant == "scenes":

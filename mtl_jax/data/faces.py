@@ -231,7 +231,7 @@ def _draw_mouth(skin: Skin, look: Look, rng: Rng) -> None:
     )
     t = np.linspace(-1, 1, 9)
     bow = full * (1 - t**2) * (1 + 0.25 * np.cos(3 * np.pi * t)) / 1.1
-    open_by = (0.055 + rng.normal(0, 0.008)) * (1 - t**2) if look.smile == 2 else 0 * t
+    open_by = (0.1 + rng.normal(0, 0.012)) * (1 - t**2) if look.smile == 2 else 0 * t
     upper = line + np.stack([0 * t, bow], -1)
     lower = line - np.stack([0 * t, 1.25 * full * (1 - t**2) + open_by], -1)
     skin.fill(np.concatenate([upper, lower[::-1]]), color)

@@ -96,8 +96,8 @@ def random_look(age: float, gender: str, smile: str, rng: Rng) -> Look:
         nose_width=0.135 + 0.02 * grown() + 0.02 * old - 0.012 * female() + vary(0.008),
         nose_length=0.10 + 0.10 * grown() + 0.04 * old - 0.012 * female() + vary(0.012),
         mouth_y=nose_y - 0.23 + vary(0.012),
-        mouth_width=0.20 + 0.04 * grown() + 0.035 * level + vary(0.012),
-        mouth_curve=(-0.03, 0.03, 0.085)[level] + vary(0.01),
+        mouth_width=0.20 + 0.04 * grown() + 0.05 * level + vary(0.012),
+        mouth_curve=(-0.05, 0.04, 0.12)[level] + vary(0.012),
         ear=0.17 + 0.03 * grown() + 0.04 * old + vary(0.012),
     )
 

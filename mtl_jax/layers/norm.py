@@ -51,7 +51,8 @@ class Norm(nn.Module):
         if self.kind == "frozen":
             return FrozenBatchNorm(self.epsilon, self.dtype, name="norm")(x)
         if self.kind == "group":
-            groups = max(1, min(32, x.shape[-1] // 4))
+            # A vector alone is one group: a few of its numbers have no scale of their own.
+            groups = max(1, min(32, x.shape[-1] // 4)) if x.ndim > 2 else 1
             while x.shape[-1] % groups:
                 groups -= 1
             return nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")(x)

@@ -38,7 +38,7 @@ def picture(seed=0):
 def canvas():
     pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     pixels[:, :90] = picture()
-    return pixels, np.tile(np.float32([90, SIDE]), (2, 1))
+    return pixels, np.tile(np.array([90, SIDE], np.float32), (2, 1))
 
 
 def test_stablehlo_is_the_model(run):

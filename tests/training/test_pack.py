@@ -1,10 +1,11 @@
 import hashlib
+import zipfile
 
 import numpy as np
 import pytest
 
 from mtl_jax.errors import UserError
-from mtl_jax.training.pack import read_pack, write_pack
+from mtl_jax.training.pack import METADATA, read_pack, write_pack
 
 VARIABLES = {
     "params": {"head": {"kernel": np.arange(6.0).reshape(2, 3)}},
@@ -27,7 +28,11 @@ def test_what_is_packed_comes_back(tmp_path):
 def test_other_files_are_named(tmp_path):
     (tmp_path / "text.npz").write_text("nothing")
     np.savez(tmp_path / "arrays.npz", a=np.ones(2))
-    np.savez(tmp_path / "objects.npz", **{"metadata.json": np.array([print], object)})
+    with (
+        zipfile.ZipFile(tmp_path / "objects.npz", "w") as file,
+        file.open(f"{METADATA}.npy", "w") as entry,
+    ):
+        np.save(entry, np.array([print], object))
     write_pack(tmp_path / "whole.npz", {}, VARIABLES)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:300])
     for name in ("text", "arrays", "objects", "cut", "absent"):
