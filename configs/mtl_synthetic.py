@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = get_small(side=256 if not variant else 128)
     # Single labels teach less than hundreds of pixels do, and a label that a few pixels decide
     # is drowned by those that all of them do: they count for more.
-    weights = dict(age=3.0, gender=3.0, smile=6.0, head=2.0, face=1.0)
+    weights = dict(age=4.0, gender=3.0, smile=5.0, head=3.0, face=2.0)
     config.attributes = ConfigDict({k: dict(v, weight=weights[k]) for k, v in ATTRIBUTES.items()})
     scenes = dict(format="synthetic", cache=True)
     if variant:
