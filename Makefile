@@ -19,7 +19,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python train.py --config configs/mtl_synthetic.py:quickstart --workdir $(RUN)
 	$(BIN)/python evaluate.py --workdir $(RUN) --split test
 	$(BIN)/python -m mtl_jax.data export synthetic --output $(RUN)/pictures --count 8
-	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/pictures --output $(RUN)/predictions
+	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/pictures/images --output $(RUN)/predictions
 	@echo "Overlays: $(RUN)/predictions/overlays"
 
 test: $(VENV)/installed

@@ -1,9 +1,13 @@
 """Yaw and pitch of Prima's heads (Pointing'04): the first result of MTL_MRCNN, on people unseen.
 
-    python train.py --config configs/prima_pose.py
+    python train.py --config configs/mtl_synthetic.py:quickstart --workdir runs/quickstart
+    python train.py --config configs/prima_pose.py --config.init.checkpoint=runs/quickstart
     python evaluate.py --workdir runs/prima_pose
 
-Not measured yet; wanted: mean errors of 8.0 and 8.2 degrees (the original's), at most 12.
+Measured on two people not trained on, 372 pictures (seed 0, eight people trained on, from the quick
+start of commit e804c14, two CPU cores shared with other work, 24 CPU minutes): yaw 8.9 and pitch
+11.0 degrees (always answering the median: 47 and 31), 14 misses, box AP50 0.957; on the one person
+of the validation 5.7 and 8.1.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,11 @@
     python evaluate.py --workdir runs/utkface_age
 
 The variant scenes composes several chips to a picture, so that finding them is work.
-Not measured yet; wanted: a mean error of 5.3 years (the original's), at most 8.
+
+Measured on 1,026 chips of groups not trained on, of 6,843 in all (seed 0; two CPU cores shared with
+other work, 76 CPU minutes): age 6.22 years (answering the median: 20), gender 0.852, race 0.782,
+no miss, box AP 0.997. It was still falling: 7.28, 6.53 at steps 3000 and 4000 on validation.
+The variant scenes has not been measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -20,7 +20,10 @@ def main(run: str, output: str) -> None:
         seed=77,
         size=(SIDE, SIDE),
         heads=(1, 2),
-        head_heights=(0.35, 0.8),
+        head_heights=(0.45, 0.8),
+        yaw=45.0,
+        pitch=25.0,
+        roll=20.0,
         texture_seed=77,
     )
     results = Predictor.from_checkpoint(run)([scenes[i].image for i in range(len(scenes))])
