@@ -359,7 +359,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     unseen = experiment.open_data(config, "test", copy).sources[0]
     assert len(unseen) == 9
     assert metrics["age/instances"] == sum(len(unseen[i].instances) for i in range(9))
-    for word in ("AP50", "age", "yaw", "misses"):
+    for word in ("AP50", "age", "head", "misses"):
         assert word in done.out
     done = scripts.call("evaluate", "--workdir", copy, "--split", "val", "--step", 5)
     assert done.code == 0, done.err
