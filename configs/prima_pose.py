@@ -21,13 +21,21 @@ def get_config(variant: str = "") -> ConfigDict:
     config = get_small(side=192)
     config.attributes = ConfigDict({"head": dict(kind="pose", angles=("yaw", "pitch"), weight=4.0)})
     config.model.mask_head.enabled = False  # Prima's boxes come without masks
-    config.model.attribute_head.dropout = 0.3
+    config.model.attribute_head.update(features=128, dropout=0.3)
     config.model.roi.update(samples=16, positive_fraction=0.5)
     config.data.format = "prima"
     config.data.max_instances = 4
     config.data.resize.update(min_size=144, max_size=192, canvases=((144, 192),))
     config.data.augment.update(
-        scale=(0.75, 1.35), brightness=0.5, contrast=0.5, blur=0.1, noise=0.2
+        scale=(0.7, 1.4),
+        brightness=0.7,
+        contrast=0.7,
+        contrast_strength=0.5,
+        saturation=0.7,
+        saturation_strength=1.0,
+        hue=0.5,
+        blur=0.2,
+        noise=0.2,
     )
     config.stages = (dict(layers="all", steps=1200, learning_rate=0.0),)
     config.train.update(batch_size=16, eval_every=400, checkpoint_every=200)

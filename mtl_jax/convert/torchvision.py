@@ -87,7 +87,7 @@ def read(file: str) -> tuple[dict[str, np.ndarray], float]:
     if "_Weights." not in file:
         return names.rename(read_tensors(file)), 1e-5
     try:
-        from torchvision.models import get_weight
+        from torchvision.models import get_weight  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(f"{file}: fetching it wants torchvision; install it") from None
     try:

@@ -34,7 +34,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             f"{path}: reading it wants PyTorch; install torch, or save the state dict as"
@@ -60,6 +60,6 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
 
 def write_torch(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write tensors as a .pth file that `torch.load(weights_only=True)` reads."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     torch.save({key: torch.from_numpy(value.copy()) for key, value in tensors.items()}, path)

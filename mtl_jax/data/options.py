@@ -22,6 +22,10 @@ class AugmentOptions:
     brightness_strength: float = 0.2  # added, as a fraction of 255
     contrast: float = 0.0
     contrast_strength: float = 0.3  # change of the distance from the mean, as a fraction
+    saturation: float = 0.0  # this and hue: of pictures with three channels
+    saturation_strength: float = 0.7  # change as a fraction; -1 is gray
+    hue: float = 0.0
+    hue_strength: float = 0.02  # of a whole turn of the colour circle
     blur: float = 0.0
     blur_strength: float = 2.0  # Gaussian sigma, in canvas pixels
     motion: float = 0.0
@@ -35,9 +39,9 @@ class AugmentOptions:
         low, high = self.scale
         if not 0 < low <= high:
             raise ValueError(f"augment scale {self.scale} must be (low, high) with 0 < low <= high")
-        for name in ("flip", "brightness", "contrast", "blur", "motion", "rain", "noise"):
-            if not 0 <= vars(self)[name] <= 1:
-                raise ValueError(f"augment {name} {vars(self)[name]} must be a probability, 0 to 1")
+        for name, value in vars(self).items():
+            if name != "scale" and not name.endswith("_strength") and not 0 <= value <= 1:
+                raise ValueError(f"augment {name} {value} must be a probability, 0 to 1")
 
 
 @dataclass(frozen=True)

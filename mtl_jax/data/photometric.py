@@ -1,5 +1,6 @@
-"""Changes of a picture's pixels that move nothing: light, blur, rain, noise. All on uint8 `[H, W,
-C]`.
+"""Changes of a picture's pixels that move nothing: light, colour, blur, rain, noise.
+
+All on uint8 `[H, W, C]`, in the order RGB where C is 3.
 """
 
 from statistics import NormalDist
@@ -30,6 +31,13 @@ def change_pixels(
         contrast = rng.uniform(-1, 1) * options.contrast_strength
     if brightness or contrast:
         image = change_light(image, brightness, contrast)
+    saturation = hue = 0.0
+    if rng.random() < options.saturation:
+        saturation = rng.uniform(-1, 1) * options.saturation_strength
+    if rng.random() < options.hue:
+        hue = rng.uniform(-1, 1) * options.hue_strength
+    if saturation or hue:
+        image = change_color(image, saturation, hue)
     if rng.random() < options.noise:
         image = add_noise(image, rng.uniform(0, options.noise_strength), rng)
     return image
@@ -41,6 +49,24 @@ def change_light(image: np.ndarray, brightness: float, contrast: float) -> np.nd
     changed = (np.arange(256) - mean) * (1 + contrast) + mean + 255 * brightness
     table = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
     return cv2.LUT(image, table).reshape(image.shape)
+
+
+def change_color(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
+    """Multiply the saturation by 1 + `saturation` and turn the hue by `hue` turns.
+
+    Pictures without three channels stay as they are.
+    """
+    if image.shape[2] != 3:
+        return image
+    level = np.arange(256)
+    tables = (
+        np.rint(level + 256 * hue) % 256,
+        np.rint(level * (1 + saturation)).clip(0, 255),
+        level,
+    )
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    changed = cv2.LUT(hsv, np.stack(tables, 1).astype(np.uint8)[None])
+    return cv2.cvtColor(changed, cv2.COLOR_HSV2RGB_FULL)
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:

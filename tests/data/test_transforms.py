@@ -237,23 +237,31 @@ def test_pictures_come_from_files_too(tmp_path):
     np.testing.assert_array_equal(row.images, load(record, OPTIONS).images)
 
 
+PHOTOMETRIC = (
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+    "blur",
+    "motion",
+    "rain",
+    "noise",
+)
+
+
 @pytest.mark.parametrize("channels", [1, 5])
 def test_other_numbers_of_channels_pass_through_every_change(channels):
     image = np.random.default_rng(0).integers(0, 256, (96, 120, channels), np.uint8)
-    every = dict.fromkeys(
-        ("flip", "brightness", "contrast", "blur", "motion", "rain", "noise"), 1.0
-    )
+    every = dict.fromkeys(("flip", *PHOTOMETRIC), 1.0)
     options = with_augment(replace(OPTIONS, channels=channels), scale=(0.8, 1.2), **every)
     row = load(diamond_record(image=image), options, 0)
     assert row.images.shape == (128, 128, channels)
 
 
-PHOTOMETRIC = ("brightness", "contrast", "blur", "motion", "rain", "noise")
-
-
 @pytest.mark.parametrize("name", PHOTOMETRIC)
 def test_each_change_changes_pixels_alone_and_only_the_picture(name):
-    record = diamond_record()
+    image = diamond_record().image * np.array([1.0, 0.6, 0.3])
+    record = diamond_record(image=image.astype(np.uint8))
     options = with_augment(**{name: 1.0})
     changed, same = load(record, options, 1), load(record, OPTIONS)
     assert np.abs(changed.images.astype(int) - same.images).max() > 3
@@ -278,6 +286,19 @@ def test_light_is_a_line_about_the_mean():
     np.testing.assert_allclose(got, (image - mean) * 1.25 + mean + 25.5, atol=0.51)
     clipped = photometric.change_light(image, 1.0, 0.0)
     assert (clipped == 255).all()
+
+
+def test_saturation_is_multiplied_and_hue_turned():
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    gray = photometric.change_color(image, -1.0, 0.0)
+    np.testing.assert_array_equal(gray, np.repeat(image.max(2, keepdims=True), 3, 2))
+    # A third of the circle takes red to green, green to blue and blue to red.
+    turned = photometric.change_color(image, 0.0, 1 / 3)
+    np.testing.assert_allclose(turned, np.roll(image, 1, 2), atol=8)
+    strong = photometric.change_color(image, 0.5, 0.0).astype(int)
+    np.testing.assert_array_equal(strong.max(2), image.max(2))
+    wanted = np.clip(image.max(2) - 1.5 * (image.max(2) - image.min(2).astype(int)), 0, None)
+    np.testing.assert_allclose(strong.min(2), wanted, atol=2)
 
 
 def test_noise_has_the_deviation_it_is_given():
