@@ -20,13 +20,18 @@ from mtl_jax.errors import UserError
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
-    """Run `main` on the command line's arguments and exit with what it returns; a UserError is one
-    line and exit 2.
+    """Run `main` on the command line's arguments and exit with what it returns; a UserError, and a
+    file that cannot be read or written, is one line and exit 2.
     """
     try:
         code = main(sys.argv[1:])
     except UserError as error:
         print(error, file=sys.stderr)
+        code = 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -223,7 +223,6 @@ def save_run(workdir: Path, task: Task, variables: Variables) -> None:
     """Make a RUN of variables that were not trained here. Raises UserError where one is there."""
     if (workdir / "checkpoints").exists():
         raise UserError(f"{workdir} holds a run; use another --workdir")
-    prepare_folder(workdir, task.config, total=1)
     write_json(workdir / "config.json", task.config.to_dict())
     optimizer = make_optimizer(OptimizerOptions(), 1, 0.0)
     state = start_stage(variables, optimizer, trainable(variables["params"], "all"), make_mesh())

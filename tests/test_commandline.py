@@ -3,7 +3,7 @@
 import pytest
 import scripts
 
-from mtl_jax.commandline import find_run, load_config_file, override
+from mtl_jax.commandline import find_run, load_config_file, override, run
 from mtl_jax.errors import UserError
 
 TINY = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
@@ -230,6 +230,12 @@ def test_a_workdir_that_cannot_be_made_is_one_line(tmp_path):
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
         line = scripts.mistake(scripts.call("train", "--config", TINY, "--workdir", workdir))
         assert line.startswith(f"{workdir}: cannot be the run's folder (")
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(lambda argv: len((tmp_path / "gone.txt").read_text()))
+    assert capsys.readouterr().err == f"{tmp_path}/gone.txt: No such file or directory\n"
 
 
 def test_a_process_ends_with_the_code_and_no_traceback():

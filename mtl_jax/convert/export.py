@@ -16,7 +16,7 @@ from mtl_jax.convert.loader import LOADER
 from mtl_jax.data import transforms
 from mtl_jax.errors import UserError
 from mtl_jax.experiment import Run, load_run
-from mtl_jax.types import Array, Batch
+from mtl_jax.types import Array
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 Detect = Callable[[Array, Array], dict[str, Array]]
@@ -46,17 +46,22 @@ def export(
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: is not empty; use another --output")
     output.mkdir(parents=True, exist_ok=True)
-    detect = detector(run)
-    shapes = [inputs(run, canvas, batch_size) for canvas in run.resize.canvases]
-    for (height, width), shape in zip(run.resize.canvases, shapes, strict=True):
-        exported = jax_export.export(jax.jit(detect), platforms=PLATFORMS)(*shape)
-        (output / f"model_{height}x{width}.stablehlo").write_bytes(exported.serialize())
-    (output / "model.json").write_text(json.dumps(describe(run, batch_size), indent=1) + "\n")
-    (output / "load.py").write_text(LOADER)
+    detect = jax.jit(detector(run))
+    exports = {
+        f"{height}x{width}": jax_export.export(detect, platforms=PLATFORMS)(
+            *inputs(run, (height, width), batch_size)
+        )
+        for height, width in run.resize.canvases
+    }
+    for name, exported in exports.items():
+        (output / f"model_{name}.stablehlo").write_bytes(exported.serialize())
     if saved_model:
         from mtl_jax.convert.saved_model import save
 
-        save(detect, shapes, output / "saved_model")
+        functions = {f"detect_{name}": exported for name, exported in exports.items()}
+        save(functions, output / "saved_model")
+    (output / "load.py").write_text(LOADER)
+    (output / "model.json").write_text(json.dumps(describe(run, batch_size), indent=1) + "\n")
 
 
 def detector(run: Run) -> Detect:
@@ -66,15 +71,11 @@ def detector(run: Run) -> Detect:
     def detect(pixels: Array, sizes: Array) -> dict[str, Array]:
         rows = pixels.shape[0]
         empty = transforms.empty_row(pixels.shape[1:3], run.attributes, run.task.data)
-        batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *np.shape(x))), empty)
-        yes = jnp.ones(rows, bool)
-        batch = Batch(pixels, sizes, yes, yes, batch.index, batch.gt)
-        found = run.task.model.predict(jax.tree.map(jnp.asarray, variables), batch)
-        outputs = found._asdict()
-        attributes = outputs.pop("attributes")
-        if outputs["masks"] is None:
-            del outputs["masks"]
-        return outputs | {f"attribute_{name}": value for name, value in attributes.items()}
+        blank = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *np.shape(x))), empty)
+        batch = blank._replace(images=pixels, sizes=sizes, valid=jnp.ones(rows, bool))
+        found = run.task.model.predict(jax.tree.map(jnp.asarray, variables), batch)._asdict()
+        attributes = {f"attribute_{k}": v for k, v in found.pop("attributes").items()}
+        return {k: v for k, v in found.items() if v is not None} | attributes
 
     return detect
 

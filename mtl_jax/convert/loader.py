@@ -13,7 +13,8 @@ import numpy as np
 folder = Path(__file__).parent
 model = json.loads((folder / "model.json").read_text())
 resize, batch = model["resize"], model["batch_size"]
-image = cv2.imread(sys.argv[1], cv2.IMREAD_COLOR_RGB)
+color = cv2.IMREAD_GRAYSCALE if model["channels"] == 1 else cv2.IMREAD_COLOR_RGB
+image = cv2.imread(sys.argv[1], color)
 height, width = image.shape[:2]
 short, long = min(height, width), max(height, width)
 square = resize["mode"] == "square"
@@ -30,8 +31,9 @@ pixels[0, : size[0], : size[1]] = small.reshape(*size, -1)
 file = folder / f"model_{rows}x{columns}.stablehlo"
 detect = jax.jit(jax.export.deserialize(bytearray(file.read_bytes())).call)
 found = detect(pixels, np.tile(np.float32(size), (batch, 1)))
+labels = {k.partition("_")[2]: v[0] for k, v in found.items() if k.startswith("attribute_")}
 for i in np.flatnonzero(np.asarray(found["valid"][0])):
-    values = {k[10:]: np.asarray(v[0, i]).round(3).tolist() for k, v in found.items() if "_" in k}
+    values = {k: np.asarray(v[i]).round(3).tolist() for k, v in labels.items()}
     box = np.asarray(found["boxes"][0, i]) / np.tile(np.array(size)[::-1] / (width, height), 2)
     name = model["classes"][str(int(found["classes"][0, i]))]
     print(name, float(found["scores"][0, i]), box.round(1).tolist(), values)

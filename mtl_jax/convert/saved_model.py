@@ -1,42 +1,35 @@
-"""A function of jax as a TensorFlow SavedModel."""
+"""Functions that jax exported as a TensorFlow SavedModel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import tensorflow as tf
-from jax import export
+from jax.export import Exported
 from jax.extend.mlir.dialects import stablehlo
 from tensorflow.compiler.tf2xla.python import xla
 
-PLATFORMS = {"cpu": "CPU", "cuda": "CUDA"}  # jax's name, TensorFlow's
+PLATFORMS = {"cpu": "CPU", "cuda": "CUDA", "tpu": "TPU"}  # jax's name, TensorFlow's
 
 
-def save(
-    function: Callable[..., dict[str, Any]],
-    shapes: Sequence[tuple[jax.ShapeDtypeStruct, ...]],
-    folder: Path,
-) -> None:
-    """Write `function(images, sizes)` with a signature `detect_HxW` for each pair of shapes."""
+def save(exports: Mapping[str, Exported], folder: Path) -> None:
+    """Write functions `(images, sizes)` that give arrays by name, each as the signature of its
+    name.
+    """
     signatures = {}
-    for images, sizes in shapes:
-        _, height, width, _ = images.shape
-        name = f"detect_{height}x{width}"
-        specs = (
+    for name, exported in exports.items():
+        images, sizes = exported.in_avals
+        detect = tf.function(_as_tensorflow(exported), autograph=False)
+        signatures[name] = detect.get_concrete_function(
             tf.TensorSpec(images.shape, images.dtype, "images"),
             tf.TensorSpec(sizes.shape, sizes.dtype, "sizes"),
         )
-        detect = tf.function(_as_tensorflow(function, images, sizes), autograph=False)
-        signatures[name] = detect.get_concrete_function(*specs)
     tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
 
 
-def _as_tensorflow(
-    function: Callable[..., dict[str, Any]], *shapes: jax.ShapeDtypeStruct
-) -> Callable[..., dict[str, tf.Tensor]]:
-    exported = export.export(jax.jit(function), platforms=tuple(PLATFORMS))(*shapes)
-    # jax2tf writes for programs of the last four weeks, which a TensorFlow of some months is not.
+def _as_tensorflow(exported: Exported) -> Callable[..., dict[str, tf.Tensor]]:
+    # A TensorFlow of some months reads no StableHLO of the last weeks, which jax writes.
     version = stablehlo.get_version_from_compatibility_requirement(
         stablehlo.StablehloCompatibilityRequirement.WEEK_12
     )
@@ -49,7 +42,7 @@ def _as_tensorflow(
             module=artifact,
             Sout=[aval.shape for aval in exported.out_avals],
             Tout=[tf.dtypes.as_dtype(aval.dtype) for aval in exported.out_avals],
-            platforms=list(PLATFORMS.values()),
+            platforms=[PLATFORMS[name] for name in exported.platforms],
             # Nothing here is sharded; the attribute must say as what the module was written.
             use_shardy_partitioner=jax.config.jax_use_shardy_partitioner,  # type: ignore
         )

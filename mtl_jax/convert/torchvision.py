@@ -50,10 +50,8 @@ def import_weights(
     config = torchvision_config(options, min_size, max_size)
     is_backbone = "conv1.weight" in state
     if is_backbone:
-        tensors, categories = (
-            list(names.backbone_tensors(options.backbone)),
-            [Category(1, "object")],
-        )
+        tensors = list(names.backbone_tensors(options.backbone))
+        categories = [Category(1, "object")]  # of heads that stay fresh
     else:
         tensors = names.model_tensors(options)
         classes = len(state["roi_heads.box_predictor.cls_score.bias"])

@@ -46,15 +46,16 @@ CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 
 DECONV = Layout(lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1))
 PIXEL_DENSE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
 
-# The weights of a newer torchvision have other names than those of an older one.
+# Names in weights of before torchvision 0.13, and since; the published first versions have the old.
+# The mask head's convolutions were counted from 1.
 RENAMED = (
     (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
-    (
-        r"^backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(weight|bias)$",
-        r"backbone.fpn.\1_blocks.\2.0.\3",
+    (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
+    *(
+        (rf"^roi_heads\.mask_head\.mask_fcn{i + 1}\.", f"roi_heads.mask_head.{i}.0.")
+        for i in range(4)
     ),
 )
-OLD_MASK_CONV = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)$")
 # What torchvision counts or classifies with, and a detector has no use for.
 DROPPED = re.compile(r"num_batches_tracked$|^fc\.(weight|bias)$")
 
@@ -156,11 +157,13 @@ def _conv_norm(path: str, key: str, kind: str, norm: str) -> list[Tensor]:
 
 def _norm(path: str, key: str, kind: str) -> Iterator[Tensor]:
     affine = "batch_stats" if kind == "frozen" else "params"
-    names = {"scale": "weight", "bias": "bias"}
-    for ours, theirs in names.items():
-        yield Tensor(f"{affine}/{path}/norm/{ours}", f"{key}.{theirs}", VECTOR)
-    for ours, theirs in (("mean", "running_mean"), ("var", "running_var")):
-        yield Tensor(f"batch_stats/{path}/norm/{ours}", f"{key}.{theirs}", VECTOR)
+    for collection, ours, theirs in (
+        (affine, "scale", "weight"),
+        (affine, "bias", "bias"),
+        ("batch_stats", "mean", "running_mean"),
+        ("batch_stats", "var", "running_var"),
+    ):
+        yield Tensor(f"{collection}/{path}/norm/{ours}", f"{key}.{theirs}", VECTOR)
 
 
 def rename(state: Mapping[str, Array]) -> dict[str, Array]:
@@ -169,8 +172,6 @@ def rename(state: Mapping[str, Array]) -> dict[str, Array]:
     for key, value in state.items():
         for old, new in RENAMED:
             key = re.sub(old, new, key)
-        if found := OLD_MASK_CONV.match(key):
-            key = f"roi_heads.mask_head.{int(found[1]) - 1}.0.{found[2]}"
         renamed[key] = value
     return renamed
 

@@ -1,5 +1,6 @@
 """Read and write files of named tensors. No code from a file is ever run."""
 
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +60,17 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_torch(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write tensors as a .pth file that `torch.load(weights_only=True)` reads."""
-    import torch  # pyright: ignore[reportMissingImports]
+    """Write tensors as a .pth file that `torch.load(weights_only=True)` reads, whole or not at all.
 
-    torch.save({key: torch.from_numpy(value.copy()) for key, value in tensors.items()}, path)
+    Raises UserError without PyTorch.
+    """
+    path = Path(path)
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(f"{path}: writing it wants PyTorch; install torch") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".partial")
+    with open(draft, "wb") as file:  # torch's own opening gives no OSError
+        torch.save({key: torch.from_numpy(x.copy()) for key, x in tensors.items()}, file)
+    os.replace(draft, path)

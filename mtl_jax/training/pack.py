@@ -20,7 +20,7 @@ METADATA = "metadata.json"
 
 def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) -> str:
     """Write a model's file, whole or not at all, and give its SHA-256."""
-    arrays = {name: np.asarray(x) for name, x in _flat(jax.device_get(variables)).items()}
+    arrays: dict[str, Any] = flatten_dict(jax.device_get(variables), sep="/")
     said = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
     draft = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,3 @@ def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: no packed model ({error})") from None
     return metadata, {"batch_stats": {}, **unflatten_dict(arrays, sep="/")}
-
-
-def _flat(variables: Variables) -> dict[str, Any]:
-    return dict(flatten_dict(variables, sep="/"))
