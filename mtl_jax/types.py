@@ -75,7 +75,7 @@ class Detections(NamedTuple):
     attributes: Mapping[str, Float[Array, "*B D E"]]
 
 
-Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}
+Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}; training adds "frozen"
 
 
 class Model(NamedTuple):

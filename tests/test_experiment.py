@@ -351,7 +351,9 @@ def test_the_names_of_metrics_are_known_before_training():
 @pytest.mark.slow
 def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     compiled.clear()
-    done = scripts.call("evaluate", "--workdir", copy, "--step", "latest")
+    # After four steps few boxes are right: every head counts that is touched.
+    loose = "--config.eval.iou_threshold=0.01"
+    done = scripts.call("evaluate", "--workdir", copy, "--step", "latest", loose)
     assert done.code == 0, done.err
     assert compiled.count("predict") == 1
     metrics = check_metrics(copy / "evaluation/test/metrics.json", ATTRIBUTES, ["head"], True)
@@ -359,7 +361,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     unseen = experiment.open_data(config, "test", copy).sources[0]
     assert len(unseen) == 9
     assert metrics["age/instances"] == sum(len(unseen[i].instances) for i in range(9))
-    for word in ("AP50", "age", "head", "misses"):
+    for word in ("AP50", "age", "yaw", "misses"):
         assert word in done.out
     done = scripts.call("evaluate", "--workdir", copy, "--split", "val", "--step", 5)
     assert done.code == 0, done.err

@@ -35,6 +35,8 @@ class FrozenBatchNorm(nn.Module):
 class Norm(nn.Module):
     """Normalise channels. `mask` [B] (or of any leading axes) names the rows that count in batch
     statistics.
+
+    A batch norm that the collection `frozen` of the variables names is evaluated also in training.
     """
 
     kind: str
@@ -57,8 +59,9 @@ class Norm(nn.Module):
                 groups -= 1
             return nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")(x)
         if self.kind == "batch":
+            fixed = not self.train or self.has_variable("frozen", "norm")
             norm = nn.BatchNorm(
-                not self.train, momentum=0.9, epsilon=self.epsilon, dtype=self.dtype, name="norm"
+                fixed, momentum=0.9, epsilon=self.epsilon, dtype=self.dtype, name="norm"
             )
             if mask is not None:
                 mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))

@@ -68,6 +68,18 @@ def _nothing(layers: str, near: str, paths: Sequence[str]) -> str:
     return f"layers {layers!r} match no parameter; the closest are {', '.join(close)}"
 
 
+def frozen_norms(batch_stats: Any, mask: Any) -> dict[str, Any]:
+    """Name the norms whose parameters a stage freezes, as the collection `frozen` of variables.
+
+    They use and keep their running statistics, as in evaluation; see `layers/norm.py`.
+    """
+    is_on = flatten_dict(mask)
+    norms = {key[:-1] for key in flatten_dict(batch_stats)}
+    trained = {key[:-1] for key in is_on if is_on[key]}
+    own = {key[:-1] for key in is_on}
+    return unflatten_dict(dict.fromkeys((norms & own) - trained, True))
+
+
 def partition(params: Any, mask: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split nested dicts into what the mask holds for and the rest; `merge` undoes it."""
     chosen = {key for key, is_on in flatten_dict(mask).items() if is_on}

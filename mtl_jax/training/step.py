@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from mtl_jax.training.sharding import replicated, shard_batch
-from mtl_jax.training.stages import merge, partition
+from mtl_jax.training.stages import frozen_norms, merge, partition
 from mtl_jax.training.state import TrainState
 from mtl_jax.types import Array, Batch, Model, Variables
 
@@ -38,17 +38,20 @@ def make_train_step(
 ) -> TrainStep:
     """Compile (state, batch, key) -> (state, metrics) for a stage.
 
-    `mask` says which parameters train: only those are differentiated, the others pass through.
-    `key` is the run's; each step folds its number in. `schedule` only reports the learning rate,
-    counted from the stage's `first_step`. The old state is donated. Batch statistics follow the
-    model's, also in frozen parts, since the forward pass uses the batch's.
+    `mask` says which parameters train: only those are differentiated, the others pass through, and
+    with them their norms' statistics. `key` is the run's; each step folds its number in. `schedule`
+    only reports the learning rate, counted from the stage's `first_step`. The old state is donated.
     """
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, StepMetrics]:
         trained, frozen = partition(state.params, mask)
 
         def loss(trained: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
-            variables = {"params": merge(trained, frozen), "batch_stats": state.batch_stats}
+            variables = {
+                "params": merge(trained, frozen),
+                "batch_stats": state.batch_stats,
+                "frozen": frozen_norms(state.batch_stats, mask),
+            }
             total, terms, stats = model.loss(variables, batch, jax.random.fold_in(key, state.step))
             return total, (terms, stats)
 

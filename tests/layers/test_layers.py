@@ -47,6 +47,20 @@ def test_a_frozen_norm_applies_its_constants_and_has_no_parameters():
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_batch_norm_of_a_frozen_part_is_evaluated_in_training():
+    x = normal(5, 4, 4, 3)
+    layer = Norm("batch", train=True)
+    params = {"norm": {"scale": normal(3), "bias": normal(3)}}
+    stats = {"norm": {"mean": normal(3), "var": np.abs(normal(3))}}
+    variables = {"params": params, "batch_stats": stats}
+    expected = Norm("batch", train=False).apply(variables, x)
+    fixed = {**variables, "frozen": {"norm": True}}
+    result, updates = layer.apply(fixed, x, mutable=["batch_stats"])
+    np.testing.assert_array_equal(result, expected)
+    jax.tree.map(np.testing.assert_array_equal, updates["batch_stats"], stats)
+    assert not np.allclose(layer.apply(variables, x, mutable=["batch_stats"])[0], expected)
+
+
 def test_batch_statistics_are_of_the_valid_rows_alone():
     x = normal(5, 4, 4, 3)
     valid = np.array([True, False, True, True, False])

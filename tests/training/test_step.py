@@ -87,6 +87,9 @@ def test_frozen_parts_stay_to_the_bit_and_the_rest_trains():
     for name in ("stage4", "stage5"):
         assert not any(_same(before["backbone"][name], after["backbone"][name]))
     assert not any(_same(before["class_logits"], after["class_logits"]))
+    stats, moved = variables["batch_stats"]["backbone"], state.batch_stats["backbone"]
+    assert all(_same(stats["stem"], moved["stem"]))
+    assert not any(_same(stats["stage5"], moved["stage5"]))
     trained = {"fpn", "class_logits", "boxes", "backbone"}
     momenta = [leaf for leaf in jax.tree.leaves(state.opt_state) if jnp.ndim(leaf)]
     heads = [leaf for n in trained - {"backbone"} for leaf in jax.tree.leaves(before[n])]

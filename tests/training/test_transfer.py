@@ -41,7 +41,7 @@ def test_a_head_of_other_classes_stays_fresh():
         np.testing.assert_array_equal(_leaf(result, path), _leaf(ours, path))
     path = "params/backbone/stem/conv1/kernel"
     np.testing.assert_array_equal(_leaf(result, path), _leaf(theirs, path))
-    path = "batch_stats/backbone/stem/norm1/mean"
+    path = "batch_stats/backbone/stem/norm1/norm/mean"
     np.testing.assert_array_equal(_leaf(result, path), _leaf(theirs, path))
 
 

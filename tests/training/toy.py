@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtl_jax.layers.norm import Norm
 from mtl_jax.losses import masked_mean
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth, Model, Variables
 
@@ -25,8 +26,8 @@ class Block(nn.Module):
         if not self.normalised:
             return nn.relu(x)
         # A large epsilon: a few rows have little variance, which would make rounding matter.
-        norm = nn.BatchNorm(False, momentum=0.9, epsilon=0.1, name="norm1")
-        return nn.relu(norm(x, mask=valid[:, None]))
+        norm = Norm("batch", train=True, epsilon=0.1, name="norm1")
+        return nn.relu(norm(x, valid))
 
 
 class Backbone(nn.Module):
