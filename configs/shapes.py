@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dict(format="shapes", name="val", split="val", length=200, seed=1),
         dict(format="shapes", name="test", split="test", length=500, seed=2),
     )
-    config.stages = (dict(layers="all", steps=5000, learning_rate=0.0),)
-    config.train.update(eval_every=1000, checkpoint_every=500)
+    config.stages = (dict(layers="all", steps=2500, learning_rate=0.0),)
+    config.train.update(eval_every=500, checkpoint_every=500)
     config.eval.best_metric = "mask/AP50"
     return make_tiny(config) if variant == "tiny" else config

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl_jax import images as pictures
-from mtl_jax.data.coco_shapes import NUMBERS, Box, is_finite, shape_fault
+from mtl_jax.data.coco_shapes import NUMBERS, is_finite, shape_fault
 from mtl_jax.data.labels import LabelReader
-from mtl_jax.data.records import Category
+from mtl_jax.data.records import Box, Category
 from mtl_jax.errors import AnnotationErrors, UserError
 
 _MAX_SIDE = 1_000_000

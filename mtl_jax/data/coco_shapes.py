@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pycocotools.mask
 
+from mtl_jax.data.records import Box
+
 coco_mask: Any = pycocotools.mask  # its stubs know no counts as text
-Box = tuple[float, float, float, float]
 SLACK = 1.0  # pixels that a coordinate may lie outside the picture; it is clipped
 NUMBERS = frozenset((int, float))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import folders
 from mtl_jax.data.labels import LabelReader
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Record
 from mtl_jax.errors import AnnotationErrors, UserError
 
 AGES: dict[str, tuple[int, int]] = {
@@ -125,12 +125,8 @@ class FairFaceSource:
         return len(self._chips)
 
     def __getitem__(self, position: int) -> Record:
-        (name, height, width), labels = self._chips[position]
-        if self._reader.attributes:
-            labels = self._reader.read(labels)[0]
-        box = (0.0, 0.0, float(width), float(height))
-        face = Instance(box, 1, id=position + 1, attributes=labels)
-        return Record(self.folder / name, width, height, position, name, (face,))
+        found, labels = self._chips[position]
+        return folders.face_record(self.folder, found, position, labels, self._reader)
 
     def key(self, position: int) -> str:
         """Give the picture's path below the folder."""

@@ -5,10 +5,11 @@ how many may be bad.
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mtl_jax import image_headers, images
 from mtl_jax.data.labels import LabelReader
+from mtl_jax.data.records import Box, Instance, Record
 from mtl_jax.errors import UserError
 
 Item = TypeVar("Item")
@@ -22,6 +23,23 @@ class Found(NamedTuple):
     name: str
     height: int
     width: int
+
+
+def face_record(
+    folder: Path,
+    found: Found,
+    position: int,
+    labels: dict[str, Any],
+    reader: LabelReader,
+    box: Box | None = None,
+) -> Record:
+    """Give the record of a picture with one face, whose box is by default the whole picture."""
+    name, height, width = found
+    if reader.attributes:
+        labels = reader.read(labels)[0]
+    box = box or (0.0, 0.0, float(width), float(height))
+    face = Instance(box, 1, id=position + 1, attributes=labels)
+    return Record(folder / name, width, height, position, name, (face,))
 
 
 def list_pictures(folder: Path) -> list[str]:

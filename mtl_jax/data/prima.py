@@ -15,11 +15,10 @@ from mtl_jax.attributes import Attribute
 from mtl_jax.data import folders
 from mtl_jax.data.coco_shapes import SLACK
 from mtl_jax.data.labels import LabelReader
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Box, Category, Record
 
 _NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)\.jpg", re.IGNORECASE)
 _WANTED = "names person[PP][S][NN][tilt][pan].jpg, each with its .txt"
-Box = tuple[float, float, float, float]
 
 
 class _Picture(NamedTuple):
@@ -76,11 +75,8 @@ class PrimaSource:
         return len(self._pictures)
 
     def __getitem__(self, position: int) -> Record:
-        (name, height, width), box, labels, _ = self._pictures[position]
-        if self._reader.attributes:
-            labels = self._reader.read(labels)[0]
-        head = Instance(box, 1, id=position + 1, attributes=labels)
-        return Record(self.folder / name, width, height, position, name, (head,))
+        found, box, labels, _ = self._pictures[position]
+        return folders.face_record(self.folder, found, position, labels, self._reader, box)
 
     def key(self, position: int) -> str:
         """Give the picture's path below the folder."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Segmentation = list[list[float]] | dict[str, Any] | np.ndarray | None
 
 
@@ -28,7 +29,7 @@ class Instance:
     annotated; a missing key is a missing label.
     """
 
-    box: tuple[float, float, float, float]  # x1, y1, x2, y2
+    box: Box
     label: int  # the model's class, 1 .. K-1
     segmentation: Segmentation = None
     crowd: bool = False

@@ -14,7 +14,7 @@ from mtl_jax.attributes import Attribute
 from mtl_jax.data import folders
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.labels import LabelReader
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Record
 
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "Others")
@@ -64,12 +64,8 @@ class UTKFaceSource:
         return len(self._chips)
 
     def __getitem__(self, position: int) -> Record:
-        (name, height, width), labels, _ = self._chips[position]
-        if self._reader.attributes:
-            labels = self._reader.read(labels)[0]
-        box = (0.0, 0.0, float(width), float(height))
-        face = Instance(box, 1, id=position + 1, attributes=labels)
-        return Record(self.folder / name, width, height, position, name, (face,))
+        found, labels, _ = self._chips[position]
+        return folders.face_record(self.folder, found, position, labels, self._reader)
 
     def key(self, position: int) -> str:
         """Give the file's name."""
