@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,20 +21,12 @@ from jax import monitoring
 
 from mtl_jax import Predictor, experiment
 from mtl_jax.commandline import load_config_file, override
-from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Category
-from mtl_jax.data.sources import SourceOptions
 from mtl_jax.data.synthetic import SyntheticSource
-from mtl_jax.defaults import InitOptions, ValidationOptions, get_default
-from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import metric_names
-from mtl_jax.evals.options import EvalOptions, higher_is_better
-from mtl_jax.models.options import LossWeights, MaskRCNNOptions
-from mtl_jax.run_folder import as_tuples, differing_fields, read_config
+from mtl_jax.evals.options import higher_is_better
+from mtl_jax.run_folder import as_tuples, read_config
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.loop import LoopOptions
-from mtl_jax.training.optimizer import OptimizerOptions
-from mtl_jax.training.stages import Stage
 
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
 # Everything random is on. A constant schedule compiles to one program for any number of steps.
@@ -505,76 +496,3 @@ def test_what_can_make_an_output_layer_mean_something_else():
     override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=2"])
     task = experiment.Task.from_config(config, heads)
     assert experiment.changed_outputs(task, stored) == ["/age_output/"]
-
-
-DEFAULTS = {
-    "model": (MaskRCNNOptions,),
-    "data": (SourceOptions, DataOptions),
-    "init": (InitOptions,),
-    "optimizer": (OptimizerOptions,),
-    "train": (LoopOptions,),
-    "eval": (ValidationOptions, EvalOptions),
-}
-
-
-def test_every_field_of_the_default_config_is_an_option_of_some_part():
-    config = get_default()
-    assert set(config) == {*DEFAULTS, "attributes", "stages"}
-    for group, kinds in DEFAULTS.items():
-        compare(config[group], kinds, group)
-    assert config.stages == (vars(Stage()),)
-
-
-def compare(group, kinds, name):
-    options = [field for kind in kinds for field in fields(kind)]
-    assert set(group) == {field.name for field in options}, name
-    for field in options:
-        if is_dataclass(field.type):
-            compare(group[field.name], (field.type,), f"{name}.{field.name}")
-
-
-def test_every_option_is_read_by_something():
-    """An option that no line of the package reads by its name would be silently ignored."""
-    text = "\n".join(path.read_text() for path in (scripts.ROOT / "mtl_jax").rglob("*.py"))
-    unread = [name for name in set(option_names()) if f".{name}" not in text]
-    # Looked up by the name of a change to the picture, and of a term of the loss.
-    looked_up = {field.name for kind in (AugmentOptions, LossWeights) for field in fields(kind)}
-    assert set(unread) <= looked_up
-
-
-def option_names():
-    groups = [kind for kinds in DEFAULTS.values() for kind in kinds] + [Stage]
-    while groups:
-        for field in fields(groups.pop()):
-            if is_dataclass(field.type):
-                groups.append(field.type)
-            else:
-                yield field.name
-
-
-def test_the_fields_that_differ_are_named():
-    one, two = load_config_file(CONFIG), load_config_file(CONFIG)
-    assert list(differing_fields(one, two)) == []
-    override(two, ["--config.train.log_every=9", "--config.stages[1].steps=9"])
-    two.stages = (*two.stages, {"layers": "5+", "steps": 3, "learning_rate": 0.1})
-    assert list(differing_fields(one, two)) == []
-    assert len(list(differing_fields(two, one))) == 2  # a stage less: its layers and its rate
-    override(two, ["--config.data.sources[0].length=3", "--config.stages[0].learning_rate=0.1"])
-    assert list(differing_fields(one, two)) == [
-        "data.sources[0].length (2000 there, 3 now)",
-        "stages[0].learning_rate (0.0 there, 0.1 now)",
-    ]
-
-
-def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
-    config = load_config_file(CONFIG)
-    experiment.write_json(tmp_path / "config.json", config.to_dict())
-    (tmp_path / "splits.json").write_text("{}")
-    assert experiment.prepare_folder(tmp_path, config, 4) == 0
-    assert (tmp_path / "splits.json").exists()
-    override(config, ["--config.train.seed=3"])
-    assert experiment.prepare_folder(tmp_path, config, 4) == 0
-    assert not (tmp_path / "splits.json").exists()
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: cannot be read"):
-        experiment.prepare_folder(tmp_path, config, 4)

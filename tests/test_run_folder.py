@@ -1,0 +1,38 @@
+"""What a run's folder says of the config that it was made with."""
+
+import pytest
+import scripts
+
+from mtl_jax.commandline import load_config_file, override
+from mtl_jax.errors import UserError
+from mtl_jax.run_folder import differing_fields, prepare_folder, write_json
+
+CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
+
+
+def test_the_fields_that_differ_are_named():
+    one, two = load_config_file(CONFIG), load_config_file(CONFIG)
+    assert list(differing_fields(one, two)) == []
+    override(two, ["--config.train.log_every=9", "--config.stages[1].steps=9"])
+    two.stages = (*two.stages, {"layers": "5+", "steps": 3, "learning_rate": 0.1})
+    assert list(differing_fields(one, two)) == []
+    assert len(list(differing_fields(two, one))) == 2  # a stage less: its layers and its rate
+    override(two, ["--config.data.sources[0].length=3", "--config.stages[0].learning_rate=0.1"])
+    assert list(differing_fields(one, two)) == [
+        "data.sources[0].length (2000 there, 3 now)",
+        "stages[0].learning_rate (0.0 there, 0.1 now)",
+    ]
+
+
+def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
+    config = load_config_file(CONFIG)
+    write_json(tmp_path / "config.json", config.to_dict())
+    (tmp_path / "splits.json").write_text("{}")
+    assert prepare_folder(tmp_path, config, 4) == 0
+    assert (tmp_path / "splits.json").exists()
+    override(config, ["--config.train.seed=3"])
+    assert prepare_folder(tmp_path, config, 4) == 0
+    assert not (tmp_path / "splits.json").exists()
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json: cannot be read"):
+        prepare_folder(tmp_path, config, 4)
