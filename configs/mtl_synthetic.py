@@ -24,7 +24,9 @@ def get_config(variant: str = "") -> ConfigDict:
     weights = dict(age=4.0, gender=3.0, smile=5.0, head=6.0, face=2.0)
     config.attributes = ConfigDict({k: dict(v, weight=weights[k]) for k, v in ATTRIBUTES.items()})
     scenes = dict(format="synthetic", cache=True)
-    if variant:  # tiny is the quick start's, cut short
+    if not variant:
+        scenes |= dict(heads=(1, 4), head_heights=(0.15, 0.9), min_visible=0.5)
+    else:  # tiny is the quick start's, cut short
         scenes |= dict(size=(128, 128), heads=(1, 2), head_heights=(0.5, 0.95))
         scenes |= dict(yaw=45.0, pitch=35.0, roll=30.0)
         config.model.attribute_head.features = 128

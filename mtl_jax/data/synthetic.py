@@ -26,6 +26,7 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "head": {"kind": "pose", "angles": ("yaw", "pitch", "roll")},
     "face": {"kind": "landmarks", "points": LANDMARKS, "flip": LANDMARK_FLIP},
 }
+_MOUTH = [LANDMARKS.index(f"mouth_{part}") for part in ("left", "center", "right")]
 _TRIES = 6  # places tried for a head or a distractor before it is left out
 
 
@@ -55,7 +56,8 @@ class SyntheticSource:
     `heads` and `distractors` bound their number (what finds no place is left out), `head_heights`
     the heads' height from chin to crown as a fraction of the picture's shorter side, `yaw`, `pitch`
     and `roll` the angles in degrees. Nothing is placed where less than `min_visible` of a head
-    would show. `missing` is the probability that a label is left out, one attribute at a time.
+    would show. `missing` is the probability that a label is left out, one attribute at a time; a
+    smile is labelled only where some of the mouth shows.
     """
 
     categories = CATEGORIES
@@ -205,6 +207,8 @@ class SyntheticSource:
             rows_xy = np.round(points, 3).tolist()
             face = [(x, y, 2 if v else 1) for (x, y), v in zip(rows_xy, shown, strict=True)]
             known = labels | {"face": face}
+            if not shown[_MOUTH].any():  # nobody could tell
+                del known["smile"]
             known = {key: known[key] for key in known if rng.random() >= self.missing}
             area, number = float(np.count_nonzero(mask)), position * 256 + number
             instances.append(Instance(box, 1, mask, area=area, id=number, attributes=known))

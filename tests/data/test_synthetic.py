@@ -101,8 +101,20 @@ def test_all_labels_parse(records):
     }
     for instance in _instances(records):
         for attribute in attributes:
-            _, known = attribute.parse(instance.attributes[attribute.name])
-            assert known.all()
+            if attribute.name in instance.attributes:
+                _, known = attribute.parse(instance.attributes[attribute.name])
+                assert known.all()
+        assert instance.attributes.keys() | {"smile"} == ATTRIBUTES.keys()
+
+
+def test_a_smile_is_labelled_where_some_of_the_mouth_shows(records):
+    mouth = [i for i, name in enumerate(LANDMARKS) if name.startswith("mouth_")]
+    labelled = []
+    for instance in _instances(records):
+        shows = any(instance.attributes["face"][i][2] == 2 for i in mouth)
+        assert ("smile" in instance.attributes) == shows
+        labelled.append(shows)
+    assert 0.8 < np.mean(labelled) < 1
 
 
 def test_missing_labels_change_no_pixel():
