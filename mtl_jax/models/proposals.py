@@ -41,18 +41,17 @@ def propose(
     """
     pre_nms = options.pre_nms_train if train else options.pre_nms
     post_nms = options.post_nms_train if train else options.post_nms
-    index, levels, start = [], [], 0
-    for level, count in enumerate(level_sizes):
-        best = jax.lax.top_k(logits[start : start + count], min(pre_nms, count))[1]
-        index.append(start + best)
-        levels.append(jnp.full(best.shape, level))
+    index, start = [], 0
+    for count in level_sizes:
+        index.append(start + jax.lax.top_k(logits[start : start + count], min(pre_nms, count))[1])
         start += count
-    index, levels = jnp.concatenate(index), jnp.concatenate(levels)
+    runs = [len(best) for best in index]
+    index = jnp.concatenate(index)
     boxes = box_ops.decode(deltas[index], anchors[index], options.box_weights)
     boxes = box_ops.clip(boxes, size[0], size[1])
     scores = jax.nn.sigmoid(logits[index])
     usable = box_ops.is_larger(boxes, options.min_size) & (scores >= options.score_threshold)
-    kept, valid = nms(boxes, scores, usable, options.nms_iou, post_nms, groups=levels)
+    kept, valid = nms(boxes, scores, usable, options.nms_iou, post_nms, runs=runs)
     return Proposals(jnp.where(valid[:, None], boxes[kept], 0.0), valid)
 
 

@@ -107,14 +107,15 @@ def _match(
     negative_iou: float,
     low_quality: bool,
 ) -> Matches:
-    crowds = jnp.where((gt.valid & gt.crowd)[:, None], gt.boxes, 0.0)
+    # Of the same boxes as the IoU: what they have in common is computed once.
+    in_crowds = box_ops.crowd_overlap(boxes, gt.boxes)
     return match(
         box_ops.iou(boxes, gt.boxes),
         gt.valid & ~gt.crowd,
         positive_iou,
         negative_iou,
         low_quality,
-        box_ops.crowd_overlap(boxes, crowds).max(axis=1),
+        jnp.where(gt.valid & gt.crowd, in_crowds, 0.0).max(axis=1),
         CROWD_OVERLAP,
     )
 

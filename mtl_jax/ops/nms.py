@@ -1,6 +1,9 @@
 """Exact greedy non-maximum suppression in a few parallel rounds."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
@@ -15,25 +18,42 @@ def nms(
     iou_threshold: float | Float[Array, ""],
     max_outputs: int,
     groups: Int[Array, "N"] | None = None,
+    runs: Sequence[int] = (),
 ) -> tuple[Int[Array, "D"], Bool[Array, "D"]]:
     """Keep each box that overlaps no better kept box by more than `iou_threshold`.
 
     Gives the indices of the `max_outputs` best kept boxes by falling score, and which of these
     slots are filled (index 0 stands in the others). Equal scores rank by index; a NaN score is
-    never kept. Boxes of different `groups` (classes, levels) do not suppress each other.
+    never kept. Boxes of different `groups` (classes) do not suppress each other; nor do those of
+    different `runs`, lengths whose sum is N (levels): they are not even compared.
     """
-    count = boxes.shape[0]
-    usable = valid & ~jnp.isnan(scores)
+    ends = np.cumsum(runs)[:-1]
+    arrays = [boxes, scores, valid & ~jnp.isnan(scores)]
+    arrays += [] if groups is None else [jnp.asarray(groups)]
+    pieces = zip(*(jnp.split(array, ends) for array in arrays), strict=True)
+    keep = jnp.concatenate([_survivors(iou_threshold, *piece) for piece in pieces])
+    order = jnp.argsort(jnp.where(keep, -scores, jnp.inf), stable=True)[:max_outputs]
+    missing = max_outputs - len(order)
+    filled = jnp.pad(keep[order], (0, missing))
+    return jnp.where(filled, jnp.pad(order.astype(jnp.int32), (0, missing)), 0), filled
+
+
+def _survivors(
+    iou_threshold: float | Float[Array, ""],
+    boxes: Float[Array, "N 4"],
+    scores: Float[Array, "N"],
+    usable: Bool[Array, "N"],
+    groups: Int[Array, "N"] | None = None,
+) -> Bool[Array, "N"]:
+    count = len(boxes)
     order = jnp.argsort(jnp.where(usable, -scores, jnp.inf), stable=True)
     boxes = jnp.where(usable[:, None], boxes, 0.0)[order]
-    usable = usable[order]
     suppresses = iou(boxes, boxes) > iou_threshold
     if groups is not None:
-        group = jnp.asarray(groups)[order]
-        suppresses &= group[:, None] == group
+        suppresses &= groups[order][:, None] == groups[order]
     suppresses &= jnp.arange(count)[:, None] < jnp.arange(count)
-    keep = _fixed_point(suppresses, usable)
-    return _first(order, keep, max_outputs)
+    keep = _fixed_point(suppresses, usable[order])
+    return jnp.zeros(count, bool).at[order].set(keep)
 
 
 def _fixed_point(suppresses: Bool[Array, "N N"], usable: Bool[Array, "N"]) -> Bool[Array, "N"]:
@@ -50,9 +70,3 @@ def _fixed_point(suppresses: Bool[Array, "N N"], usable: Bool[Array, "N"]) -> Bo
         return new, jnp.any(new != keep)
 
     return lax.while_loop(lambda state: state[1], update, (usable, jnp.any(usable)))[0]
-
-
-def _first(order: Array, keep: Array, max_outputs: int) -> tuple[Array, Array]:
-    rank = jnp.where(keep, jnp.cumsum(keep) - 1, max_outputs)
-    index = jnp.zeros(max_outputs, jnp.int32).at[rank].set(order.astype(jnp.int32), mode="drop")
-    return index, jnp.arange(max_outputs) < jnp.sum(keep)

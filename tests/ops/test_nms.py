@@ -50,6 +50,21 @@ def test_fault_1_nms_is_greedy_at_every_threshold(threshold, by_class):
         assert kept(boxes, scores, valid, threshold, 10, groups) == expected[:10]
 
 
+def test_runs_are_groups_that_are_not_compared():
+    rng = np.random.default_rng(0)
+    boxes, scores = crowded(rng, COUNT)
+    scores[5] = np.nan
+    valid = rng.random(COUNT) < 0.9
+    lengths = (50, 1, 0, 90, 19)
+    groups = np.repeat(np.arange(len(lengths)), lengths)
+    both = rng.integers(0, 3, COUNT)
+    for given, expected in ((None, groups), (both, 3 * groups + both)):
+        index, filled = nms(boxes, scores, valid, 0.4, COUNT, given, runs=lengths)
+        usable = valid & ~np.isnan(scores)
+        wanted = oracles.nms(boxes, np.nan_to_num(scores), usable, 0.4, expected)
+        assert list(np.asarray(index)[np.asarray(filled)]) == wanted
+
+
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_fault_1_nms_follows_chains(threshold):
     boxes, scores = chain(101)
