@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scenes import ATTRIBUTES, TINY, random_batch
 
+from mtl_jax.convert.torchvision_names import arch_options
 from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn, normalize
 from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions
 from mtl_jax.models.proposals import Proposals
@@ -45,11 +46,21 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize(
-    ("norm", "expected"), [("frozen", 44_401_393), ("batch", 44_454_513)], ids=str
-)
-def test_parameters_of_torchvisions_r50_fpn_with_91_classes(norm, expected):
-    model = mask_rcnn(MaskRCNNOptions(backbone=BackboneOptions(norm=norm)), 91)
+SECOND = arch_options("maskrcnn_resnet50_fpn_v2")
+PARAMETERS = {  # torchvision's counts with 91 classes; frozen norms have none
+    "maskrcnn_resnet50_fpn, frozen norms": (MaskRCNNOptions(), 44_401_393),
+    "maskrcnn_resnet50_fpn, trained norms": (
+        MaskRCNNOptions(backbone=BackboneOptions(norm="batch")),
+        44_454_513,
+    ),
+    "maskrcnn_resnet50_fpn_v2": (SECOND, 46_359_409),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_torchvisions_models(name):
+    options, expected = PARAMETERS[name]
+    model = mask_rcnn(options, 91)
     variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1))
     assert count(variables["params"]) == expected
 
