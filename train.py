@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commandline import Parser, load_config_file, override, run
+from mtl_jax.huge_pages import restart_with_huge_pages
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,4 +33,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     run(main)

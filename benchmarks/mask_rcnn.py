@@ -39,6 +39,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl_jax.huge_pages import restart_with_huge_pages
+
 LIBRARIES = ("mtl_jax", "torchvision")
 CLASSES = 91
 
@@ -166,4 +168,5 @@ def _ask(pipe: Connection, case: str) -> tuple[float, float, Any]:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()  # as our scripts; torchvision's process has them too
     main()
