@@ -98,6 +98,49 @@ def get_small(side: int) -> ConfigDict:
     return config
 
 
+def get_matterport(min_size: int = 800, max_size: int = 1024) -> ConfigDict:
+    """Give matterport's Mask R-CNN of a ResNet-101, and its square canvas of side `max_size`.
+
+    Weights from `python -m mtl_jax.convert matterport` want this model, in training too.
+    """
+    config = get_default()
+    model = config.model
+    model.backbone.update(depth=101, norm_eps=1e-3, stride_in_1x1=True, pool_same=True)
+    model.rpn.update(
+        channels=512,
+        anchor_ratios=(2.0, 1.0, 0.5),  # there width over height, in this order
+        round_anchors=False,
+        box_weights=(10.0, 10.0, 5.0, 5.0),
+        smooth_l1_beta=1.0,
+        joint_levels=True,
+        pre_nms_train=6000,
+        pre_nms=6000,
+        min_size=0.0,
+    )
+    model.roi.update(corner_samples=True, round_level=True, samples=200, positive_fraction=0.33)
+    model.box_head.smooth_l1_beta = 1.0
+    model.detection.update(
+        score_threshold=0.7,
+        nms_iou=0.3,
+        min_size=0.0,
+        max_candidates=model.rpn.post_nms,  # each for one class
+        best_class_only=True,
+    )
+    model.update(
+        inclusive_boxes=True,
+        pixel_mean=(123.7 / 255, 116.8 / 255, 103.9 / 255),
+        pixel_std=(1 / 255,) * 3,
+    )
+    config.data.resize.update(
+        mode="square",
+        min_size=min_size,
+        max_size=max_size,
+        canvases=((max_size, max_size),),
+        interpolation="float",
+    )
+    return config
+
+
 def make_tiny(config: ConfigDict) -> ConfigDict:
     """Cut a config down to a few steps that pass through every head, loss, stage and output."""
     config.stages = (

@@ -1,6 +1,7 @@
 """Bring weights of other libraries here, and take ours there.
 
 python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
+python -m mtl_jax.convert matterport mask_rcnn_coco.h5 --workdir runs/coco
 python -m mtl_jax.convert to-torchvision runs/coco --output maskrcnn.pth
 python -m mtl_jax.convert pack runs/coco --output coco.npz
 python -m mtl_jax.convert export runs/coco --output exported
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax import commandline
-from mtl_jax.convert import torchvision
+from mtl_jax.convert import matterport, torchvision
 from mtl_jax.convert.export import export
 from mtl_jax.errors import UserError
 from mtl_jax.experiment import read_checkpoint
@@ -26,6 +27,14 @@ backbone.
 FILE is a state dict (.pth where PyTorch is installed, .safetensors without it), or the name of an
 entry of torchvision's weights, which torchvision fetches. What a state dict cannot say has
 torchvision's default; the options change it."""
+_MATTERPORT = """Make a RUN of matterport Mask_RCNN's weights (Keras, HDF5), or of MTL_MRCNN's.
+
+    python -m mtl_jax.convert matterport mask_rcnn_coco.h5 --workdir runs/coco
+    python -m mtl_jax.convert matterport mask_rcnn_shapes.h5 --workdir runs/heads --min-size 128 \\
+        --max-size 128 --anchor-sizes 64 96 128 256 320 --anchor-ratios .7 .8 .9 1 1.1 1.2 1.3
+
+What such a file cannot say has the default of matterport's config; the options change it. Anchor
+ratios are width over height, as there."""
 _TO_TORCHVISION = """Write a RUN's weights as a state dict that torchvision's model loads.
 
     python -m mtl_jax.convert to-torchvision runs/coco --output maskrcnn.pth
@@ -46,9 +55,10 @@ inside, with model.json and a short program that uses it without this library.
 def main(argv: Sequence[str]) -> int:
     parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.convert")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="torchvision|to-torchvision|pack|export"
+        dest="command", required=True, metavar="torchvision|matterport|to-torchvision|pack|export"
     )
     _add_torchvision(commands.add_parser("torchvision", doc=_TORCHVISION))
+    _add_matterport(commands.add_parser("matterport", doc=_MATTERPORT))
     _add_to_torchvision(commands.add_parser("to-torchvision", doc=_TO_TORCHVISION))
     _add_pack(commands.add_parser("pack", doc=_PACK))
     _add_export(commands.add_parser("export", doc=_EXPORT))
@@ -68,6 +78,31 @@ def _add_torchvision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class-names", type=Path, help="a file with a name a line, from class 1")
     parser.add_argument("--unused", nargs="*", default=(), help="patterns of keys to leave out")
     parser.set_defaults(run=lambda arguments: torchvision.import_weights(**_options(arguments)))
+
+
+def _add_matterport(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a Keras weight file (.h5)")
+    parser.add_argument("--workdir", type=Path, required=True, help="the RUN to make")
+    parser.add_argument("--min-size", type=int, default=800, help="of the shorter side (800)")
+    parser.add_argument("--max-size", type=int, default=1024, help="of the square canvas (1024)")
+    parser.add_argument("--score-threshold", type=float, default=0.7, help="of detections (0.7)")
+    parser.add_argument(
+        "--anchor-sizes",
+        type=float,
+        nargs=5,
+        default=matterport.ANCHOR_SIZES,
+        help="pixels on P2 .. P6 (32 64 128 256 512)",
+    )
+    parser.add_argument(
+        "--anchor-ratios",
+        type=float,
+        nargs="+",
+        default=matterport.ANCHOR_RATIOS,
+        help="width over height (0.5 1 2)",
+    )
+    parser.add_argument("--class-names", type=Path, help="a file with a name a line, from class 1")
+    parser.add_argument("--unused", nargs="*", default=(), help="patterns of keys to leave out")
+    parser.set_defaults(run=lambda arguments: matterport.import_weights(**_options(arguments)))
 
 
 def _add_to_torchvision(parser: argparse.ArgumentParser) -> None:

@@ -18,3 +18,8 @@ def coco_categories() -> tuple[Category, ...]:
     return tuple(
         Category(i, f"unused {i}" if name == "-" else name) for i, name in enumerate(names, 1)
     )
+
+
+def coco_things() -> list[Category]:
+    """Give the 80 categories that are used, with COCO's ids: labels without gaps count these."""
+    return [category for category in coco_categories() if not category.name.startswith("unused")]

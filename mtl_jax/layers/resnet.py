@@ -54,13 +54,18 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """A 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2."""
+    """A 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2.
+
+    The pooling is padded by a cell on each side, or with `pool_same` as Keras's "same": an even
+    side at its end alone.
+    """
 
     features: int
     norm: str
     norm_eps: float
     train: bool
     dtype: jnp.dtype
+    pool_same: bool = False
 
     @nn.compact
     def __call__(
@@ -68,7 +73,7 @@ class Stem(nn.Module):
     ) -> Float[Array, "B Ho Wo Co"]:
         x = Conv(self.features, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")(images)
         x = make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name="norm1")(x, valid)
-        padding = ((1, 1), (1, 1))
+        padding = "SAME" if self.pool_same else ((1, 1), (1, 1))
         return nn.max_pool(nn.relu(x), (3, 3), (2, 2), padding)  # type: ignore[arg-type]
 
 
@@ -77,7 +82,7 @@ class ResNet(nn.Module):
 
     Children are named stem, stage2 .. stage5, as matterport's res2 .. res5, so that a training
     stage can say "4+". `stride_in_1x1` puts a bottleneck's stride into its first 1x1 (Caffe,
-    matterport), not its 3x3 (torchvision).
+    matterport), not its 3x3 (torchvision); `pool_same` is the stem's.
     """
 
     depth: int
@@ -87,6 +92,7 @@ class ResNet(nn.Module):
     stride_in_1x1: bool
     train: bool
     dtype: jnp.dtype = jnp.float32
+    pool_same: bool = False
 
     @nn.compact
     def __call__(
@@ -95,7 +101,7 @@ class ResNet(nn.Module):
         if self.depth not in BLOCKS:
             raise ValueError(f"ResNet depth {self.depth} is none of {', '.join(map(str, BLOCKS))}")
         shared = (self.norm, self.norm_eps, self.train, self.dtype)
-        x = Stem(self.width, *shared, name="stem")(images, valid)
+        x = Stem(self.width, *shared, self.pool_same, name="stem")(images, valid)
         features = []
         for stage, blocks in enumerate(BLOCKS[self.depth], start=2):
             x = Stage(

@@ -18,6 +18,7 @@ class RpnHead(nn.Module):
     anchors_per_cell: int
     convs: int
     dtype: jnp.dtype = jnp.float32
+    channels: int = 0  # of the hidden convolutions; 0: the pyramid's
 
     @nn.compact
     def __call__(
@@ -26,7 +27,7 @@ class RpnHead(nn.Module):
         """Give objectness logits and box deltas, in float32, in the order level, row, column,
         anchor.
         """
-        channels = pyramid[0].shape[-1]
+        channels = self.channels or pyramid[0].shape[-1]
         hidden = [
             Conv(channels, kernel_init=SMALL_NORMAL, dtype=self.dtype, name=f"conv{i + 1}")
             for i in range(self.convs)

@@ -4,6 +4,7 @@ Source: He et al., Mask R-CNN, 2017; the attribute branch after Mirzaee Bafti et
 Multitask Model for Head Detection and Facial Attribute Estimation, 2022.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
@@ -11,6 +12,7 @@ from typing import cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax import losses
@@ -32,8 +34,9 @@ from mtl_jax.models.targets import (
     sample_regions,
 )
 from mtl_jax.ops.anchors import pyramid_anchors
+from mtl_jax.ops.boxes import FAR_EDGES
 from mtl_jax.ops.masks import mask_targets
-from mtl_jax.ops.roi_align import multilevel_roi_align, roi_levels
+from mtl_jax.ops.roi_align import multilevel_crop, multilevel_roi_align, roi_levels
 from mtl_jax.types import Array, Batch, Detections, Model, Variables
 
 STRIDES = (4, 8, 16, 32)  # of the levels that regions are read from, P2 .. P5
@@ -99,10 +102,12 @@ class Network(nn.Module):
         o, dtype = self.options, jnp.dtype(self.options.dtype)
         b, head = o.backbone, o.attribute_head
         last = (b.norm_eps, self.train, dtype)
-        self.backbone = ResNet(b.depth, b.width, b.norm, b.norm_eps, b.stride_in_1x1, *last[1:])
+        self.backbone = ResNet(
+            b.depth, b.width, b.norm, b.norm_eps, b.stride_in_1x1, *last[1:], b.pool_same
+        )
         self.fpn = Fpn(o.fpn.channels, o.fpn.norm, *last)
         anchors_per_cell = len(o.rpn.anchor_sizes[0]) * len(o.rpn.anchor_ratios)
-        self.rpn = RpnHead(anchors_per_cell, o.rpn.convs, dtype)
+        self.rpn = RpnHead(anchors_per_cell, o.rpn.convs, dtype, o.rpn.channels)
         box = o.box_head
         self.box_head = BoxHead(
             self.num_classes,
@@ -132,7 +137,7 @@ class Network(nn.Module):
         """Find things: proposals, then boxes and classes, then masks and attributes of the refined
         boxes.
         """
-        pyramid = self._pyramid(batch)
+        pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
         proposals, _, _, _ = self._proposals(pyramid, batch)
         logits, deltas = self._heads(
             self.box_head,
@@ -153,14 +158,15 @@ class Network(nn.Module):
             for a in self.attributes
         }
         masks = None if masks is None else jax.nn.sigmoid(masks)
-        return Detections(found.boxes, found.scores, found.classes, valid, masks, predictions)
+        boxes = jnp.where(found.valid[..., None], found.boxes + self._far_edges, 0.0)
+        return Detections(boxes, found.scores, found.classes, valid, masks, predictions)
 
     def losses(self, batch: Batch, key: Array) -> dict[str, Array]:
         """Give every loss term, unweighted, over a batch from `targets.clean`."""
         o = self.options
         negatives_allowed = batch.valid & batch.exhaustive
         rpn_keys, roi_keys = (image_keys(k, len(batch.images)) for k in jax.random.split(key))
-        pyramid = self._pyramid(batch)
+        pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
         proposals, logits, deltas, anchors = self._proposals(pyramid, batch)
         anchor_targets = jax.vmap(partial(sample_anchors, options=o.rpn), (0, None, 0, 0))(
             rpn_keys, anchors, batch.gt, negatives_allowed
@@ -188,6 +194,24 @@ class Network(nn.Module):
         images = normalize(batch, self.options.pixel_mean, self.options.pixel_std)
         return self.fpn(self.backbone(images, batch.valid), batch.valid)
 
+    @property
+    def _far_edges(self) -> np.ndarray:
+        """What is taken off boxes on their way in, and added on their way out."""
+        return FAR_EDGES * self.options.inclusive_boxes
+
+    def _with_own_boxes(self, batch: Batch) -> Batch:
+        """Bring the ground truth, and the sizes that boxes are cut to, to the network's boxes."""
+        if not self.options.inclusive_boxes:
+            return batch
+        gt = batch.gt._replace(boxes=batch.gt.boxes - self._far_edges)
+        return batch._replace(sizes=jnp.maximum(batch.sizes - 1, 0), gt=gt)
+
+    def _extent(self, pyramid: Pyramid) -> tuple[int, int]:
+        """Give the far edges, down and across, of a box that is the whole canvas."""
+        height, width = pyramid[0].shape[1:3]
+        inclusive = self.options.inclusive_boxes
+        return STRIDES[0] * height - inclusive, STRIDES[0] * width - inclusive
+
     def _proposals(
         self, pyramid: Pyramid, batch: Batch
     ) -> tuple[Proposals, Float[Array, "B N"], Float[Array, "B N 4"], Float[Array, "N 4"]]:
@@ -196,9 +220,10 @@ class Network(nn.Module):
         height, width = batch.images.shape[1:3]
         # torchvision's strides: those of P5 and P6 are smaller where the canvas does not divide.
         strides = [(height // h, width // w) for h, w in shapes]
-        anchors = jnp.asarray(
-            pyramid_anchors(shapes, strides, options.anchor_sizes, options.anchor_ratios)
+        anchors = pyramid_anchors(
+            shapes, strides, options.anchor_sizes, options.anchor_ratios, options.round_anchors
         )
+        anchors = jnp.asarray(anchors - self._far_edges)
         logits, deltas = self.rpn(pyramid)
         level_sizes = [height * width * self.rpn.anchors_per_cell for height, width in shapes]
         proposer = partial(
@@ -213,9 +238,15 @@ class Network(nn.Module):
         self, pyramid: Pyramid, boxes: Float[Array, "B R 4"], size: int
     ) -> Float[Array, "B R s s C"]:
         o = self.options.roi
+        extent = self._extent(pyramid)
+        # The part of the canvas that a box takes decides, not its pixels.
+        cells = math.prod(pyramid[0].shape[1:3])
+        canonical_size = o.canonical_size * math.sqrt(math.prod(extent) / cells) / STRIDES[0]
 
         def pool(levels: Pyramid, boxes: Float[Array, "R 4"]) -> Float[Array, "R s s C"]:
-            chosen = roi_levels(boxes, 2, 5, o.canonical_size, o.canonical_level)
+            chosen = roi_levels(boxes, 2, 5, canonical_size, o.canonical_level, o.round_level)
+            if o.corner_samples:
+                return multilevel_crop(levels, boxes, chosen, extent, size)
             return multilevel_roi_align(
                 levels, boxes, chosen, STRIDES, size, o.sampling_ratio, o.aligned
             )
@@ -292,7 +323,8 @@ class Network(nn.Module):
             return {}
         gt = batch.gt
         height, width = batch.images.shape[1:3]
-        canvas = jnp.broadcast_to(jnp.array([0.0, 0.0, width, height]), gt.boxes.shape)
+        canvas = np.array([0.0, 0.0, width, height], np.float32) - self._far_edges
+        canvas = jnp.broadcast_to(canvas, gt.boxes.shape)
         frames = canvas if self.full_size_masks else gt.boxes
         targets = jax.vmap(partial(mask_targets, side=logits.shape[-1]))(
             gt.masks, frames, regions.boxes, regions.gt_index

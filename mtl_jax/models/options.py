@@ -16,6 +16,7 @@ class BackboneOptions:
     norm: str = "frozen"  # frozen, batch, group or none
     norm_eps: float = 1e-5
     stride_in_1x1: bool = False  # True: Caffe's and matterport's bottleneck
+    pool_same: bool = False  # True: the stem's pooling is padded as Keras's "same", at the end
 
     def __post_init__(self) -> None:
         if self.depth not in (18, 34, 50, 101):
@@ -31,15 +32,18 @@ class FpnOptions:
 @dataclass(frozen=True)
 class RpnOptions:
     convs: int = 1
+    channels: int = 0  # of the hidden convolutions; 0: the pyramid's
     anchor_sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))  # P2 .. P6
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    round_anchors: bool = True  # a cell's anchors to whole pixels
     box_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     positive_iou: float = 0.7
     negative_iou: float = 0.3
     samples: int = 256  # anchors an image that the loss sees
     positive_fraction: float = 0.5
     smooth_l1_beta: float = 1 / 9
-    pre_nms_train: int = 2000  # proposals a level before NMS
+    joint_levels: bool = False  # True: the best of all levels together, and one NMS over them
+    pre_nms_train: int = 2000  # proposals a level (or of all, if joint) before NMS
     pre_nms: int = 1000
     post_nms_train: int = 2000  # proposals an image after NMS
     post_nms: int = 1000
@@ -54,8 +58,10 @@ class RoiOptions:
 
     sampling_ratio: int = 2
     aligned: bool = False  # True: detectron2's half-pixel shift
+    corner_samples: bool = False  # True: instead one sample a bin, laid from corner to corner
     canonical_size: float = 224.0  # a box of this side is read from canonical_level
     canonical_level: int = 4
+    round_level: bool = False  # True: sizes between two levels go to the nearer, not the finer one
     samples: int = 512
     positive_fraction: float = 0.25
     positive_iou: float = 0.5
@@ -101,6 +107,7 @@ class DetectionOptions:
     max_detections: int = 100
     min_size: float = 1e-2
     max_candidates: int = 2000  # boxes of all classes above the threshold that reach NMS
+    best_class_only: bool = False  # True: a region may be of its likeliest class alone
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,7 @@ class MaskRCNNOptions:
     attribute_head: AttributeHeadOptions = field(default_factory=AttributeHeadOptions)
     detection: DetectionOptions = field(default_factory=DetectionOptions)
     loss_weights: LossWeights = field(default_factory=LossWeights)
+    inclusive_boxes: bool = False  # True: within the network a box ends where its last pixel begins
     pixel_mean: tuple[float, ...] = (
         0.485,
         0.456,

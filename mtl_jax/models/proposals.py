@@ -37,8 +37,10 @@ def propose(
     train: bool,
 ) -> Proposals:
     """Take each level's best anchors, refine and clip them to the picture, and keep the best after
-    NMS by level.
+    NMS by level. With `joint_levels` all levels are one.
     """
+    if options.joint_levels:
+        level_sizes = [sum(level_sizes)]
     pre_nms = options.pre_nms_train if train else options.pre_nms
     post_nms = options.post_nms_train if train else options.post_nms
     index, start = [], 0
@@ -70,6 +72,9 @@ def select_detections(
     scores = jax.nn.softmax(logits)[:, 1:].reshape(-1)
     count = min(options.max_candidates, scores.shape[0])
     usable = proposals.valid.repeat(num_classes - 1) & (scores > options.score_threshold)
+    if options.best_class_only:
+        best = jnp.argmax(logits, axis=1)
+        usable &= (best[:, None] == jnp.arange(1, num_classes)).reshape(-1)
     scores, index = jax.lax.top_k(jnp.where(usable, scores, -1.0), count)
     region, label = index // (num_classes - 1), index % (num_classes - 1) + 1
     boxes = box_ops.decode(deltas[region, label], proposals.boxes[region], box_options.box_weights)

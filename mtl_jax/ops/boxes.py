@@ -4,12 +4,16 @@ import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float
 
 from mtl_jax.types import Array
 
 MAX_LOG_SCALE = math.log(1000 / 16)  # a decoded side is at most 62.5 times the anchor's
 MIN_SIDE = 1e-6  # pixels; keeps the coding of degenerate boxes finite
+# What a box of [x1, y1, x2, y2] that ends where its last pixel begins lacks of one that ends where
+# that pixel ends.
+FAR_EDGES = np.array([0, 0, 1, 1], np.float32)
 MIN_AREA = 1e-12  # square pixels; less is no area, whose square would underflow in a gradient
 
 

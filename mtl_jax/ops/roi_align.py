@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mtl_jax.ops.boxes import area
 from mtl_jax.types import Array
+
+ROUNDING = 1e-3  # cells beyond the border that a sample of `multilevel_crop` may lie
 
 
 def roi_levels(
@@ -23,21 +25,27 @@ def roi_levels(
     max_level: int = 5,
     canonical_size: float = 224.0,
     canonical_level: int = 4,
+    nearest: bool = False,
 ) -> Int[Array, "R"]:
     """Choose each box's pyramid level by its size.
 
     Gives an index into the levels `min_level` .. `max_level`: 0 is the finest. A box of
-    `canonical_size` pixels belongs to `canonical_level`; each halving to the next finer one.
+    `canonical_size` pixels belongs to `canonical_level`; each halving to the next finer one. Sizes
+    between go to the finer level, or with `nearest` to that whose size is nearer by ratio.
     """
     # A box without area belongs to the finest level; the logarithm of 0 must not be taken.
     size = jnp.sqrt(jnp.maximum(area(boxes), 1e-12))
-    level = jnp.floor(canonical_level + jnp.log2(size / canonical_size) + 1e-6)
+    steps = jnp.log2(size / canonical_size)
+    if nearest:
+        level = canonical_level + jnp.round(steps)
+    else:
+        level = jnp.floor(canonical_level + steps + 1e-6)
     level = jnp.clip(jnp.nan_to_num(level, nan=min_level), min_level, max_level)
     return level.astype(jnp.int32) - min_level
 
 
 class _Taps(NamedTuple):
-    """Along one axis: the T = 2 `sampling_ratio` cells that each bin reads, and their weights."""
+    """Along one axis: the T cells that each bin reads, two a sample, and their weights."""
 
     index: Int[Array, "R s T"]
     weight: Float[Array, "R s T"]
@@ -77,6 +85,52 @@ def multilevel_roi_align(
     return _pool(tuple(features), _Reads(levels, y, x))
 
 
+def multilevel_crop(
+    features: Sequence[Float[Array, "_ _ C"]],
+    boxes: Float[Array, "R 4"],
+    levels: Int[Array, "R"],
+    extent: tuple[int, int],
+    output_size: int,
+) -> Float[Array, "R s s C"]:
+    """Take s x s bilinear samples of each box, the outer ones on its edges.
+
+    This is `tf.image.crop_and_resize` on each box's level: (0, 0) is the first cell's value and
+    `extent`, (height, width) in the boxes' pixels, the last one's. Samples outside are 0, but for
+    those that rounding alone puts there: TensorFlow loses the last row of some boxes that end on
+    the border. Otherwise as `multilevel_roi_align`.
+    """
+    sizes = jnp.array([level.shape[:2] for level in features], jnp.int32)[levels]
+    scale = (sizes - 1).astype(jnp.float32) / jnp.array(extent, jnp.float32)
+    boxes = lax.stop_gradient(boxes).astype(jnp.float32) * jnp.tile(scale[:, ::-1], 2)
+    y = _place_corners(boxes[:, 1], boxes[:, 3], sizes[:, 0], output_size)
+    x = _place_corners(boxes[:, 0], boxes[:, 2], sizes[:, 1], output_size)
+    return _pool(tuple(features), _Reads(levels, y, x))
+
+
+def _place_corners(
+    start: Float[Array, "R"], end: Float[Array, "R"], size: Int[Array, "R"], output_size: int
+) -> _Taps:
+    """Place a sample a bin along one axis of `size` cells, the first on `start`, the last on `end`;
+    a single one between them.
+    """
+    fractions = np.linspace(0, 1, output_size) if output_size > 1 else np.full(1, 0.5)
+    at = start[:, None] + (end - start)[:, None] * fractions.astype(np.float32)
+    last = (size[:, None] - 1).astype(jnp.float32)
+    inside = (at >= -ROUNDING) & (at <= last + ROUNDING)
+    return _between(jnp.clip(jnp.where(inside, at, 0), 0, last), inside, last)
+
+
+def _between(
+    at: Float[Array, "R n"], inside: Bool[Array, "R n"], last: Float[Array, "R 1"]
+) -> _Taps:
+    """Give the two cells around each sample, the second one at most the axis's `last`."""
+    low = jnp.floor(at)
+    share = jnp.stack([1 - (at - low), at - low], -1)
+    weight = jnp.where(inside[..., None], share, 0)
+    index = jnp.stack([low, jnp.minimum(low + 1, last)], -1).astype(jnp.int32)
+    return _Taps(index, weight)
+
+
 def _place(
     start: Float[Array, "R"],
     end: Float[Array, "R"],
@@ -95,12 +149,9 @@ def _place(
     limit = size[:, None].astype(jnp.float32)
     inside = (at >= -1) & (at <= limit)
     at = jnp.clip(jnp.where(inside, at, 0), 0, limit - 1)
-    low = jnp.floor(at)
-    share = jnp.stack([1 - (at - low), at - low], -1)
-    weight = jnp.where(inside[..., None], share, 0) / sampling_ratio
-    index = jnp.stack([low, jnp.minimum(low + 1, limit - 1)], -1).astype(jnp.int32)
+    taps = _between(at, inside, limit - 1)
     shape = (len(start), output_size, 2 * sampling_ratio)
-    return _Taps(index.reshape(shape), weight.reshape(shape))
+    return _Taps(taps.index.reshape(shape), (taps.weight / sampling_ratio).reshape(shape))
 
 
 @jax.custom_vjp

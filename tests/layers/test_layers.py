@@ -7,7 +7,7 @@ import pytest
 
 from mtl_jax.layers.fpn import Fpn
 from mtl_jax.layers.norm import Norm
-from mtl_jax.layers.resnet import ResNet
+from mtl_jax.layers.resnet import ResNet, Stem
 from mtl_jax.layers.roi_heads import BoxHead, Deconv, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
@@ -205,3 +205,28 @@ def test_attribute_heads_give_each_attribute_its_outputs():
     # MTL_MRCNN's: 3x3, 3x3 and 5x5 to 1024 features, 38.0 million parameters with biases and norms.
     kernels = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     assert kernels == pytest.approx(38.0e6, rel=0.01)
+
+
+@pytest.mark.parametrize("side", [15, 16])
+def test_the_stems_pooling_can_be_keras_same(side):
+    tf = pytest.importorskip("tensorflow")
+    x, valid = normal(1, 2 * side, 2 * side, 3), jnp.ones(1, bool)
+    stem = Stem(4, "none", 1e-5, False, jnp.float32, pool_same=True)
+    variables = stem.init(jax.random.key(0), x, valid)
+    padded = np.pad(x, ((0, 0), (3, 3), (3, 3), (0, 0)))
+    hidden = tf.nn.relu(tf.nn.conv2d(padded, variables["params"]["conv1"]["kernel"], 2, "VALID"))
+    expected = tf.nn.max_pool2d(hidden, 3, 2, "SAME")
+    np.testing.assert_allclose(stem.apply(variables, x, valid), expected, atol=1e-4)
+    plain = Stem(4, "none", 1e-5, False, jnp.float32).apply(variables, x, valid)
+    # An odd side is padded on both sides in either way.
+    assert np.allclose(plain, expected, atol=1e-4) == (side % 2 == 1)
+
+
+def test_the_rpns_hidden_convolutions_have_the_asked_channels():
+    pyramid = [normal(2, 4, 6, 8)]
+    for channels, expected in ((0, 8), (12, 12)):
+        head = RpnHead(anchors_per_cell=3, convs=2, channels=channels)
+        kernels = jax.eval_shape(head.init, jax.random.key(0), pyramid)["params"]
+        assert kernels["conv1"]["kernel"].shape == (3, 3, 8, expected)
+        assert kernels["conv2"]["kernel"].shape == (3, 3, expected, expected)
+        assert kernels["objectness"]["kernel"].shape == (1, 1, expected, 3)

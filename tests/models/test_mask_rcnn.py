@@ -13,7 +13,7 @@ from mtl_jax.convert.torchvision_names import arch_options
 from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn, normalize
 from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions
 from mtl_jax.models.proposals import Proposals
-from mtl_jax.models.targets import clean, image_keys, sample_regions
+from mtl_jax.models.targets import clean, image_keys, sample_anchors, sample_regions
 
 MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask")
 
@@ -329,3 +329,79 @@ def test_heads_on_a_quarter_of_the_rows_give_what_all_rows_give(monkeypatch):
     assert 0 < counts[0] <= 4 < counts[1]
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+MATTERPORT = replace(
+    TINY,
+    backbone=replace(TINY.backbone, pool_same=True),
+    rpn=replace(TINY.rpn, channels=24, round_anchors=False, joint_levels=True, min_size=0.0),
+    roi=replace(TINY.roi, corner_samples=True, round_level=True),
+    detection=replace(TINY.detection, best_class_only=True, min_size=0.0, score_threshold=0.0),
+    inclusive_boxes=True,
+)
+
+
+def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention():
+    for inclusive in (False, True):
+        options = replace(MATTERPORT, inclusive_boxes=inclusive)
+        options = replace(options, rpn=replace(options.rpn, positive_iou=0.999))
+        network = Network(options, 3, (), False, train=True)
+        # The second ratio of the cell at row 3, column 4 of P2, before any convention.
+        anchor = np.array([16, 12, 16, 12]) + np.array([-4, -4, 4, 4])
+        boxes = np.tile(anchor, (1, 4, 1)).astype(np.float32)
+        batch = with_gt(random_batch(1), boxes=boxes, valid=np.arange(4)[None] < 1)
+        pyramid = [np.zeros((1, side, side, 16), np.float32) for side in (16, 8, 4, 2, 1)]
+
+        def look(network, batch, pyramid=pyramid, rpn=options.rpn):
+            own = network._with_own_boxes(batch)
+            anchors = network._proposals(pyramid, own)[3]
+            gt = jax.tree.map(lambda x: x[0], own.gt)
+            return own.gt.boxes, sample_anchors(jax.random.key(0), anchors, gt, True, rpn)
+
+        (own_boxes, targets), _ = network.init_with_output(jax.random.key(0), batch, method=look)
+        np.testing.assert_array_equal(boxes[0, 0] - own_boxes[0, 0], [0, 0, inclusive, inclusive])
+        positive = targets.samples.valid & targets.samples.positive
+        assert targets.samples.index[positive].tolist() == [(3 * 16 + 4) * 3 + 1]
+        np.testing.assert_allclose(targets.deltas[positive], 0, atol=1e-6)
+
+
+def test_matterports_choices_train_every_head_and_find_boxes_on_the_picture():
+    model = mask_rcnn(MATTERPORT, 3, ATTRIBUTES)
+    batch = random_batch()._replace(sizes=np.array([[64, 64], [40, 33]], np.float32))
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
+
+    def loss(params):
+        total, terms, _ = model.loss({**variables, "params": params}, batch, jax.random.key(1))
+        return total, terms
+
+    (_, terms), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    assert all(np.isfinite(value) and value > 0 for value in terms.values())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert np.abs(gradient["backbone"]["stem"]["conv1"]["kernel"]).max() > 0
+    found = jax.device_get(jax.jit(model.predict)(variables, batch))
+    for row, (height, width) in enumerate(batch.sizes):
+        boxes = found.boxes[row][found.valid[row]]
+        assert len(boxes) > 1
+        # Within the network boxes may have no width; their last pixel does.
+        assert np.all(boxes[:, 2:] - boxes[:, :2] >= 1)
+        assert np.all(boxes >= 0)
+        assert np.all(boxes <= [width, height, width, height])
+    assert np.all(found.boxes[~found.valid] == 0)
+
+
+def test_how_masks_are_kept_changes_no_target_of_inclusive_boxes():
+    """Masks that cover the canvas, and the same ones cut to their boxes."""
+    whole = np.zeros((1, 4, 64, 64), np.uint8)
+    whole[:, :, 8:40, 16:32] = 255
+    boxes = np.tile(np.array([16, 8, 32, 40], np.float32), (1, 4, 1))
+    batch = with_gt(random_batch(1), boxes=boxes)
+    variables, terms = None, []
+    for full, masks in ((True, whole), (False, whole[:, :, 8:40, 16:32])):
+        model = mask_rcnn(MATTERPORT, 3, (), full)
+        if variables is None:
+            variables = jax.jit(model.init)(jax.random.key(0), batch)
+        masks = np.ascontiguousarray(masks)
+        terms.append(
+            jax.jit(model.loss)(variables, with_gt(batch, masks=masks), jax.random.key(1))[1]
+        )
+    assert terms[0]["mask"] == pytest.approx(float(terms[1]["mask"]), rel=0.02)

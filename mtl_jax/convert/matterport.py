@@ -1,0 +1,114 @@
+"""matterport Mask_RCNN's Keras weights as a RUN."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
+
+from mtl_jax.convert import matterport_names as names
+from mtl_jax.convert.coco_names import coco_things
+from mtl_jax.convert.keras_files import read_keras
+from mtl_jax.convert.torchvision import read_categories
+from mtl_jax.defaults import get_matterport
+from mtl_jax.errors import UserError
+from mtl_jax.experiment import Task, initial_variables, save_run
+from mtl_jax.training.transfer import TransferRow, format_table, transfer
+
+ANCHOR_SIZES = (32.0, 64.0, 128.0, 256.0, 512.0)
+ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # width / height, as there
+
+
+def import_weights(
+    file: str,
+    workdir: Path,
+    *,
+    min_size: int = 800,
+    max_size: int = 1024,
+    score_threshold: float = 0.7,
+    anchor_sizes: Sequence[float] = ANCHOR_SIZES,
+    anchor_ratios: Sequence[float] = ANCHOR_RATIOS,
+    class_names: Path | None = None,
+    unused: Sequence[str] = (),
+) -> None:
+    """Make the RUN `workdir` of a weight file of matterport's Mask_RCNN, or of MTL_MRCNN.
+
+    The network finds what theirs does on the same canvas. It differs around it: here a picture lies
+    at the canvas's top left and its mean fills the rest, there it lies in the middle and black
+    fills it, proposals reaching into the black; a score equal to the threshold is kept there alone;
+    there boxes are rounded to whole pixels at last, and proposals that pad their list are
+    classified; MTL_MRCNN reads attributes from the proposal, here they are read from the refined
+    box; a box grows to 62.5 times its anchor's side at most. `anchor_ratios` are width over height,
+    as theirs.
+
+    Prints what became of each part. Raises UserError where a tensor lacks or is left over, but for
+    those whose keys match a pattern of `unused`.
+    """
+    state = read_keras(file)
+
+    def is_unused(key: str) -> bool:
+        return any(re.search(pattern, key) for pattern in unused)
+
+    try:
+        sizes = names.guess_sizes(state, not is_unused(f"{names.ATTRIBUTE_OUTPUT}/kernel"))
+        found = names.to_variables(state, sizes, is_unused)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    print(f"{file}: matterport's Mask R-CNN, resnet{sizes.depth}, {sizes.classes - 1} classes")
+    config = matterport_config(sizes, min_size, max_size, anchor_sizes, anchor_ratios)
+    config.model.detection.score_threshold = score_threshold
+    if sizes.attribute_channels:
+        print("head: yaw and pitch, as MTL_MRCNN trains them; the file does not say what they are")
+    if class_names is None and sizes.classes == 81:
+        categories = coco_things()
+    else:
+        categories = read_categories(class_names, sizes.classes)
+    task = Task.from_config(config, categories)
+    fresh = initial_variables(task, seed=0)
+    variables, rows = transfer(fresh, unflatten_dict(found, sep="/"))
+    left_out = [
+        TransferRow(key, state[key].size, "left out: named by --unused")
+        for key in state.keys() - names.model_shapes(sizes).keys()
+    ]
+    print(format_table([*rows, *sorted(left_out)]))
+    if any(row.outcome != "copied" for row in rows):
+        raise UserError(f"{file}: the weights are of another model")
+    save_run(workdir, task, variables)
+
+
+def matterport_config(
+    sizes: names.Sizes,
+    min_size: int,
+    max_size: int,
+    anchor_sizes: Sequence[float] = ANCHOR_SIZES,
+    anchor_ratios: Sequence[float] = ANCHOR_RATIOS,
+) -> ConfigDict:
+    """Give a RUN's config for a model of these sizes; what a file does not say has the default of
+    matterport's config. Raises UserError for what no such model can have.
+    """
+    if max_size % 64 or max_size < 64:
+        raise UserError(f"--max-size {max_size}: must be a multiple of 64")
+    if sizes.anchors != len(anchor_ratios) or min(anchor_ratios) <= 0:
+        raise UserError(f"the weights have {sizes.anchors} anchors a cell; give --anchor-ratios")
+    config = get_matterport(min_size, max_size)
+    model = config.model
+    model.backbone.depth = sizes.depth
+    model.fpn.channels = sizes.channels
+    model.rpn.update(
+        channels=sizes.rpn_channels,
+        anchor_sizes=tuple((float(size),) for size in anchor_sizes),
+        anchor_ratios=tuple(1 / ratio for ratio in anchor_ratios),
+    )
+    model.box_head.update(pool_size=sizes.pool_size, fc_features=sizes.features)
+    model.mask_head.enabled = sizes.mask_channels > 0
+    if sizes.mask_channels:
+        model.mask_head.channels = sizes.mask_channels
+    if sizes.attribute_channels:
+        model.attribute_head.update(
+            wide=True, pool_size=28, channels=sizes.attribute_channels, features=0, norm="frozen"
+        )
+        config.attributes.head = dict(
+            kind="pose", angles=("yaw", "pitch"), scale=names.ATTRIBUTE_SCALE
+        )
+    return config
