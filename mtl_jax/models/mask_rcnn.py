@@ -207,7 +207,7 @@ class Network(nn.Module):
         return batch._replace(sizes=jnp.maximum(batch.sizes - 1, 0), gt=gt)
 
     def _extent(self, pyramid: Pyramid) -> tuple[int, int]:
-        """Give the far edges, down and across, of a box that is the whole canvas."""
+        """Give the far edges, down and across, of a box that is all of P2's canvas."""
         height, width = pyramid[0].shape[1:3]
         inclusive = self.options.inclusive_boxes
         return STRIDES[0] * height - inclusive, STRIDES[0] * width - inclusive

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scenes import random_batch
 
+from mtl_jax import Predictor
 from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.coco_names import coco_things
@@ -89,7 +90,7 @@ def test_maps_and_proposals_are_theirs(both):
 
 @pytest.mark.slow
 def test_detections_and_their_masks_are_theirs(both):
-    graph, pyramid, run, batch, _ = both
+    graph, pyramid, run, batch, folder = both
     proposals = graph.proposals(pyramid)
     boxes, scores, classes = graph.detections(proposals, *graph.classify(pyramid, proposals))
     found = jax.device_get(run.predict(batch))
@@ -104,6 +105,8 @@ def test_detections_and_their_masks_are_theirs(both):
     np.testing.assert_array_equal(np.sort(theirs_of), np.arange(len(boxes)))
     masks = graph.masks(pyramid, boxes, classes)
     np.testing.assert_allclose(found.masks[0], masks[theirs_of], atol=1e-4)
+    result = Predictor.from_checkpoint(folder / "run")(batch.images[0])
+    np.testing.assert_allclose(result.boxes, found.boxes[0], atol=1e-3)
 
 
 @pytest.mark.slow
