@@ -288,7 +288,7 @@ class Graph:
             own = np.flatnonzero(usable & (classes == label))
             best = tf.image.non_max_suppression(tf.gather(refined, own), scores[own], 100, 0.3)
             kept += list(own[best])
-        kept = sorted(kept, key=lambda i: -scores[i])[:100]
+        kept = np.array(sorted(kept, key=lambda i: -scores[i])[:100], int)
         return tf.gather(refined, kept), scores[kept], classes[kept]
 
     def masks(self, pyramid, boxes, classes):
