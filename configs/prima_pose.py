@@ -37,7 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
         blur=0.2,
         noise=0.2,
     )
-    config.stages = (dict(layers="all", steps=1200, learning_rate=0.0),)
-    config.train.update(batch_size=16, eval_every=400, checkpoint_every=200)
+    config.stages = (dict(layers="all", steps=2000, learning_rate=0.0),)
+    config.train.update(batch_size=16, eval_every=500, checkpoint_every=250)
     config.eval.update(batch_size=16, best_metric="head/yaw/mae")
     return make_tiny(config) if variant == "tiny" else config
