@@ -3,7 +3,9 @@
     python train.py --config configs/shapes.py
     python evaluate.py --workdir runs/shapes
 
-Not measured yet; wanted: mask AP50 0.97 on 500 unseen scenes (the original: 0.95 on ten).
+Measured on 500 unseen scenes (commit 9b381d4, seed 0, 44 CPU minutes of two cores shared with other
+work): mask AP50 0.993, AP 0.909; box AP50 0.987, AP 0.915; 29 false alarms. The original reported
+0.95 on ten scenes.
 """
 
 from ml_collections import ConfigDict
