@@ -1,6 +1,6 @@
 """Make the README's picture: a run's detections on drawn scenes that it has not seen.
 
-python docs/make_overlays.py runs/mtl_synthetic docs/synthetic.jpg
+python docs/make_overlays.py runs/quickstart docs/synthetic.jpg
 """
 
 import sys

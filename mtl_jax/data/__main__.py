@@ -14,6 +14,7 @@ from mtl_jax import commandline
 from mtl_jax.data import coco_split
 from mtl_jax.data.download import download
 from mtl_jax.data.export import export
+from mtl_jax.data.records import Source
 from mtl_jax.data.shapes import ShapesSource
 from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.errors import UserError
@@ -33,6 +34,8 @@ Images of one picture file, or with one value under --group-key (such as a perso
 _EXPORT = """Write drawn scenes, heads or shapes, as pictures and a COCO file with their labels.
 
     python -m mtl_jax.data export synthetic --output data/scenes --count 8 --seed 7 --size 256
+
+Those of configs/mtl_synthetic.py:quickstart: --heads 1 2 --head-heights .5 .95 --turn 45 35 30
 """
 
 
@@ -116,17 +119,57 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=_positive, default=8, help="pictures (8)")
     parser.add_argument("--seed", type=int, default=1000, help="other seeds, other scenes (1000)")
     parser.add_argument("--size", type=_positive, default=256, help="height and width (256)")
+    parser.add_argument(
+        "--heads",
+        type=int,
+        nargs=2,
+        default=(1, 5),
+        metavar=("LEAST", "MOST"),
+        help="of a picture (1 5)",
+    )
+    parser.add_argument(
+        "--head-heights",
+        type=float,
+        nargs=2,
+        default=(0.1, 0.6),
+        metavar=("LEAST", "MOST"),
+        help="as fractions of the picture (0.1 0.6)",
+    )
+    parser.add_argument(
+        "--turn",
+        type=float,
+        nargs=3,
+        default=(75.0, 45.0, 30.0),
+        metavar=("YAW", "PITCH", "ROLL"),
+        help="most degrees that a head turns (75 45 30)",
+    )
     parser.set_defaults(run=_export)
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    if arguments.kind == "shapes":
-        source = ShapesSource(arguments.count, arguments.seed, arguments.size)
-    else:
-        size = (arguments.size, arguments.size)
-        source = SyntheticSource(arguments.count, arguments.seed, size, texture_seed=arguments.seed)
+    try:
+        source = _scenes(arguments)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     print(f"{arguments.output}: {export(source, arguments.output)} pictures")
     return 0
+
+
+def _scenes(arguments: argparse.Namespace) -> Source:
+    if arguments.kind == "shapes":
+        return ShapesSource(arguments.count, arguments.seed, arguments.size)
+    yaw, pitch, roll = arguments.turn
+    return SyntheticSource(
+        arguments.count,
+        arguments.seed,
+        size=(arguments.size, arguments.size),
+        heads=tuple(arguments.heads),
+        head_heights=tuple(arguments.head_heights),
+        yaw=yaw,
+        pitch=pitch,
+        roll=roll,
+        texture_seed=arguments.seed,
+    )
 
 
 if __name__ == "__main__":
