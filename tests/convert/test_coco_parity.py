@@ -30,7 +30,7 @@ pytest.importorskip("torchvision")
 overfitted = pytest.importorskip("convert.overfitted")
 
 pytestmark = pytest.mark.slow
-STEPS = {"maskrcnn_resnet50_fpn": 160}  # 7 CPU minutes
+STEPS = {"maskrcnn_resnet50_fpn": 160}  # seven minutes on two cores
 SAME_CANVAS = f"--config.data.resize.canvases=({overfitted.CANVAS},)"
 
 
