@@ -24,23 +24,22 @@ def change_pixels(
         image = blur_by_motion(image, rng.uniform(0, options.motion_strength), rng.uniform(0, 180))
     if rng.random() < options.blur:
         image = blur(image, rng.uniform(0, options.blur_strength))
-    brightness = contrast = 0.0
-    if rng.random() < options.brightness:
-        brightness = rng.uniform(-1, 1) * options.brightness_strength
-    if rng.random() < options.contrast:
-        contrast = rng.uniform(-1, 1) * options.contrast_strength
+    brightness = _draw(options.brightness, options.brightness_strength, rng)
+    contrast = _draw(options.contrast, options.contrast_strength, rng)
     if brightness or contrast:
         image = change_light(image, brightness, contrast)
-    saturation = hue = 0.0
-    if rng.random() < options.saturation:
-        saturation = rng.uniform(-1, 1) * options.saturation_strength
-    if rng.random() < options.hue:
-        hue = rng.uniform(-1, 1) * options.hue_strength
+    saturation = _draw(options.saturation, options.saturation_strength, rng)
+    hue = _draw(options.hue, options.hue_strength, rng)
     if saturation or hue:
         image = change_color(image, saturation, hue)
     if rng.random() < options.noise:
         image = add_noise(image, rng.uniform(0, options.noise_strength), rng)
     return image
+
+
+def _draw(probability: float, strength: float, rng: np.random.Generator) -> float:
+    """Draw a change of either sign up to `strength`; 0 where its probability spares the picture."""
+    return rng.uniform(-1, 1) * strength if rng.random() < probability else 0.0
 
 
 def change_light(image: np.ndarray, brightness: float, contrast: float) -> np.ndarray:

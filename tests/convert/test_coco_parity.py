@@ -62,7 +62,7 @@ def build(case, **options):
 
 
 def theirs(case):
-    """Give what torchvision finds, as our results."""
+    """Give each record with what torchvision finds on it."""
     model, found = build(case), []
     for record in case.source:
         with torch.no_grad():
@@ -164,6 +164,7 @@ EXHAUSTIVE = dict(
     rpn_batch_size_per_image=60_000,
     box_batch_size_per_image=600,
 )
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of pixels 0..1
 TERMS = {
     "rpn_objectness": "loss_objectness",
     "rpn_box": "loss_rpn_box_reg",
@@ -200,9 +201,6 @@ def as_batch(images, targets):
     yes = np.ones(rows, bool)
     sizes = np.array(images.image_sizes, np.float32)
     return Batch(255 * pixels, sizes, yes, yes, np.arange(rows), gt)
-
-
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 def differentiate(case, pictures, targets):
