@@ -12,9 +12,10 @@ import numpy as np
 import optax
 
 from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
-from mtl_jax.models.mask_rcnn import Network, mask_rcnn, normalize
+from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize
+from mtl_jax.models.mask_rcnn import Network, mask_rcnn
 from mtl_jax.models.options import DetectionOptions, MaskRCNNOptions
-from mtl_jax.models.proposals import Proposals, select_detections
+from mtl_jax.models.proposals import Anchors, Proposals, select_detections
 from mtl_jax.models.targets import image_keys, sample_anchors, sample_regions
 from mtl_jax.results import paste_mask
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Variables
@@ -150,24 +151,34 @@ def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
             known[f"{name}, backward"] = partial(_wait, gradient, *sides)
         return known[name]()
 
-    yes, rows = batch.valid, lambda x: x.reshape(-1, *x.shape[2:])
+    def rows(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, *x.shape[2:])
+
+    whole = is_inside(batch.sizes, batch.valid, batch.images.shape[1:3])
+    inside = tuple(whole[:, ::stride, ::stride] for stride in STRIDES)
     images = part("normalize", lambda _, b: normalize(b, o.pixel_mean, o.pixel_std), batch)
-    features = part("backbone", lambda n, x: n.backbone(x, yes), images, trained=(images,))
-    pyramid = part("fpn", lambda n, x: n.fpn(x, yes), features, trained=(features,))
-    part("rpn head", lambda n, x: n.rpn(x), pyramid, trained=(pyramid,))
+    features = part("backbone", lambda n, x: n.backbone(x, whole), images, trained=(images,))
+    levels = part("fpn", lambda n, x: n.fpn(x, inside[:-1]), features, trained=(features,))
+    part("rpn head", lambda n, x: n.rpn(x, inside), levels, trained=(levels,))
+    pyramid = Pyramid(levels, inside, batch.sizes.astype(jnp.int32))
     propose = partial(part, "rpn head, proposals", lambda n, *x: n._proposals(*x))
     regions, _, _, anchors = propose(pyramid, batch)
     part("targets", lambda _, *x: _targets(o, *x), batch, anchors, regions)
     fewer = regions.boxes[:, : o.roi.samples]
-    pool = partial(part, "box roi_align", lambda n, x, boxes: rows(n._pool(x, boxes, 7)))
-    pooled = pool(pyramid, regions.boxes, trained=(pyramid, fewer))
+
+    def pool(name: str, boxes: jax.Array, size: int, trained: jax.Array) -> Any:
+        def method(network: Network, levels: Any, boxes: jax.Array) -> jax.Array:
+            return rows(network._pool(pyramid._replace(levels=levels), boxes, size))
+
+        return part(name, method, levels, boxes, trained=(levels, trained))
+
+    pooled = pool("box roi_align", regions.boxes, 7, fewer)
     fewer = (pooled[: fewer.shape[0] * fewer.shape[1]],)
     head = partial(part, "box head", lambda n, x: n.box_head(x, jnp.ones(len(x), bool)))
-    outputs = [x.reshape(len(yes), -1, *x.shape[1:]) for x in head(pooled, trained=fewer)]
+    outputs = [x.reshape(len(whole), -1, *x.shape[1:]) for x in head(pooled, trained=fewer)]
     select = jax.vmap(partial(select_detections, box_options=o.box_head, options=o.detection))
     found = part("detections", lambda _, *x: select(*x), *outputs, regions, batch.sizes)
-    pool = partial(part, "mask roi_align", lambda n, x, boxes: rows(n._pool(x, boxes, 14)))
-    pooled = pool(pyramid, found.boxes, trained=(pyramid, found.boxes))
+    pooled = pool("mask roi_align", found.boxes, 14, found.boxes)
     classes, valid = rows(found.classes), rows(found.valid)
     head = partial(part, "mask head", lambda n, x: n.mask_head(x, classes, valid))
     masks, boxes = jax.device_get((head(pooled, trained=(pooled,)), rows(found.boxes)))
@@ -175,12 +186,12 @@ def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
     return {name: partial(_quietly, run) for name, run in known.items()}
 
 
-def _targets(o: MaskRCNNOptions, batch: Batch, anchors: jax.Array, regions: Proposals) -> Any:
+def _targets(o: MaskRCNNOptions, batch: Batch, anchors: Anchors, regions: Proposals) -> Any:
     """Match and sample the anchors, and twice the proposals of inference: those of training."""
     keys = image_keys(jax.random.key(0), len(batch.images))
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x], 1), regions)
     sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
-    of_anchors = jax.vmap(partial(sample_anchors, options=o.rpn), (0, None, 0, 0))
+    of_anchors = jax.vmap(partial(sample_anchors, options=o.rpn))
     return (
         of_anchors(keys, anchors, batch.gt, batch.valid),
         jax.vmap(sampler)(keys, twice, batch.gt, batch.valid),

@@ -128,6 +128,7 @@ def get_matterport(min_size: int = 800, max_size: int = 1024) -> ConfigDict:
     )
     model.update(
         inclusive_boxes=True,
+        size_divisible=0,
         pixel_mean=(123.7 / 255, 116.8 / 255, 103.9 / 255),
         pixel_std=(1 / 255,) * 3,
     )

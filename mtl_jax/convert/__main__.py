@@ -90,14 +90,14 @@ def _add_matterport(parser: argparse.ArgumentParser) -> None:
         "--anchor-sizes",
         type=float,
         nargs=5,
-        default=matterport.ANCHOR_SIZES,
+        default=(),
         help="pixels on P2 .. P6 (32 64 128 256 512)",
     )
     parser.add_argument(
         "--anchor-ratios",
         type=float,
         nargs="+",
-        default=matterport.ANCHOR_RATIOS,
+        default=(),
         help="width over height (0.5 1 2)",
     )
     parser.add_argument("--class-names", type=Path, help="a file with a name a line, from class 1")

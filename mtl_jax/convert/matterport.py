@@ -16,9 +16,6 @@ from mtl_jax.errors import UserError
 from mtl_jax.experiment import Task, initial_variables, save_run
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 
-ANCHOR_SIZES = (32.0, 64.0, 128.0, 256.0, 512.0)
-ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # width / height, as there
-
 
 def import_weights(
     file: str,
@@ -27,8 +24,8 @@ def import_weights(
     min_size: int = 800,
     max_size: int = 1024,
     score_threshold: float = 0.7,
-    anchor_sizes: Sequence[float] = ANCHOR_SIZES,
-    anchor_ratios: Sequence[float] = ANCHOR_RATIOS,
+    anchor_sizes: Sequence[float] = (),
+    anchor_ratios: Sequence[float] = (),
     class_names: Path | None = None,
     unused: Sequence[str] = (),
 ) -> None:
@@ -40,7 +37,7 @@ def import_weights(
     there boxes are rounded to whole pixels at last, and proposals that pad their list are
     classified; MTL_MRCNN reads attributes from the proposal, here they are read from the refined
     box; a box grows to 62.5 times its anchor's side at most. `anchor_ratios` are width over height,
-    as theirs.
+    as theirs; without them, and without `anchor_sizes`, they are those of their config.
 
     Prints what became of each part. Raises UserError where a tensor lacks or is left over, but for
     those whose keys match a pattern of `unused`.
@@ -81,25 +78,27 @@ def matterport_config(
     sizes: names.Sizes,
     min_size: int,
     max_size: int,
-    anchor_sizes: Sequence[float] = ANCHOR_SIZES,
-    anchor_ratios: Sequence[float] = ANCHOR_RATIOS,
+    anchor_sizes: Sequence[float] = (),
+    anchor_ratios: Sequence[float] = (),
 ) -> ConfigDict:
     """Give a RUN's config for a model of these sizes; what a file does not say has the default of
     matterport's config. Raises UserError for what no such model can have.
     """
     if max_size % 64 or max_size < 64:
         raise UserError(f"--max-size {max_size}: must be a multiple of 64")
-    if sizes.anchors != len(anchor_ratios) or min(anchor_ratios) <= 0:
-        raise UserError(f"the weights have {sizes.anchors} anchors a cell; give --anchor-ratios")
     config = get_matterport(min_size, max_size)
     model = config.model
+    if any(ratio <= 0 for ratio in anchor_ratios):
+        raise UserError("--anchor-ratios: must be larger than 0")
+    if anchor_ratios:
+        model.rpn.anchor_ratios = tuple(1 / ratio for ratio in anchor_ratios)
+    if anchor_sizes:
+        model.rpn.anchor_sizes = tuple((float(size),) for size in anchor_sizes)
+    if sizes.anchors != len(model.rpn.anchor_ratios):
+        raise UserError(f"the weights have {sizes.anchors} anchors a cell; give --anchor-ratios")
     model.backbone.depth = sizes.depth
     model.fpn.channels = sizes.channels
-    model.rpn.update(
-        channels=sizes.rpn_channels,
-        anchor_sizes=tuple((float(size),) for size in anchor_sizes),
-        anchor_ratios=tuple(1 / ratio for ratio in anchor_ratios),
-    )
+    model.rpn.channels = sizes.rpn_channels
     model.box_head.update(pool_size=sizes.pool_size, fc_features=sizes.features)
     model.mask_head.enabled = sizes.mask_channels > 0
     if sizes.mask_channels:

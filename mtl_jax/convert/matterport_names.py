@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtl_jax.convert.weight_files import check_tensors
 from mtl_jax.errors import UserError
 from mtl_jax.layers.resnet import BLOCKS
 
@@ -106,16 +107,7 @@ def to_variables(state: State, sizes: Sizes, unused: Callable[[str], bool]) -> d
 
     `unused` says which keys may be left over.
     """
-    shapes = model_shapes(sizes)
-    faults = [f"left over: {key}" for key in state if key not in shapes and not unused(key)]
-    faults += [f"lacking: {key}" for key in shapes if key not in state]
-    faults += [
-        f"of shape {state[key].shape}, not {shape}: {key}"
-        for key, shape in shapes.items()
-        if key in state and state[key].shape != shape
-    ]
-    if faults:
-        raise UserError("the weights are of another model\n" + "\n".join(faults))
+    check_tensors(state, model_shapes(sizes), unused)
     return {
         path: np.ascontiguousarray(tensor, np.float32)
         for part in model_parts(sizes)

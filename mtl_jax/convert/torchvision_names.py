@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtl_jax.convert.weight_files import check_tensors
 from mtl_jax.errors import UserError
 from mtl_jax.layers.resnet import BLOCKS
 from mtl_jax.models.options import (
@@ -231,16 +232,11 @@ def to_variables(
 
     `unused` are patterns of keys that may be left over, beside DROPPED.
     """
-    known = {tensor.key for tensor in tensors}
-    left = [
-        key
-        for key in state
-        if key not in known and not any(re.search(p, key) for p in (DROPPED, *unused))
-    ]
-    lacking = [tensor.key for tensor in tensors if tensor.key not in state]
-    if left or lacking:
-        faults = [f"left over: {key}" for key in left] + [f"lacking: {key}" for key in lacking]
-        raise UserError("the weights are of another model\n" + "\n".join(faults))
+    check_tensors(
+        state,
+        {tensor.key: None for tensor in tensors},
+        lambda key: any(re.search(pattern, key) for pattern in (DROPPED, *unused)),
+    )
     return {t.path: np.ascontiguousarray(t.layout.to_ours(state[t.key])) for t in tensors}
 
 

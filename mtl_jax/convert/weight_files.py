@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,38 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     return _read_torch(path)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def check_tensors(
+    state: Mapping[str, np.ndarray],
+    wanted: Mapping[str, tuple[int, ...] | None],
+    is_unused: Callable[[str], bool],
+) -> None:
+    """Compare tensors with those that a model wants, of given shapes or of any.
 
+    Raises UserError that lists what lacks, has another shape, or is left over and not `is_unused`.
+    """
+    faults = [f"left over: {key}" for key in state if key not in wanted and not is_unused(key)]
+    faults += [f"lacking: {key}" for key in wanted if key not in state]
+    faults += [
+        f"of shape {state[key].shape}, not {shape}: {key}"
+        for key, shape in wanted.items()
+        if shape is not None and key in state and state[key].shape != shape
+    ]
+    if faults:
+        raise UserError("the weights are of another model\n" + "\n".join(faults))
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
-        return dict(load_file(path))
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: no safetensors file ({error})") from None
+        import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by it
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError:
+        raise UserError(f"{path}: reading it wants safetensors; install mtl_jax[convert]") from None
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: no safetensors file of known numbers ({error})") from None
+    return {k: x if x.dtype.kind in "biu" else x.astype(np.float32) for k, x in tensors.items()}
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,10 @@ from mtl_jax.types import Array
 
 
 class Fpn(nn.Module):
-    """Turn C2..C5 into P2..P6 of equal channels; P6 is every second cell of P5."""
+    """Turn C2..C5 into P2..P6 of equal channels; P6 is every second cell of P5.
+
+    `inside` says of each cell of C2..C5 whether it counts; the others become 0.
+    """
 
     channels: int
     norm: str
@@ -22,23 +25,25 @@ class Fpn(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Sequence[Float[Array, "B _ _ _"]], valid: Bool[Array, "B"]
+        self,
+        features: Sequence[Float[Array, "B _ _ _"]],
+        inside: Sequence[Bool[Array, "B _ _"]],
     ) -> tuple[Float[Array, "B _ _ C"], ...]:
-        def conv_norm(x: Array, name: str, size: int) -> Array:
+        def conv_norm(x: Array, level: int, name: str, size: int) -> Array:
             # torchvision's kaiming_uniform(a=1)
             init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
             bias = self.norm == "none"
-            x = Conv(self.channels, size, 1, bias, None, init, self.dtype, name=name)(x)
-            return make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name=f"{name}_norm")(
-                x, valid
-            )
+            conv = Conv(self.channels, size, 1, bias, None, init, self.dtype, name=f"{name}{level}")
+            x = conv(x)
+            norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
+            return norm(name=f"{name}{level}_norm")(x, inside[level - 2])
 
         top_down: Array | None = None
         pyramid: list[Array] = []
         for level in range(len(features) + 1, 1, -1):
-            lateral = conv_norm(features[level - 2], f"lateral{level}", 1)
+            lateral = conv_norm(features[level - 2], level, "lateral", 1)
             top_down = lateral if top_down is None else lateral + _upsample(top_down, lateral)
-            pyramid.insert(0, conv_norm(top_down, f"output{level}", 3))
+            pyramid.insert(0, conv_norm(top_down, level, "output", 3))
         return (*pyramid, pyramid[-1][:, ::2, ::2])
 
 

@@ -33,8 +33,8 @@ class FrozenBatchNorm(nn.Module):
 
 
 class Norm(nn.Module):
-    """Normalise channels. `mask` [B] (or of any leading axes) names the rows that count in batch
-    statistics.
+    """Normalise channels. What `mask` [B] (or of more leading axes) leaves out is not counted in
+    statistics, and gives 0.
 
     A batch norm that the collection `frozen` of the variables names is evaluated also in training.
     """
@@ -45,9 +45,11 @@ class Norm(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "*S C"], mask: Bool[Array, "..."] | None = None
-    ) -> Float[Array, "*S C"]:
+    def __call__(self, x: Float[Array, "*S C"], mask: Bool[Array, "..."]) -> Float[Array, "*S C"]:
+        mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+        return jnp.where(mask, self._normalize(x, mask), 0)
+
+    def _normalize(self, x: Array, mask: Array) -> Array:
         if self.kind == "none":
             return x
         if self.kind == "frozen":
@@ -57,14 +59,16 @@ class Norm(nn.Module):
             groups = max(1, min(32, x.shape[-1] // 4)) if x.ndim > 2 else 1
             while x.shape[-1] % groups:
                 groups -= 1
-            return nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")(x)
+            norm = nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")
+            # A row that is left out whole has no statistics of its own.
+            nothing = ~jnp.any(mask, axis=tuple(range(1, x.ndim)), keepdims=True)
+            counted = jnp.broadcast_to(mask | nothing, x.shape)  # flax cuts it as it cuts x
+            return norm(x, mask=counted)
         if self.kind == "batch":
             fixed = not self.train or self.has_variable("frozen", "norm")
             norm = nn.BatchNorm(
                 fixed, momentum=0.9, epsilon=self.epsilon, dtype=self.dtype, name="norm"
             )
-            if mask is not None:
-                mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
             return norm(x, mask=mask)
         raise ValueError(f"norm {self.kind!r} is none of {', '.join(NORMS)}")
 

@@ -29,21 +29,27 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W Ci"], valid: Bool[Array, "B"]
+        self, x: Float[Array, "B H W Ci"], inside: Bool[Array, "B H W"]
     ) -> Float[Array, "B Ho Wo Co"]:
         norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
+        strided = inside[:, :: self.stride, :: self.stride]
 
-        def conv_norm(y: Array, name: str, features: int, size: int, stride: int) -> Array:
+        def conv_norm(
+            y: Array, name: str, features: int, size: int, stride: int, mask: Array = strided
+        ) -> Array:
             y = Conv(features, size, stride, use_bias=False, dtype=self.dtype, name=f"conv{name}")(
                 y
             )
-            return norm(name=f"norm{name}")(y, valid)
+            return norm(name=f"norm{name}")(y, mask)
 
         out = 4 * self.features if self.bottleneck else self.features
         if self.bottleneck:
-            strides = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-            y = nn.relu(conv_norm(x, "1", self.features, 1, strides[0]))
-            y = nn.relu(conv_norm(y, "2", self.features, 3, strides[1]))
+            if self.stride_in_1x1:
+                y = nn.relu(conv_norm(x, "1", self.features, 1, self.stride))
+                y = nn.relu(conv_norm(y, "2", self.features, 3, 1))
+            else:
+                y = nn.relu(conv_norm(x, "1", self.features, 1, 1, inside))
+                y = nn.relu(conv_norm(y, "2", self.features, 3, self.stride))
             y = conv_norm(y, "3", out, 1, 1)
         else:
             y = nn.relu(conv_norm(x, "1", self.features, 3, self.stride))
@@ -69,12 +75,14 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "B H W C"], valid: Bool[Array, "B"]
+        self, images: Float[Array, "B H W C"], inside: Bool[Array, "B H W"]
     ) -> Float[Array, "B Ho Wo Co"]:
         x = Conv(self.features, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")(images)
-        x = make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name="norm1")(x, valid)
+        norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name="norm1")
+        x = nn.relu(norm(x, inside[:, ::2, ::2]))
         padding = "SAME" if self.pool_same else ((1, 1), (1, 1))
-        return nn.max_pool(nn.relu(x), (3, 3), (2, 2), padding)  # type: ignore[arg-type]
+        x = nn.max_pool(x, (3, 3), (2, 2), padding)  # type: ignore[arg-type]
+        return jnp.where(inside[:, ::4, ::4, None], x, 0)
 
 
 class ResNet(nn.Module):
@@ -82,7 +90,8 @@ class ResNet(nn.Module):
 
     Children are named stem, stage2 .. stage5, as matterport's res2 .. res5, so that a training
     stage can say "4+". `stride_in_1x1` puts a bottleneck's stride into its first 1x1 (Caffe,
-    matterport), not its 3x3 (torchvision); `pool_same` is the stem's.
+    matterport), not its 3x3 (torchvision); `pool_same` is the stem's. Cells beyond `inside` are 0
+    after every layer, as if the canvas ended there.
     """
 
     depth: int
@@ -96,23 +105,26 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "B H W C"], valid: Bool[Array, "B"]
+        self, images: Float[Array, "B H W C"], inside: Bool[Array, "B H W"]
     ) -> tuple[Float[Array, "B _ _ _"], ...]:
         if self.depth not in BLOCKS:
             raise ValueError(f"ResNet depth {self.depth} is none of {', '.join(map(str, BLOCKS))}")
         shared = (self.norm, self.norm_eps, self.train, self.dtype)
-        x = Stem(self.width, *shared, self.pool_same, name="stem")(images, valid)
+        x = Stem(self.width, *shared, self.pool_same, name="stem")(images, inside)
+        inside = inside[:, ::4, ::4]
         features = []
         for stage, blocks in enumerate(BLOCKS[self.depth], start=2):
+            stride = 1 if stage == 2 else 2
             x = Stage(
                 blocks,
                 self.width * 2 ** (stage - 2),
-                1 if stage == 2 else 2,
+                stride,
                 self.depth >= 50,
                 self.stride_in_1x1,
                 *shared,
                 name=f"stage{stage}",
-            )(x, valid)
+            )(x, inside)
+            inside = inside[:, ::stride, ::stride]
             features.append(x)
         return tuple(features)
 
@@ -132,12 +144,13 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W Ci"], valid: Bool[Array, "B"]
+        self, x: Float[Array, "B H W Ci"], inside: Bool[Array, "B H W"]
     ) -> Float[Array, "B Ho Wo Co"]:
         for i in range(self.blocks):
+            stride = self.stride if i == 0 else 1
             x = Block(
                 self.features,
-                self.stride if i == 0 else 1,
+                stride,
                 self.bottleneck,
                 self.stride_in_1x1,
                 self.norm,
@@ -145,5 +158,6 @@ class Stage(nn.Module):
                 self.train,
                 self.dtype,
                 name=f"block{i + 1}",
-            )(x, valid)
+            )(x, inside)
+            inside = inside[:, ::stride, ::stride]
         return x

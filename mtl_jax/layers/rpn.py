@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
 from mtl_jax.types import Array
@@ -22,10 +22,12 @@ class RpnHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, pyramid: Sequence[Float[Array, "B _ _ C"]]
+        self, pyramid: Sequence[Float[Array, "B _ _ C"]], inside: Sequence[Bool[Array, "B _ _"]]
     ) -> tuple[Float[Array, "B N"], Float[Array, "B N 4"]]:
         """Give objectness logits and box deltas, in float32, in the order level, row, column,
         anchor.
+
+        Cells beyond `inside` are read as 0 by those within; what stands there has no meaning.
         """
         channels = self.channels or pyramid[0].shape[-1]
         hidden = [
@@ -39,9 +41,9 @@ class RpnHead(nn.Module):
             4 * self.anchors_per_cell, 1, kernel_init=SMALL_NORMAL, dtype=self.dtype, name="deltas"
         )
         logits, boxes = [], []
-        for x in pyramid:
+        for x, within in zip(pyramid, inside, strict=True):
             for layer in hidden:
-                x = nn.relu(layer(x))
+                x = jnp.where(within[..., None], nn.relu(layer(x)), 0)
             logits.append(objectness(x).reshape(x.shape[0], -1))
             boxes.append(deltas(x).reshape(x.shape[0], -1, 4))
         return (

@@ -23,10 +23,11 @@ from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.models import attribute_tasks
+from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, seen_extent
+from mtl_jax.models.detection_losses import box_losses, rpn_losses
 from mtl_jax.models.options import MaskRCNNOptions
-from mtl_jax.models.proposals import Proposals, Selected, propose, select_detections
+from mtl_jax.models.proposals import Anchors, Proposals, Selected, propose, select_detections
 from mtl_jax.models.targets import (
-    AnchorTargets,
     RegionTargets,
     clean,
     image_keys,
@@ -39,8 +40,7 @@ from mtl_jax.ops.masks import mask_targets
 from mtl_jax.ops.roi_align import multilevel_crop, multilevel_roi_align, roi_levels
 from mtl_jax.types import Array, Batch, Detections, Model, Variables
 
-STRIDES = (4, 8, 16, 32)  # of the levels that regions are read from, P2 .. P5
-Pyramid = Sequence[Float[Array, "B _ _ C"]]
+ROI_LEVELS = 4  # regions are read from P2 .. P5
 
 
 def mask_rcnn(
@@ -168,10 +168,10 @@ class Network(nn.Module):
         rpn_keys, roi_keys = (image_keys(k, len(batch.images)) for k in jax.random.split(key))
         pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
         proposals, logits, deltas, anchors = self._proposals(pyramid, batch)
-        anchor_targets = jax.vmap(partial(sample_anchors, options=o.rpn), (0, None, 0, 0))(
+        anchor_targets = jax.vmap(partial(sample_anchors, options=o.rpn))(
             rpn_keys, anchors, batch.gt, negatives_allowed
         )
-        terms = _rpn_losses(logits, deltas, anchor_targets, o.rpn.smooth_l1_beta)
+        terms = rpn_losses(logits, deltas, anchor_targets, o.rpn.smooth_l1_beta)
         sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
         regions: RegionTargets = jax.lax.stop_gradient(
             jax.vmap(sampler)(roi_keys, proposals, batch.gt, negatives_allowed)
@@ -179,7 +179,7 @@ class Network(nn.Module):
         logits, deltas = self._heads(
             self.box_head, pyramid, regions.boxes, regions.valid, o.box_head.pool_size
         )
-        terms |= _box_losses(logits, deltas, regions, o.box_head.smooth_l1_beta)
+        terms |= box_losses(logits, deltas, regions, o.box_head.smooth_l1_beta)
         # Positives come first among the samples: the other heads need no more rows than they can
         # be.
         rows = int(o.roi.samples * o.roi.positive_fraction)
@@ -191,8 +191,12 @@ class Network(nn.Module):
         )
 
     def _pyramid(self, batch: Batch) -> Pyramid:
-        images = normalize(batch, self.options.pixel_mean, self.options.pixel_std)
-        return self.fpn(self.backbone(images, batch.valid), batch.valid)
+        o, canvas = self.options, batch.images.shape[1:3]
+        extent = seen_extent(batch.sizes, canvas, o.size_divisible)
+        inside = is_inside(extent, batch.valid, canvas)
+        of_levels = tuple(inside[:, ::stride, ::stride] for stride in STRIDES)
+        features = self.backbone(normalize(batch, o.pixel_mean, o.pixel_std), inside)
+        return Pyramid(self.fpn(features, of_levels[:ROI_LEVELS]), of_levels, extent)
 
     @property
     def _far_edges(self) -> np.ndarray:
@@ -206,52 +210,52 @@ class Network(nn.Module):
         gt = batch.gt._replace(boxes=batch.gt.boxes - self._far_edges)
         return batch._replace(sizes=jnp.maximum(batch.sizes - 1, 0), gt=gt)
 
-    def _extent(self, pyramid: Pyramid) -> tuple[int, int]:
-        """Give the far edges, down and across, of a box that is all of P2's canvas."""
-        height, width = pyramid[0].shape[1:3]
-        inclusive = self.options.inclusive_boxes
-        return STRIDES[0] * height - inclusive, STRIDES[0] * width - inclusive
+    def _anchors(self, pyramid: Pyramid) -> Anchors:
+        """Give the anchors of one image."""
+        options, shapes = self.options.rpn, [level.shape[:2] for level in pyramid.levels]
+        # torchvision's strides: that of P6 is smaller where P5 has an odd number of cells.
+        strides = pyramid.extent // pyramid.cells
+        boxes = pyramid_anchors(
+            shapes, strides, options.anchor_sizes, options.anchor_ratios, options.round_anchors
+        )
+        inside = jnp.concatenate([level.reshape(-1) for level in pyramid.inside])
+        return Anchors(boxes - self._far_edges, inside.repeat(self.rpn.anchors_per_cell))
 
     def _proposals(
         self, pyramid: Pyramid, batch: Batch
-    ) -> tuple[Proposals, Float[Array, "B N"], Float[Array, "B N 4"], Float[Array, "N 4"]]:
-        options = self.options.rpn
-        shapes = [level.shape[1:3] for level in pyramid]
-        height, width = batch.images.shape[1:3]
-        # torchvision's strides: those of P5 and P6 are smaller where the canvas does not divide.
-        strides = [(height // h, width // w) for h, w in shapes]
-        anchors = pyramid_anchors(
-            shapes, strides, options.anchor_sizes, options.anchor_ratios, options.round_anchors
-        )
-        anchors = jnp.asarray(anchors - self._far_edges)
-        logits, deltas = self.rpn(pyramid)
-        level_sizes = [height * width * self.rpn.anchors_per_cell for height, width in shapes]
+    ) -> tuple[Proposals, Float[Array, "B N"], Float[Array, "B N 4"], Anchors]:
+        anchors = jax.vmap(self._anchors)(pyramid)
+        logits, deltas = self.rpn(pyramid.levels, pyramid.inside)
+        shapes = [level.shape[1:3] for level in pyramid.levels]
+        level_sizes = [math.prod(shape) * self.rpn.anchors_per_cell for shape in shapes]
         proposer = partial(
-            propose, anchors=anchors, level_sizes=level_sizes, options=options, train=self.train
+            propose, level_sizes=level_sizes, options=self.options.rpn, train=self.train
         )
         # Proposals are inputs of the heads, not a way for their gradients into the RPN.
         fixed = jax.lax.stop_gradient((logits, deltas))
-        proposals = jax.vmap(lambda x, d, size: proposer(x, d, size=size))(*fixed, batch.sizes)
+        proposals = jax.vmap(proposer)(*fixed, anchors, batch.sizes)
         return proposals, logits, deltas, anchors
 
     def _pool(
         self, pyramid: Pyramid, boxes: Float[Array, "B R 4"], size: int
     ) -> Float[Array, "B R s s C"]:
-        o = self.options.roi
-        extent = self._extent(pyramid)
-        # The part of the canvas that a box takes decides, not its pixels.
-        cells = math.prod(pyramid[0].shape[1:3])
-        canonical_size = o.canonical_size * math.sqrt(math.prod(extent) / cells) / STRIDES[0]
+        o, inclusive = self.options.roi, self.options.inclusive_boxes
 
-        def pool(levels: Pyramid, boxes: Float[Array, "R 4"]) -> Float[Array, "R s s C"]:
+        def pool(pyramid: Pyramid, boxes: Float[Array, "R 4"]) -> Float[Array, "R s s C"]:
+            levels, cells = pyramid.levels[:ROI_LEVELS], pyramid.cells[:ROI_LEVELS]
+            far_edges = STRIDES[0] * cells[0] - inclusive  # of a box that is all of P2
+            # The part of the picture that a box takes decides, not its pixels.
+            part = jnp.prod(far_edges / (STRIDES[0] * cells[0]))
+            canonical_size = o.canonical_size * jnp.sqrt(part)
             chosen = roi_levels(boxes, 2, 5, canonical_size, o.canonical_level, o.round_level)
             if o.corner_samples:
-                return multilevel_crop(levels, boxes, chosen, extent, size)
+                return multilevel_crop(levels, boxes, chosen, far_edges, size, cells)
+            strides = STRIDES[:ROI_LEVELS]
             return multilevel_roi_align(
-                levels, boxes, chosen, STRIDES, size, o.sampling_ratio, o.aligned
+                levels, boxes, chosen, strides, size, o.sampling_ratio, o.aligned, cells
             )
 
-        return jax.vmap(pool)(tuple(pyramid[:4]), boxes)
+        return jax.vmap(pool)(pyramid, boxes)
 
     def _heads(
         self,
@@ -351,68 +355,9 @@ class Network(nn.Module):
         return terms
 
 
-def normalize(
-    batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Float[Array, "B H W C"]:
-    """Turn 0..255 into (value / 255 - mean) / std, and what lies beyond the picture into 0."""
-    height, width = batch.images.shape[1:3]
-    images = (batch.images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
-    rows = jnp.arange(height)[None, :] < batch.sizes[:, :1]
-    columns = jnp.arange(width)[None, :] < batch.sizes[:, 1:]
-    inside = rows[:, :, None] & columns[:, None, :] & batch.valid[:, None, None]
-    return jnp.where(inside[..., None], images, 0.0)
-
-
 def _fill_up(valid: Bool[Array, "B R"], outputs: Float[Array, "B r *S"]) -> Float[Array, "B R *S"]:
     """Add rows of zeros up to those of `valid`, and zero the rows where it is False."""
     rest = ((0, 0), (0, valid.shape[1] - outputs.shape[1]))
     trailing = outputs.ndim - 2
     outputs = jnp.pad(outputs, (*rest, *((0, 0),) * trailing))
     return jnp.where(valid.reshape(*valid.shape, *(1,) * trailing), outputs, 0.0)
-
-
-def _rpn_losses(
-    logits: Float[Array, "B N"],
-    deltas: Float[Array, "B N 4"],
-    targets: AnchorTargets,
-    beta: float,
-) -> dict[str, Array]:
-    index, valid, positive = targets.samples
-    sampled_logits = jnp.take_along_axis(logits, index, 1)
-    sampled_deltas = jnp.take_along_axis(deltas, index[..., None], 1)
-    objectness = losses.binary_cross_entropy(sampled_logits, positive.astype(jnp.float32))
-    return {
-        "rpn_objectness": losses.masked_mean(objectness, valid),
-        "rpn_box": _box_regression(sampled_deltas, targets.deltas, positive, valid, beta),
-    }
-
-
-def _box_losses(
-    logits: Float[Array, "B R K"],
-    deltas: Float[Array, "B R K 4"],
-    regions: RegionTargets,
-    beta: float,
-) -> dict[str, Array]:
-    of_class = jnp.take_along_axis(deltas, regions.classes[..., None, None], 2)[:, :, 0]
-    return {
-        "box_class": losses.masked_mean(
-            losses.cross_entropy(logits, regions.classes), regions.valid
-        ),
-        "box_regression": _box_regression(
-            of_class, regions.deltas, regions.positive, regions.valid, beta
-        ),
-    }
-
-
-def _box_regression(
-    deltas: Float[Array, "B R 4"],
-    targets: Float[Array, "B R 4"],
-    positive: Bool[Array, "B R"],
-    valid: Bool[Array, "B R"],
-    beta: float,
-) -> Array:
-    """Sum the four coordinates' losses of the positives and divide by ALL samples, as torchvision
-    does.
-    """
-    each = losses.smooth_l1(deltas, targets, beta).sum(-1)
-    return losses.masked_mean(jnp.where(positive, each, 0.0), valid)

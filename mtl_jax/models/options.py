@@ -130,6 +130,7 @@ class MaskRCNNOptions:
     attribute_head: AttributeHeadOptions = field(default_factory=AttributeHeadOptions)
     detection: DetectionOptions = field(default_factory=DetectionOptions)
     loss_weights: LossWeights = field(default_factory=LossWeights)
+    size_divisible: int = 32  # pixels beyond the next multiple are not seen; 0: the whole canvas is
     inclusive_boxes: bool = False  # True: within the network a box ends where its last pixel begins
     pixel_mean: tuple[float, ...] = (
         0.485,

@@ -15,6 +15,11 @@ from mtl_jax.ops.nms import nms
 from mtl_jax.types import Array
 
 
+class Anchors(NamedTuple):
+    boxes: Float[Array, "*B N 4"]
+    valid: Bool[Array, "*B N"]  # False: it stands where the network sees nothing
+
+
 class Proposals(NamedTuple):
     boxes: Float[Array, "*B P 4"]
     valid: Bool[Array, "*B P"]
@@ -30,9 +35,9 @@ class Selected(NamedTuple):
 def propose(
     logits: Float[Array, "N"],
     deltas: Float[Array, "N 4"],
-    anchors: Float[Array, "N 4"],
-    level_sizes: Sequence[int],
+    anchors: Anchors,
     size: Float[Array, "2"],
+    level_sizes: Sequence[int],
     options: RpnOptions,
     train: bool,
 ) -> Proposals:
@@ -43,16 +48,18 @@ def propose(
         level_sizes = [sum(level_sizes)]
     pre_nms = options.pre_nms_train if train else options.pre_nms
     post_nms = options.post_nms_train if train else options.post_nms
+    logits = jnp.where(anchors.valid, logits, -jnp.inf)
     index, start = [], 0
     for count in level_sizes:
         index.append(start + jax.lax.top_k(logits[start : start + count], min(pre_nms, count))[1])
         start += count
     runs = [len(best) for best in index]
     index = jnp.concatenate(index)
-    boxes = box_ops.decode(deltas[index], anchors[index], options.box_weights)
+    boxes = box_ops.decode(deltas[index], anchors.boxes[index], options.box_weights)
     boxes = box_ops.clip(boxes, size[0], size[1])
     scores = jax.nn.sigmoid(logits[index])
     usable = box_ops.is_larger(boxes, options.min_size) & (scores >= options.score_threshold)
+    usable &= anchors.valid[index]
     kept, valid = nms(boxes, scores, usable, options.nms_iou, post_nms, runs=runs)
     return Proposals(jnp.where(valid[:, None], boxes[kept], 0.0), valid)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax.models.options import RoiOptions, RpnOptions
-from mtl_jax.models.proposals import Proposals
+from mtl_jax.models.proposals import Anchors, Proposals
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.matching import Matches, match
 from mtl_jax.ops.sampling import Samples, sample
@@ -53,17 +53,17 @@ def clean(batch: Batch) -> Batch:
 
 def sample_anchors(
     key: Array,
-    anchors: Float[Array, "N 4"],
+    anchors: Anchors,
     gt: GroundTruth,
     negatives_allowed: Bool[Array, ""],
     options: RpnOptions,
 ) -> AnchorTargets:
     """Match anchors with objects and draw those that the RPN's losses see."""
-    matches = _match(anchors, gt, options.positive_iou, options.negative_iou, low_quality=True)
+    matches = _match(*anchors, gt, options.positive_iou, options.negative_iou, low_quality=True)
     negative = matches.negative & negatives_allowed
     samples = sample(key, matches.positive, negative, options.samples, options.positive_fraction)
     gt_boxes = gt.boxes[matches.gt_index[samples.index]]
-    deltas = box_ops.encode(gt_boxes, anchors[samples.index], options.box_weights)
+    deltas = box_ops.encode(gt_boxes, anchors.boxes[samples.index], options.box_weights)
     return AnchorTargets(samples, deltas)
 
 
@@ -80,14 +80,11 @@ def sample_regions(
     """
     boxes = jnp.concatenate([proposals.boxes, gt.boxes])
     usable = jnp.concatenate([proposals.valid, gt.valid & ~gt.crowd])
-    matches = _match(boxes, gt, options.positive_iou, options.negative_iou, low_quality=False)
-    samples = sample(
-        key,
-        matches.positive & usable,
-        matches.negative & usable & negatives_allowed,
-        options.samples,
-        options.positive_fraction,
+    matches = _match(
+        boxes, usable, gt, options.positive_iou, options.negative_iou, low_quality=False
     )
+    negative = matches.negative & negatives_allowed
+    samples = sample(key, matches.positive, negative, options.samples, options.positive_fraction)
     boxes = jnp.where(samples.valid[:, None], boxes[samples.index], 0.0)
     gt_index = matches.gt_index[samples.index]
     return RegionTargets(
@@ -102,6 +99,7 @@ def sample_regions(
 
 def _match(
     boxes: Float[Array, "N 4"],
+    usable: Bool[Array, "N"],
     gt: GroundTruth,
     positive_iou: float,
     negative_iou: float,
@@ -117,6 +115,7 @@ def _match(
         low_quality,
         jnp.where(gt.valid & gt.crowd, in_crowds, 0.0).max(axis=1),
         CROWD_OVERLAP,
+        usable,
     )
 
 

@@ -1,4 +1,4 @@
-"""Anchor boxes of a feature pyramid. NumPy: they are constants of a traced program.
+"""Anchor boxes of a feature pyramid.
 
 Source: Ren et al., Faster R-CNN, 2015; Lin et al., Feature Pyramid Networks, 2016. The order and
 the rounding are torchvision's, on which its published weights rely.
@@ -6,8 +6,9 @@ the rounding are torchvision's, on which its published weights rely.
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mtl_jax.types import Array
 
@@ -29,34 +30,31 @@ def cell_anchors(
 
 
 def grid_anchors(
-    level_shape: tuple[int, int], stride: int | tuple[int, int], cell: Float[Array, "A 4"]
+    level_shape: tuple[int, int], stride: Int[Array, "2"], cell: Float[Array, "A 4"]
 ) -> Float[Array, "N 4"]:
-    """Put a cell's anchors on each stride multiple, row by row.
+    """Put a cell's anchors on each multiple of `stride` (down, across; pixels), row by row.
 
-    N = Hl Wl A, the A anchors of a cell side by side. `stride` is in pixels, or (down, across)
-    where they differ: torchvision's is image size // level size.
+    N = Hl Wl A, the A anchors of a cell side by side.
     """
-    down, across = stride if isinstance(stride, tuple) else (stride, stride)
-    y, x = np.meshgrid(
-        np.arange(level_shape[0]) * down, np.arange(level_shape[1]) * across, indexing="ij"
-    )
-    shifts = np.stack([x, y, x, y], -1).astype(np.float32)
+    y, x = jnp.meshgrid(*(jnp.arange(n) for n in level_shape), indexing="ij")
+    shifts = (jnp.stack([x, y, x, y], -1) * jnp.tile(stride[::-1], 2)).astype(jnp.float32)
     return (shifts[:, :, None] + cell).reshape(-1, 4)
 
 
 def pyramid_anchors(
     level_shapes: Sequence[tuple[int, int]],
-    strides: Sequence[int | tuple[int, int]],
+    strides: Int[Array, "L 2"],
     sizes: Sequence[Sequence[int | float]],
     ratios: Sequence[int | float],
     rounded: bool = True,
 ) -> Float[Array, "N 4"]:
     """Give the anchors of all levels, finest first.
 
+    `strides` are (down, across) in pixels; torchvision's are picture's cells by level's cells.
     `sizes` holds the anchor sizes of each level, in pixels.
     """
     levels = zip(level_shapes, strides, sizes, strict=True)
-    return np.concatenate(
+    return jnp.concatenate(
         [
             grid_anchors(shape, stride, cell_anchors(s, ratios, rounded))
             for shape, stride, s in levels

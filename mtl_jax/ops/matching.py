@@ -27,6 +27,7 @@ def match(
     allow_low_quality: bool,
     crowd_overlap: Float[Array, "N"] | None = None,
     crowd_threshold: float = 0.5,
+    usable: Bool[Array, "N"] | None = None,
 ) -> Matches:
     """Match each candidate with the object that it overlaps most, the first of equals.
 
@@ -34,7 +35,7 @@ def match(
     than `crowd_threshold` of it lies in a crowd region, which may hold any object: then it is
     neither. With `allow_low_quality` every candidate that ties with an object's best overlap is
     positive too, so that no object is left without one. Columns of `iou` where `gt_usable` is False
-    may hold anything.
+    may hold anything, and so may rows of candidates that are not `usable`: they are neither.
     """
     num_gt = iou.shape[1]
     if num_gt == 0:
@@ -43,6 +44,8 @@ def match(
         positive = none
     else:
         iou = jnp.where(gt_usable, iou, -1)
+        if usable is not None:
+            iou = jnp.where(usable[:, None], iou, -1)
         best, gt_index = jnp.max(iou, 1), jnp.argmax(iou, 1).astype(jnp.int32)
         positive = (best >= positive_threshold) & jnp.any(gt_usable)
         if allow_low_quality:
@@ -54,4 +57,6 @@ def match(
     if crowd_overlap is not None:
         in_crowd = crowd_overlap > crowd_threshold
         negative &= ~in_crowd
+    if usable is not None:
+        negative &= usable
     return Matches(gt_index, positive, negative)

@@ -23,7 +23,7 @@ def roi_levels(
     boxes: Float[Array, "R 4"],
     min_level: int = 2,
     max_level: int = 5,
-    canonical_size: float = 224.0,
+    canonical_size: float | Float[Array, ""] = 224.0,
     canonical_level: int = 4,
     nearest: bool = False,
 ) -> Int[Array, "R"]:
@@ -67,16 +67,18 @@ def multilevel_roi_align(
     output_size: int,
     sampling_ratio: int = 2,
     aligned: bool = False,
+    cells: Int[Array, "L 2"] | None = None,
 ) -> Float[Array, "R s s C"]:
     """Average `sampling_ratio`² bilinear samples in each of s x s bins of each box.
 
     `boxes` are in pixels; `levels` index `features` (finest first), whose cells are `strides`
     pixels apart. With `aligned` a cell's value stands at its centre, which is exact; without, as in
     torchvision's Mask R-CNN, at its left top corner, and a box counts as at least one cell wide and
-    high. Samples more than one cell outside are 0. Sums are float32, the result has the type of
-    `features`. Boxes get no gradient.
+    high. Samples more than one cell outside are 0. `cells` says of how many rows and columns each
+    level is, if not of all that it has. Sums are float32, the result has the type of `features`.
+    Boxes get no gradient.
     """
-    sizes = jnp.array([level.shape[:2] for level in features], jnp.int32)[levels]
+    sizes = _sizes(features, cells)[levels]
     scale = jnp.array([1 / stride for stride in strides], jnp.float32)[levels]
     boxes = lax.stop_gradient(boxes).astype(jnp.float32) * scale[:, None]
     place = partial(_place, output_size=output_size, sampling_ratio=sampling_ratio, aligned=aligned)
@@ -89,8 +91,9 @@ def multilevel_crop(
     features: Sequence[Float[Array, "_ _ C"]],
     boxes: Float[Array, "R 4"],
     levels: Int[Array, "R"],
-    extent: tuple[int, int],
+    extent: Float[Array, "2"],
     output_size: int,
+    cells: Int[Array, "L 2"] | None = None,
 ) -> Float[Array, "R s s C"]:
     """Take s x s bilinear samples of each box, the outer ones on its edges.
 
@@ -99,12 +102,20 @@ def multilevel_crop(
     those that rounding alone puts there: TensorFlow loses the last row of some boxes that end on
     the border. Otherwise as `multilevel_roi_align`.
     """
-    sizes = jnp.array([level.shape[:2] for level in features], jnp.int32)[levels]
-    scale = (sizes - 1).astype(jnp.float32) / jnp.array(extent, jnp.float32)
+    sizes = _sizes(features, cells)[levels]
+    scale = (sizes - 1).astype(jnp.float32) / jnp.asarray(extent, jnp.float32)
     boxes = lax.stop_gradient(boxes).astype(jnp.float32) * jnp.tile(scale[:, ::-1], 2)
     y = _place_corners(boxes[:, 1], boxes[:, 3], sizes[:, 0], output_size)
     x = _place_corners(boxes[:, 0], boxes[:, 2], sizes[:, 1], output_size)
     return _pool(tuple(features), _Reads(levels, y, x))
+
+
+def _sizes(
+    features: Sequence[Float[Array, "_ _ C"]], cells: Int[Array, "L 2"] | None
+) -> Int[Array, "L 2"]:
+    if cells is not None:
+        return cells
+    return jnp.array([level.shape[:2] for level in features], jnp.int32)
 
 
 def _place_corners(

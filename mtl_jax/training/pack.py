@@ -36,6 +36,6 @@ def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             metadata = json.loads(stored[METADATA].tobytes())
             arrays = {name: stored[name] for name in stored.files if name != METADATA}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: no packed model ({error})") from None
     return metadata, {"batch_stats": {}, **unflatten_dict(arrays, sep="/")}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.models import detection
+from convert import torchvision_side
 
 from mtl_jax.data import transforms
 from mtl_jax.data.coco import CocoSource
@@ -63,17 +63,11 @@ def target(record: Record) -> dict[str, torch.Tensor]:
     }
 
 
-def make(arch: str, classes: int, **options: Any) -> torch.nn.Module:
-    """Build torchvision's model for pictures of SIZE, `classes` with the background."""
-    build = getattr(detection, arch)
-    sizes = dict(min_size=SIZE, max_size=SIZE)
-    return build(weights=None, weights_backbone=None, num_classes=classes, **sizes, **options)
-
-
 def overfit(arch: str, source: CocoSource, steps: int, rate: float = 5e-4) -> dict[str, Any]:
     """Train a model on all of `source` and give its state dict."""
     torch.manual_seed(0)
-    model = make(arch, len(source.categories) + 1, **SHORT).train()
+    classes = len(source.categories) + 1
+    model = torchvision_side.make(arch, classes, (SIZE, SIZE), **SHORT).train()
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
     batches = np.random.default_rng(0)

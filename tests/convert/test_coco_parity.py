@@ -2,15 +2,13 @@
 detections, losses and gradients.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pytest
-from flax import linen as nn
-from flax.traverse_util import flatten_dict
+from convert import our_side
 from real_data import data_set
 
 from mtl_jax import experiment
@@ -19,19 +17,19 @@ from mtl_jax.convert import torchvision_names as names
 from mtl_jax.data import pipeline
 from mtl_jax.data.coco import CocoSource
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.models.mask_rcnn import Network, mask_rcnn
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.results import Result
-from mtl_jax.training.stages import frozen_norms
 from mtl_jax.types import Batch, GroundTruth
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 overfitted = pytest.importorskip("convert.overfitted")
+torchvision_side = pytest.importorskip("convert.torchvision_side")
 
 pytestmark = pytest.mark.slow
 STEPS = {"maskrcnn_resnet50_fpn": 160}  # seven minutes on two cores
 SAME_CANVAS = f"--config.data.resize.canvases=({overfitted.CANVAS},)"
+CANVASES = {"same": (SAME_CANVAS,), "wider": ()}  # the run's own is as high as it is wide
 
 
 class Case(NamedTuple):
@@ -56,19 +54,16 @@ def case(request, tmp_path_factory):
 
 
 def build(case, **options):
-    model = overfitted.make(case.arch, len(case.source.categories) + 1, **options)
-    model.load_state_dict(case.state)
-    return model.eval()
+    """Give torchvision's model of the weights."""
+    size = (overfitted.SIZE, overfitted.SIZE)
+    return torchvision_side.load(case.arch, case.state, size, **options)
 
 
 def theirs(case):
     """Give each record with what torchvision finds on it."""
-    model, found = build(case), []
-    for record in case.source:
-        with torch.no_grad():
-            out = {k: v.numpy() for k, v in model([overfitted.picture(record)])[0].items()}
-        found.append((record, out))
-    return found
+    pictures = [overfitted.picture(record) for record in case.source]
+    found = torchvision_side.detect(build(case), pictures)
+    return list(zip(case.source, found, strict=True))
 
 
 def ours(case, *overrides):
@@ -102,11 +97,12 @@ def as_result(record, out):
     return Pasted(*found, **size, mask_probabilities=out["masks"][:, 0])
 
 
-def test_what_is_found_on_photographs(case):
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_what_is_found_on_photographs(case, canvas):
     expected = theirs(case)
     best = np.array([out["scores"][: len(record.instances)].mean() for record, out in expected])
     assert np.median(best) > 0.5
-    categories, results = ours(case, SAME_CANVAS)
+    categories, results = ours(case, *CANVASES[canvas])
     wrong_pixels = []
     for (record, out), result in zip(expected, results, strict=True):
         assert len(result) == len(out["scores"]), record.file_name
@@ -133,45 +129,22 @@ def test_features_and_proposals(case):
     model = build(case)
     run = experiment.load_run(case.folder, overrides=(SAME_CANVAS,))
     options = experiment.read_options(MaskRCNNOptions, run.task.config.model)
-    network = Network(options, len(run.categories) + 1, (), False, train=False)
-
-    def look(network: Network, batch: Batch):
-        pyramid = network._pyramid(batch)
-        return pyramid, network._proposals(pyramid, batch)[0]
-
-    ours = jax.jit(nn.apply(look, network))
+    classes = len(run.categories) + 1
     for batch in pipeline.eval_batches(case.source, (), run.task.data, batch_size=4):
-        pyramid, proposals = jax.device_get(ours(run.variables, batch))
+        levels, proposals = our_side.look_inside(options, classes, run.variables, batch)
         pictures = [overfitted.picture(case.source[i]) for i in batch.index]
-        with torch.no_grad():
-            images, _ = model.transform(pictures)
-            features = model.backbone(images.tensors)
-            found, _ = model.rpn(images, features)
-        for level, expected in zip(pyramid, features.values(), strict=True):
-            expected = expected.numpy().transpose(0, 2, 3, 1)
+        their_levels, their_proposals = torchvision_side.look_inside(model, pictures)
+        for level, expected in zip(levels, their_levels, strict=True):
             assert np.abs(level - expected).max() <= 1e-4 * np.abs(expected).max()
-        for boxes, valid, expected in zip(*proposals, found, strict=True):
-            distance = np.abs(boxes[valid][:, None] - expected.numpy()).max(-1)
-            assert len(expected) == valid.sum()
+        for boxes, expected in zip(proposals, their_proposals, strict=True):
+            distance = np.abs(boxes[:, None] - expected).max(-1)
+            assert len(expected) == len(boxes)
             # Each is the other's nearest, but for a few that the NMS decided by a hair.
             assert np.mean(distance.min(0) < 0.02) > 0.995
             assert np.mean(distance.min(1) < 0.02) > 0.995
 
 
-EXHAUSTIVE = dict(
-    rpn_pre_nms_top_n_train=400,
-    rpn_post_nms_top_n_train=100,
-    rpn_batch_size_per_image=60_000,
-    box_batch_size_per_image=600,
-)
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of pixels 0..1
-TERMS = {
-    "rpn_objectness": "loss_objectness",
-    "rpn_box": "loss_rpn_box_reg",
-    "box_class": "loss_classifier",
-    "box_regression": "loss_box_reg",
-    "mask": "loss_mask",
-}
 
 
 def as_batch(images, targets):
@@ -203,29 +176,6 @@ def as_batch(images, targets):
     return Batch(255 * pixels, sizes, yes, yes, np.arange(rows), gt)
 
 
-def differentiate(case, pictures, targets):
-    """Give torchvision's losses, its gradients by parameter, and its largest mask logit."""
-    model = build(case, **EXHAUSTIVE).train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eval()
-    largest = []
-    predictor = model.roi_heads.mask_predictor
-    predictor.register_forward_hook(lambda *args: largest.append(args[2].abs().max().item()))
-    terms = model(pictures, [dict(target) for target in targets])
-    sum(terms.values()).backward()
-    gradients = {key: torch.zeros_like(value) for key, value in model.state_dict().items()}
-    gradients |= {key: value.grad for key, value in model.named_parameters()}
-    return terms, {key: value.numpy() for key, value in gradients.items()}, max(largest)
-
-
-def distance(tree, reference, part):
-    """Give |tree - reference| / |reference| over all tensors of a part."""
-    paths = [path for path in tree if path.startswith(f"params/{part}/")]
-    one, other = (np.concatenate([x[path].ravel() for path in paths]) for x in (tree, reference))
-    return np.linalg.norm(one - other) / np.linalg.norm(other)
-
-
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of switching oneDNN off
 def test_losses_and_gradients(case):
     """Every anchor and region is sampled, so that nothing depends on chance; norms are constants
@@ -234,36 +184,28 @@ def test_losses_and_gradients(case):
     records = [case.source[i] for i in range(2)]
     pictures = [overfitted.picture(record) for record in records]
     targets = [overfitted.target(record) for record in records]
-    expected, gradients, largest = differentiate(case, pictures, targets)
-    assert largest > 1
+
+    def differentiate():
+        model = build(case, **torchvision_side.EXHAUSTIVE)
+        return torchvision_side.differentiate(model, pictures, targets)
+
+    expected = differentiate()
+    assert expected.largest > 1
     # Rounding decides which ReLUs near 0 pass a gradient on: with other convolutions torchvision's
     # backbone differs from itself by 3 %.
     with torch.backends.mkldnn.flags(enabled=False):
-        _, again, _ = differentiate(case, pictures, targets)
+        again = differentiate()
     batch = as_batch(*build(case).transform(pictures, targets))
 
     run = experiment.load_run(case.folder)
     options = experiment.read_options(MaskRCNNOptions, run.task.config.model)
-    options = replace(
-        options,
-        rpn=replace(options.rpn, pre_nms_train=400, post_nms_train=100, samples=60_000),
-        roi=replace(options.roi, samples=600),
-    )
-    loss = mask_rcnn(options, len(run.categories) + 1, (), full_size_masks=True).loss
-    params, stats = run.variables["params"], run.variables["batch_stats"]
-    frozen = frozen_norms(stats, jax.tree.map(lambda _: False, params))
-
-    def total(params):
-        variables = {"params": params, "batch_stats": stats, "frozen": frozen}
-        value, terms, _ = loss(variables, batch, jax.random.key(0))
-        return value, terms
-
-    own, terms = jax.jit(jax.grad(total, has_aux=True))(params)
-    for ours, their in TERMS.items():
-        assert float(terms[ours]) == pytest.approx(expected[their].item(), rel=1e-3), ours
+    classes = len(run.categories) + 1
+    terms, found = our_side.differentiate(options, classes, run.variables, batch)
+    for name, value in expected.terms.items():
+        assert terms[name] == pytest.approx(value, rel=1e-3), name
     tensors = names.model_tensors(options)
-    reference, again = (names.to_variables(x, tensors) for x in (gradients, again))
-    found = flatten_dict({"params": jax.device_get(own)}, sep="/")
-    for part in params:
-        limit = max(1e-2, distance(again, reference, part) if part == "backbone" else 0)
-        assert distance(found, reference, part) <= limit, part
+    reference, other = (names.to_variables(x.gradients, tensors) for x in (expected, again))
+    for name in run.variables["params"]:
+        ours, theirs, again = (our_side.part(x, name) for x in (found, reference, other))
+        limit = max(1e-2, our_side.distance(again, theirs) if name == "backbone" else 0)
+        assert our_side.distance(ours, theirs) <= limit, name

@@ -41,24 +41,25 @@ def test_a_frozen_norm_applies_its_constants_and_has_no_parameters():
         "mean": normal(4),
         "var": np.abs(normal(4)),
     }
-    assert "params" not in layer.init(jax.random.key(0), x)
+    valid = np.ones(2, bool)
+    assert "params" not in layer.init(jax.random.key(0), x, valid)
     expected = (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-3) * stats["scale"] + stats["bias"]
-    result = layer.apply({"batch_stats": {"norm": stats}}, x)
+    result = layer.apply({"batch_stats": {"norm": stats}}, x, valid)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_norm_of_a_frozen_part_is_evaluated_in_training():
-    x = normal(5, 4, 4, 3)
+    x, valid = normal(5, 4, 4, 3), np.ones(5, bool)
     layer = Norm("batch", train=True)
     params = {"norm": {"scale": normal(3), "bias": normal(3)}}
     stats = {"norm": {"mean": normal(3), "var": np.abs(normal(3))}}
     variables = {"params": params, "batch_stats": stats}
-    expected = Norm("batch", train=False).apply(variables, x)
+    expected = Norm("batch", train=False).apply(variables, x, valid)
     fixed = {**variables, "frozen": {"norm": True}}
-    result, updates = layer.apply(fixed, x, mutable=["batch_stats"])
+    result, updates = layer.apply(fixed, x, valid, mutable=["batch_stats"])
     np.testing.assert_array_equal(result, expected)
     jax.tree.map(np.testing.assert_array_equal, updates["batch_stats"], stats)
-    assert not np.allclose(layer.apply(variables, x, mutable=["batch_stats"])[0], expected)
+    assert not np.allclose(layer.apply(variables, x, valid, mutable=["batch_stats"])[0], expected)
 
 
 def test_batch_statistics_are_of_the_valid_rows_alone():
@@ -70,18 +71,41 @@ def test_batch_statistics_are_of_the_valid_rows_alone():
     kept = x[valid]
     expected = (kept - kept.mean((0, 1, 2))) / np.sqrt(kept.var((0, 1, 2)) + 1e-5)
     np.testing.assert_allclose(all_rows[valid], expected, rtol=1e-3, atol=1e-4)
+    assert not all_rows[~valid].any()
     np.testing.assert_allclose(
         updates["batch_stats"]["norm"]["mean"], 0.1 * kept.mean((0, 1, 2)), rtol=1e-3, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", ["batch", "group"])
+def test_statistics_are_of_the_cells_inside_alone(kind):
+    x, inside = normal(3, 6, 5, 8), np.zeros((3, 6, 5), bool)
+    inside[0, :4, :3] = inside[1] = True  # nothing of the third image
+    layer = Norm(kind, train=True)
+    variables = layer.init(jax.random.key(0), x, inside)
+
+    def norm(x, inside):
+        return layer.apply(variables, x, inside, mutable=["batch_stats"])[0]
+
+    result = norm(x, inside)
+    assert not result[~inside].any()
+    np.testing.assert_allclose(norm(np.where(inside[..., None], x, 9), inside), result, atol=1e-5)
+    if kind == "group":  # each image alone
+        cut = norm(x[:1, :4, :3], inside[:1, :4, :3])
+        np.testing.assert_allclose(result[:1, :4, :3], cut, atol=1e-5)
+    else:
+        kept = x[inside]
+        expected = (kept - kept.mean(0)) / np.sqrt(kept.var(0) + 1e-5)
+        np.testing.assert_allclose(result[inside], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("stride_in_1x1", [False, True])
 def test_a_backbone_of_strides_4_to_32(depth, stride_in_1x1):
     layer = ResNet(depth, 8, "batch", 1e-5, stride_in_1x1, train=False)
-    x, valid = jnp.zeros((1, 70, 96, 3)), jnp.ones(1, bool)
+    x, inside = jnp.zeros((1, 70, 96, 3)), jnp.ones((1, 70, 96), bool)
     features, variables = jax.eval_shape(
-        lambda: layer.init_with_output(jax.random.key(0), x, valid)
+        lambda: layer.init_with_output(jax.random.key(0), x, inside)
     )
     factor = 4 if depth == 50 else 1
     shapes = [(1, 18, 24), (1, 9, 12), (1, 5, 6), (1, 3, 3)]
@@ -137,11 +161,11 @@ def test_resnet_and_pyramid_are_torchvisions():
     for level in range(2, 6):
         pyramid[f"lateral{level}"] = conv(f"fpn.inner_blocks.{level - 2}.0")
         pyramid[f"output{level}"] = conv(f"fpn.layer_blocks.{level - 2}.0")
-    valid = jnp.ones(1, bool)
     features = ResNet(18, 64, "frozen", 1e-5, False, train=False).apply(
-        {"params": params, "batch_stats": stats}, x, valid
+        {"params": params, "batch_stats": stats}, x, np.ones(x.shape[:3], bool)
     )
-    ours = Fpn(256, "none", 1e-5, train=False).apply({"params": pyramid}, features, valid)
+    inside = [np.ones(f.shape[:3], bool) for f in features]
+    ours = Fpn(256, "none", 1e-5, train=False).apply({"params": pyramid}, features, inside)
     for a, b in zip(ours, expected, strict=True):
         b = b.numpy().transpose(0, 2, 3, 1)
         assert np.abs(a - b).max() <= 1e-4 * np.abs(b).max()
@@ -150,15 +174,16 @@ def test_resnet_and_pyramid_are_torchvisions():
 def test_rpn_outputs_follow_levels_rows_columns_anchors():
     pyramid = [normal(2, 4, 6, 8), normal(2, 2, 3, 8)]
     head = RpnHead(anchors_per_cell=3, convs=1)
-    variables = head.init(jax.random.key(0), pyramid)
-    logits, deltas = head.apply(variables, pyramid)
+    inside = [np.ones(level.shape[:3], bool) for level in pyramid]
+    variables = head.init(jax.random.key(0), pyramid, inside)
+    logits, deltas = head.apply(variables, pyramid, inside)
     assert logits.shape == (2, 4 * 6 * 3 + 2 * 3 * 3)
     assert deltas.shape == (*logits.shape, 4)
-    fine, _ = head.apply(variables, pyramid[:1])
+    fine, _ = head.apply(variables, pyramid[:1], inside[:1])
     np.testing.assert_allclose(logits[:, :72], fine, rtol=1e-5, atol=1e-6)
     changed = [pyramid[0].copy(), pyramid[1]]
     changed[0][:, 0, 0] += 1  # reaches the 3x3 around row 0, column 0 alone
-    moved = np.flatnonzero(np.abs(head.apply(variables, changed)[0] - logits)[0])
+    moved = np.flatnonzero(np.abs(head.apply(variables, changed, inside)[0] - logits)[0])
     cells = {index // 3 for index in moved}
     assert cells == {0, 1, 6, 7}
 
@@ -210,23 +235,23 @@ def test_attribute_heads_give_each_attribute_its_outputs():
 @pytest.mark.parametrize("side", [15, 16])
 def test_the_stems_pooling_can_be_keras_same(side):
     tf = pytest.importorskip("tensorflow")
-    x, valid = normal(1, 2 * side, 2 * side, 3), jnp.ones(1, bool)
+    x, inside = normal(1, 2 * side, 2 * side, 3), jnp.ones((1, 2 * side, 2 * side), bool)
     stem = Stem(4, "none", 1e-5, False, jnp.float32, pool_same=True)
-    variables = stem.init(jax.random.key(0), x, valid)
+    variables = stem.init(jax.random.key(0), x, inside)
     padded = np.pad(x, ((0, 0), (3, 3), (3, 3), (0, 0)))
     hidden = tf.nn.relu(tf.nn.conv2d(padded, variables["params"]["conv1"]["kernel"], 2, "VALID"))
     expected = tf.nn.max_pool2d(hidden, 3, 2, "SAME")
-    np.testing.assert_allclose(stem.apply(variables, x, valid), expected, atol=1e-4)
-    plain = Stem(4, "none", 1e-5, False, jnp.float32).apply(variables, x, valid)
+    np.testing.assert_allclose(stem.apply(variables, x, inside), expected, atol=1e-4)
+    plain = Stem(4, "none", 1e-5, False, jnp.float32).apply(variables, x, inside)
     # An odd side is padded on both sides in either way.
     assert np.allclose(plain, expected, atol=1e-4) == (side % 2 == 1)
 
 
 def test_the_rpns_hidden_convolutions_have_the_asked_channels():
-    pyramid = [normal(2, 4, 6, 8)]
+    pyramid, inside = [normal(2, 4, 6, 8)], [np.ones((2, 4, 6), bool)]
     for channels, expected in ((0, 8), (12, 12)):
         head = RpnHead(anchors_per_cell=3, convs=2, channels=channels)
-        kernels = jax.eval_shape(head.init, jax.random.key(0), pyramid)["params"]
+        kernels = jax.eval_shape(head.init, jax.random.key(0), pyramid, inside)["params"]
         assert kernels["conv1"]["kernel"].shape == (3, 3, 8, expected)
         assert kernels["conv2"]["kernel"].shape == (3, 3, expected, expected)
         assert kernels["objectness"]["kernel"].shape == (1, 1, expected, 3)

@@ -10,7 +10,8 @@ import pytest
 from scenes import ATTRIBUTES, TINY, random_batch
 
 from mtl_jax.convert.torchvision_names import arch_options
-from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn, normalize
+from mtl_jax.models.canvas import STRIDES, Pyramid
+from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn
 from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions
 from mtl_jax.models.proposals import Proposals
 from mtl_jax.models.targets import clean, image_keys, sample_anchors, sample_regions
@@ -277,15 +278,6 @@ def test_bfloat16_stays_near_float32():
     assert low[0] == pytest.approx(float(full[0]), rel=0.05)
 
 
-def test_normalize_zeroes_what_lies_beyond_the_picture():
-    batch = random_batch(1)._replace(sizes=np.array([[10, 20]], np.float32))
-    images = normalize(batch, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
-    expected = (batch.images[0, :10, :20] / 255 - [0.5, 0.4, 0.3]) / 0.2
-    np.testing.assert_allclose(images[0, :10, :20], expected, rtol=1e-5, atol=1e-6)
-    assert np.all(images[0, 10:] == 0)
-    assert np.all(images[0, :, 20:] == 0)
-
-
 def test_clean_forgets_what_rows_without_ground_truth_hold():
     batch = random_batch()._replace(valid=np.array([True, False]))
     gt = clean(batch).gt
@@ -338,6 +330,7 @@ MATTERPORT = replace(
     roi=replace(TINY.roi, corner_samples=True, round_level=True),
     detection=replace(TINY.detection, best_class_only=True, min_size=0.0, score_threshold=0.0),
     inclusive_boxes=True,
+    size_divisible=0,
 )
 
 
@@ -350,12 +343,14 @@ def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention():
         anchor = np.array([16, 12, 16, 12]) + np.array([-4, -4, 4, 4])
         boxes = np.tile(anchor, (1, 4, 1)).astype(np.float32)
         batch = with_gt(random_batch(1), boxes=boxes, valid=np.arange(4)[None] < 1)
-        pyramid = [np.zeros((1, side, side, 16), np.float32) for side in (16, 8, 4, 2, 1)]
+        levels = tuple(np.zeros((1, 64 // s, 64 // s, 16), np.float32) for s in STRIDES)
+        inside = tuple(np.ones(level.shape[:3], bool) for level in levels)
+        pyramid = Pyramid(levels, inside, np.full((1, 2), 64, np.int32))
 
         def look(network, batch, pyramid=pyramid, rpn=options.rpn):
             own = network._with_own_boxes(batch)
             anchors = network._proposals(pyramid, own)[3]
-            gt = jax.tree.map(lambda x: x[0], own.gt)
+            anchors, gt = jax.tree.map(lambda x: x[0], (anchors, own.gt))
             return own.gt.boxes, sample_anchors(jax.random.key(0), anchors, gt, True, rpn)
 
         (own_boxes, targets), _ = network.init_with_output(jax.random.key(0), batch, method=look)

@@ -8,7 +8,7 @@ import oracles
 import pytest
 
 from mtl_jax.models.options import BoxHeadOptions, DetectionOptions, RpnOptions
-from mtl_jax.models.proposals import Proposals, propose, select_detections
+from mtl_jax.models.proposals import Anchors, Proposals, propose, select_detections
 from mtl_jax.ops import boxes as box_ops
 
 SIZE = np.array([90, 100], np.float32)
@@ -29,13 +29,14 @@ def test_proposals_are_the_best_after_nms_by_level_or_over_all(joint):
     deltas = (0.1 * rng.normal(size=anchors.shape)).astype(np.float32)
     options = RpnOptions(joint_levels=joint, pre_nms=30, post_nms=25, nms_iou=0.4, min_size=0)
     run = jax.jit(partial(propose, level_sizes=LEVEL_SIZES, options=options, train=False))
-    found = run(logits, deltas, anchors, size=SIZE)
+    there = rng.random(len(anchors)) < 0.8
+    found = run(logits, deltas, Anchors(anchors, there), SIZE)
 
     levels = np.repeat(np.arange(3), LEVEL_SIZES) * (not joint)
     best = [
         i
         for level in set(levels)
-        for i in np.flatnonzero(levels == level)[np.argsort(-logits[levels == level])][:30]
+        for i in sorted(np.flatnonzero((levels == level) & there), key=lambda i: -logits[i])[:30]
     ]
     boxes = box_ops.clip(box_ops.decode(deltas, anchors, options.box_weights), *SIZE)
     chosen = np.isin(np.arange(len(anchors)), best)

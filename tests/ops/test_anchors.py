@@ -21,7 +21,7 @@ def test_rounded_cell_anchors_are_the_published_ones():
 
 def test_grid_runs_over_columns_then_rows_with_a_cells_anchors_together():
     cell = cell_anchors((32,), RATIOS)
-    grid = grid_anchors((3, 5), (16, 8), cell).reshape(3, 5, 3, 4)
+    grid = grid_anchors((3, 5), np.array([16, 8]), cell).reshape(3, 5, 3, 4)
     for i in range(3):
         for j in range(5):
             np.testing.assert_array_equal(grid[i, j], cell + np.array([j, 2 * i] * 2) * 8)
@@ -37,6 +37,6 @@ def test_pyramid_is_torchvisions(size):
     images = detection.image_list.ImageList(torch.zeros(1, 3, *size), [size])
     expected = make(images, [torch.zeros(1, 1, *shape) for shape in shapes])[0]
     strides = [tuple(side // n for side, n in zip(size, shape, strict=True)) for shape in shapes]
-    anchors = pyramid_anchors(shapes, strides, sizes, RATIOS)
+    anchors = pyramid_anchors(shapes, np.array(strides), sizes, RATIOS)
     assert anchors.dtype == np.float32
     np.testing.assert_array_equal(anchors, expected)

@@ -83,3 +83,15 @@ def test_fault_3_columns_of_padding_change_nothing(fill, low_quality):
     wide = match(jnp.asarray(padded), jnp.asarray(usable), 0.7, 0.3, low_quality)
     for a, b in zip(plain, wide, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("low_quality", [False, True])
+def test_candidates_that_are_not_usable_are_neither_and_change_no_other(low_quality):
+    rng = np.random.default_rng(3)
+    overlap, usable = rng.random((30, 4)).astype(np.float32), rng.random(30) < 0.5
+    overlap[~usable] *= 2  # they would be every object's best
+    some = match(jnp.asarray(overlap), jnp.ones(4, bool), 0.7, 0.3, low_quality, usable=usable)
+    alone = match(jnp.asarray(overlap[usable]), jnp.ones(4, bool), 0.7, 0.3, low_quality)
+    assert set(kinds(some)[~usable]) == {"neither"}
+    np.testing.assert_array_equal(kinds(some)[usable], kinds(alone))
+    np.testing.assert_array_equal(some.gt_index[usable], alone.gt_index)

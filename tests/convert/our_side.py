@@ -1,0 +1,68 @@
+"""What our network gives, stage by stage, as NumPy arrays: beside `torchvision_side`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from mtl_jax.models.mask_rcnn import Network, mask_rcnn
+from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.training.stages import frozen_norms
+from mtl_jax.types import Batch
+
+
+class Inside(NamedTuple):
+    levels: tuple[np.ndarray, ...]  # of the pyramid
+    proposals: list[np.ndarray]  # of each picture
+
+
+def look_inside(
+    options: MaskRCNNOptions, classes: int, variables: dict[str, Any], batch: Batch
+) -> Inside:
+    """Give the pyramid and the proposals of a network of `classes` with the background."""
+    network = Network(options, classes, (), False, train=False)
+
+    def look(network: Network, batch: Batch):
+        pyramid, batch = network._pyramid(batch), network._with_own_boxes(batch)
+        return pyramid.levels, network._proposals(pyramid, batch)[0]
+
+    run = jax.jit(lambda variables, batch: network.apply(variables, batch, method=look))
+    levels, proposals = jax.device_get(run(variables, batch))
+    return Inside(levels, [boxes[valid] for boxes, valid in zip(*proposals, strict=True)])
+
+
+def differentiate(
+    options: MaskRCNNOptions, classes: int, variables: dict[str, Any], batch: Batch
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Give the loss terms, and their sum's gradient by path, as `torchvision_side` samples them."""
+    options = replace(
+        options,
+        rpn=replace(options.rpn, pre_nms_train=400, post_nms_train=100, samples=60_000),
+        roi=replace(options.roi, samples=600),
+    )
+    loss = mask_rcnn(options, classes, (), full_size_masks=True).loss
+    params, stats = variables["params"], variables["batch_stats"]
+    frozen = frozen_norms(stats, jax.tree.map(lambda _: False, params))
+
+    def total(params: Any) -> Any:
+        full = {"params": params, "batch_stats": stats, "frozen": frozen}
+        value, terms, _ = loss(full, batch, jax.random.key(0))
+        return value, terms
+
+    gradients, terms = jax.jit(jax.grad(total, has_aux=True))(params)
+    flat = flatten_dict({"params": jax.device_get(gradients)}, sep="/")
+    return {name: float(value) for name, value in terms.items()}, flat
+
+
+def part(tree: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Lay all parameters of a part of the network end to end."""
+    paths = sorted(path for path in tree if path.startswith(f"params/{name}/"))
+    return np.concatenate([np.ravel(tree[path]) for path in paths])
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Give |one - other| / |other|."""
+    return float(np.linalg.norm(one - other) / np.linalg.norm(other))

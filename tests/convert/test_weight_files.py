@@ -1,0 +1,73 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from mtl_jax.convert.weight_files import check_tensors, read_tensors
+from mtl_jax.errors import UserError
+
+safetensors = pytest.importorskip("safetensors.numpy")
+TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
+
+
+def write_header(path, header, data=b""):
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def test_safetensors_are_read_as_they_were_written(tmp_path):
+    safetensors.save_file(TENSORS, tmp_path / "weights.safetensors")
+    found = read_tensors(tmp_path / "weights.safetensors")
+    assert set(found) == set(TENSORS)
+    for name, tensor in TENSORS.items():
+        np.testing.assert_array_equal(found[name], tensor)
+
+
+def test_halves_become_float32(tmp_path):
+    header = dict(a=dict(dtype="BF16", shape=[2], data_offsets=[0, 4]))
+    write_header(tmp_path / "weights.safetensors", header, struct.pack("<HH", 0x3F80, 0xC000))
+    found = read_tensors(tmp_path / "weights.safetensors")["a"]
+    assert found.dtype == np.float32
+    assert found.tolist() == [1.0, -2.0]
+
+
+def test_safetensors_that_claim_what_they_do_not_hold_are_named(tmp_path):
+    safetensors.save_file(TENSORS, tmp_path / "whole.safetensors")
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    for name, content in (
+        ("empty", b""),
+        ("cut", whole[:-4]),
+        ("long_header", struct.pack("<Q", 2**60) + b"{}"),
+        ("no_json", struct.pack("<Q", 4) + b"oops"),
+    ):
+        (tmp_path / f"{name}.safetensors").write_bytes(content)
+    tensor = dict(dtype="F32", shape=[4], data_offsets=[0, 16])
+    for name, changes in (
+        ("huge", dict(shape=[2**62, 2**62])),
+        ("beyond", dict(data_offsets=[0, 2**40])),
+        ("backwards", dict(data_offsets=[16, 0])),
+        ("strange", dict(dtype="PICKLE")),
+        ("eight_bits", dict(dtype="F8_E4M3", data_offsets=[0, 4])),
+    ):
+        header = {"a": tensor | changes}
+        write_header(
+            tmp_path / f"{name}.safetensors", header, bytes(header["a"]["data_offsets"][1] % 32)
+        )
+    for file in tmp_path.iterdir():
+        if file.stem != "whole":
+            with pytest.raises(UserError, match=rf"{file.name}: ") as error:
+                read_tensors(file)
+            assert "\n" not in str(error.value)
+
+
+def test_all_that_is_amiss_is_listed_at_once():
+    wanted = {"a": (2, 2), "b": None, "c": (1,)}
+    check_tensors(TENSORS | {"c": np.ones(1)}, wanted | {"a": (2, 3)}, lambda key: False)
+    with pytest.raises(UserError) as error:
+        check_tensors(TENSORS | {"d": 0, "e.x": 0}, wanted, lambda key: key.startswith("e."))
+    assert str(error.value).splitlines()[1:] == [
+        "left over: d",
+        "lacking: c",
+        "of shape (2, 3), not (2, 2): a",
+    ]
