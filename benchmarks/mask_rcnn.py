@@ -1,8 +1,10 @@
-"""Time our Mask R-CNN R50-FPN beside torchvision's: the same pictures, threads and amount of work.
+"""Time our Mask R-CNN R50-FPN beside torchvision's: the same weights, pictures and threads.
 
-    nice -n -5 python -m benchmarks.mask_rcnn --size 512 --threads 2 --output mask_rcnn.json
+    nice -n -5 python -m benchmarks.mask_rcnn --threads 2 --output mask_rcnn.json
+    nice -n -5 python -m benchmarks.mask_rcnn --sizes 800x1333 --batches 1 2 --repeats 3
     nice -n -5 python -m benchmarks.mask_rcnn --threads 1 --breakdown    where the time goes
-    python -m benchmarks.mask_rcnn --dtype bfloat16 --batch 8            on a GPU
+    python -m benchmarks.mask_rcnn --libraries mtl_jax compiled          torch.compile's torchvision
+    python -m benchmarks.mask_rcnn --dtype bfloat16 --sizes 832x1344 --batches 8        on a GPU
 
 Each library runs in a process of its own; they take turns, run by run, so that what else the
 machine does meets both. A figure is the minimum over the runs, of the wall clock and of the
@@ -21,18 +23,20 @@ Cases, each from pictures on the host to results on the host:
     train    A training step: forward, backward and an update by SGD with momentum, everything
              trained but the frozen batch norms, on `--objects` ellipses a picture.
 
-Both networks have the same shapes and initial distributions. The last norm of each residual block
-is scaled by 1/4, without which the features of a random network grow by hundreds and proposals with
-them. Masks are pasted to the picture's size on both sides. Reading and resizing pictures is not
-part of it.
+All networks have the same random weights (where ours is measured too, which writes them). The last
+norm of each residual block is scaled by 1/4, without which the features of a random network grow by
+hundreds and proposals with them. Masks are pasted to the picture's size on both sides. Reading and
+resizing pictures is not part of it.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +45,7 @@ import numpy as np
 
 from mtl_jax.huge_pages import restart_with_huge_pages
 
-LIBRARIES = ("mtl_jax", "torchvision")
+LIBRARIES = ("mtl_jax", "torchvision", "compiled")
 CLASSES = 91
 
 
@@ -55,41 +59,58 @@ class Scene(NamedTuple):
 
 def main() -> None:
     options = _parse()
+    report: dict[str, Any] = {"options": vars(options), "settings": []}
+    for (height, width), batch in product(options.sizes, options.batches):
+        print(f"{height} x {width}, batch {batch}")
+        setting = {
+            "size": (height, width),
+            "batch": batch,
+            "cases": _run(options, height, width, batch),
+        }
+        report["settings"].append(setting)
+        report["load_average"] = os.getloadavg()
+        if options.output:
+            Path(options.output).write_text(json.dumps(report, indent=1))
+
+
+def _run(options: argparse.Namespace, height: int, width: int, batch: int) -> dict[str, Any]:
+    """Measure the cases on pictures of one size and number; a process for each library."""
+    pictures = scene(options, height, width, batch)
     # A fork would carry a used thread pool along.
     context = multiprocessing.get_context("spawn")
     workers, known = {}, []
-    for library in options.libraries:
-        workers[library], there = context.Pipe()
-        context.Process(target=_serve, args=(library, options, there), daemon=True).start()
-    for pipe in workers.values():
-        known += [name for name in pipe.recv() if name not in known]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.npz"
+        for library in sorted(options.libraries, key=LIBRARIES.index):  # ours writes the weights
+            workers[library], there = context.Pipe()
+            arguments = (library, pictures, options, weights, there)
+            context.Process(target=_serve, args=arguments, daemon=True).start()
+            known += [name for name in workers[library].recv() if name not in known]
     heads = "".join(f"{library:>16} ms    cpu" for library in workers)
-    print(f"{'':25}{heads}     ratio       cpu")
+    ratios = "".join(f"{library:>17}, cpu" for library in list(workers)[1:])
+    print(f"{'':25}{heads}{ratios}")
     chosen = [name for name in known if not options.cases or name in options.cases]
-    report = {
-        "options": vars(options),
-        "cases": _measure(workers, chosen, options.repeats),
-        "load_average": os.getloadavg(),
-    }
+    cases = _measure(workers, chosen, options.repeats)
     for pipe in workers.values():
         pipe.send("")
-    if options.output:
-        Path(options.output).write_text(json.dumps(report, indent=1))
+    return cases
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", type=int, default=512, help="side of the square pictures")
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument(
+        "--sizes", nargs="+", type=_size, default=[(512, 512)], help="of pictures: 512x512"
+    )
+    parser.add_argument("--batches", nargs="+", type=int, default=[1], help="pictures at once: 1")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--objects", type=int, default=4, help="objects of a training picture")
     parser.add_argument("--found", type=int, default=8, help="detections of a picture of few")
     parser.add_argument("--alive", type=int, default=2, help="classes that random weights find")
-    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
+    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES[:2])
     parser.add_argument(
         "--cases", nargs="+", default=(), help="the cases or parts with these names"
     )
@@ -98,16 +119,20 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def scene(options: argparse.Namespace) -> Scene:
-    """Draw pictures of smooth noise, with boxes of a tenth to a half of the side."""
+def _size(text: str) -> tuple[int, int]:
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+def scene(options: argparse.Namespace, height: int, width: int, batch: int) -> Scene:
+    """Draw pictures of smooth noise, with boxes of a tenth to a half of the sides."""
     rng = np.random.default_rng(0)
-    shape = (options.batch, options.objects, 2)
-    coarse = rng.integers(
-        0, 256, (options.batch, options.size // 16 + 1, options.size // 16 + 1, 3)
-    )
-    images = coarse.repeat(16, 1).repeat(16, 2)[:, : options.size, : options.size]
-    corners = rng.uniform(0, options.size / 2, shape)
-    boxes = np.concatenate([corners, corners + rng.uniform(0.1, 0.5, shape) * options.size], -1)
+    shape = (batch, options.objects, 2)
+    coarse = rng.integers(0, 256, (batch, height // 16 + 1, width // 16 + 1, 3))
+    images = coarse.repeat(16, 1).repeat(16, 2)[:, :height, :width]
+    corners = rng.uniform(0, 1 / 2, shape)
+    boxes = np.concatenate([corners, corners + rng.uniform(0.1, 0.5, shape)], -1)
+    boxes *= [width, height, width, height]
     classes = rng.integers(1, 1 + options.alive, shape[:2])
     return Scene(images.astype(np.uint8), boxes.astype(np.float32), classes)
 
@@ -123,7 +148,9 @@ def ellipse(boxes: np.ndarray, frames: np.ndarray, side: int) -> np.ndarray:
     return squared[..., :, None, 1] + squared[..., None, :, 0] <= 1
 
 
-def _serve(library: str, options: argparse.Namespace, pipe: Connection) -> None:
+def _serve(
+    library: str, pictures: Scene, options: argparse.Namespace, weights: Path, pipe: Connection
+) -> None:
     """Answer a case's name with (wall ms, processor ms, what it found), until it is empty."""
     # One limit for both: XLA takes its number of threads from the processors it may use.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
@@ -131,8 +158,10 @@ def _serve(library: str, options: argparse.Namespace, pipe: Connection) -> None:
         from benchmarks import mask_rcnn_jax as bench
     else:
         from benchmarks import mask_rcnn_torchvision as bench
+
+        bench.COMPILED = library == "compiled"
     build = bench.parts if options.breakdown else bench.cases
-    known: dict[str, Callable[[], Any]] = build(scene(options), options)
+    known: dict[str, Callable[[], Any]] = build(pictures, options, weights)
     pipe.send(list(known))
     while name := pipe.recv():
         start, worked = time.perf_counter(), time.process_time()
@@ -155,9 +184,10 @@ def _measure(
         report[case] = {"found": found, "runs": runs}
         best = np.array([[run[library] for library in workers] for run in runs]).min(0)
         line = "".join(f"{wall:12.1f}{cpu:10.1f}" for wall, cpu in best)
-        if len(best) == 2:
-            report[case]["ratio"], report[case]["cpu_ratio"] = best[0] / best[1]
-            line += f"{report[case]['ratio']:10.2f}{report[case]['cpu_ratio']:10.2f}"
+        for library, other in zip(list(workers)[1:], best[1:], strict=True):
+            wall, cpu = best[0] / other
+            report[case][f"ratio to {library}"], report[case][f"cpu ratio to {library}"] = wall, cpu
+            line += f"{wall:12.2f}{cpu:10.2f}"
         print(f"{case:32}{line}   {list(found.values())}", flush=True)
     return report
 

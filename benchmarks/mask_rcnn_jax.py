@@ -4,15 +4,18 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 
 from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
-from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize
+from mtl_jax.convert import torchvision_names as names
+from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, seen_extent
 from mtl_jax.models.mask_rcnn import Network, mask_rcnn
 from mtl_jax.models.options import DetectionOptions, MaskRCNNOptions
 from mtl_jax.models.proposals import Anchors, Proposals, select_detections
@@ -23,10 +26,11 @@ from mtl_jax.types import Batch, Detections, GroundTruth, Model, Variables
 SLOTS, MASK_SIDE = 100, 112  # of the ground truth: the input pipeline's defaults
 
 
-def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
-    """Give what is timed by name; each returns what it found."""
+def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
+    """Give what is timed by name; each returns what it found. Writes the weights for others."""
     batch = to_batch(scene)
-    model, variables = _model(options, 0.0), _variables(_model(options, 0.0), batch, options)
+    model, variables = _model(options, 0.0), _variables(batch, options, weights)
+    height, width = scene.images.shape[1:3]
 
     def detector(threshold: float) -> Callable[[], Detections]:
         predict = jax.jit(_model(options, threshold).predict)
@@ -34,14 +38,14 @@ def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
         def detect() -> Detections:
             found = jax.device_get(predict(variables, batch))
             for boxes, masks, valid in zip(found.boxes, found.masks, found.valid, strict=True):
-                paste(boxes[valid], masks[valid], options.size)
+                paste(boxes[valid], masks[valid], height, width)
             return found
 
         return detect
 
     all_of_them = detector(0.0)
     scores = all_of_them().scores
-    found = max(1, options.found * options.batch)
+    found = max(1, options.found * len(scene.images))
     ranked = np.sort(scores.ravel())[::-1]
     few = detector(float(ranked[found - 1] + ranked[found]) / 2)
 
@@ -76,7 +80,8 @@ def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
 
 def to_batch(scene: Scene) -> Batch:
     """Give the pictures as the input pipeline does: uint8, objects in slots, masks in boxes."""
-    count, size = scene.images.shape[:2]
+    count, height, width = scene.images.shape[:3]
+    beyond = ((0, 0), (0, -height % 32), (0, -width % 32), (0, 0))
 
     def slots(x: np.ndarray) -> np.ndarray:
         return np.pad(x, ((0, 0), (0, SLOTS - x.shape[1]), *((0, 0),) * (x.ndim - 2)))
@@ -93,15 +98,17 @@ def to_batch(scene: Scene) -> Batch:
         mask_valid=valid,
         attributes={},
     )
-    sizes = np.full((count, 2), size, np.float32)
-    return Batch(scene.images, sizes, yes, yes, np.arange(count, dtype=np.int32), gt)
+    sizes = np.tile(np.array([height, width], np.float32), (count, 1))
+    return Batch(
+        np.pad(scene.images, beyond), sizes, yes, yes, np.arange(count, dtype=np.int32), gt
+    )
 
 
-def paste(boxes: np.ndarray, masks: np.ndarray, size: int) -> np.ndarray:
+def paste(boxes: np.ndarray, masks: np.ndarray, height: int, width: int) -> np.ndarray:
     """Put the masks where their boxes are in the picture: bool [D, H, W]."""
-    empty = [np.zeros((0, size, size), bool)]
+    empty = [np.zeros((0, height, width), bool)]
     pasted = [
-        paste_mask(mask, box, size, size)[None] for mask, box in zip(masks, boxes, strict=True)
+        paste_mask(mask, box, height, width)[None] for mask, box in zip(masks, boxes, strict=True)
     ]
     return np.concatenate(empty + pasted)
 
@@ -115,22 +122,29 @@ def _options(options: argparse.Namespace, threshold: float) -> MaskRCNNOptions:
     return MaskRCNNOptions(detection=detection, dtype=options.dtype)
 
 
-def _variables(model: Model, batch: Batch, options: argparse.Namespace) -> Variables:
-    variables = jax.jit(model.init)(jax.random.key(0), batch)
+def _variables(batch: Batch, options: argparse.Namespace, weights: Path) -> Variables:
+    """Draw the weights, and write them by torchvision's names."""
+    one = jax.tree.map(lambda x: x[:1], batch)
+    variables = jax.jit(_model(options, 0.0).init)(jax.random.key(0), one)
     bias = variables["params"]["box_head"]["class_logits"]["bias"]
     variables["params"]["box_head"]["class_logits"]["bias"] = bias.at[1 + options.alive :].set(-1e4)
 
     def tame(path: Any, leaf: jax.Array) -> jax.Array:
         return leaf * 0.25 if "['norm3']['norm']['scale']" in jax.tree_util.keystr(path) else leaf
 
-    return jax.tree_util.tree_map_with_path(tame, variables)
+    variables = jax.tree_util.tree_map_with_path(tame, variables)
+    tensors = names.model_tensors(_options(options, 0.0))
+    ours: Any = flatten_dict(jax.device_get(variables), sep="/")
+    np.savez(weights, **names.to_state_dict(ours, tensors))
+    return variables
 
 
-def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
+def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
     """Give the network's parts by name: forward as in inference, and forward with backward."""
     o = _options(options, 0.0)
     batch = jax.tree.map(jnp.asarray, to_batch(scene))
-    variables = _variables(_model(options, 0.0), to_batch(scene), options)
+    variables = _variables(to_batch(scene), options, weights)
+    height, width = scene.images.shape[1:3]
     network = Network(o, CLASSES, (), False, False)
     known: dict[str, Callable[[], Any]] = {}
 
@@ -154,13 +168,15 @@ def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
     def rows(x: jax.Array) -> jax.Array:
         return x.reshape(-1, *x.shape[2:])
 
-    whole = is_inside(batch.sizes, batch.valid, batch.images.shape[1:3])
+    canvas = batch.images.shape[1:3]
+    seen = seen_extent(batch.sizes, canvas, o.size_divisible)
+    whole = is_inside(seen, batch.valid, canvas)
     inside = tuple(whole[:, ::stride, ::stride] for stride in STRIDES)
     images = part("normalize", lambda _, b: normalize(b, o.pixel_mean, o.pixel_std), batch)
     features = part("backbone", lambda n, x: n.backbone(x, whole), images, trained=(images,))
     levels = part("fpn", lambda n, x: n.fpn(x, inside[:-1]), features, trained=(features,))
     part("rpn head", lambda n, x: n.rpn(x, inside), levels, trained=(levels,))
-    pyramid = Pyramid(levels, inside, batch.sizes.astype(jnp.int32))
+    pyramid = Pyramid(levels, inside, seen)
     propose = partial(part, "rpn head, proposals", lambda n, *x: n._proposals(*x))
     regions, _, _, anchors = propose(pyramid, batch)
     part("targets", lambda _, *x: _targets(o, *x), batch, anchors, regions)
@@ -182,7 +198,7 @@ def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
     classes, valid = rows(found.classes), rows(found.valid)
     head = partial(part, "mask head", lambda n, x: n.mask_head(x, classes, valid))
     masks, boxes = jax.device_get((head(pooled, trained=(pooled,)), rows(found.boxes)))
-    known["paste"] = lambda: len(paste(boxes, masks, options.size))
+    known["paste"] = lambda: len(paste(boxes, masks, height, width))
     return {name: partial(_quietly, run) for name, run in known.items()}
 
 

@@ -1,8 +1,9 @@
-"""torchvision's half of `benchmarks.mask_rcnn`."""
+"""torchvision's half of `benchmarks.mask_rcnn`, eager or by `torch.compile`."""
 
 import argparse
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,16 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
 
+COMPILED = False  # True: by torch.compile
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
+def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
     """Give what is timed by name; each returns what it found."""
-    torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    model = _model(options)
+    model = _model(scene, options, weights)
     images = [torch.from_numpy(x).permute(2, 0, 1).contiguous() for x in scene.images]
-    canvas = np.broadcast_to(np.float32([0, 0, *[options.size] * 2]), scene.boxes.shape)
-    masks = ellipse(scene.boxes, canvas, options.size)
+    masks = _masks(scene)
     targets = [
         {
             "boxes": torch.from_numpy(boxes),
@@ -35,10 +35,12 @@ def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
         for boxes, classes, mask in zip(scene.boxes, scene.classes, masks, strict=True)
     ]
 
+    run_model = torch.compile(model) if COMPILED else model
+
     def run(*arguments: Any) -> Any:
         half = options.dtype == "bfloat16"
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=half):
-            return model([x.to(DEVICE).float() / 255 for x in images], *arguments)
+            return run_model([x.to(DEVICE).float() / 255 for x in images], *arguments)
 
     @torch.inference_mode()
     def detect(threshold: float) -> list[dict[str, np.ndarray]]:
@@ -46,7 +48,7 @@ def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
         model.eval()
         return [{k: v.cpu().numpy() for k, v in found.items()} for found in run()]
 
-    found = max(1, options.found * options.batch)
+    found = max(1, options.found * len(scene.images))
     ranked = np.sort(np.concatenate([one["scores"] for one in detect(0.0)]))[::-1]
     threshold = float(ranked[found - 1] + ranked[found]) / 2
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9)
@@ -67,26 +69,39 @@ def cases(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
     }
 
 
-def _model(options: argparse.Namespace) -> MaskRCNN:
+def _masks(scene: Scene) -> np.ndarray:
+    """Draw the objects' masks over whole pictures: bool [B, M, H, W]."""
+    height, width = scene.images.shape[1:3]
+    side = max(height, width)
+    canvas = np.broadcast_to(np.float32([0, 0, side, side]), scene.boxes.shape)
+    return ellipse(scene.boxes, canvas, side)[..., :height, :width]
+
+
+def _model(scene: Scene, options: argparse.Namespace, weights: Path) -> MaskRCNN:
+    torch.manual_seed(0)
+    sides = sorted(scene.images.shape[1:3])
     # The builder's frozen batch norms, and all five stages trained, as ours are.
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=5)
-    model = MaskRCNN(backbone, CLASSES, min_size=options.size, max_size=options.size)
+    model = MaskRCNN(backbone, CLASSES, min_size=sides[0], max_size=sides[1])
     for name, module in model.named_modules():
         if name.endswith(".bn3"):
             module.weight.fill_(0.25)
     with torch.no_grad():
         model.roi_heads.box_predictor.cls_score.bias[1 + options.alive :] = -10_000
+    if weights.exists():
+        with np.load(weights) as stored:
+            state = {name: torch.from_numpy(stored[name]) for name in stored.files}
+        model.load_state_dict(state)
     return model.to(DEVICE)
 
 
-def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
+def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
     """Give the network's parts by name: forward as in inference, and forward with backward."""
-    torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    model = _model(options).eval()
+    model = _model(scene, options, weights).eval()
     rpn, heads, body = model.rpn, model.roi_heads, model.backbone
     heads.score_thresh = 0.0
-    shapes = [(options.size, options.size)] * options.batch
+    shapes = [tuple(scene.images.shape[1:3])] * len(scene.images)
     known: dict[str, Callable[[], Any]] = {}
 
     def part(name: str, function: Callable, *inputs: Any, trained: Any = ()) -> Any:
@@ -110,7 +125,7 @@ def parts(scene: Scene, options: argparse.Namespace) -> dict[str, Callable[[], A
     pool = partial(part, "box roi_align", heads.box_roi_pool)
     pooled = pool(pyramid, regions, shapes, trained=(pyramid, fewer, shapes))
     head = partial(part, "box head", nn.Sequential(heads.box_head, heads.box_predictor))
-    outputs = head(pooled, trained=(pooled[: 512 * options.batch],))
+    outputs = head(pooled, trained=(pooled[: 512 * len(scene.images)],))
     detect = partial(part, "detections", heads.postprocess_detections)
     boxes, _, _ = detect(*outputs, regions, shapes)
     pool = partial(part, "mask roi_align", heads.mask_roi_pool)
