@@ -25,13 +25,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.attributes = ConfigDict({k: dict(v, weight=weights[k]) for k, v in ATTRIBUTES.items()})
     scenes = dict(format="synthetic", cache=True)
     if not variant:
-        scenes |= dict(heads=(1, 4), head_heights=(0.15, 0.9), min_visible=0.5)
+        scenes |= dict(heads=(2, 4), head_heights=(0.25, 0.65), min_visible=0.7)
+        scenes |= dict(yaw=50.0, pitch=50.0, roll=60.0)
+        config.model.attribute_head.update(convs=3, channels=128)
     else:  # tiny is the quick start's, cut short
         scenes |= dict(size=(128, 128), heads=(1, 2), head_heights=(0.5, 0.95))
         scenes |= dict(yaw=45.0, pitch=35.0, roll=30.0)
         config.model.attribute_head.features = 128
         config.model.roi.samples = 24
-    length = 6000 if not variant else 2000
+    length = 12000 if not variant else 2000
     # Pictures of other seeds and other textures are unseen.
     config.data.sources = (
         dict(scenes, name="train", split="train", length=length, seed=0),

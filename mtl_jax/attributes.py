@@ -187,7 +187,7 @@ class Ordinal(Attribute):
         return np.abs(np.asarray(prediction)[..., None] - np.asarray(self.levels)).argmin(-1)
 
     def caption(self, prediction: np.ndarray) -> str:
-        return f"{self.name} {self.classes[int(self.nearest(prediction[0]))]}"
+        return f"{self.name} {self.classes[int(self.nearest(prediction[:1])[0])]}"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Geometry(NamedTuple):
 
     @property
     def mirrored(self) -> bool:
-        return self.scale_x < 0
+        return bool(self.scale_x < 0)
 
     def points(self, xy: np.ndarray) -> np.ndarray:
         """Carry points `[..., 2]` over."""

@@ -45,7 +45,7 @@ def test_smooth_l1(beta):
     distance = np.linspace(-3, 3, 61)
     expected = [0.5 * d * d / beta if abs(d) < beta else abs(d) - beta / 2 for d in distance]
     np.testing.assert_allclose(
-        losses.smooth_l1(distance, 0.0, beta), expected, rtol=1e-5, atol=1e-6
+        losses.smooth_l1(distance, np.zeros(61), beta), expected, rtol=1e-5, atol=1e-6
     )
 
 

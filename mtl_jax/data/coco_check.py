@@ -35,7 +35,7 @@ class Checked(NamedTuple):
     faults: tuple[str, ...]
 
 
-def load(path: Path) -> dict[str, list]:
+def load(path: Path) -> dict[str, Any]:
     """Read a COCO file. Raises UserError where it is not there, AnnotationErrors where it is not
     COCO-shaped.
     """
@@ -72,7 +72,7 @@ def load(path: Path) -> dict[str, list]:
 
 
 def check(
-    path: Path, data: Mapping[str, list], folder: Path, reader: LabelReader, on_error: str
+    path: Path, data: Mapping[str, Any], folder: Path, reader: LabelReader, on_error: str
 ) -> Checked:
     """Look at every record. Raises AnnotationErrors of all faults; with `on_error="skip"` only
     where the categories are faulty or no picture is there.
@@ -217,7 +217,7 @@ def _add_size(image: dict, folder: Path) -> str:
 
 def _check_annotations(
     path: Path,
-    data: Mapping[str, list],
+    data: Mapping[str, Any],
     categories: Mapping[int, dict],
     images: Mapping[int | str, dict],
     reader: LabelReader,

@@ -50,7 +50,7 @@ def _pattern(pixels: np.ndarray, rng: Rng, texture_seed: int) -> None:
         start, step = int(rng.integers(0, 4)), int(rng.integers(3, 12))
         for y in range(start, len(pixels), step):
             pixels[y : y + max(1, step // 3)] = np.array(
-                shade(tuple(pixels[0, 0]), rng.uniform(0.4, 0.8))
+                shade(tuple(pixels[0, 0].tolist()), rng.uniform(0.4, 0.8))
             )
     else:
         bank = textures.ground(texture_seed, int(rng.integers(textures.BANK)))

@@ -4,11 +4,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from mtl_jax.data.faces import draw_face
 from mtl_jax.data.hair import Hair
 from mtl_jax.data.looks import Color, Look, Rng, brow, mouth, shade
 from mtl_jax.data.surfaces import Hits, Surface, rotation
+from mtl_jax.types import Array
 
 # AFLW's 21 points; left is the image's left
 LANDMARKS = (
@@ -115,7 +117,7 @@ class _Drawing:
         """Give the pixels `[n, 2]` of points `[n, 3]` of the head."""
         return (points @ self.turn.T)[:, :2] * (self.scale, -self.scale) + self.side / 2
 
-    def lit(self, normal: np.ndarray) -> np.ndarray:
+    def lit(self, normal: Float[Array, "*S 3"]) -> UInt8[Array, "*S"]:
         """Give the brightness, 0 .. 255, of what faces `normal` `[..., 3]`, in camera axes."""
         direct = np.maximum(normal @ self.light, 0)
         return (255 * (self.ambient + (1 - self.ambient) * direct)).astype(np.uint8)

@@ -148,7 +148,7 @@ class _Loader:
         self.overflowing: set[int] = set()
         self._load_ticket = load_ticket
 
-    def __call__(self, ticket: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, ticket: np.integer) -> list[np.ndarray]:
         try:
             row = self._load_ticket(self, int(ticket))
         except Exception as error:  # `_batches` raises it in place of what TensorFlow makes of it
@@ -214,6 +214,7 @@ def _batches(
     empty = transforms.empty_row((1, 1), loader.attributes, loader.options)
     types = [leaf.dtype for leaf in _leaves(empty)]
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert
     def load(ticket: tf.Tensor) -> list[tf.Tensor]:
         return tf.numpy_function(loader, [ticket], types)
 

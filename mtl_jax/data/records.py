@@ -5,7 +5,7 @@ annotated on it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Record:
     exhaustive: bool = True  # False: things of these classes stand in the picture without a label
 
 
+@runtime_checkable
 class Source(Protocol):
     """Any object that gives records by position, with the categories that their labels index."""
 

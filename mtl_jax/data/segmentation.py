@@ -8,21 +8,17 @@ import cv2
 import numpy as np
 import pycocotools.mask
 
-from mtl_jax.data.records import Segmentation
-
 coco_mask: Any = pycocotools.mask  # its stubs know no polygons and no counts as text
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
 
 
-def to_mask(
-    segmentation: Segmentation, height: int, width: int, window: Window | None = None
-) -> np.ndarray:
+def to_mask(segmentation: Any, height: int, width: int, window: Window | None = None) -> np.ndarray:
     """Draw polygons or RLE, or take an array, as bool `[height, width]`, or its part within
     `window`.
 
-    Polygons cost no more than their own extent within the picture. Raises ValueError that says what
-    is wrong.
+    Polygons cost no more than their own extent within the picture. What is annotated may be
+    anything; raises ValueError that says what is wrong where it is no `records.Segmentation`.
     """
     x1, y1, x2, y2 = window or (0, 0, width, height)
     if isinstance(segmentation, list):
@@ -40,7 +36,7 @@ def to_mask(
     return mask[y1:y2, x1:x2]
 
 
-def _draw(polygons: list[list[float]], x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
+def _draw(polygons: list[Any], x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
     if not polygons or any(np.ndim(p) != 1 or len(p) < 6 or len(p) % 2 for p in polygons):
         raise ValueError("a polygon is a flat list x, y, x, y, ... of three points or more")
     # pycocotools rounds towards 0: it draws an outline exactly where no number is negative.

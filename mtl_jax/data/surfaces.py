@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+
+from mtl_jax.types import Array
 
 # of Newton's method; the gap to the exact surface is then below a pixel
 _MIN_STEPS, _ROOT_STEPS = 3, 2
@@ -54,7 +57,9 @@ class Surface:
     lower: tuple[float, float, float] = (0.5, 0.2, 0.3)
     slant: float = 0.0
 
-    def profile(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def profile(
+        self, y: Float[Array, "*S"]
+    ) -> tuple[Float[Array, "*S"], Float[Array, "*S"], Float[Array, "*S"]]:
         """Give f, f' and f'' at heights y."""
         table = np.array([(-1 / self.bottom, *self.lower), (1 / self.top, *self.upper)], np.float32)
         scale, a, b, c = table.T[:, (y > 0).view(np.int8)]
@@ -67,7 +72,7 @@ class Surface:
         curve = (2 * a + 12 * bq + 56 * cq) * scale * scale * -1
         return value, slope, curve
 
-    def radius(self, y: np.ndarray) -> np.ndarray:
+    def radius(self, y: Float[Array, "*S"]) -> Float[Array, "*S"]:
         """Give how far the body reaches at heights y, in units of its width and depth."""
         return np.sqrt(np.maximum(self.profile(np.asarray(y, np.float32))[0], 1e-4))
 
@@ -119,7 +124,9 @@ class Surface:
             -least, front, start + far[..., None] * along, self._normals(front) @ turn.T, near
         )
 
-    def _scaled(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _scaled(
+        self, points: Float[Array, "*S 3"]
+    ) -> tuple[Float[Array, "*S"], Float[Array, "*S"], Float[Array, "*S"]]:
         x, y, z = np.moveaxis(points, -1, 0)
         return x / self.width, y, (z - self.slant * y) / self.depth
 

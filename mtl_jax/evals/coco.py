@@ -69,7 +69,7 @@ class CocoScorer:
             )
         self._masks |= result.mask_probabilities is not None
         unscored = _on_box_only(record, result)
-        for i in np.argsort(-result.scores, kind="stable")[:MAX_DETECTIONS]:
+        for i in np.argsort(-result.scores, kind="stable")[:MAX_DETECTIONS].tolist():
             bbox = _xywh(result.boxes[i])
             has_mask = result.mask_probabilities is not None and not unscored[i]
             self._found.append(

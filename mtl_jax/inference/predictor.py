@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ CONFIDENT = 0.5  # the least score that is drawn where no threshold is given
 DECODERS = 2  # threads that read ahead; OpenCV holds no lock while it decodes
 
 
+@runtime_checkable
 class LoadedRun(Protocol):
     """A trained model and what it was trained with, as `experiment.load_run` gives it."""
 

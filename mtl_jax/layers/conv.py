@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from mtl_jax.ops.convolution import conv
@@ -21,7 +22,7 @@ class Conv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
         2.0, "fan_out", "normal"
     )
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W Ci"]) -> Float[Array, "B Ho Wo Co"]:

@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from mtl_jax.types import Array
@@ -19,7 +20,7 @@ class FrozenBatchNorm(nn.Module):
     """
 
     epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*S C"]) -> Float[Array, "*S C"]:
@@ -42,7 +43,7 @@ class Norm(nn.Module):
     kind: str
     train: bool
     epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*S C"], mask: Bool[Array, "..."]) -> Float[Array, "*S C"]:
@@ -73,6 +74,6 @@ class Norm(nn.Module):
         raise ValueError(f"norm {self.kind!r} is none of {', '.join(NORMS)}")
 
 
-def make_norm(kind: str, train: bool, epsilon: float, dtype: jnp.dtype) -> partial[Norm]:
+def make_norm(kind: str, train: bool, epsilon: float, dtype: DTypeLike) -> partial[Norm]:
     """Give a constructor of `Norm` layers that lacks the name alone."""
     return partial(Norm, kind, train, epsilon, dtype)

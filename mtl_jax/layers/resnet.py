@@ -4,6 +4,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
@@ -25,7 +26,7 @@ class Block(nn.Module):
     norm: str
     norm_eps: float
     train: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -70,7 +71,7 @@ class Stem(nn.Module):
     norm: str
     norm_eps: float
     train: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
     pool_same: bool = False
 
     @nn.compact
@@ -100,7 +101,7 @@ class ResNet(nn.Module):
     norm_eps: float
     stride_in_1x1: bool
     train: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     pool_same: bool = False
 
     @nn.compact
@@ -140,7 +141,7 @@ class Stage(nn.Module):
     norm: str
     norm_eps: float
     train: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(

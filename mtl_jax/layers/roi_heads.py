@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax.layers.conv import Conv
@@ -22,7 +23,7 @@ class BoxHead(nn.Module):
     norm: str
     norm_eps: float
     train: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -56,12 +57,12 @@ class MaskHead(nn.Module):
     norm: str
     norm_eps: float
     train: bool
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "R S S C"], classes: Int[Array, "R"], valid: Bool[Array, "R"]
-    ) -> Float[Array, "R 2S 2S"]:
+    ) -> Float[Array, "R 2*S 2*S"]:
         """Give the mask logits of each region's class, in float32."""
         for i in range(self.convs):
             bias = self.norm == "none"
@@ -83,10 +84,10 @@ class Deconv(nn.Module):
     """
 
     features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "R H W Ci"]) -> Float[Array, "R 2H 2W Co"]:
+    def __call__(self, x: Float[Array, "R H W Ci"]) -> Float[Array, "R 2*H 2*W Co"]:
         r, h, w, channels = x.shape
         init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         kernel = self.param("kernel", init, (2, 2, channels, self.features))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
@@ -17,7 +18,7 @@ class RpnHead(nn.Module):
 
     anchors_per_cell: int
     convs: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     channels: int = 0  # of the hidden convolutions; 0: the pyramid's
 
     @nn.compact

@@ -91,7 +91,7 @@ def multilevel_crop(
     features: Sequence[Float[Array, "_ _ C"]],
     boxes: Float[Array, "R 4"],
     levels: Int[Array, "R"],
-    extent: Float[Array, "2"],
+    extent: Float[Array, "2"] | Int[Array, "2"],
     output_size: int,
     cells: Int[Array, "L 2"] | None = None,
 ) -> Float[Array, "R s s C"]:

@@ -84,7 +84,7 @@ def _draw_points_and_axes(picture: np.ndarray, result: Result, i: int, stroke: i
         if isinstance(attribute, Landmarks):
             _draw_points(picture, prediction.reshape(-1, 3), result.boxes[i])
         elif isinstance(attribute, Pose):
-            degrees = dict(zip(attribute.angles, prediction, strict=True))
+            degrees = dict(zip(attribute.angles, prediction.tolist(), strict=True))
             _draw_axes(picture, degrees, result.boxes[i], stroke)
 
 

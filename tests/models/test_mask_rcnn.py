@@ -351,7 +351,7 @@ def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention():
             own = network._with_own_boxes(batch)
             anchors = network._proposals(pyramid, own)[3]
             anchors, gt = jax.tree.map(lambda x: x[0], (anchors, own.gt))
-            return own.gt.boxes, sample_anchors(jax.random.key(0), anchors, gt, True, rpn)
+            return own.gt.boxes, sample_anchors(jax.random.key(0), anchors, gt, np.True_, rpn)
 
         (own_boxes, targets), _ = network.init_with_output(jax.random.key(0), batch, method=look)
         np.testing.assert_array_equal(boxes[0, 0] - own_boxes[0, 0], [0, 0, inclusive, inclusive])

@@ -240,7 +240,7 @@ def test_nearest_levels_are_matterports():
 CROPPED = np.concatenate([BOXES, [[0, 0, 63, 63], [5.5, 0, 63, 11], [63, 63, 63, 63]]]).astype(
     np.float32
 )
-EXTENT = (63, 63)  # inclusive boxes of a canvas of 64
+EXTENT = np.array([63, 63])  # inclusive boxes of a canvas of 64
 
 
 def tensorflow_crop(tf, feature, boxes, size):

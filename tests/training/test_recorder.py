@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from training.toy import file_names, make_batch
 
+from mtl_jax.training.metric_writer import MetricWriter
 from mtl_jax.training.recorder import NonFiniteLossError, Recorder
 from mtl_jax.training.step import StepMetrics
 
 
-class Pages:
+class Pages(MetricWriter):
     """A writer that keeps what it is given."""
 
     def __init__(self):
