@@ -132,7 +132,7 @@ def test_features_and_proposals(case):
     classes = len(run.categories) + 1
     for batch in pipeline.eval_batches(case.source, (), run.task.data, batch_size=4):
         levels, proposals = our_side.look_inside(options, classes, run.variables, batch)
-        pictures = [overfitted.picture(case.source[i]) for i in batch.index]
+        pictures = [overfitted.picture(case.source[i]) for i in batch.index.tolist()]
         their_levels, their_proposals = torchvision_side.look_inside(model, pictures)
         for level, expected in zip(levels, their_levels, strict=True):
             assert np.abs(level - expected).max() <= 1e-4 * np.abs(expected).max()
