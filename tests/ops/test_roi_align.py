@@ -15,7 +15,7 @@ multilevel_roi_align = jax.jit(
     static_argnames=("sampling_ratio", "aligned"),
 )
 
-multilevel_crop = jax.jit(roi_align.multilevel_crop, static_argnums=(3, 4))
+multilevel_crop = jax.jit(roi_align.multilevel_crop, static_argnums=4)
 
 STRIDES = (4, 8, 16)
 SIDE = 64
