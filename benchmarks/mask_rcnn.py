@@ -116,7 +116,10 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--breakdown", action="store_true", help="time the parts, not the whole")
     parser.add_argument("--output", default="", help="a JSON file for all times")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.breakdown and "compiled" in options.libraries:
+        parser.error("--breakdown: the parts of a compiled network cannot be timed")
+    return options
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -158,8 +161,7 @@ def _serve(
         from benchmarks import mask_rcnn_jax as bench
     else:
         from benchmarks import mask_rcnn_torchvision as bench
-
-        bench.COMPILED = library == "compiled"
+    options.compiled = library == "compiled"
     build = bench.parts if options.breakdown else bench.cases
     known: dict[str, Callable[[], Any]] = build(pictures, options, weights)
     pipe.send(list(known))

@@ -16,7 +16,6 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
 
-COMPILED = False  # True: by torch.compile
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -35,7 +34,7 @@ def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
         for boxes, classes, mask in zip(scene.boxes, scene.classes, masks, strict=True)
     ]
 
-    run_model = torch.compile(model) if COMPILED else model
+    run_model = torch.compile(model) if options.compiled else model
 
     def run(*arguments: Any) -> Any:
         half = options.dtype == "bfloat16"

@@ -45,12 +45,10 @@ class Block(nn.Module):
 
         out = 4 * self.features if self.bottleneck else self.features
         if self.bottleneck:
-            if self.stride_in_1x1:
-                y = nn.relu(conv_norm(x, "1", self.features, 1, self.stride))
-                y = nn.relu(conv_norm(y, "2", self.features, 3, 1))
-            else:
-                y = nn.relu(conv_norm(x, "1", self.features, 1, 1, inside))
-                y = nn.relu(conv_norm(y, "2", self.features, 3, self.stride))
+            first = self.stride if self.stride_in_1x1 else 1
+            mask = inside[:, ::first, ::first]
+            y = nn.relu(conv_norm(x, "1", self.features, 1, first, mask))
+            y = nn.relu(conv_norm(y, "2", self.features, 3, self.stride // first))
             y = conv_norm(y, "3", out, 1, 1)
         else:
             y = nn.relu(conv_norm(x, "1", self.features, 3, self.stride))

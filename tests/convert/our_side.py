@@ -13,6 +13,10 @@ from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.training.stages import frozen_norms
 from mtl_jax.types import Batch
 
+# What is sampled exhaustively: anchors and regions of an image, so many proposals of a level and
+# of an image that training is quick.
+ANCHORS, REGIONS, PRE_NMS, POST_NMS = 60_000, 600, 400, 100
+
 
 class Inside(NamedTuple):
     levels: tuple[np.ndarray, ...]  # of the pyramid
@@ -40,8 +44,8 @@ def differentiate(
     """Give the loss terms, and their sum's gradient by path, as `torchvision_side` samples them."""
     options = replace(
         options,
-        rpn=replace(options.rpn, pre_nms_train=400, post_nms_train=100, samples=60_000),
-        roi=replace(options.roi, samples=600),
+        rpn=replace(options.rpn, pre_nms_train=PRE_NMS, post_nms_train=POST_NMS, samples=ANCHORS),
+        roi=replace(options.roi, samples=REGIONS),
     )
     loss = mask_rcnn(options, classes, (), full_size_masks=True).loss
     params, stats = variables["params"], variables["batch_stats"]

@@ -18,6 +18,8 @@ ARCHS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")
 CLASSES = 5  # with the background
 SIZE = (192, 256)  # of the picture, which no one resizes
 TRUTH = ((20, 30, 90, 150), (110, 40, 240, 120), (60, 100, 130, 190))  # boxes, all ellipses
+MASKS = 20  # detections whose masks a golden holds
+PARTS = ("backbone", "fpn", "rpn", "box_head", "mask_head")
 
 
 @cache
@@ -79,10 +81,6 @@ def _enlarge(values: np.ndarray, times: int, axis: int) -> np.ndarray:
     at = np.arange((len(values) - 1) * times) / times
     low, share = at.astype(int), (at % 1).reshape(-1, *(1,) * (values.ndim - 1))
     return np.moveaxis(values[low] * (1 - share) + values[low + 1] * share, 0, axis)
-
-
-MASKS = 20  # detections whose masks a golden holds
-PARTS = ("backbone", "fpn", "rpn", "box_head", "mask_head")
 
 
 def sample(values: np.ndarray, count: int = 500) -> np.ndarray:

@@ -1,5 +1,6 @@
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -30,6 +31,13 @@ def test_halves_become_float32(tmp_path):
     found = read_tensors(tmp_path / "weights.safetensors")["a"]
     assert found.dtype == np.float32
     assert found.tolist() == [1.0, -2.0]
+
+
+def test_without_safetensors_one_line_says_what_to_install(tmp_path, monkeypatch):
+    safetensors.save_file(TENSORS, tmp_path / "weights.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(UserError, match=r"weights.safetensors: .*install mtl_jax\[convert\]"):
+        read_tensors(tmp_path / "weights.safetensors")
 
 
 def test_safetensors_that_claim_what_they_do_not_hold_are_named(tmp_path):

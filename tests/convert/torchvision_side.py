@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from convert.our_side import ANCHORS, POST_NMS, PRE_NMS, REGIONS
 from torchvision.models import detection
 
 EXHAUSTIVE = dict(
-    rpn_pre_nms_top_n_train=400,
-    rpn_post_nms_top_n_train=100,
-    rpn_batch_size_per_image=60_000,
-    box_batch_size_per_image=600,
+    rpn_pre_nms_top_n_train=PRE_NMS,
+    rpn_post_nms_top_n_train=POST_NMS,
+    rpn_batch_size_per_image=ANCHORS,
+    box_batch_size_per_image=REGIONS,
 )
 TERMS = {
     "rpn_objectness": "loss_objectness",

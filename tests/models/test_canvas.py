@@ -21,10 +21,10 @@ SIZES = np.array([[90, 70], [60, 96]], np.float32)
 TIGHT, WIDE = (96, 96), (160, 128)  # P5 of the first has 3 x 3 cells: an odd number
 
 
-def on_canvas(canvas, dirt=0):
-    """Give two pictures; what lies beyond them is `dirt`."""
+def on_canvas(canvas):
+    """Give two pictures; what lies beyond them is gray."""
     batch = random_batch(size=96)._replace(sizes=SIZES)
-    images = np.full((2, *canvas, 3), dirt, np.uint8)
+    images = np.full((2, *canvas, 3), 99, np.uint8)
     for image, picture, (height, width) in zip(
         images, batch.images, SIZES.astype(int), strict=True
     ):

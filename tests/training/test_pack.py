@@ -33,8 +33,14 @@ def test_other_files_are_named(tmp_path):
         file.open(f"{METADATA}.npy", "w") as entry,
     ):
         np.save(entry, np.array([print], object))
+    with (
+        zipfile.ZipFile(tmp_path / "huge.npz", "w") as file,
+        file.open(f"{METADATA}.npy", "w") as entry,
+    ):
+        claim = dict(descr="<f4", fortran_order=False, shape=(2**58,))
+        np.lib.format.write_array_header_1_0(entry, claim)
     write_pack(tmp_path / "whole.npz", {}, VARIABLES)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:300])
-    for name in ("text", "arrays", "objects", "cut", "absent"):
+    for name in ("text", "arrays", "objects", "huge", "cut", "absent"):
         with pytest.raises(UserError, match=rf"{name}.npz: no packed model"):
             read_pack(tmp_path / f"{name}.npz")
