@@ -6,14 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pycocotools.mask
 
 from mtl_jax.attributes import Attribute
 from mtl_jax.data.records import Category
+from mtl_jax.data.segmentation import encode
 from mtl_jax.images import Geometry
 from mtl_jax.types import Detections
 
-coco_mask: Any = pycocotools.mask  # its stubs know no counts as text
 THRESHOLD = 0.5  # of a mask's probability, as torchvision and detectron2
 
 
@@ -202,20 +201,3 @@ def _interpolation(first: int, last: int, limit: int, side: int) -> tuple[np.nda
     weights[each, low] = 1 - (place - low)
     weights[each, high] += place - low
     return weights, start
-
-
-def encode(crop: np.ndarray, y: int, x: int, height: int, width: int) -> dict[str, Any]:
-    """Encode a mask that is `crop` (bool `[h, w]`) at row y and column x of the picture, false
-    elsewhere, as COCO's RLE.
-
-    Only the crop's columns are read: for a small thing on a large picture far cheaper than the
-    picture's own mask.
-    """
-    columns = np.zeros((crop.shape[1], height), np.int8)  # COCO's runs go down the columns
-    columns[:, y : y + crop.shape[0]] = crop.T
-    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=0, append=0)) + x * height
-    if len(edges) and edges[-1] == height * width:
-        edges = edges[:-1]  # the last run ends with the picture
-    counts = np.diff(edges, prepend=0, append=height * width)
-    rle = coco_mask.frPyObjects({"counts": counts.tolist(), "size": [height, width]}, height, width)
-    return {"size": [height, width], "counts": rle["counts"].decode()}

@@ -6,8 +6,9 @@ from pycocotools import mask as coco_mask
 
 from mtl_jax.attributes import from_config
 from mtl_jax.data.records import Category
+from mtl_jax.data.segmentation import encode
 from mtl_jax.images import Geometry
-from mtl_jax.results import Result, encode, paste_mask
+from mtl_jax.results import Result, paste_mask
 from mtl_jax.types import Detections
 
 # pycocotools 2.0.11 decodes by a protocol that NumPy 2 has deprecated.

@@ -3,6 +3,7 @@
 Source: https://cocodataset.org/#format-data.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,13 +12,18 @@ from typing import Any
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import coco_check
 from mtl_jax.data.coco_check import CheckedAnnotation
+from mtl_jax.data.converted import CocoLists
+from mtl_jax.data.declarations import suggest_attributes
 from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.errors import UserError
 
+_log = logging.getLogger(__name__)
+
 
 class CocoSource:
-    """The images of a COCO file, in its order; those without annotations are negatives.
+    """The images of a COCO file, or of another format's as COCO's lists, in order; those without
+    annotations are negatives.
 
     Every fault of the file is raised at once as AnnotationErrors; with `on_error="skip"` the faulty
     records are left out and listed in `skipped` (of a faulty attribute, the label alone). Classes
@@ -28,7 +34,7 @@ class CocoSource:
 
     def __init__(
         self,
-        annotations: str | Path,
+        annotations: str | Path | CocoLists,
         images: str | Path,
         attributes: Sequence[Attribute] = (),
         *,
@@ -38,10 +44,14 @@ class CocoSource:
         group_key: str = "",
         on_error: str = "stop",
     ):
-        self.path, self.folder = Path(annotations), Path(images)
-        self._reader = LabelReader(attributes, keys, preset)
-        data = coco_check.load(self.path)
-        checked = coco_check.check(self.path, data, self.folder, self._reader, on_error)
+        if not isinstance(annotations, CocoLists):
+            annotations = coco_check.load_lists(Path(annotations))
+        self.path, self.folder = annotations.path, Path(images)
+        self._reader = LabelReader(attributes, keys, preset, annotations.texts)
+        if annotations.texts:
+            for line in suggest_attributes(annotations.annotations, self._reader.key_names):
+                _log.info("%s: attribute %s", self.path, line)
+        checked = coco_check.check(annotations, self.folder, self._reader, on_error)
         self.skipped = checked.faults
         chosen = _choose(self.path, checked.categories, categories)
         self.categories = coco_check.as_categories(chosen)

@@ -4,7 +4,6 @@ Plain Python over each annotation once (COCO train's 860,000 in seconds); pictur
 a listing of their folder, not opened.
 """
 
-import json
 import os
 import posixpath
 import reprlib
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mtl_jax import images as pictures
 from mtl_jax.data.coco_shapes import NUMBERS, is_finite, shape_fault
+from mtl_jax.data.converted import CocoLists, fault_line, parse_json
 from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Box, Category
 from mtl_jax.errors import AnnotationErrors, UserError
@@ -40,23 +40,11 @@ def load(path: Path) -> dict[str, Any]:
     COCO-shaped.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = parse_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise AnnotationErrors(
-            [f"{path}: byte {error.start} is not UTF-8; save it again"]
-        ) from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        whole = "cut off or not JSON"
-        raise AnnotationErrors(
-            [f"{path}: {whole} at {place} ({error.msg}); write or download it again"]
-        ) from None
-    except (RecursionError, ValueError) as error:  # nested too deep; a number of 5,000 digits
-        raise AnnotationErrors(
-            [_line(path, f"cannot be parsed ({error}); write it again")]
-        ) from None
+    except ValueError as error:
+        raise AnnotationErrors([fault_line(path, str(error))]) from None
     parts = ("images", "annotations", "categories")
     if not isinstance(data, dict):
         kind = type(data).__name__
@@ -71,17 +59,22 @@ def load(path: Path) -> dict[str, Any]:
     return data
 
 
-def check(
-    path: Path, data: Mapping[str, Any], folder: Path, reader: LabelReader, on_error: str
-) -> Checked:
+def load_lists(path: Path) -> CocoLists:
+    """Read the three lists of a COCO file, as `load`."""
+    data = load(path)
+    return CocoLists(path, data["images"], data["annotations"], data["categories"])
+
+
+def check(lists: CocoLists, folder: Path, reader: LabelReader, on_error: str) -> Checked:
     """Look at every record. Raises AnnotationErrors of all faults; with `on_error="skip"` only
     where the categories are faulty or no picture is there.
     """
-    categories, broken = _check_categories(path, data["categories"])
-    images, faults = _check_images(path, data["images"], folder)
+    categories, broken = _check_categories(lists.path, lists.categories)
+    images, of_images = _check_images(lists.path, lists.images, folder)
+    faults = [*lists.faults, *of_images]
     if images is None:
         raise AnnotationErrors([*broken, *faults])
-    annotations, more = _check_annotations(path, data, categories, images, reader)
+    annotations, more = _check_annotations(lists, categories, images, reader)
     faults += more
     if broken or (faults and on_error == "stop"):
         raise AnnotationErrors([*broken, *faults])
@@ -91,13 +84,6 @@ def check(
 
 def as_categories(checked: Sequence[Mapping[str, Any]]) -> tuple[Category, ...]:
     return tuple(Category(category["id"], category["name"]) for category in checked)
-
-
-def _line(path: Path, text: str) -> str:
-    """Make a fault one printable line, whatever the file's strings hold."""
-    text = " ".join(text.split())
-    text = text if len(text) <= 400 else f"{text[:300]} ... {text[-90:]}"
-    return f"{path}: {text}".encode("utf-8", "backslashreplace").decode()
 
 
 def _check_categories(path: Path, found: list) -> tuple[dict[int, dict], list[str]]:
@@ -117,7 +103,7 @@ def _check_categories(path: Path, found: list) -> tuple[dict[int, dict], list[st
         elif category["name"] in names:
             wrong = f"name {category['name']!r} occurs twice; name categories differently"
         if wrong:
-            faults.append(_line(path, f"categories[{place}]: {wrong}"))
+            faults.append(fault_line(path, f"categories[{place}]: {wrong}"))
             continue
         categories[category["id"]] = category
         names.add(category["name"])
@@ -160,7 +146,7 @@ def _check_images(path: Path, found: list, folder: Path) -> tuple[dict | None, l
             missing += size is None
             wrong = _picture_fault(image["file_name"], size, folder) or _add_size(image, folder)
         if wrong:
-            faults.append(_line(path, f"{_name_image(image, place)}: {wrong}"))
+            faults.append(fault_line(path, f"{_name_image(image, place)}: {wrong}"))
         else:
             images[image["id"]] = image
     if missing > 1 and missing == len(found):
@@ -168,7 +154,7 @@ def _check_images(path: Path, found: list, folder: Path) -> tuple[dict | None, l
         mend = f"the first is {first}; set config.data.images to the folder that holds them"
         if "://" in first:
             mend = f"they are addresses; run `python -m mtl_jax.data download {path} --output DIR`"
-        return None, [_line(path, f"none of its {missing} pictures is in {folder}; {mend}")]
+        return None, [fault_line(path, f"none of its {missing} pictures is in {folder}; {mend}")]
     return images, faults
 
 
@@ -176,6 +162,8 @@ def _name_image(image: Any, place: int) -> str:
     if not isinstance(image, dict) or not isinstance(image.get("id"), int | str):
         return f"images[{place}]"
     name = image.get("file_name")
+    if isinstance(name, str) and name == image["id"]:
+        return name
     return f"image {image['id']}" + (f" ({name})" if isinstance(name, str) else "")
 
 
@@ -216,21 +204,20 @@ def _add_size(image: dict, folder: Path) -> str:
 
 
 def _check_annotations(
-    path: Path,
-    data: Mapping[str, Any],
+    lists: CocoLists,
     categories: Mapping[int, dict],
     images: Mapping[int | str, dict],
     reader: LabelReader,
 ) -> tuple[dict[int | str, list[CheckedAnnotation]], list[str]]:
     listed = {
         image["id"]
-        for image in data["images"]
+        for image in lists.images
         if isinstance(image, dict) and type(image.get("id")) in (int, str)
     }
     good: dict[int | str, list[CheckedAnnotation]] = {}
     seen: set[int | str] = set()
     faults = []
-    for place, annotation in enumerate(data["annotations"]):
+    for place, annotation in enumerate(lists.annotations):
         wrong = _reference_fault(annotation, categories, listed, seen)
         box, labels = None, []
         if not wrong:
@@ -246,7 +233,7 @@ def _check_annotations(
             if fault:
                 mend = "" if fault is wrong else "; correct or remove the label"
                 where = _name_annotation(annotation, place, images)
-                faults.append(_line(path, f"{where}: {fault}{mend}"))
+                faults.append(fault_line(lists.path, f"{where}: {fault}{mend}"))
         if box is not None and not wrong:
             good.setdefault(annotation["image_id"], []).append(CheckedAnnotation(annotation, box))
     return good, faults
@@ -260,6 +247,8 @@ def keypoint_names(category: Mapping[str, Any]) -> Sequence[str]:
 def _name_annotation(annotation: Any, place: int, images: Mapping) -> str:
     if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int | str):
         return f"annotations[{place}]"
+    if isinstance(annotation["id"], str):
+        return annotation["id"]  # its place in the file that it was made of
     number = annotation.get("image_id")
     image = images.get(number) if isinstance(number, int | str) else None
     name = f", {image['file_name']}" if image else ""

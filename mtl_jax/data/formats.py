@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 
 from mtl_jax.attributes import Attribute
 from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.converted import CocoLists
 from mtl_jax.data.fairface import FairFaceSource
+from mtl_jax.data.labelme import read_labelme
+from mtl_jax.data.mask_files import read_mask_files
 from mtl_jax.data.prima import PrimaSource
 from mtl_jax.data.records import Source
 from mtl_jax.data.shapes import ShapesSource
 from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.data.utkface import UTKFaceSource
+from mtl_jax.data.via import read_via
+from mtl_jax.data.voc import read_voc
 from mtl_jax.errors import UserError
 
 Block = Mapping[str, Any]
@@ -42,21 +47,74 @@ class Format:
 
 def _open_coco(folder: Path, block: Block, labels: Labels) -> Source:
     annotations = find_annotations(folder, block["annotations"])
+    images = find_images(folder, annotations, block["images"])
+    return _coco_source(annotations, images, block, labels, block["group_key"])
+
+
+def _coco_source(
+    annotations: Path | CocoLists, images: Path, block: Block, labels: Labels, group_key: str = ""
+) -> CocoSource:
     return CocoSource(
         annotations,
-        find_images(folder, annotations, block["images"]),
+        images,
         labels.attributes,
         keys=labels.keys,
         preset=labels.preset,
         categories=block["categories"],
-        group_key=block["group_key"],
+        group_key=group_key,
         on_error=labels.on_error,
     )
 
 
-def find_annotations(folder: Path, name: str) -> Path:
-    """Give the JSON file that `name` says, or, without one, the only one in the folder or its
-    annotations/.
+def _open_via(folder: Path, block: Block, labels: Labels) -> Source:
+    annotations = find_annotations(folder, block["annotations"], (".json", ".csv"))
+    images = find_images(folder, annotations, block["images"])
+    lists = read_via(annotations, images, block["class_attribute"], block["categories"])
+    return _coco_source(lists, images, block, labels)
+
+
+def _open_labelme(folder: Path, block: Block, labels: Labels) -> Source:
+    images = _subfolder(folder, block["images"], ())
+    lists = read_labelme(_subfolder(folder, block["annotations"], ()), images)
+    return _coco_source(lists, images, block, labels)
+
+
+def _open_voc(folder: Path, block: Block, labels: Labels) -> Source:
+    images = _subfolder(folder, block["images"], ("JPEGImages", "images"))
+    return _coco_source(read_voc(folder, block["image_set"]), images, block, labels)
+
+
+def _open_masks(folder: Path, block: Block, labels: Labels) -> Source:
+    images = _subfolder(folder, block["images"], ("PNGImages", "images"))
+    masks = _subfolder(folder, block["annotations"], ("PedMasks", "masks"))
+    lists = read_mask_files(images, masks, block["categories"])
+    return _coco_source(lists, images, block, labels)
+
+
+def _open_tfds(folder: Path, block: Block, labels: Labels) -> Source:
+    del folder
+    # With it comes TensorFlow Datasets, which other formats do without.
+    from mtl_jax.data.tfds import TfdsSource
+
+    return TfdsSource(
+        block["path"],
+        labels.attributes,
+        data_dir=block["data_dir"],
+        keys=labels.keys,
+        categories=block["categories"],
+    )
+
+
+def _subfolder(folder: Path, name: str, usual: Sequence[str]) -> Path:
+    """Give the folder in `folder` that `name` says; without one a usual one, or `folder` itself."""
+    if name:
+        return folder / name
+    return next((folder / each for each in usual if (folder / each).is_dir()), folder)
+
+
+def find_annotations(folder: Path, name: str, suffixes: Sequence[str] = (".json",)) -> Path:
+    """Give the file that `name` says, or, without one, the only one in the folder or its
+    annotations/ that ends in one of `suffixes`.
 
     `folder` may be the file itself. Raises UserError where there is none, or a choice.
     """
@@ -64,10 +122,16 @@ def find_annotations(folder: Path, name: str) -> Path:
         return folder
     if name and (folder / name).is_file():
         return folder / name
-    found = [*sorted(folder.glob("*.json")), *sorted(folder.glob("annotations/*.json"))]
+    found = [
+        path
+        for pattern in ("*", "annotations/*")
+        for path in sorted(folder.glob(pattern))
+        if path.suffix.lower() in suffixes
+    ]
     if len(found) == 1 and not name:
         return found[0]
-    listed = ", ".join(str(path.relative_to(folder)) for path in found[:6]) or "no .json file"
+    listed = ", ".join(str(path.relative_to(folder)) for path in found[:6])
+    listed = listed or f"no {' or '.join(suffixes)} file"
     wanted = f"no annotation file {name!r}" if name else "name the annotation file"
     raise UserError(f"{folder}: {wanted}; set config.data.annotations (there is {listed})")
 
@@ -137,6 +201,32 @@ FORMATS: dict[str, Format] = {
         ("coco", "coco_mini"),
         "https://cocodataset.org/#download (CC BY 4.0, each picture under terms of its own)",
     ),
+    "via": Format(
+        _open_via,
+        {"annotations": "", "images": "", "class_attribute": "", "categories": ()},
+        ("via", "balloon"),
+        "annotate your pictures with https://www.robots.ox.ac.uk/~vgg/software/via/ and export "
+        "the annotations",
+    ),
+    "labelme": Format(
+        _open_labelme,
+        {"annotations": "", "images": "", "categories": ()},
+        ("labelme",),
+        "annotate your pictures with https://github.com/wkentaro/labelme",
+    ),
+    "masks": Format(
+        _open_masks,
+        {"annotations": "", "images": "", "categories": ()},
+        ("masks", "PennFudanPed"),
+        "https://www.cis.upenn.edu/~jshi/ped_html/, or draw pictures of masks of your own",
+    ),
+    "voc": Format(
+        _open_voc,
+        {"images": "", "image_set": "", "categories": ()},
+        ("voc", "VOC2012", "VOCdevkit/VOC2012", "VOC2007", "VOCdevkit/VOC2007"),
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012 (Flickr's terms of use)",
+    ),
+    "tfds": Format(_open_tfds, {"data_dir": "", "categories": ()}),
     "utkface": Format(
         _open_utkface,
         {},

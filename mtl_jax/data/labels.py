@@ -5,7 +5,7 @@ meant.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mtl_jax.attributes import Attribute, Landmarks, Pose
+from mtl_jax.attributes import Attribute, Categorical, Landmarks, Ordinal, Pose
 from mtl_jax.errors import UserError
 
 
@@ -28,7 +28,8 @@ class LabelReader:
 
     `keys` maps the name of an attribute to a key, or to (key, scale, offset); a pose's angles are
     named one by one, as `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not
-    named has its own name as key. `preset` names the keys of every pose's angles. Raises UserError
+    named has its own name as key. `preset` names the keys of every pose's angles. With `texts` a
+    text that names no class is read as a number, and an empty one as missing. Raises UserError
     where a name is not declared.
     """
 
@@ -37,8 +38,10 @@ class LabelReader:
         attributes: Sequence[Attribute],
         keys: Mapping[str, Any] | None = None,
         preset: str = "",
+        texts: bool = False,
     ):
         self.attributes = tuple(attributes)
+        self._texts = texts
         if preset and preset not in PRESETS:
             raise UserError(f"attribute_preset {preset!r} is none of {', '.join(PRESETS)}")
         self._keys: dict[str, Key] = {a.name: Key(a.name) for a in attributes}
@@ -51,6 +54,12 @@ class LabelReader:
         }
         for name, value in (keys or {}).items():
             self._add(name, value)
+
+    @property
+    def key_names(self) -> set[str]:
+        """The keys of annotations that are read."""
+        angles = [key for keys in self._angles.values() for key in keys.values()]
+        return {key.name for key in [*self._keys.values(), *angles]}
 
     def _add(self, name: str, value: Any) -> None:
         name, _, angle = name.partition(".")
@@ -93,15 +102,23 @@ class LabelReader:
     ) -> Any:
         if attribute.name in self._angles:
             found = {
-                angle: _scaled(_find(annotation, key.name), key, isinstance(attribute, Landmarks))
+                angle: _scaled(self._find(attribute, annotation, key), key, False)
                 for angle, key in self._angles[attribute.name].items()
             }
             return None if all(value is None for value in found.values()) else found
         key = self._keys[attribute.name]
-        raw = _find(annotation, key.name)
+        raw = self._find(attribute, annotation, key)
         if isinstance(attribute, Landmarks) and key.name == "keypoints" and keypoint_names:
             raw = _pick_points(raw, attribute.points, keypoint_names)
         return _scaled(raw, key, isinstance(attribute, Landmarks))
+
+    def _find(self, attribute: Attribute, annotation: Mapping[str, Any], key: Key) -> Any:
+        raw = _find(annotation, key.name)
+        if not self._texts or not isinstance(raw, str):
+            return raw
+        if isinstance(attribute, Categorical | Ordinal) and raw in attribute.classes:
+            return raw
+        return _number(raw)
 
 
 def _key(name: str, value: Any) -> Key:
@@ -121,6 +138,16 @@ def _find(annotation: Mapping[str, Any], key: str) -> Any:
         return annotation[key]
     inner = annotation.get("attributes")
     return inner.get(key) if isinstance(inner, Mapping) else None
+
+
+def _number(text: str) -> Any:
+    """Read a number; None of an empty text, and the text itself where it is no number."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip() or None
 
 
 def _scaled(raw: Any, key: Key, points: bool) -> Any:

@@ -40,9 +40,11 @@ class Instance:
 
 @dataclass(frozen=True)
 class Record:
-    """One picture. `image` is where it lies, or the pixels themselves (uint8 H x W x C, RGB)."""
+    """One picture. `image` is where it lies, the bytes of its file, or the pixels themselves (uint8
+    H x W x C, RGB).
+    """
 
-    image: Path | np.ndarray
+    image: Path | bytes | np.ndarray
     width: int
     height: int
     image_id: int | str

@@ -1,5 +1,5 @@
-"""Read an instance's segmentation, in any of COCO's encodings, and average it over the cells of a
-grid.
+"""An instance's segmentation, in any of COCO's encodings: read, encoded, and averaged over the
+cells of a grid.
 """
 
 from typing import Any
@@ -64,6 +64,23 @@ def _decode(segmentation: dict, height: int, width: int) -> np.ndarray:
         return coco_mask.decode(segmentation).astype(bool)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the RLE cannot be decoded ({error})") from error
+
+
+def encode(crop: np.ndarray, y: int, x: int, height: int, width: int) -> dict[str, Any]:
+    """Encode a mask that is `crop` (bool `[h, w]`) at row y and column x of the picture, false
+    elsewhere, as COCO's RLE.
+
+    Only the crop's columns are read: for a small thing on a large picture far cheaper than the
+    picture's own mask.
+    """
+    columns = np.zeros((crop.shape[1], height), np.int8)  # COCO's runs go down the columns
+    columns[:, y : y + crop.shape[0]] = crop.T
+    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=0, append=0)) + x * height
+    if len(edges) and edges[-1] == height * width:
+        edges = edges[:-1]  # the last run ends with the picture
+    counts = np.diff(edges, prepend=0, append=height * width)
+    rle = coco_mask.frPyObjects({"counts": counts.tolist(), "size": [height, width]}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode()}
 
 
 def cell_coverage(mask: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray) -> np.ndarray:

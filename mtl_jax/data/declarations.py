@@ -1,0 +1,44 @@
+"""The lines of a config that would declare what annotations say beside their class."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+MANY = 20  # a text with more different values names things rather than says what they are like
+
+
+def suggest_attributes(annotations: Iterable[Any], known: set[str]) -> list[str]:
+    """Give a line for each key of the annotations' `attributes` that is not among `known`."""
+    found: dict[str, list[Any]] = {}
+    for annotation in annotations:
+        for name, value in annotation.get("attributes", {}).items():
+            if name not in known and value not in (None, ""):
+                found.setdefault(name, []).append(value)
+    return [f"{name}: {_declare(name, values)}" for name, values in sorted(found.items())]
+
+
+def _declare(name: str, values: Sequence[Any]) -> str:
+    kind: Mapping[str, Any] | None = None
+    numbers = [number for number in map(_number, values) if number is not None]
+    different = sorted({str(value) for value in values})
+    all_numbers = len(numbers) == len(values)
+    if all_numbers and {0, 1}.issuperset(numbers):
+        kind = dict(kind="categorical", classes=("no", "yes"))
+    elif all_numbers:
+        low, high = math.floor(min(numbers)), math.ceil(max(numbers))
+        kind = dict(kind="continuous", range=(low, max(high, low + 1)))
+    elif 2 <= len(different) <= MANY:
+        kind = dict(kind="categorical", classes=tuple(different))
+    counted = f"{len(values)} labels of {len(different)} values"
+    if kind is None:
+        return f"{counted}, for example {different[0]!r}"
+    options = ", ".join(f"{key}={value!r}" for key, value in kind.items())
+    return f'{counted}; to learn it: config.attributes["{name}"] = dict({options})'
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

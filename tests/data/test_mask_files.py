@@ -1,0 +1,92 @@
+"""Pictures of masks, laid out as Penn-Fudan's, and broken twins."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from annotated import HEIGHT, WIDTH, mask_of, open_format, write_picture
+from PIL import Image
+
+from mtl_jax.data.formats import Labels
+from mtl_jax.errors import AnnotationErrors, UserError
+
+VALUES = np.zeros((HEIGHT, WIDTH), np.uint8)
+VALUES[10:30, 20:60] = 1
+VALUES[20:70, 50:90] = 3  # 2 is no thing of this picture, and 3 lies before 1
+
+
+def save(path: Path, values: np.ndarray, kind: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    if kind == "palette":
+        image = Image.fromarray(values, "P")
+        image.putpalette([0, 0, 0, 200, 0, 0, 9, 9, 9, 200, 0, 0])  # 1 and 3 of one colour
+        image.save(path)
+    else:
+        cv2.imwrite(str(path), values.astype(np.uint16) if kind == "16 bits" else values)
+
+
+def write(folder: Path, name="a", values=VALUES, kind="gray", ending="_mask.png") -> None:
+    write_picture(folder / f"PNGImages/{name}.png")
+    save(folder / f"PedMasks/{name}{ending}", values, kind)
+
+
+@pytest.mark.parametrize("kind", ["gray", "palette", "16 bits"])
+@pytest.mark.parametrize("ending", ["_mask.png", ".png"])
+def test_each_value_is_a_thing(tmp_path, kind, ending):
+    write(tmp_path, kind=kind, ending=ending)
+    write(tmp_path, "b", 0 * VALUES, kind, ending)
+    write_picture(tmp_path / "PNGImages/c.png")
+    source = open_format("masks", tmp_path, categories=("person",))
+    assert [category.name for category in source.categories] == ["person"]
+    assert [len(source[i].instances) for i in range(3)] == [2, 0, 0]
+    for instance, value in zip(source[0].instances, (1, 3), strict=True):
+        np.testing.assert_array_equal(mask_of(instance), value == VALUES)
+    assert source[0].instances[1].box == (50, 20, 90, 70)
+
+
+def test_folders_may_have_other_names(tmp_path):
+    write_picture(tmp_path / "photos/x/a.jpg")
+    (tmp_path / "drawn/x").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "drawn/x/a.png"), VALUES)
+    source = open_format("masks", tmp_path, images="photos", annotations="drawn")
+    assert source[0].file_name == "x/a.jpg"
+    assert len(source[0].instances) == 2
+
+
+def broken_masks(folder: Path) -> dict[str, tuple[Path, str]]:
+    noise = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH)).astype(np.uint16)
+    files = {
+        "b_mask.png": (b"", "cannot be decoded"),
+        "c_mask.png": (cv2.imencode(".png", VALUES)[1].tobytes()[:60], "cannot be decoded"),
+        "d_mask.png": (cv2.imencode(".png", np.dstack([VALUES] * 3))[1], "has 3 channels"),
+        "e_mask.png": (cv2.imencode(".png", noise)[1], "is it a picture of masks?"),
+    }
+    for name, (data, _) in files.items():
+        (folder / "PedMasks" / name).write_bytes(bytes(data))
+    return {name: said for name, (_, said) in files.items()}
+
+
+def test_broken_masks_are_lines_that_name_them(tmp_path):
+    write(tmp_path)
+    for name in "bcdef":
+        write_picture(tmp_path / f"PNGImages/{name}.png")
+    said = broken_masks(tmp_path)
+    save(tmp_path / "PedMasks/f_mask.png", VALUES[:40], "gray")
+    save(tmp_path / "PedMasks/g_mask.png", VALUES, "gray")
+    said |= {"f_mask.png": "is 100 x 40 where its picture is 100 x 80"}
+    said |= {"g_mask.png": "has no picture g.* in"}
+    with pytest.raises(AnnotationErrors) as caught:
+        open_format("masks", tmp_path)
+    lines = caught.value.faults
+    assert len(lines) == len(said)
+    for name, text in said.items():
+        assert any(f"{name}: " in line and text in line for line in lines)
+    source = open_format("masks", tmp_path, Labels(on_error="skip"))
+    assert source[0].file_name == "a.png"
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    write_picture(tmp_path / "PNGImages/a.png")
+    with pytest.raises(UserError, match=r"masks: no such folder; set config\.data"):
+        open_format("masks", tmp_path, annotations="masks")
