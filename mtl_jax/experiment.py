@@ -28,7 +28,7 @@ from mtl_jax.evals.options import EvalOptions, higher_is_better
 from mtl_jax.models.mask_rcnn import mask_rcnn
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.results import Result
-from mtl_jax.run_folder import as_tuples, prepare_folder, write_json
+from mtl_jax.run_folder import as_tuples, prepare_folder
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.loop import LoopOptions, fit
@@ -42,6 +42,7 @@ from mtl_jax.training.state import start_stage
 from mtl_jax.training.step import make_eval_loss
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import Batch, Detections, Model, Variables
+from mtl_jax.whole_files import write_json
 
 Options = TypeVar("Options")
 Predict = Callable[[Batch], Detections]

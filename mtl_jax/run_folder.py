@@ -1,7 +1,6 @@
 """A run's folder: its config.json, and whether the run in it can go on with a config."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,11 +84,3 @@ def as_tuples(value: Any) -> Any:
     if isinstance(value, Mapping | ConfigDict):
         return {key: as_tuples(item) for key, item in value.items()}
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    os.replace(draft, path)

@@ -5,7 +5,8 @@ import scripts
 
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.errors import UserError
-from mtl_jax.run_folder import differing_fields, prepare_folder, write_json
+from mtl_jax.run_folder import differing_fields, prepare_folder
+from mtl_jax.whole_files import write_json
 
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
 

@@ -1,6 +1,5 @@
 """Read and write files of named tensors. No code from a file is ever run."""
 
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.errors import UserError
+from mtl_jax.whole_files import write_whole
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -93,8 +93,6 @@ def write_torch(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(f"{path}: writing it wants PyTorch; install torch") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".partial")
-    with open(draft, "wb") as file:  # torch's own opening gives no OSError
+    # torch's own opening gives no OSError.
+    with write_whole(path) as draft, open(draft, "wb") as file:
         torch.save({key: torch.from_numpy(x.copy()) for key, x in tensors.items()}, file)
-    os.replace(draft, path)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mtl_jax.data import coco_check, splits
 from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.whole_files import write_json
 
 
 def split_file(
@@ -30,8 +31,10 @@ def split_file(
         images = [data["images"][position] for position in positions]
         ids = {image["id"] for image in images}
         annotations = [a for a in data["annotations"] if a["image_id"] in ids]
-        splits.write(
-            output / f"{name}.json", {**data, "images": images, "annotations": annotations}
+        write_json(
+            output / f"{name}.json",
+            {**data, "images": images, "annotations": annotations},
+            readable=False,
         )
         counts[name] = len(images), len(annotations)
     return counts

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from mtl_jax.data import coco_check, folders, splits
+from mtl_jax.data import coco_check, folders
 from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.whole_files import write_json
 
 _GONE = (400, 401, 403, 404, 410)  # answers that another try does not change
 
@@ -59,7 +60,7 @@ def download(
         answers = threads.map(fetch_one, missing)
         wrong = list(tqdm(answers, total=len(missing), unit="picture", disable=None))
     images = [_renamed(image, names) for image in data["images"]]
-    splits.write(output / annotations.name, {**data, "images": images})
+    write_json(output / annotations.name, {**data, "images": images}, readable=False)
     failures = [f"{a}: {w}" for a, w in zip(missing, wrong, strict=True) if w]
     return Outcome(len(missing) - len(failures), len(names) - len(missing), tuple(failures))
 

@@ -1,6 +1,5 @@
 """Write drawn scenes as pictures and a COCO file, labels included."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from mtl_jax.data.records import Instance, Source
 from mtl_jax.data.segmentation import to_mask
+from mtl_jax.whole_files import write_json
 
 
 def export(source: Source, output: Path) -> int:
@@ -35,7 +35,7 @@ def export(source: Source, output: Path) -> int:
             annotations.append(_annotation(instance, number, position, size, source))
     categories = [category._asdict() for category in source.categories]
     data = {"images": images, "annotations": annotations, "categories": categories}
-    (output / "annotations.json").write_text(json.dumps(data))
+    write_json(output / "annotations.json", data, readable=False)
     return len(images)
 
 

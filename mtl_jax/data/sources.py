@@ -22,6 +22,7 @@ from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.scenes import SceneSource
 from mtl_jax.data.splits import Key
 from mtl_jax.errors import UserError
+from mtl_jax.whole_files import write_json
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def open_sources(
         counts = ", ".join(f"{name} {len(positions)}" for name, positions in found.items())
         _log.info("%s: %d records (%s)", block["name"], len(source), counts)
     if splits_file is not None and stored is None:
-        splits.write(splits_file, division)
+        write_json(splits_file, division, readable=False)
     return result
 
 

@@ -1,10 +1,8 @@
 """Divide records into train, val and test by group, and keep the division in a run's folder."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -55,14 +53,6 @@ def _fill_empty(chosen: np.ndarray, shares: np.ndarray) -> None:
         count = np.bincount(chosen, minlength=len(shares))
         if len(chosen) and not count[s] and count.max() > 1:
             chosen[np.flatnonzero(chosen == count.argmax())[-1]] = s
-
-
-def write(path: Path, data: Any) -> None:
-    """Write a division, or anything else, to a JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
 
 
 def read(path: Path) -> Division:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from mtl_jax.whole_files import write_whole
 
 
 class MetricWriter:
@@ -97,6 +98,5 @@ def _truncate(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             continue
-    new = path.with_name(path.name + ".new")
-    new.write_text("".join(kept), encoding="utf-8")
-    os.replace(new, path)
+    with write_whole(path) as draft:
+        draft.write_text("".join(kept), encoding="utf-8")

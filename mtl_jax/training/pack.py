@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtl_jax.errors import UserError
 from mtl_jax.types import Variables
+from mtl_jax.whole_files import write_whole
 
 METADATA = "metadata.json"
 
@@ -22,11 +22,8 @@ def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) ->
     """Write a model's file, whole or not at all, and give its SHA-256."""
     arrays: dict[str, Any] = flatten_dict(jax.device_get(variables), sep="/")
     said = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
-    draft = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(draft, "wb") as file:
+    with write_whole(path) as draft, open(draft, "wb") as file:
         np.savez(file, **{METADATA: said, **arrays})
-    os.replace(draft, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

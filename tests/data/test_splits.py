@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mtl_jax.data import splits
 from mtl_jax.errors import UserError
+from mtl_jax.whole_files import write_json
 
 GROUPS = st.lists(st.integers(0, 20).map(str), max_size=80)
 
@@ -49,7 +50,7 @@ def test_wrong_fractions_are_refused(fractions: tuple[float, ...]):
 
 def test_the_file_holds_what_was_written(tmp_path: Path):
     division = {"train": {"coco": [5, 9]}, "val": {"coco": [7]}, "test": {"faces": ["ä.jpg"]}}
-    splits.write(tmp_path / "run/splits.json", division)
+    write_json(tmp_path / "run/splits.json", division)
     assert splits.read(tmp_path / "run/splits.json") == division
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["splits.json"]
     assert splits.positions([7, 9, 5], [5, 7, 8]) == ([0, 2], [8])

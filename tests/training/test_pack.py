@@ -22,7 +22,7 @@ def test_what_is_packed_comes_back(tmp_path):
         variables["params"]["head"]["kernel"], VARIABLES["params"]["head"]["kernel"]
     )
     assert variables["batch_stats"]["norm"]["mean"].dtype == np.float32
-    assert not list(tmp_path.rglob("*.partial"))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.npz"]
 
 
 def test_other_files_are_named(tmp_path):

@@ -1,0 +1,31 @@
+"""Files that are there whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def write_whole(path: str | Path) -> Iterator[Path]:
+    """Give the path of a draft beside `path`, which takes its place when the block ends well.
+
+    Folders on the way are made; after an exception nothing is left of the draft.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any, readable: bool = True) -> None:
+    """Write a JSON file; `readable` with sorted keys, one a line."""
+    layout: dict[str, Any] = {"indent": 2, "sort_keys": True} if readable else {}
+    with write_whole(path) as draft:
+        draft.write_text(json.dumps(value, ensure_ascii=False, **layout) + "\n", encoding="utf-8")
