@@ -88,6 +88,12 @@ class Attribute:
         """
         return values, known
 
+    def as_prediction(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Give labels `[..., V]` as the predictions `[..., E]` that would be right; NaN where a
+        label is missing.
+        """
+        return np.where(known, values, np.nan).astype(np.float32)
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         """Give one prediction `[E]` as the JSON object that predictions.json holds."""
         raise NotImplementedError
@@ -142,6 +148,10 @@ class Categorical(Attribute):
     def _mirror(self) -> np.ndarray:
         return _exchange(self.classes, self.flip)
 
+    def as_prediction(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        one_hot = np.eye(len(self.classes), dtype=np.float32)[values[..., 0].astype(int)]
+        return np.where(known, one_hot, np.float32(np.nan))
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         scores = {
             name: round(float(p), 6) for name, p in zip(self.classes, prediction, strict=True)
@@ -178,6 +188,10 @@ class Ordinal(Attribute):
         if not isinstance(raw, str) and _number(self.name, raw) in self.levels:
             return [self.levels.index(float(raw))], [True]
         raise ValueError(f"{self.name} is {raw!r}, which is none of {', '.join(self.classes)}")
+
+    def as_prediction(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        levels = np.asarray(self.levels, np.float32)[values.astype(int)]
+        return np.where(known, levels, np.float32(np.nan))
 
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         return {"value": round(float(prediction[0]), 4)}
@@ -221,6 +235,10 @@ class Continuous(Attribute):
                 f"{self.name} is {raw!r}, outside its range {self.range[0]:g} to {self.range[1]:g}"
             )
         return [low, high], [True, True]
+
+    def as_prediction(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        middle = values.mean(-1, keepdims=True, dtype=np.float32)
+        return np.where(known.all(-1, keepdims=True), middle, np.float32(np.nan))
 
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         return {"value": round(float(prediction[0]), 4)}

@@ -162,6 +162,16 @@ def _to_uint8(image: np.ndarray) -> np.ndarray:
     return image
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """Give RGB `[H, W, 3]` or gray `[H, W]` pixels of uint8 as a PNG file's bytes."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png", image)
+    if not done:
+        raise ValueError(f"OpenCV cannot encode a picture of shape {image.shape}")
+    return data.tobytes()
+
+
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """Bring uint8 pixels `[H, W]` or `[H, W, C]` to `channels`; gray and RGB become each other."""
     image = image[..., None] if image.ndim == 2 else image

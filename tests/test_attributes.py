@@ -238,3 +238,24 @@ MISTAKES = [
 def test_mistakes_in_a_declaration_say_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
         attributes.from_config({"x": options})
+
+
+AS_PREDICTION = [
+    (GENDER, "female", [0, 1]),
+    (GENDER, None, [np.nan, np.nan]),
+    (SIZE, "l", [4]),
+    (AGE, [20, 30], [25]),
+    (AGE, None, [np.nan]),
+    (HEAD, {"yaw": 5}, [np.nan, 5, np.nan]),
+    (FACE, [[1, 2, 2], None, [3, 4]], [1, 2, 1, np.nan, np.nan, np.nan, 3, 4, np.nan]),
+]
+
+
+@pytest.mark.parametrize(("attribute", "raw", "wanted"), AS_PREDICTION)
+def test_a_label_is_the_prediction_that_would_be_right(attribute, raw, wanted):
+    values, known = attribute.parse(raw)
+    found = attribute.as_prediction(values, known)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array(wanted, np.float32))
+    stacked = attribute.as_prediction(np.stack([values] * 3), np.stack([known] * 3))
+    np.testing.assert_array_equal(stacked, np.stack([found] * 3))

@@ -3,7 +3,6 @@
 Source: https://cocodataset.org/#format-data.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,18 +17,17 @@ from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.errors import UserError
 
-_log = logging.getLogger(__name__)
-
 
 class CocoSource:
     """The images of a COCO file, or of another format's as COCO's lists, in order; those without
     annotations are negatives.
 
     Every fault of the file is raised at once as AnnotationErrors; with `on_error="skip"` the faulty
-    records are left out and listed in `skipped` (of a faulty attribute, the label alone). Classes
-    are the file's categories by id, or those named in `categories`; things of other categories are
-    then left out. `attributes`, `keys` and `preset` are a `LabelReader`'s. `group_key` names the
-    key of an image that says what it must not be parted from; else it is the picture's file.
+    records are left out and listed in `skipped` (of a faulty attribute, the label alone). Labels
+    that no attribute reads are listed in `undeclared`, as lines of a config. Classes are the file's
+    categories by id, or those named in `categories`; things of other categories are then left out.
+    `attributes`, `keys` and `preset` are a `LabelReader`'s. `group_key` names the key of an image
+    that says what it must not be parted from; else it is the picture's file.
     """
 
     def __init__(
@@ -48,9 +46,10 @@ class CocoSource:
             annotations = coco_check.load_lists(Path(annotations))
         self.path, self.folder = annotations.path, Path(images)
         self._reader = LabelReader(attributes, keys, preset, annotations.texts)
-        if annotations.texts:
-            for line in suggest_attributes(annotations.annotations, self._reader.key_names):
-                _log.info("%s: attribute %s", self.path, line)
+        self.undeclared = tuple(
+            f"{self.path}: attribute {line}"
+            for line in suggest_attributes(annotations.annotations, self._reader.key_names)
+        )
         checked = coco_check.check(annotations, self.folder, self._reader, on_error)
         self.skipped = checked.faults
         chosen = _choose(self.path, checked.categories, categories)

@@ -11,7 +11,8 @@ def suggest_attributes(annotations: Iterable[Any], known: set[str]) -> list[str]
     """Give a line for each key of the annotations' `attributes` that is not among `known`."""
     found: dict[str, list[Any]] = {}
     for annotation in annotations:
-        for name, value in annotation.get("attributes", {}).items():
+        said = annotation.get("attributes") if isinstance(annotation, Mapping) else None
+        for name, value in said.items() if isinstance(said, Mapping) else ():
             if name not in known and value not in (None, ""):
                 found.setdefault(name, []).append(value)
     return [f"{name}: {_declare(name, values)}" for name, values in sorted(found.items())]

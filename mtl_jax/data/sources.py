@@ -28,11 +28,15 @@ _log = logging.getLogger(__name__)
 
 
 class Opened(NamedTuple):
-    """The sources of one split, the weight of each, and the classes that all of them label."""
+    """The sources of one split, the weight of each, the classes that all of them label, and what
+    was said of the data as they were opened.
+    """
 
     sources: tuple[Source, ...]
     weights: tuple[float, ...]
     categories: tuple[Category, ...]
+    skipped: tuple[str, ...] = ()  # a line for each record left out
+    undeclared: tuple[str, ...] = ()  # a line for each label that no attribute reads
 
 
 @runtime_checkable
@@ -47,6 +51,13 @@ class Faulty(Protocol):
     """A source that lists what it left out, a line each."""
 
     skipped: tuple[str, ...]
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A source that lists the labels which no attribute reads, a line each."""
+
+    undeclared: tuple[str, ...]
 
 
 class View:
@@ -107,7 +118,10 @@ def open_sources(
         blocks = [block for block in blocks if block["split"] in ("", *wanted)]
     sources = [_open(block, options, attributes, data_root) for block in blocks]
     united = tuple(categories) or _unite([source.categories for source in sources])
-    result = {name: Opened((), (), united) for name in wanted}
+    skipped = [source.skipped for source in sources if isinstance(source, Faulty)]
+    undeclared = [source.undeclared for source in sources if isinstance(source, Telling)]
+    nothing = Opened((), (), united, sum(skipped, ()), sum(undeclared, ()))
+    result = dict.fromkeys(wanted, nothing)
     division: splits.Division = {name: {} for name in splits.NAMES}
     for block, source in zip(blocks, sources, strict=True):
         keys = _keys(source)
@@ -195,6 +209,9 @@ def _open(
     if isinstance(source, Faulty):
         for fault in source.skipped:
             _log.warning("skipped %s", fault)
+    if isinstance(source, Telling):
+        for line in source.undeclared:
+            _log.info("%s", line)
     if not len(source):
         raise UserError(f"config.data: source {block['name']} holds no records")
     return source
@@ -297,4 +314,6 @@ def _compose(
 
 
 def _append(opened: Opened, source: Source, weight: float) -> Opened:
-    return Opened((*opened.sources, source), (*opened.weights, float(weight)), opened.categories)
+    return opened._replace(
+        sources=(*opened.sources, source), weights=(*opened.weights, float(weight))
+    )

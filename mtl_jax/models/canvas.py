@@ -29,6 +29,14 @@ class Pyramid(NamedTuple):
         return -(-self.extent[..., None, :] // np.array(STRIDES, np.int32)[:, None])
 
 
+def outline(batch: Batch, divisible: int) -> Pyramid:
+    """Give a batch's pyramid without its maps: what of each level is inside, and the extent."""
+    canvas = batch.images.shape[1:3]
+    extent = seen_extent(batch.sizes, canvas, divisible)
+    inside = is_inside(extent, batch.valid, canvas)
+    return Pyramid((), tuple(inside[:, ::stride, ::stride] for stride in STRIDES), extent)
+
+
 def seen_extent(
     sizes: Float[Array, "B 2"], canvas: tuple[int, int], divisible: int
 ) -> Int[Array, "B 2"]:

@@ -23,10 +23,17 @@ from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, seen_extent
+from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, outline
 from mtl_jax.models.detection_losses import box_losses, rpn_losses
 from mtl_jax.models.options import MaskRCNNOptions
-from mtl_jax.models.proposals import Anchors, Proposals, Selected, propose, select_detections
+from mtl_jax.models.proposals import (
+    Anchors,
+    Proposals,
+    Selected,
+    image_anchors,
+    propose,
+    select_detections,
+)
 from mtl_jax.models.targets import (
     RegionTargets,
     clean,
@@ -34,7 +41,6 @@ from mtl_jax.models.targets import (
     sample_anchors,
     sample_regions,
 )
-from mtl_jax.ops.anchors import pyramid_anchors
 from mtl_jax.ops.boxes import FAR_EDGES
 from mtl_jax.ops.masks import mask_targets
 from mtl_jax.ops.roi_align import multilevel_crop, multilevel_roi_align, roi_levels
@@ -106,8 +112,7 @@ class Network(nn.Module):
             b.depth, b.width, b.norm, b.norm_eps, b.stride_in_1x1, *last[1:], b.pool_same
         )
         self.fpn = Fpn(o.fpn.channels, o.fpn.norm, *last)
-        anchors_per_cell = len(o.rpn.anchor_sizes[0]) * len(o.rpn.anchor_ratios)
-        self.rpn = RpnHead(anchors_per_cell, o.rpn.convs, dtype, o.rpn.channels)
+        self.rpn = RpnHead(o.rpn.anchors_per_cell, o.rpn.convs, dtype, o.rpn.channels)
         box = o.box_head
         self.box_head = BoxHead(
             self.num_classes,
@@ -192,11 +197,10 @@ class Network(nn.Module):
 
     def _pyramid(self, batch: Batch) -> Pyramid:
         o, canvas = self.options, batch.images.shape[1:3]
-        extent = seen_extent(batch.sizes, canvas, o.size_divisible)
-        inside = is_inside(extent, batch.valid, canvas)
-        of_levels = tuple(inside[:, ::stride, ::stride] for stride in STRIDES)
+        empty = outline(batch, o.size_divisible)
+        inside = is_inside(empty.extent, batch.valid, canvas)
         features = self.backbone(normalize(batch, o.pixel_mean, o.pixel_std), inside)
-        return Pyramid(self.fpn(features, of_levels[:ROI_LEVELS]), of_levels, extent)
+        return empty._replace(levels=self.fpn(features, empty.inside[:ROI_LEVELS]))
 
     @property
     def _far_edges(self) -> np.ndarray:
@@ -210,24 +214,14 @@ class Network(nn.Module):
         gt = batch.gt._replace(boxes=batch.gt.boxes - self._far_edges)
         return batch._replace(sizes=jnp.maximum(batch.sizes - 1, 0), gt=gt)
 
-    def _anchors(self, pyramid: Pyramid) -> Anchors:
-        """Give the anchors of one image."""
-        options, shapes = self.options.rpn, [level.shape[:2] for level in pyramid.levels]
-        # torchvision's strides: that of P6 is smaller where P5 has an odd number of cells.
-        strides = pyramid.extent // pyramid.cells
-        boxes = pyramid_anchors(
-            shapes, strides, options.anchor_sizes, options.anchor_ratios, options.round_anchors
-        )
-        inside = jnp.concatenate([level.reshape(-1) for level in pyramid.inside])
-        return Anchors(boxes - self._far_edges, inside.repeat(self.rpn.anchors_per_cell))
-
     def _proposals(
         self, pyramid: Pyramid, batch: Batch
     ) -> tuple[Proposals, Float[Array, "B N"], Float[Array, "B N 4"], Anchors]:
-        anchors = jax.vmap(self._anchors)(pyramid)
+        anchors = jax.vmap(partial(image_anchors, options=self.options.rpn))(pyramid)
+        anchors = anchors._replace(boxes=anchors.boxes - self._far_edges)
         logits, deltas = self.rpn(pyramid.levels, pyramid.inside)
         shapes = [level.shape[1:3] for level in pyramid.levels]
-        level_sizes = [math.prod(shape) * self.rpn.anchors_per_cell for shape in shapes]
+        level_sizes = [math.prod(shape) * self.options.rpn.anchors_per_cell for shape in shapes]
         proposer = partial(
             propose, level_sizes=level_sizes, options=self.options.rpn, train=self.train
         )

@@ -51,6 +51,10 @@ class RpnOptions:
     min_size: float = 1e-3  # pixels of the canvas
     score_threshold: float = 0.0
 
+    @property
+    def anchors_per_cell(self) -> int:
+        return len(self.anchor_sizes[0]) * len(self.anchor_ratios)
+
 
 @dataclass(frozen=True)
 class RoiOptions:

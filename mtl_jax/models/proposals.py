@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from mtl_jax.models.canvas import Pyramid
 from mtl_jax.models.options import BoxHeadOptions, DetectionOptions, RpnOptions
 from mtl_jax.ops import boxes as box_ops
+from mtl_jax.ops.anchors import pyramid_anchors
 from mtl_jax.ops.nms import nms
 from mtl_jax.types import Array
 
@@ -30,6 +32,18 @@ class Selected(NamedTuple):
     scores: Float[Array, "*B D"]
     classes: Int[Array, "*B D"]
     valid: Bool[Array, "*B D"]
+
+
+def image_anchors(pyramid: Pyramid, options: RpnOptions) -> Anchors:
+    """Give the anchors of one image, whose pyramid needs no maps."""
+    shapes = [level.shape for level in pyramid.inside]
+    # torchvision's strides: that of P6 is smaller where P5 has an odd number of cells.
+    strides = pyramid.extent // pyramid.cells
+    boxes = pyramid_anchors(
+        shapes, strides, options.anchor_sizes, options.anchor_ratios, options.round_anchors
+    )
+    inside = jnp.concatenate([level.reshape(-1) for level in pyramid.inside])
+    return Anchors(boxes, inside.repeat(options.anchors_per_cell))
 
 
 def propose(

@@ -51,6 +51,10 @@ def clean(batch: Batch) -> Batch:
     return batch._replace(gt=gt)
 
 
+def match_anchors(anchors: Anchors, gt: GroundTruth, options: RpnOptions) -> Matches:
+    return _match(*anchors, gt, options.positive_iou, options.negative_iou, low_quality=True)
+
+
 def sample_anchors(
     key: Array,
     anchors: Anchors,
@@ -59,7 +63,7 @@ def sample_anchors(
     options: RpnOptions,
 ) -> AnchorTargets:
     """Match anchors with objects and draw those that the RPN's losses see."""
-    matches = _match(*anchors, gt, options.positive_iou, options.negative_iou, low_quality=True)
+    matches = match_anchors(anchors, gt, options)
     negative = matches.negative & negatives_allowed
     samples = sample(key, matches.positive, negative, options.samples, options.positive_fraction)
     gt_boxes = gt.boxes[matches.gt_index[samples.index]]

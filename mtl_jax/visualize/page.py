@@ -1,14 +1,113 @@
-"""One HTML page that holds its pictures itself: it can be sent, and opens without a network."""
+"""One HTML page that holds its pictures itself: it can be sent, and asks no network."""
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtl_jax.images import encode_png
+from mtl_jax.whole_files import write_whole
+
+WIDEST = 1600  # pixels of a picture on the page; its file has them all
+PHOTOGRAPH = 0.1  # bytes of a PNG by those of its pixels; of drawings it is far less
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1rem;
        color: #1c1f23; background: #fff; overflow-wrap: break-word; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem;
-     border-bottom: 1px solid #d5d9de; }
-figure { margin: 1rem 0; } figcaption { color: #4a525a; font-size: .9rem; }
+h1 { font-size: 1.6rem; }
+h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #d5d9de; }
+figure { margin: 1rem 0; }
+figcaption { color: #4a525a; font-size: .9rem; }
 img { max-width: 100%; height: auto; display: block; border: 1px solid #e3e6ea; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .25rem .75rem .25rem 0; text-align: left; border-bottom: 1px solid #e3e6ea; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px solid #e3e6ea; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
 pre { background: #f4f5f7; padding: .75rem; overflow-x: auto; }
 """
+
+
+class Page:
+    """Text, tables and pictures one below the other; `write` makes `index.html` of them, and a PNG
+    of each picture beside it.
+    """
+
+    def __init__(self, title: str):
+        self._title = title
+        self._parts: list[str] = []
+        self._pictures: dict[str, np.ndarray] = {}
+
+    def heading(self, text: str) -> None:
+        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        self._parts.append(f"<p>{html.escape(text)}</p>")
+
+    def code(self, lines: Iterable[str]) -> None:
+        self._parts.append(f"<pre>{html.escape(chr(10).join(lines))}</pre>")
+
+    def list(self, lines: Iterable[str]) -> None:
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+        self._parts.append(f"<ul>{items}</ul>")
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Add a table; numbers stand at the right of their column."""
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+        self._parts.append(f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>')
+
+    def picture(self, name: str, image: np.ndarray, caption: str = "") -> None:
+        """Add RGB pixels `[H, W, 3]` uint8, whose file is `name`.png."""
+        if name in self._pictures:
+            raise ValueError(f"two pictures are named {name!r}")
+        self._pictures[name] = image
+        shown = image
+        if image.shape[1] > WIDEST:
+            height = round(image.shape[0] * WIDEST / image.shape[1])
+            shown = cv2.resize(image, (WIDEST, height), interpolation=cv2.INTER_AREA)
+        kind, data = _encode(shown)
+        text = html.escape(caption or name)
+        self._parts.append(
+            f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}" '
+            f'width="{shown.shape[1]}" height="{shown.shape[0]}">'
+            f"<figcaption>{text}</figcaption></figure>"
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Write the page and the pictures' files, and give the page's path."""
+        for name, image in self._pictures.items():
+            with write_whole(folder / f"{name}.png") as draft:
+                draft.write_bytes(encode_png(image))
+        title, body = html.escape(self._title), "\n".join(self._parts)
+        text = (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<link rel="icon" href="data:,">\n'
+            f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n"
+            f"<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
+        )
+        with write_whole(folder / "index.html") as draft:
+            draft.write_text(text, encoding="utf-8")
+        return folder / "index.html"
+
+
+def _encode(image: np.ndarray) -> tuple[str, str]:
+    """Give a picture's format and its bytes in base64: a photograph as JPEG, which is smaller."""
+    kind, data = "png", encode_png(image)
+    if len(data) > PHOTOGRAPH * image.size:
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        done, found = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
+        kind, data = ("jpeg", found.tobytes()) if done else (kind, data)
+    return kind, base64.b64encode(data).decode()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        text = "" if np.isnan(value) else f"{value:.4g}"
+    else:
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+    kind = ' class="number"' if isinstance(value, int | float) else ""
+    return f"<td{kind}>{html.escape(text)}</td>"

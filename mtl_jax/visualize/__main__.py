@@ -1,0 +1,65 @@
+"""Look at data before training, and into a model after it: pages that open in a browser.
+
+python -m mtl_jax.visualize data --config configs/balloon.py --output look
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mtl_jax import commandline
+from mtl_jax.errors import UserError
+
+_DATA = """Show a config's data: counts, sizes, labels, problems, anchors, and what training sees.
+
+    python -m mtl_jax.visualize data --config configs/shapes.py --output look
+    python -m mtl_jax.visualize data --config configs/prima_pose.py --split val --output look
+
+Writes OUTPUT/index.html, which holds its pictures, and each picture as a PNG. Records with faults
+are listed and left out."""
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.visualize")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="data")
+    data = commands.add_parser("data", doc=_DATA)
+    data.add_argument(
+        "--config", required=True, help="the config's file, FILE.py or FILE.py:variant"
+    )
+    data.add_argument("--output", type=Path, required=True, help="the folder to write")
+    data.add_argument("--split", default="train", help="train, val or test (train)")
+    data.add_argument("--limit", type=int, default=2000, help="records that are measured (2000)")
+    data.add_argument("--seed", type=int, default=0, help="which pictures are shown (0)")
+    arguments, overrides = parser.parse_with_overrides(argv)
+    return _show_data(arguments, overrides)
+
+
+def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
+    from mtl_jax import experiment
+    from mtl_jax.data import sources
+    from mtl_jax.data.options import DataOptions
+    from mtl_jax.models.options import MaskRCNNOptions
+    from mtl_jax.visualize.data_page import Shown, write_data_page
+
+    config = commandline.load_config_file(arguments.config)
+    commandline.override(config, overrides)
+    options = replace(experiment.read_sources(config), on_error="skip")
+    attributes = experiment.read_attributes(config)
+    opened = sources.open_split(options, attributes, arguments.split)
+    if not opened.sources:
+        raise UserError(f"{arguments.config}: its data has no records for {arguments.split!r}")
+    shown = Shown(
+        opened,
+        attributes,
+        experiment.read_options(DataOptions, config.data),
+        experiment.read_options(MaskRCNNOptions, config.model),
+        arguments.seed,
+    )
+    title = f"{arguments.config}: {arguments.split}"
+    print(write_data_page(title, shown, arguments.limit, arguments.output))
+    return 0
+
+
+if __name__ == "__main__":
+    commandline.run(main)

@@ -1,0 +1,400 @@
+"""A page that shows a data set as it is, as training sees it, and what training makes of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.attributes import Attribute
+from mtl_jax.data import transforms
+from mtl_jax.data.options import DataOptions
+from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.sources import Opened
+from mtl_jax.models.canvas import STRIDES
+from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.results import Result
+from mtl_jax.types import Batch
+from mtl_jax.visualize import plots
+from mtl_jax.visualize.annotations import record_result, row_result
+from mtl_jax.visualize.data_numbers import DataNumbers, best_overlaps, measure, suggest_anchors
+from mtl_jax.visualize.draw import as_rgb, draw
+from mtl_jax.visualize.page import Page
+from mtl_jax.visualize.palette import class_color
+from mtl_jax.visualize.sheets import rectangle, sheet
+from mtl_jax.visualize.training_targets import anchor_examples, region_examples
+
+SHOWN = 4  # pictures on a sheet
+CLASSES = 4  # whose masks are shown
+NEUTRAL = 100  # anchors drawn of those that are no examples
+REGIONS = 10
+LEVEL_COLORS = ((220, 50, 47), (230, 140, 20), (70, 160, 60), (40, 110, 200), (140, 70, 180))
+GREEN, RED, GRAY = (40, 170, 60), (215, 40, 40), (150, 150, 150)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page is made of."""
+
+    opened: Opened
+    attributes: Sequence[Attribute]
+    data: DataOptions
+    model: MaskRCNNOptions
+    seed: int = 0
+
+    @property
+    def categories(self) -> Sequence[Category]:
+        return self.opened.categories
+
+
+def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
+    """Write the page of the first `limit` records, its pictures, and give its path."""
+    page = Page(title)
+    source = _Joined(shown.opened.sources)
+    numbers = measure(
+        (source[i] for i in range(min(limit, len(source)))),
+        shown.categories,
+        shown.attributes,
+        shown.data.resize,
+    )
+    _add_counts(page, shown, numbers, len(source))
+    _add_problems(page, shown)
+    _add_sizes(page, numbers)
+    _add_labels(page, numbers)
+    _add_anchor_fit(page, shown, numbers)
+    chosen = _choose(source, shown.seed)
+    if chosen:
+        records = [source[i] for i in chosen]
+        _add_samples(page, shown, records)
+        _add_input(page, shown, records, chosen)
+        row = _row(shown, records[0], chosen[0], augmented=False)
+        _add_anchors(page, shown, row)
+        _add_regions(page, shown, row)
+    return page.write(folder)
+
+
+class _Joined:
+    """The records of several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self._sources = sources
+
+    def __len__(self) -> int:
+        return sum(map(len, self._sources))
+
+    def __getitem__(self, position: int) -> Record:
+        for source in self._sources:
+            if position < len(source):
+                return source[position]
+            position -= len(source)
+        raise IndexError
+
+
+def _choose(source: _Joined, seed: int) -> list[int]:
+    """Give positions of a few records with things on them, the same for the same seed."""
+    order = np.random.default_rng(seed).permutation(len(source)).tolist()
+    found = (i for i in order if any(not thing.crowd for thing in source[i].instances))
+    return list(islice(found, SHOWN))
+
+
+def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> None:
+    page.heading("What is there")
+    things = sum(numbers.instances)
+    rows: list[tuple[str, object]] = [
+        ("pictures", total),
+        ("of them measured here", numbers.pictures),
+        ("without things (negatives)", numbers.instances.count(0)),
+        ("things", things),
+        ("without a mask", numbers.without_masks),
+        ("crowds", numbers.crowds),
+        ("things on a picture, mean", float(np.mean(numbers.instances or [0]))),
+        ("most things on a picture", max(numbers.instances, default=0)),
+    ]
+    page.table(("", "number"), rows)
+    page.table(
+        ("class", "things", "share"),
+        [
+            (c.name, numbers.classes[c.name], numbers.classes[c.name] / max(things, 1))
+            for c in shown.categories
+        ],
+    )
+    over = sum(count > shown.data.max_instances for count in numbers.instances)
+    if over:
+        page.text(
+            f"{over} pictures hold more things than config.data.max_instances="
+            f"{shown.data.max_instances}; what is beyond is not trained on."
+        )
+
+
+def _add_problems(page: Page, shown: Shown) -> None:
+    page.heading("Problems")
+    if shown.opened.skipped:
+        page.text(f"{len(shown.opened.skipped)} records or labels are left out:")
+        page.list(shown.opened.skipped)
+    else:
+        page.text("None found.")
+    if shown.opened.undeclared:
+        page.text("Labels that no attribute of the config reads:")
+        page.list(shown.opened.undeclared)
+
+
+def _add_sizes(page: Page, numbers: DataNumbers) -> None:
+    page.heading("Sizes")
+    sizes, boxes = np.reshape(numbers.sizes, (-1, 2)), np.reshape(numbers.boxes, (-1, 4))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    placed = np.reshape(numbers.placed, (-1, 4))
+    on_canvas = np.sqrt((placed[:, 2:] - placed[:, :2]).prod(1))
+    page.picture("classes", plots.bars(numbers.classes, "things"), "Things of each class")
+    page.picture(
+        "instances_per_picture",
+        plots.histogram(numbers.instances, "things on a picture"),
+        "Things on a picture",
+    )
+    page.picture(
+        "picture_sizes",
+        plots.histogram(sizes.max(1, initial=0), "pixels"),
+        "The pictures' longer sides",
+    )
+    page.picture(
+        "box_sizes",
+        plots.histogram(on_canvas, "pixels", log=True),
+        "Boxes on the network's canvas: the square root of their area",
+    )
+    page.picture(
+        "aspect_ratios",
+        plots.histogram(sides[:, 1] / sides[:, 0], "height / width", log=True),
+        "Boxes: height by width",
+    )
+
+
+def _add_labels(page: Page, numbers: DataNumbers) -> None:
+    if not numbers.values:
+        return
+    page.heading("Attributes")
+    page.table(
+        ("attribute", "labels", "missing"),
+        [(name, len(found), numbers.missing[name]) for name, found in numbers.values.items()],
+    )
+    for name, found in numbers.values.items():
+        if found and isinstance(found[0], str):
+            counts = {value: float(found.count(value)) for value in sorted(set(found))}
+            picture = plots.bars(counts, "labels")
+        else:
+            picture = plots.histogram(found, name)
+        page.picture(f"attribute_{name.replace('/', '_')}", picture, f"Labels of {name}")
+
+
+def _add_anchor_fit(page: Page, shown: Shown, numbers: DataNumbers) -> None:
+    page.heading("Anchors and boxes")
+    boxes, rpn = np.reshape(numbers.placed, (-1, 4)).astype(float), shown.model.rpn
+    boxes = boxes[(boxes[:, 2:] - boxes[:, :2]).min(1, initial=1e9) > 0]
+    if not len(boxes):
+        page.text("There are no boxes.")
+        return
+    suggested = suggest_anchors(boxes, rpn.anchor_sizes, STRIDES)
+    rows = []
+    for name, sizes, ratios in (
+        ("the config's", rpn.anchor_sizes, rpn.anchor_ratios),
+        ("suggested", *suggested),
+    ):
+        best = best_overlaps(boxes, sizes, ratios, STRIDES)
+        found = [float((best >= iou).mean()) for iou in (0.5, rpn.positive_iou)]
+        rows.append(
+            (name, str([list(s) for s in sizes]), str(list(ratios)), *found, float(best.mean()))
+        )
+    page.text(
+        "The recall of an anchor set is the share of boxes that some anchor overlaps by so much; a "
+        "box that none does still has its best one as an example."
+    )
+    header = ("anchors", "sizes", "ratios", "recall at 0.5", f"at {rpn.positive_iou}", "mean IoU")
+    page.table(header, rows)
+    if rows[1][-1] > rows[0][-1] + 0.02:
+        page.text("To use the suggested set, in the config:")
+        page.code(
+            [
+                f"config.model.rpn.anchor_sizes = {suggested[0]}",
+                f"config.model.rpn.anchor_ratios = {suggested[1]}",
+            ]
+        )
+
+
+def _add_samples(page: Page, shown: Shown, records: Sequence[Record]) -> None:
+    page.heading("Pictures as annotated")
+    results = [record_result(r, shown.categories, shown.attributes) for r in records]
+    pixels = [as_rgb(transforms.read(r, shown.data.channels)) for r in records]
+    drawn = [draw(p, result) for p, result in zip(pixels, results, strict=True)]
+    names = [record.file_name for record in records]
+    page.picture("samples", sheet(drawn, 2, names, (440, 560)), "Boxes, masks and attributes")
+    page.picture("instances", drawn[0], f"{names[0]}: its things")
+    found = Counter(name for result in results for name in result.class_names)
+    kinds = [kind for kind, _ in found.most_common(CLASSES)]
+    cells, captions = [], []
+    for picture, result, name in zip(pixels, results, names, strict=True):
+        cells += [picture, *(_class_mask(result, kind) for kind in kinds)]
+        captions += [name, *kinds]
+    page.picture(
+        "top_masks",
+        sheet(cells, 1 + len(kinds), captions, (200, 220)),
+        "Masks of the classes that are commonest here",
+    )
+    if results[0].masks is not None:
+        masks = [255 * m.astype(np.uint8) for m in results[0].masks[:12]]
+        page.picture(
+            "masks", sheet(masks, 4, results[0].class_names[:12], (200, 260)), "Masks one by one"
+        )
+
+
+def _class_mask(result: Result, kind: str) -> np.ndarray:
+    picture = np.zeros((result.height, result.width, 3), np.uint8)
+    for i, name in enumerate(result.class_names):
+        if name == kind and result.masks is not None:
+            picture[result.masks[i]] = class_color(name)
+    return picture
+
+
+def _row(shown: Shown, record: Record, index: int, augmented: bool, draw_number: int = 0) -> Batch:
+    rng = np.random.default_rng((shown.seed, index, draw_number)) if augmented else None
+    return transforms.load(record, index, shown.attributes, shown.data, rng)
+
+
+def _canvas(row: Batch) -> np.ndarray:
+    """Give the pixels of a row's canvas, RGB uint8."""
+    return as_rgb(np.clip(np.rint(row.images), 0, 255).astype(np.uint8))
+
+
+def _seen(row: Batch, picture: np.ndarray) -> np.ndarray:
+    """Cut off what of a picture of the canvas is beyond the row's own."""
+    height, width = np.ceil(row.sizes).astype(int)
+    return picture[:height, :width]
+
+
+def _draw_row(shown: Shown, row: Batch) -> np.ndarray:
+    return draw(_canvas(row), row_result(row, shown.categories, shown.attributes))
+
+
+def _add_input(page: Page, shown: Shown, records: Sequence[Record], indices: Sequence[int]) -> None:
+    page.heading("As the network sees them")
+    rows = [_row(shown, r, i, augmented=False) for r, i in zip(records, indices, strict=True)]
+    drawn = [_draw_row(shown, row) for row in rows]
+    captions = [f"{row.images.shape[1]} x {row.images.shape[0]}" for row in rows]
+    page.picture("resized", sheet(drawn, 2, captions, (440, 560)), "Resized, on their canvas")
+    varied = [
+        _draw_row(shown, _row(shown, record, i, True, k))
+        for record, i in zip(records[:2], indices[:2], strict=True)
+        for k in range(3)
+    ]
+    page.picture("augmented", sheet(varied, 3, (), (360, 400)), "Augmented, as training draws them")
+    row = _row(shown, records[0], indices[0], augmented=True)
+    result = row_result(row, shown.categories, shown.attributes)
+    if result.mask_probabilities is not None:
+        masks = [np.rint(255 * m).astype(np.uint8) for m in result.mask_probabilities[:12]]
+        side = shown.data.mask_size
+        page.picture(
+            "training_masks",
+            sheet(masks, 6, result.class_names[:12], (160, 160)),
+            f"The masks that training sees, {side} x {side} on their boxes",
+        )
+        page.picture(
+            "training_masks_overlay",
+            _seen(row, _draw_row(shown, row)),
+            "The same laid back on the picture",
+        )
+
+
+def _add_anchors(page: Page, shown: Shown, row: Batch) -> None:
+    page.heading("Anchors as examples")
+    found = anchor_examples(row, shown.model, shown.seed)
+    pixels = _seen(row, _canvas(row)).copy()
+    per_cell = shown.model.rpn.anchors_per_cell
+    rows, start, middle = [], 0, pixels.copy()
+    for level, (height, width) in enumerate(found.level_sizes):
+        count = height * width * per_cell
+        part = slice(start, start + count)
+        down, across = found.strides[level].tolist()
+        rows.append(
+            (
+                f"P{level + 2}",
+                f"{height} x {width}",
+                f"{down} x {across}",
+                count,
+                int(found.positive[part].sum()),
+                int(found.negative[part].sum()),
+                int(found.neutral[part].sum()),
+            )
+        )
+        cell = _middle_cell(row, found.strides[level], (height, width))
+        for box in found.boxes[start + cell * per_cell : start + (cell + 1) * per_cell]:
+            rectangle(middle, box, LEVEL_COLORS[level], 2)
+        start += count
+    header = ("level", "cells", "stride", "anchors", "positive", "negative", "neutral")
+    page.table(header, rows)
+    page.picture("anchors", middle, "The anchors of the middle cell of each level")
+    positive = pixels.copy()
+    for box, refined in zip(found.boxes[found.sampled_positive], found.refined, strict=True):
+        rectangle(positive, box, GRAY, 1, dotted=True)
+        rectangle(positive, refined, GREEN, 2)
+    page.picture(
+        "anchors_positive",
+        positive,
+        f"{len(found.sampled_positive)} positive anchors, dotted, and where targets move them",
+    )
+    negative = pixels.copy()
+    for box in found.boxes[found.sampled_negative]:
+        rectangle(negative, box, RED, 1)
+    page.picture(
+        "anchors_negative", negative, f"{len(found.sampled_negative)} negative anchors, as sampled"
+    )
+    neutral, rng = pixels.copy(), np.random.default_rng(shown.seed)
+    candidates = rng.permutation(np.flatnonzero(found.neutral))[:NEUTRAL]
+    for box in found.boxes[candidates]:
+        rectangle(neutral, box, GRAY, 1)
+    page.picture(
+        "anchors_neutral",
+        neutral,
+        f"{len(candidates)} of {found.neutral.sum()} neutral anchors, which no loss sees",
+    )
+
+
+def _middle_cell(row: Batch, stride: np.ndarray, cells: tuple[int, int]) -> int:
+    """Give the number of the cell at the middle of what the picture covers of the canvas."""
+    y, x = (
+        min(int(side / 2 // step), count - 1)
+        for side, step, count in zip(row.sizes, stride, cells, strict=True)
+    )
+    return y * cells[1] + x
+
+
+def _add_regions(page: Page, shown: Shown, row: Batch) -> None:
+    page.heading("Regions as examples")
+    found = region_examples(row, shown.model, shown.seed)
+    pixels = _seen(row, _canvas(row)).copy()
+    unique = len(np.unique(found.boxes.round(3), axis=0))
+    share = float(found.positive.mean()) if len(found.positive) else 0.0
+    page.text(
+        f"Of random regions {len(found.boxes)} are sampled ({unique} of them different), "
+        f"{found.positive.sum()} positive: {share:.0%}."
+    )
+    names = ["background", *(category.name for category in shown.categories)]
+    rng = np.random.default_rng(shown.seed)
+    drawn = pixels.copy()
+    for i in rng.permutation(len(found.boxes))[:REGIONS]:
+        kind = names[found.classes[i]]
+        color = class_color(kind) if found.positive[i] else GRAY
+        rectangle(drawn, found.boxes[i], color, 1, dotted=True)
+        if found.positive[i]:
+            rectangle(drawn, found.refined[i], color, 2)
+    page.picture(
+        "rois", drawn, "Ten regions (dotted; gray: background) and where their targets move them"
+    )
+    cells, captions = [], []
+    for i in rng.permutation(np.flatnonzero(found.positive))[:8]:
+        x1, y1, x2, y2 = found.boxes[i].round().astype(int)
+        crop = pixels[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+        cells += [crop, np.rint(255 * found.masks[i]).astype(np.uint8)]
+        captions += [names[found.classes[i]], "its mask target"]
+    if cells:
+        page.picture(
+            "roi_masks", sheet(cells, 8, captions, (150, 150)), "Positive regions and their masks"
+        )

@@ -1,0 +1,70 @@
+"""Plots as pictures, all of one look. Drawn by Matplotlib without a display."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GRAY = "#2f6db3", "#d9822b", "#9aa3ad"
+_DPI = 110
+
+
+def plot(
+    draw: Callable[[Axes], None], title: str = "", size: tuple[float, float] = (6.4, 4.0)
+) -> np.ndarray:
+    """Let `draw` draw on axes, and give the picture: uint8 `[H, W, 3]`. `size` is in inches."""
+    return plots([(title, draw)], 1, size)
+
+
+def plots(
+    cells: Sequence[tuple[str, Callable[[Axes], None]]],
+    columns: int,
+    size: tuple[float, float] = (4.2, 3.2),
+) -> np.ndarray:
+    """Draw several plots, each with its title, in rows of `columns`."""
+    rows = -(-len(cells) // columns)
+    figure = Figure((size[0] * columns, size[1] * rows), dpi=_DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for i, (title, draw) in enumerate(cells):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(title, fontsize=10)
+        draw(axes)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def histogram(values: Sequence[float] | np.ndarray, label: str, log: bool = False) -> np.ndarray:
+    """Draw how often values occur; `log` spaces the bins by factors."""
+
+    def draw(axes: Axes) -> None:
+        found = np.asarray(values, float)
+        found = found[np.isfinite(found) & ((found > 0) if log else True)]
+        if not len(found):
+            axes.text(0.5, 0.5, "nothing", ha="center", transform=axes.transAxes)
+            return
+        low, high = found.min(), found.max()
+        if low == high:
+            low, high = (low / 1.1, high * 1.1) if log else (low - 0.5, high + 0.5)
+        bins = np.geomspace(low, high, 31) if log else np.linspace(low, high, 31)
+        axes.hist(found, bins=bins.tolist(), color=BLUE)
+        if log:
+            axes.set_xscale("log", base=2)
+        axes.set_xlabel(label)
+        axes.set_ylabel("count")
+
+    return plot(draw)
+
+
+def bars(counts: Mapping[str, float], label: str, most: int = 30) -> np.ndarray:
+    """Draw a bar for each name, the `most` largest."""
+    kept = sorted(counts.items(), key=lambda item: -item[1])[:most][::-1]
+
+    def draw(axes: Axes) -> None:
+        axes.barh([name for name, _ in kept], [count for _, count in kept], color=BLUE)
+        axes.set_xlabel(label)
+        axes.tick_params(axis="y", labelsize=8)
+
+    return plot(draw, size=(6.4, 0.9 + 0.22 * max(len(kept), 4)))

@@ -1,0 +1,120 @@
+"""What training makes of one row: which anchors and regions are examples of what."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from mtl_jax.models.canvas import outline
+from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.models.proposals import Proposals, image_anchors
+from mtl_jax.models.targets import clean, match_anchors, sample_anchors, sample_regions
+from mtl_jax.ops import boxes as box_ops
+from mtl_jax.ops.masks import mask_targets
+from mtl_jax.types import Batch
+
+RANDOM_REGIONS = 2000  # in place of a network's proposals
+MASK_SIDE = 28
+
+
+class AnchorExamples(NamedTuple):
+    """One image's anchors; N of them, R sampled."""
+
+    boxes: np.ndarray  # [N, 4]
+    level_sizes: list[tuple[int, int]]  # rows and columns of P2 .. P6
+    strides: np.ndarray  # [L, 2]
+    positive: np.ndarray  # [N] bool, before sampling
+    negative: np.ndarray
+    neutral: np.ndarray  # within the picture, and neither
+    sampled_positive: np.ndarray  # [R+] indices
+    sampled_negative: np.ndarray  # [R-] indices
+    refined: np.ndarray  # [R+, 4]: where the targets move the sampled positive ones
+
+
+class RegionExamples(NamedTuple):
+    """One image's sampled regions, positives first; without rows that hold nothing."""
+
+    boxes: np.ndarray  # [R, 4]
+    positive: np.ndarray  # [R] bool
+    classes: np.ndarray  # [R]
+    gt_index: np.ndarray  # [R]
+    refined: np.ndarray  # [R, 4]
+    masks: np.ndarray  # [R, 28, 28] in 0..1, of positives
+
+
+def anchor_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> AnchorExamples:
+    """Match and sample the anchors of a row (a batch without its leading axis)."""
+    batch = clean(jax.tree.map(lambda x: np.asarray(x)[None], row))
+    pyramid = jax.tree.map(lambda x: x[0], outline(batch, options.size_divisible))
+    anchors = image_anchors(pyramid, options.rpn)
+    gt = jax.tree.map(lambda x: x[0], batch.gt)
+    matches = match_anchors(anchors, gt, options.rpn)
+    targets = sample_anchors(jax.random.key(seed), anchors, gt, row.exhaustive, options.rpn)
+    samples, boxes = targets.samples, np.asarray(anchors.boxes)
+    refined = box_ops.decode(targets.deltas, boxes[samples.index], options.rpn.box_weights)
+    positive, negative = np.asarray(matches.positive), np.asarray(matches.negative)
+    kept = np.asarray(samples.positive)
+    index = np.asarray(samples.index)
+    return AnchorExamples(
+        boxes,
+        [level.shape for level in pyramid.inside],
+        np.asarray(pyramid.extent // pyramid.cells),
+        positive,
+        negative,
+        np.asarray(anchors.valid) & ~positive & ~negative,
+        index[kept],
+        index[np.asarray(samples.valid) & ~kept],
+        np.asarray(refined)[kept],
+    )
+
+
+def region_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> RegionExamples:
+    """Sample regions of a row from random ones: half of them anywhere, half near its objects."""
+    batch = clean(jax.tree.map(lambda x: np.asarray(x)[None], row))
+    gt = jax.tree.map(lambda x: x[0], batch.gt)
+    proposals = _random_regions(row, seed)
+    regions = sample_regions(
+        jax.random.key(seed),
+        proposals,
+        gt,
+        row.exhaustive,
+        options.roi,
+        options.box_head.box_weights,
+    )
+    refined = box_ops.decode(regions.deltas, regions.boxes, options.box_head.box_weights)
+    whole = gt.masks.shape[-2:] == row.images.shape[:2]
+    height, width = row.images.shape[:2]
+    canvas = np.broadcast_to(np.array([0, 0, width, height], np.float32), gt.boxes.shape)
+    frames = canvas if whole else gt.boxes
+    masks = mask_targets(gt.masks, frames, regions.boxes, regions.gt_index, MASK_SIDE)
+    kept = np.asarray(regions.valid)
+    return RegionExamples(
+        *(
+            np.asarray(x)[kept]
+            for x in (
+                regions.boxes,
+                regions.positive,
+                regions.classes,
+                regions.gt_index,
+                refined,
+                masks,
+            )
+        )
+    )
+
+
+def _random_regions(row: Batch, seed: int) -> Proposals:
+    rng = np.random.default_rng(seed)
+    height, width = row.sizes
+    half = RANDOM_REGIONS // 2
+    corners = rng.uniform(0, [width, height], (half, 2, 2))
+    boxes = [np.concatenate([corners.min(1), corners.max(1)], 1)]
+    known = row.gt.boxes[row.gt.valid]
+    if len(known):
+        near = known[rng.integers(len(known), size=half)]
+        sides = near[:, 2:] - near[:, :2]
+        boxes.append(near + rng.normal(0, 0.15, (half, 4)) * np.tile(sides, 2))
+    found = np.concatenate(boxes).astype(np.float32)
+    found = np.clip(found, 0, np.array([width, height, width, height], np.float32))
+    valid = (found[:, 2] > found[:, 0] + 1) & (found[:, 3] > found[:, 1] + 1)
+    return Proposals(np.where(valid[:, None], found, 0), valid)
