@@ -87,7 +87,8 @@ ALLOWED: dict[str, set[str]] = {
     "image_headers": set(),
     "images": {"image_headers"},
     "attributes": {"images"},
-    "results": {"data.records", "data.segmentation", "visualize.draw"} | GROUND,  # it draws itself when asked
+    "results": {"data.records", "data.segmentation", "visualize.draw"}
+    | GROUND,  # it draws itself when asked
     "ops": GROUND,
     "losses": GROUND,
     "layers": {"ops"} | GROUND,
