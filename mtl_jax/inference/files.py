@@ -50,21 +50,22 @@ def predict_folder(
     pictures, videos, others = collect(inputs, leave_out=output)
     start = time.perf_counter()
     options = options or OutputOptions()
+    _report_others(others)
     with Predictions(output, predictor.attributes, options.csv) as predictions:
         job = _Job(predictor, output, options, predictions)
-        faults = _report_others(others) + job.predict_pictures(pictures)
+        job.predict_pictures(pictures)
         first_id = len(pictures)
         for file in videos:
-            read, whole = job.predict_video(file, first_id)
-            first_id += read
-            faults += not whole
+            first_id += job.predict_video(file, first_id)
     if not job.images:
-        print(f"no picture could be read in {', '.join(map(str, inputs))}", file=sys.stderr)
+        print(
+            f"no picture or video could be read in {', '.join(map(str, inputs))}", file=sys.stderr
+        )
         return 2
     print(f"{job.counted()}, {job.detections} detections: {output / 'predictions.json'}")
     print(f"overlays: {output / 'overlays'}")
     print(predictor.times.line(job.images, time.perf_counter() - start))
-    return 1 if faults else 0
+    return 1 if job.faults or others else 0
 
 
 class _Job:
@@ -78,7 +79,7 @@ class _Job:
         self._options = options
         self._predictions = predictions
         self._window = Window() if options.show else None
-        self.pictures = self.frames = self.detections = 0
+        self.pictures = self.frames = self.detections = self.faults = 0
 
     @property
     def images(self) -> int:
@@ -90,27 +91,26 @@ class _Job:
         pictures = f"{self.pictures} pictures" if self.pictures or not frames else ""
         return " and ".join(filter(None, (pictures, frames)))
 
-    def predict_pictures(self, files: Sequence[InputFile]) -> int:
-        """Write what is found on each picture; give how many had to be skipped."""
+    def predict_pictures(self, files: Sequence[InputFile]) -> None:
+        """Write what is found on each picture."""
         entries: dict[int, list[dict[str, Any]]] = {}
         for position, result in self._predictor.predict_files([file.path for file in files]):
             name = files[position].name
             if isinstance(result, Exception):
-                _report(files[position], result)
+                self._skip(files[position], result)
                 continue
             with self._predictor.times.measure("draw"):
                 drawn = self._draw(result, name)
                 write_picture(self._output / "overlays" / f"{name}.png", drawn)
+                entries[position] = result.to_json(position, name)
             self._show(drawn, wait=True)
-            entries[position] = result.to_json(position, name)
         for position in sorted(entries):  # they come in the order of their canvases
             self._add(entries[position])
         self.pictures += len(entries)
-        return len(files) - len(entries)
 
-    def predict_video(self, file: InputFile, first_id: int) -> tuple[int, bool]:
-        """Write what is found on each frame; give how many could be read, and whether that was the
-        whole video.
+    def predict_video(self, file: InputFile, first_id: int) -> int:
+        """Write what is found on each frame, the first with id `first_id`; give how many were
+        read.
         """
         read, times = 0, self._predictor.times
         try:
@@ -120,27 +120,30 @@ class _Job:
                     with times.measure("draw"):
                         drawn = self._draw(result, file.name, f"{read:06d}_")
                         writer.write(drawn)
+                        place = {"frame": read, "time": round(read / video.fps, 3)}
+                        entries = result.to_json(first_id + read, file.name)
+                        self._add([{**entry, **place} for entry in entries])
                     self._show(drawn, wait=False)
-                    place = {"frame": read, "time": round(read / video.fps, 3)}
-                    entries = result.to_json(first_id + read, file.name)
-                    self._add([{**entry, **place} for entry in entries])
                     read += 1
         except ValueError as error:  # of the file, or of a model with other channels than a video
             if read:
                 raise
-            _report(file, error)
-            return 0, False
+            self._skip(file, error)
+            return 0
         self.frames += read
         if abs(writer.fps - video.fps) > 0.01:
             print(f"{writer.path} plays at {writer.fps:g} frames a second, not {video.fps:.3f}")
         if not read:
-            _report(file, ValueError("no frame could be read"))
+            self._skip(file, ValueError("no frame could be read"))
         elif video.breaks_off(read):
-            print(
-                f"{file.path}: breaks off after {read} of {video.count} frames, which are kept",
-                file=sys.stderr,
-            )
-        return read, read > 0 and not video.breaks_off(read)
+            fault = f"breaks off after {read} of {video.count} frames, which are kept"
+            print(f"{file.path}: {fault}", file=sys.stderr)
+            self.faults += 1
+        return read
+
+    def _skip(self, file: InputFile, error: Exception) -> None:
+        _report(file, error)
+        self.faults += 1
 
     def _draw(self, result: Result, name: str, prefix: str = "") -> np.ndarray:
         assert result.image is not None
@@ -157,18 +160,19 @@ class _Job:
         self.detections += len(entries)
 
 
-def _report_others(others: Sequence[InputFile]) -> int:
-    """Name the files that are neither pictures nor videos on stderr, and give their number."""
+def _report_others(others: Sequence[InputFile]) -> None:
+    """Name the files that are neither pictures nor videos on stderr."""
     kinds = Counter(file.path.suffix.lower() for file in others)
     for kind, count in kinds.items():
         of_kind = [file for file in others if file.path.suffix.lower() == kind]
         if count > MANY:
-            print(f"skipped {count} {kind or 'other'} files: not pictures", file=sys.stderr)
+            print(
+                f"skipped {count} {kind or 'other'} files: not pictures or videos", file=sys.stderr
+            )
             continue
         for file in of_kind:
             fault = "the file is empty" if _is_empty(file.path) else "not a picture or video"
             _report(file, ValueError(fault))
-    return len(others)
 
 
 def _report(file: InputFile, error: Exception) -> None:

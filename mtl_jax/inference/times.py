@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-# `first` is the inference of the first batch of each shape, which compiles.
+# `first` is the inference of the first batch of each shape, which compiles; `draw` is also writing.
 Part = Literal["decode", "first", "infer", "draw"]
 
 

@@ -83,7 +83,7 @@ def test_many_files_of_a_kind_are_counted(tmp_path, capsys):
     for i in range(30):
         (tmp_path / "in" / f"{i}.xml").write_text("<a/>")
     assert predict_folder(Predictor(FakeRun()), [tmp_path / "in"], tmp_path / "out") == 1
-    assert capsys.readouterr().err.splitlines() == ["skipped 30 .xml files: not pictures"]
+    assert capsys.readouterr().err.splitlines() == ["skipped 30 .xml files: not pictures or videos"]
 
 
 def test_links_in_a_circle_end_and_broken_ones_are_skipped(tmp_path, capsys):
