@@ -1,9 +1,15 @@
-"""Find things in pictures, and draw them.
+"""Find things in pictures and videos, and draw them.
 
     python predict.py --input photo.jpg --output out
     python predict.py --workdir runs/mtl_synthetic --input FOLDER MORE.png --output out
+    python predict.py --input 'holidays/**/*.jpg' film.mp4 --classes person dog --style splash \\
+        --csv --crops --output out
 
-Writes OUT/predictions.json in COCO's results format and OUT/overlays/NAME.png.
+Writes OUT/predictions.json in COCO's results format and OUT/overlays/NAME.png, of a video NAME.mp4
+with its frame rate and size; then prints where the time went. The styles: overlay has masks, boxes
+and labels; boxes no masks; masks are filled in their classes' colours on black; splash turns gray
+what was not found; panels puts boxes, masks on black, and 0.6 of the masks with 0.4 of the picture
+side by side into one file, three times as wide.
 """
 
 from collections.abc import Sequence
@@ -11,23 +17,38 @@ from pathlib import Path
 
 from mtl_jax.commandline import Parser, find_run, run
 from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.visualize.styles import STYLES
+from mtl_jax.visualize.window import require_display
 
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--workdir", help="the run's folder; by default the newest one under runs")
-    parser.add_argument("--input", nargs="+", required=True, help="pictures and folders of them")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        help="pictures, videos, folders of them, patterns in quotes",
+    )
     parser.add_argument("--output", required=True, help="the folder to write")
     parser.add_argument("--step", default="best", help="best, latest or a number of steps")
     parser.add_argument("--threshold", type=float, help="least score written and drawn")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these")
+    parser.add_argument("--style", default="overlay", choices=STYLES, help="how it is drawn")
+    parser.add_argument("--csv", action="store_true", help="write OUT/predictions.csv too")
+    parser.add_argument("--crops", action="store_true", help="write what is drawn to OUT/crops too")
+    parser.add_argument("--show", action="store_true", help="in a window too; q ends it")
     args = parser.parse_args(argv)
+    if args.show:
+        require_display()
     workdir = find_run(args.workdir)
 
-    from mtl_jax.inference.files import predict_folder
+    from mtl_jax.inference.files import OutputOptions, predict_folder
     from mtl_jax.inference.predictor import Predictor
 
-    predictor = Predictor.from_checkpoint(workdir, args.step, args.threshold)
-    return predict_folder(predictor, args.input, Path(args.output))
+    predictor = Predictor.from_checkpoint(workdir, args.step, args.threshold, args.classes)
+    options = OutputOptions(args.style, args.csv, args.crops, args.show)
+    return predict_folder(predictor, args.input, Path(args.output), options)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@ exit code 2.
 """
 
 import argparse
-import difflib
 import importlib.util
 import sys
 import traceback
@@ -16,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mtl_jax import attributes
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, suggest
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
@@ -63,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         for argument in arguments:
             if not argument.startswith("--config."):
                 known = [option for action in self._actions for option in action.option_strings]
-                raise UserError(f"unknown argument {argument!r}{_suggest(argument, known)}")
+                raise UserError(f"unknown argument {argument!r}{suggest(argument, known)}")
             value = "" if "=" in argument else "=" + next(arguments, "")
             overrides.append(argument + value)
         return namespace, overrides
@@ -76,7 +75,7 @@ def load_config_file(spec: str) -> ConfigDict:
     if not path.is_file() or path.suffix != ".py":
         folders = {path.parent, Path("configs")}
         others = sorted(str(other) for folder in folders for other in folder.glob("*.py"))
-        raise UserError(f"{name}: no such config file{_suggest(name, others)}")
+        raise UserError(f"{name}: no such config file{suggest(name, others)}")
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     assert module_spec is not None
     assert module_spec.loader is not None
@@ -134,7 +133,7 @@ def _explain(config: ConfigDict, argument: str) -> str:
     field = argument.partition("=")[0].removeprefix("--")
     fields = dict(_fields(config, "config"))
     if field not in fields:
-        return f"no field {field}{_suggest(field, list(fields))}"
+        return f"no field {field}{suggest(field, list(fields))}"
     value = fields[field]
     if isinstance(value, Mapping | ConfigDict):
         return f"{argument}: {field} holds the fields {', '.join(value)}; set one of these"
@@ -150,11 +149,6 @@ def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, tuple) and value and isinstance(value[0], Mapping):
         for i, item in enumerate(value):
             yield from _fields(item, f"{name}[{i}]")
-
-
-def _suggest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def find_run(workdir: str | None) -> Path:

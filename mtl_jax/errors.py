@@ -1,5 +1,6 @@
 """What a user did wrong, as the one line they read."""
 
+import difflib
 from collections.abc import Sequence
 
 
@@ -13,3 +14,9 @@ class AnnotationErrors(UserError):
     def __init__(self, faults: Sequence[str]):
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """Give "; did you mean ...?" with the known word that is nearest, or '' where none is near."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,6 +1,6 @@
 """One picture's detections in its own pixels, the canvas forgotten. NumPy on the host."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -49,19 +49,23 @@ class Result:
         declared: Sequence[Attribute] = (),
         min_score: float = 0.0,
         draw_score: float = 0.5,
+        classes: Collection[int] | None = None,
         image: np.ndarray | None = None,
     ) -> "Result":
         """Read row `row` of a batch's detections (NumPy arrays in canvas pixels).
 
         `geometry` carried the picture of `height` x `width` to the canvas. Slots that are not
-        valid, and those below `min_score`, are dropped.
+        valid, those below `min_score`, and those of none of `classes` (the model's, 1 .. K-1) are
+        dropped.
         """
         scores = np.asarray(detections.scores[row])
         slots = np.flatnonzero(np.asarray(detections.valid[row]) & (scores >= min_score))
+        if classes is not None:
+            slots = slots[np.isin(np.asarray(detections.classes[row])[slots], list(classes))]
         slots = slots[np.argsort(-scores[slots], kind="stable")]
         inverse = geometry.inverse()
         whole = inverse.boxes(np.asarray(detections.boxes[row])[slots]).astype(np.float32)
-        classes = np.asarray(detections.classes[row])[slots].astype(np.int64)
+        found = np.asarray(detections.classes[row])[slots].astype(np.int64)
         masks = None
         if detections.masks is not None:
             masks = np.asarray(detections.masks[row])[slots].astype(np.float32)
@@ -69,9 +73,9 @@ class Result:
         return cls(
             boxes=np.clip(whole, 0, np.array([width, height, width, height], np.float32)),
             scores=scores[slots].astype(np.float32),
-            classes=classes,
-            class_names=tuple(categories[c - 1].name for c in classes),
-            category_ids=np.array([categories[c - 1].id for c in classes], np.int64),
+            classes=found,
+            class_names=tuple(categories[c - 1].name for c in found),
+            category_ids=np.array([categories[c - 1].id for c in found], np.int64),
             height=height,
             width=width,
             mask_probabilities=masks,

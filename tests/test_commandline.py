@@ -1,7 +1,9 @@
 """Command lines: what is right gets through with its type, what is wrong is one line and exit 2."""
 
+import cv2
 import pytest
 import scripts
+from inference.fake_run import FakeRun, picture
 
 from mtl_jax.commandline import find_run, load_config_file, override, run
 from mtl_jax.errors import UserError
@@ -190,11 +192,38 @@ def test_help_shows_an_example(name):
         ("predict", ("--input", "x"), "the following arguments are required: --output"),
         ("predict", ("--input", "x", "--output", "y", "--config.a=1"), "unrecognized arguments"),
         ("predict", ("--input", "x", "--output", "y", "--threshold", "b"), "invalid float value"),
+        ("predict", ("--input", "x", "--output", "y", "--style", "b"), "invalid choice: 'b'"),
         ("evaluate", ("--splt", "val"), "unknown argument '--splt'; did you mean --split?"),
     ],
 )
 def test_a_missing_or_unknown_option_is_one_line(name, arguments, line):
     assert line in scripts.mistake(scripts.call(name, *arguments))
+
+
+def test_show_without_a_display_is_one_line_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                NONE\n")
+    arguments = ("--input", tmp_path / "absent", "--output", tmp_path / "out", "--show")
+    line = scripts.mistake(scripts.call("predict", "--workdir", tmp_path / "no run", *arguments))
+    assert line.startswith("--show: this OpenCV was built without windows")
+
+
+def test_predict_hands_its_options_on(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    cv2.imwrite(str(tmp_path / "a.png"), picture(64, 128, (20, 10, 60, 50)))
+    monkeypatch.setattr("mtl_jax.experiment.load_run", lambda run, step: FakeRun())
+    common = ("--workdir", tmp_path, "--input", f"{tmp_path}/*.png", "--output", tmp_path / "out")
+    line = scripts.mistake(scripts.call("predict", *common, "--classes", "light", "drak"))
+    assert line == "class 'drak' is none of the model's; did you mean dark?"
+    options = ("--classes", "light", "--style", "panels", "--csv", "--crops")
+    done = scripts.call("predict", *common, *options)
+    assert done.code == 0, done.err
+    written = sorted(
+        path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.rglob("out/*")
+    )
+    assert written == ["crops", "overlays", "predictions.csv", "predictions.json"]
+    assert cv2.imread(str(tmp_path / "out/overlays/a.png.png")).shape == (64, 3 * 128, 3)
+    line = scripts.mistake(scripts.call("predict", *common[:3], f"{tmp_path}/*.jpg", *common[4:]))
+    assert line == f"{tmp_path}/*.jpg: nothing fits this pattern"
 
 
 @pytest.mark.parametrize("name", ["evaluate", "predict"])

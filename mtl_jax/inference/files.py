@@ -1,155 +1,184 @@
-"""Folders of pictures to `predictions.json` and overlays."""
+"""Pictures and videos to `predictions.json` and what is drawn on them."""
 
-import json
-import os
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 
 from mtl_jax.errors import UserError
+from mtl_jax.inference.collect import InputFile, collect
+from mtl_jax.inference.output import Predictions, write_crops, write_picture
 from mtl_jax.inference.predictor import Predictor
+from mtl_jax.inference.video import Video, VideoWriter
+from mtl_jax.results import Result
+from mtl_jax.visualize.styles import STYLES
+from mtl_jax.visualize.window import Window
 
-# What these hold is a picture or a broken one; what others hold is looked at.
-PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp"}
 MANY = 10  # so many files of a kind that is no picture's are listed; beyond, they are counted
 
 
-class PictureFile(NamedTuple):
-    """Where a picture lies, and its name in the output."""
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written beside `predictions.json`."""
 
-    path: Path
-    name: str  # relative to the input folder, with /
-
-
-class Collected(NamedTuple):
-    """What lies in the inputs, each in sorted order."""
-
-    pictures: list[PictureFile]
-    others: list[PictureFile]  # neither by their name nor by their content pictures
+    style: str = "overlay"  # of visualize.styles
+    csv: bool = False  # also predictions.csv
+    crops: bool = False  # also crops/<name>/<number>_<class>.png
+    show: bool = False  # also in a window
 
 
-def collect(inputs: Sequence[str | Path], leave_out: str | Path | None = None) -> Collected:
-    """List pictures, and the files of folders however deep; hidden files and those below
-    `leave_out` are passed over.
+def predict_folder(
+    predictor: Predictor,
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    options: OutputOptions | None = None,
+) -> int:
+    """Write, below `output`, `predictions.json` and `overlays/<name>.png` of every picture or
+    `overlays/<name>.mp4` of every video in `inputs`; print where the time went; give the exit code.
 
-    Names are relative to their input, or, where two inputs would give one name, to the folder
-    common to all. Raises UserError for an input that is not there.
-    """
-    left_out = None if leave_out is None else Path(leave_out).resolve()
-    found: dict[Path, PictureFile] = {}
-    for given in map(Path, inputs):
-        if not given.exists():
-            raise UserError(f"{given}: no such picture or folder")
-        root = given if given.is_dir() else given.parent
-        for path in _walk(given):
-            resolved = path.resolve()
-            if left_out is None or not resolved.is_relative_to(left_out):
-                found.setdefault(resolved, PictureFile(path, path.relative_to(root).as_posix()))
-    files = list(found.values())
-    if len({file.name for file in files}) < len(files):
-        common = Path(os.path.commonpath([path.parent for path in found]))
-        files = [
-            PictureFile(file.path, path.relative_to(common).as_posix())
-            for path, file in found.items()
-        ]
-    files.sort(key=lambda file: file.name)
-    pictures = [file for file in files if _may_be_picture(file.path)]
-    return Collected(pictures, [file for file in files if file not in set(pictures)])
-
-
-def predict_folder(predictor: Predictor, inputs: Sequence[str | Path], output: str | Path) -> int:
-    """Write `predictions.json` and `overlays/<name>.png` of every picture in `inputs` below
-    `output`; give the exit code.
-
-    0: all good; 1: some files were skipped, each named on stderr; 2: no picture could be read.
-    Raises UserError for inputs that are not there, and an output that is no folder.
+    0: all good; 1: some files were skipped or broke off, each named on stderr; 2: nothing could be
+    read. Raises UserError for inputs that are not there, and an output that is no folder.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: the output must be a folder, and this is a file")
-    pictures, others = collect(inputs, leave_out=output)
-    skipped = _report_others(others)
-    entries: dict[int, list[dict[str, Any]]] = {}
-    for position, result in predictor.predict_files([file.path for file in pictures]):
-        name = pictures[position].name
-        if isinstance(result, Exception):
-            skipped += 1
-            print(f"skipped {pictures[position].path}: {_reason(result)}", file=sys.stderr)
-            continue
-        write_picture(output / "overlays" / f"{name}.png", result.draw())
-        entries[position] = result.to_json(position, name)
-    if not entries:
-        print(f"no picture could be read in {', '.join(map(str, inputs))}", file=sys.stderr)
+    pictures, videos, others = collect(inputs, leave_out=output)
+    start = time.perf_counter()
+    options = options or OutputOptions()
+    _report_others(others)
+    with Predictions(output, predictor.attributes, options.csv) as predictions:
+        job = _Job(predictor, output, options, predictions)
+        job.predict_pictures(pictures)
+        first_id = len(pictures)
+        for file in videos:
+            first_id += job.predict_video(file, first_id)
+    if not job.images:
+        print(
+            f"no picture or video could be read in {', '.join(map(str, inputs))}", file=sys.stderr
+        )
         return 2
-    write_predictions(
-        output / "predictions.json", [e for position in sorted(entries) for e in entries[position]]
-    )
-    count = sum(len(found) for found in entries.values())
-    print(f"{len(entries)} pictures, {count} detections: {output / 'predictions.json'}")
+    print(f"{job.counted()}, {job.detections} detections: {output / 'predictions.json'}")
     print(f"overlays: {output / 'overlays'}")
-    return 1 if skipped else 0
+    print(predictor.times.line(job.images, time.perf_counter() - start))
+    return 1 if job.faults or others else 0
 
 
-def write_predictions(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Write entries of `Result.to_json` as one list; the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    # An entry a line: large files stay readable, and comparable line by line.
-    text = ",\n".join(json.dumps(entry, allow_nan=False, ensure_ascii=False) for entry in entries)
-    partial.write_text(f"[\n{text}\n]\n" if text else "[]\n", encoding="utf-8")
-    partial.replace(path)
+class _Job:
+    """Carries pictures and videos to their files, and counts them."""
+
+    def __init__(
+        self, predictor: Predictor, output: Path, options: OutputOptions, predictions: Predictions
+    ):
+        self._predictor = predictor
+        self._output = output
+        self._options = options
+        self._predictions = predictions
+        self._window = Window() if options.show else None
+        self.pictures = self.frames = self.detections = self.faults = 0
+
+    @property
+    def images(self) -> int:
+        return self.pictures + self.frames
+
+    def counted(self) -> str:
+        """Say how many pictures and frames were read."""
+        frames = f"{self.frames} frames" if self.frames else ""
+        pictures = f"{self.pictures} pictures" if self.pictures or not frames else ""
+        return " and ".join(filter(None, (pictures, frames)))
+
+    def predict_pictures(self, files: Sequence[InputFile]) -> None:
+        """Write what is found on each picture."""
+        entries: dict[int, list[dict[str, Any]]] = {}
+        for position, result in self._predictor.predict_files([file.path for file in files]):
+            name = files[position].name
+            if isinstance(result, Exception):
+                self._skip(files[position], result)
+                continue
+            with self._predictor.times.measure("draw"):
+                drawn = self._draw(result, name)
+                write_picture(self._output / "overlays" / f"{name}.png", drawn)
+                entries[position] = result.to_json(position, name)
+            self._show(drawn, wait=True)
+        for position in sorted(entries):  # they come in the order of their canvases
+            self._add(entries[position])
+        self.pictures += len(entries)
+
+    def predict_video(self, file: InputFile, first_id: int) -> int:
+        """Write what is found on each frame, the first with id `first_id`; give how many were
+        read.
+        """
+        read, times = 0, self._predictor.times
+        try:
+            video = Video(file.path)
+            with VideoWriter(self._output / "overlays" / file.name, video.fps) as writer:
+                for result in self._predictor.predict_frames(video.frames(times)):
+                    with times.measure("draw"):
+                        drawn = self._draw(result, file.name, f"{read:06d}_")
+                        writer.write(drawn)
+                        place = {"frame": read, "time": round(read / video.fps, 3)}
+                        entries = result.to_json(first_id + read, file.name)
+                        self._add([{**entry, **place} for entry in entries])
+                    self._show(drawn, wait=False)
+                    read += 1
+        except ValueError as error:  # of the file, or of a model with other channels than a video
+            if read:
+                raise
+            self._skip(file, error)
+            return 0
+        self.frames += read
+        if abs(writer.fps - video.fps) > 0.01:
+            print(f"{writer.path} plays at {writer.fps:g} frames a second, not {video.fps:.3f}")
+        if not read:
+            self._skip(file, ValueError("no frame could be read"))
+        elif video.breaks_off(read):
+            fault = f"breaks off after {read} of {video.count} frames, which are kept"
+            print(f"{file.path}: {fault}", file=sys.stderr)
+            self.faults += 1
+        return read
+
+    def _skip(self, file: InputFile, error: Exception) -> None:
+        _report(file, error)
+        self.faults += 1
+
+    def _draw(self, result: Result, name: str, prefix: str = "") -> np.ndarray:
+        assert result.image is not None
+        if self._options.crops:
+            write_crops(self._output / "crops" / name, result.image, result, prefix)
+        return STYLES[self._options.style](result.image, result)
+
+    def _show(self, drawn: np.ndarray, wait: bool) -> None:
+        if self._window is not None:
+            self._window.show(drawn, wait)
+
+    def _add(self, entries: list[dict[str, Any]]) -> None:
+        self._predictions.add(entries)
+        self.detections += len(entries)
 
 
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write RGB pixels as a PNG, with the folders that its path needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"{path}: OpenCV cannot encode a picture of shape {image.shape}")
-    path.write_bytes(data.tobytes())
-
-
-def _walk(given: Path) -> list[Path]:
-    if not given.is_dir():
-        return [given]
-    paths, seen = [], set()
-    for folder, folders, names in os.walk(given, followlinks=True):
-        if (resolved := Path(folder).resolve()) in seen:  # a link to a folder above
-            folders.clear()
-            continue
-        seen.add(resolved)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths += [Path(folder) / name for name in names if not name.startswith(".")]
-    return [path for path in paths if path.is_file() or path.is_symlink()]
-
-
-def _may_be_picture(path: Path) -> bool:
-    """Say whether a file is a picture by its name, or else by its first bytes."""
-    return path.suffix.lower() in PICTURE_SUFFIXES or cv2.haveImageReader(str(path))
-
-
-def _report_others(others: Sequence[PictureFile]) -> int:
-    """Name the files that are no pictures on stderr, and give their number."""
+def _report_others(others: Sequence[InputFile]) -> None:
+    """Name the files that are neither pictures nor videos on stderr."""
     kinds = Counter(file.path.suffix.lower() for file in others)
     for kind, count in kinds.items():
         of_kind = [file for file in others if file.path.suffix.lower() == kind]
         if count > MANY:
-            print(f"skipped {count} {kind or 'other'} files: not pictures", file=sys.stderr)
+            print(
+                f"skipped {count} {kind or 'other'} files: not pictures or videos", file=sys.stderr
+            )
             continue
         for file in of_kind:
-            fault = "the file is empty" if _is_empty(file.path) else "not a picture"
-            print(f"skipped {file.path}: {fault}", file=sys.stderr)
-    return len(others)
+            fault = "the file is empty" if _is_empty(file.path) else "not a picture or video"
+            _report(file, ValueError(fault))
+
+
+def _report(file: InputFile, error: Exception) -> None:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    print(f"skipped {file.path}: {reason}", file=sys.stderr)
 
 
 def _is_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == 0
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
@@ -11,7 +12,8 @@ import numpy as np
 from mtl_jax import images
 from mtl_jax.attributes import Attribute
 from mtl_jax.data.records import Category
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, suggest
+from mtl_jax.inference.times import Times
 from mtl_jax.results import Result
 from mtl_jax.types import AttributeLabels, Batch, Detections, GroundTruth
 
@@ -60,16 +62,30 @@ class Predictor:
 
     A picture is a path, or pixels: uint8 `[H, W, 3]` in the order RGB, `[H, W]` gray, or
     `[H, W, C]` with the model's channels. Below `score_threshold` nothing is returned; without one
-    everything that the model finds is, of which `draw` shows what scores 0.5 and more.
+    everything that the model finds is, of which `draw` shows what scores 0.5 and more. With
+    `classes` only these are returned. `times` adds up where the time goes. Raises UserError for a
+    class that the model does not know.
     """
 
-    def __init__(self, run: LoadedRun, score_threshold: float | None = None):
+    def __init__(
+        self,
+        run: LoadedRun,
+        score_threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+    ):
         self._run = run
         self._score_threshold = score_threshold
+        self._classes = None if classes is None else _numbers(run.categories, classes)
+        self._met: set[tuple[int, images.Size]] = set()  # shapes that are compiled
+        self.times = Times()
 
     @classmethod
     def from_checkpoint(
-        cls, run: str | Path, step: str | int = "best", score_threshold: float | None = None
+        cls,
+        run: str | Path,
+        step: str | int = "best",
+        score_threshold: float | None = None,
+        classes: Sequence[str] | None = None,
     ) -> "Predictor":
         """Load the model of a run's folder. `step` is `best`, `latest` or a number. Raises
         UserError.
@@ -77,7 +93,12 @@ class Predictor:
         # With it come jax and the models, which a fake run in a test does without.
         from mtl_jax import experiment
 
-        return cls(experiment.load_run(run, step), score_threshold)
+        return cls(experiment.load_run(run, step), score_threshold, classes)
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """What the model says of each thing."""
+        return self._run.attributes
 
     @overload
     def __call__(self, image: Picture) -> Result: ...
@@ -115,29 +136,55 @@ class Predictor:
             if isinstance(picture, Exception):
                 yield position, picture
                 continue
-            height, width = picture.shape[:2]
-            canvas, geometry = images.fit(height, width, self._run.resize)
-            waiting[canvas].append(_Placed(position, picture, canvas, geometry))
-            if len(waiting[canvas]) == size:
-                yield from self._predict(waiting.pop(canvas), size)
+            placed = self._place(position, picture)
+            waiting[placed.canvas].append(placed)
+            if len(waiting[placed.canvas]) == size:
+                yield from self._predict(waiting.pop(placed.canvas), size)
         for rest in waiting.values():
             yield from self._predict(rest, size)
 
+    def predict_frames(
+        self, frames: Iterable[np.ndarray], batch_size: int | None = None
+    ) -> Iterator[Result]:
+        """Give each frame's result in the order of the frames, a batch of them in memory at a time.
+
+        A frame of another canvas than the one before ends a batch. Raises ValueError for a frame
+        that is no picture for this model.
+        """
+        size = batch_size or self._run.batch_size
+        placed = (self._place(i, self._check(frame)) for i, frame in enumerate(frames))
+        for _, alike in groupby(placed, key=lambda one: one.canvas):
+            while group := list(islice(alike, size)):
+                for _, result in self._predict(group, size):
+                    yield result
+
     def _read(self, picture: Picture) -> np.ndarray | Exception:
-        try:
-            if not isinstance(picture, np.ndarray):
+        with self.times.measure("decode"):
+            try:
+                if isinstance(picture, np.ndarray):
+                    return self._check(picture)
                 return images.decode(picture, self._run.channels)
-            if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or 0 in picture.shape:
-                shape = " x ".join(map(str, picture.shape))
-                return ValueError(
-                    f"an array of {shape} {picture.dtype}; give uint8, height x width x channels"
-                )
-            return images.to_channels(picture, self._run.channels)
-        except (ValueError, OSError) as error:
-            return error
+            except (ValueError, OSError) as error:
+                return error
+
+    def _check(self, picture: np.ndarray) -> np.ndarray:
+        """Give pixels with the model's channels; raise ValueError for what are none."""
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or 0 in picture.shape:
+            shape = " x ".join(map(str, picture.shape))
+            raise ValueError(
+                f"an array of {shape} {picture.dtype}; give uint8, height x width x channels"
+            )
+        return images.to_channels(picture, self._run.channels)
+
+    def _place(self, position: int, image: np.ndarray) -> _Placed:
+        canvas, geometry = images.fit(image.shape[0], image.shape[1], self._run.resize)
+        return _Placed(position, image, canvas, geometry)
 
     def _predict(self, group: list[_Placed], size: int) -> Iterator[tuple[int, Result]]:
-        detections = self._run.predict(self._batch(group, size))
+        shape = (size, group[0].canvas)
+        with self.times.measure("infer" if shape in self._met else "first"):
+            detections = self._run.predict(self._batch(group, size))
+        self._met.add(shape)
         threshold = self._score_threshold
         for row, placed in enumerate(group):
             height, width = placed.image.shape[:2]
@@ -153,6 +200,7 @@ class Predictor:
                     declared=self._run.attributes,
                     min_score=0.0 if threshold is None else threshold,
                     draw_score=CONFIDENT if threshold is None else threshold,
+                    classes=self._classes,
                     image=placed.image,
                 ),
             )
@@ -184,6 +232,16 @@ class Predictor:
         classes = np.zeros((size, 1), np.int32)
         boxes = np.zeros((size, 1, 4), np.float32)
         return GroundTruth(boxes, classes, nothing, nothing, masks, nothing, labels)
+
+
+def _numbers(categories: Sequence[Category], names: Sequence[str]) -> frozenset[int]:
+    """Give the model's numbers, 1 .. K-1, of classes by their names."""
+    known = [category.name for category in categories]
+    for name in names:
+        if name not in known:
+            mend = suggest(name, known) or f"; it knows {', '.join(known)}"
+            raise UserError(f"class {name!r} is none of the model's{mend}")
+    return frozenset(known.index(name) + 1 for name in names)
 
 
 def _read_ahead(read: Callable[[Input], Output], items: Iterable[Input]) -> Iterator[Output]:

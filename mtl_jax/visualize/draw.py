@@ -22,27 +22,31 @@ def draw(image: np.ndarray, result: Result, *, min_score: float | None = None) -
     Points that are probably hidden are hollow. A pose is three lines from the box's centre: red to
     the head's own left as the viewer's right, green up, blue with a head along the nose.
     """
+    picture = as_rgb(image)
+    shown = to_show(picture, result, min_score)
+    if result.mask_probabilities is not None:
+        for i in reversed(shown):  # the higher score over the lower
+            _draw_mask(picture, result, i, class_color(result.class_names[i]), _stroke(picture))
+    return _draw_all_but_masks(picture, result, shown)
+
+
+def draw_boxes(image: np.ndarray, result: Result, *, min_score: float | None = None) -> np.ndarray:
+    """Draw as `draw` does, without the masks."""
+    picture = as_rgb(image)
+    return _draw_all_but_masks(picture, result, to_show(picture, result, min_score))
+
+
+def to_show(image: np.ndarray, result: Result, min_score: float | None = None) -> list[int]:
+    """Give the detections that score `min_score` (the result's `draw_score`, when not given) and
+    more. Raises ValueError where the picture's size is not the result's.
+    """
     if image.shape[:2] != (result.height, result.width):
         raise ValueError(
             f"the picture is {image.shape[1]} x {image.shape[0]}, "
             f"the result's {result.width} x {result.height}"
         )
     min_score = result.draw_score if min_score is None else min_score
-    picture = as_rgb(image)
-    shown = [i for i in range(len(result)) if result.scores[i] >= min_score]
-    stroke = max(1, round(max(picture.shape[:2]) / 320))
-    for i in reversed(shown):  # the higher score over the lower
-        if result.mask_probabilities is not None:
-            _draw_mask(picture, result, i, class_color(result.class_names[i]), stroke)
-    for i in reversed(shown):
-        _rectangle(picture, result.boxes[i], class_color(result.class_names[i]), stroke)
-    for i in reversed(shown):
-        _draw_points_and_axes(picture, result, i, stroke)
-    labels = Labels(picture.shape[0], picture.shape[1], result.boxes[shown])
-    for i in shown:
-        lines = label_lines(result, i)
-        labels.put(picture, result.boxes[i], lines, class_color(result.class_names[i]))
-    return picture
+    return [i for i in range(len(result)) if result.scores[i] >= min_score]
 
 
 def label_lines(result: Result, i: int) -> list[str]:
@@ -60,6 +64,23 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     if image.shape[2] != 3:
         image = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
     return np.array(image, np.uint8, order="C")
+
+
+def _stroke(picture: np.ndarray) -> int:
+    return max(1, round(max(picture.shape[:2]) / 320))
+
+
+def _draw_all_but_masks(picture: np.ndarray, result: Result, shown: Sequence[int]) -> np.ndarray:
+    stroke = _stroke(picture)
+    for i in reversed(shown):
+        _rectangle(picture, result.boxes[i], class_color(result.class_names[i]), stroke)
+    for i in reversed(shown):
+        _draw_points_and_axes(picture, result, i, stroke)
+    labels = Labels(picture.shape[0], picture.shape[1], result.boxes[list(shown)])
+    for i in shown:
+        lines = label_lines(result, i)
+        labels.put(picture, result.boxes[i], lines, class_color(result.class_names[i]))
+    return picture
 
 
 def _draw_mask(picture: np.ndarray, result: Result, i: int, color: Color, stroke: int) -> None:

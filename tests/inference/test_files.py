@@ -1,60 +1,35 @@
+import csv
 import json
+import re
 
 import cv2
 import numpy as np
 import pytest
 from inference.fake_run import FakeRun, picture
+from inference.videos import write_video
 from pycocotools import mask as coco_mask
 
 from mtl_jax.errors import UserError
-from mtl_jax.inference.files import collect, predict_folder, write_predictions
+from mtl_jax.inference.collect import collect
+from mtl_jax.inference.files import OutputOptions, predict_folder
 from mtl_jax.inference.predictor import Predictor
+from mtl_jax.visualize.styles import STYLES
+from mtl_jax.visualize.window import Window
 
 # pycocotools 2.0.11 decodes by a protocol that NumPy 2 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
+class TwoClasses(FakeRun):
+    """Finds something dark, the second class, where the picture is not quite white."""
+
+    def class_of(self, image):
+        return 1 if image.max() > 200 else 2
+
+
 def write(path, height=64, width=128, box=(20, 10, 60, 50)):
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), picture(height, width, box))
-
-
-def names(found):
-    return [file.name for file in found]
-
-
-def test_folders_are_walked_in_sorted_order(tmp_path):
-    for name in ("b.png", "a.jpg", "a.png", "deep/er/c.JPG", "deep/d.bmp"):
-        write(tmp_path / name)
-    write(tmp_path / ".hidden" / "e.png")
-    (tmp_path / ".DS_Store").write_bytes(b"x")
-    (tmp_path / "notes.txt").write_text("nothing")
-    (tmp_path / "a.png").rename(tmp_path / "no suffix")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    found = collect([tmp_path])
-    assert names(found.pictures) == [
-        "a.jpg",
-        "b.png",
-        "broken.png",
-        "deep/d.bmp",
-        "deep/er/c.JPG",
-        "no suffix",
-    ]
-    assert names(found.others) == ["notes.txt"]
-
-
-def test_a_file_goes_by_its_own_name_and_equal_names_by_their_folders(tmp_path):
-    write(tmp_path / "x" / "a.png")
-    write(tmp_path / "y" / "a.png")
-    assert names(collect([tmp_path / "x" / "a.png"]).pictures) == ["a.png"]
-    assert names(collect([tmp_path / "x", tmp_path / "x" / "a.png"]).pictures) == ["a.png"]
-    both = collect([tmp_path / "x", tmp_path / "y" / "a.png"])
-    assert names(both.pictures) == ["x/a.png", "y/a.png"]
-
-
-def test_what_is_not_there_is_a_mistake(tmp_path):
-    with pytest.raises(UserError, match="missing: no such picture"):
-        collect([tmp_path / "missing"])
 
 
 def test_all_good(tmp_path, capsys):
@@ -98,7 +73,7 @@ def test_some_skipped(tmp_path, capsys):
     assert predict_folder(Predictor(FakeRun()), [folder], tmp_path / "out") == 1
     said = capsys.readouterr().err
     assert "b.jpg: the file is empty" in said
-    assert "notes.txt: not a picture" in said
+    assert "notes.txt: not a picture or video" in said
     entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [(e["image_id"], e["file_name"]) for e in entries] == [(0, "a.png"), (2, "c.png")]
 
@@ -108,14 +83,14 @@ def test_many_files_of_a_kind_are_counted(tmp_path, capsys):
     for i in range(30):
         (tmp_path / "in" / f"{i}.xml").write_text("<a/>")
     assert predict_folder(Predictor(FakeRun()), [tmp_path / "in"], tmp_path / "out") == 1
-    assert capsys.readouterr().err.splitlines() == ["skipped 30 .xml files: not pictures"]
+    assert capsys.readouterr().err.splitlines() == ["skipped 30 .xml files: not pictures or videos"]
 
 
 def test_links_in_a_circle_end_and_broken_ones_are_skipped(tmp_path, capsys):
     write(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    assert names(collect([tmp_path / "in"]).pictures) == ["a.png", "gone.jpg"]
+    assert [file.name for file in collect([tmp_path / "in"]).pictures] == ["a.png", "gone.jpg"]
     assert predict_folder(Predictor(FakeRun()), [tmp_path / "in"], tmp_path / "out") == 1
     assert "gone.jpg" in capsys.readouterr().err
 
@@ -143,12 +118,121 @@ def test_overlays_of_the_last_time_are_no_pictures(tmp_path):
         assert [e["file_name"] for e in entries] == ["a.png"]
 
 
-def test_predictions_are_there_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "predictions.json"
-    write_predictions(path, [{"a": 1}])
-    with pytest.raises(ValueError, match="JSON"):
-        write_predictions(path, [{"a": float("nan")}])
-    assert json.loads(path.read_text()) == [{"a": 1}]
-    assert list(tmp_path.iterdir()) == [path]
-    write_predictions(path, [])
-    assert json.loads(path.read_text()) == []
+def test_a_partial_picture_is_not_left(tmp_path, monkeypatch):
+    write(tmp_path / "a.png")
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        predict_folder(Predictor(FakeRun()), [tmp_path / "a.png"], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["overlays"]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_style_is_what_is_written(tmp_path, style):
+    write(tmp_path / "a.png")
+    options = OutputOptions(style=style)
+    predictor = Predictor(FakeRun())
+    assert predict_folder(predictor, [tmp_path / "a.png"], tmp_path / "out", options) == 0
+    written = cv2.imread(str(tmp_path / "out/overlays/a.png.png"))[..., ::-1]
+    result = predictor(tmp_path / "a.png")
+    np.testing.assert_array_equal(written, STYLES[style](result.image, result))
+
+
+def test_only_the_classes_asked_for(tmp_path):
+    write(tmp_path / "light.png")
+    dark = picture(64, 128, (20, 10, 60, 50)) // 255 * 150
+    cv2.imwrite(str(tmp_path / "dark.png"), dark)
+    for classes, expected in (
+        (None, ["dark", "light"]),
+        (["light"], ["light"]),
+        (["dark"], ["dark"]),
+        (["dark", "light"], ["dark", "light"]),
+    ):
+        predictor = Predictor(TwoClasses(), None, classes)
+        assert (
+            predict_folder(
+                predictor, [tmp_path / "light.png", tmp_path / "dark.png"], tmp_path / "out"
+            )
+            == 0
+        )
+        entries = json.loads((tmp_path / "out/predictions.json").read_text())
+        assert [(e["category"], e["file_name"]) for e in entries] == [
+            (name, f"{name}.png") for name in expected
+        ]
+
+
+def test_crops_are_the_picture_s_own_pixels(tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    write(folder / "deep" / "a.png")
+    write(folder / "b.png", 10, 300, (0, 0, 0, 0))  # black: nothing found
+    write_video(folder / "film.avi", frames=2)
+    predictor = Predictor(FakeRun())
+    assert predict_folder(predictor, [folder], output, OutputOptions(crops=True)) == 0
+    found = sorted(
+        path.relative_to(output / "crops").as_posix()
+        for path in output.glob("crops/**/*_light.png")
+    )
+    assert found == [
+        "deep/a.png/0_light.png",
+        "film.avi/000000_0_light.png",
+        "film.avi/000001_0_light.png",
+    ]
+    crop = cv2.imread(str(output / "crops/deep/a.png/0_light.png"))
+    assert crop.shape == (40, 40, 3)
+    assert (crop == 255).all()
+    # What is not drawn is not cropped.
+    assert (
+        predict_folder(
+            Predictor(FakeRun(score=0.3)), [folder], tmp_path / "b", OutputOptions(crops=True)
+        )
+        == 0
+    )
+    assert not (tmp_path / "b/crops").exists()
+
+
+def test_a_table_beside_the_json(tmp_path):
+    write(tmp_path / "in" / 'a, "b".png')
+    write_video(tmp_path / "in" / "film.avi", frames=2)
+    options = OutputOptions(csv=True)
+    assert predict_folder(Predictor(FakeRun()), [tmp_path / "in"], tmp_path / "out", options) == 0
+    with open(tmp_path / "out/predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    entries = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [row["file_name"] for row in rows] == ['a, "b".png', "film.avi", "film.avi"]
+    assert [(row["frame"], row["time"]) for row in rows] == [("", ""), ("0", "0.0"), ("1", "0.08")]
+    for row, entry in zip(rows, entries, strict=True):
+        assert [float(row[name]) for name in ("x", "y", "width", "height")] == entry["bbox"]
+        assert (int(row["category_id"]), row["category"]) == (11, "light")
+        assert float(row["score"]) == entry["score"]
+        point = entry["attributes"]["eye"]["points"][0]
+        assert [float(row[f"eye/a/{part}"]) for part in ("x", "y", "visibility")] == point
+
+
+def test_where_the_time_went(tmp_path, capsys):
+    write(tmp_path / "a.png")
+    predictor = Predictor(FakeRun())
+    assert predict_folder(predictor, [tmp_path / "a.png"], tmp_path / "out") == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(
+        r"decode [\d.]+ s, infer [\d.]+ s \(the first batch of each shape, with its compilation, "
+        r"[\d.]+ s\), draw [\d.]+ s; [\d.]+ images a second",
+        line,
+    )
+    seconds = predictor.times.seconds
+    assert min(seconds["decode"], seconds["first"], seconds["draw"]) > 0
+    assert seconds["infer"] == 0
+    predictor(tmp_path / "a.png")  # a batch of one: another shape
+    first = predictor.times.seconds["first"]
+    predictor(tmp_path / "a.png")
+    assert predictor.times.seconds["infer"] > 0
+    assert predictor.times.seconds["first"] == first
+
+
+def test_what_is_drawn_is_shown(tmp_path, monkeypatch):
+    write(tmp_path / "a.png")
+    write_video(tmp_path / "film.avi", frames=2)
+    shown = []
+    monkeypatch.setattr(Window, "show", lambda self, picture, wait: shown.append((picture, wait)))
+    options = OutputOptions(style="panels", show=True)
+    assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / "out", options) == 0
+    assert [wait for _, wait in shown] == [True, False, False]
+    assert all(picture.shape == (64, 3 * 128, 3) for picture, _ in shown)

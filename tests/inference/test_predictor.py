@@ -132,6 +132,15 @@ def test_the_threshold_says_what_is_returned_and_drawn():
         assert (result.draw() != image).any() == drawn
 
 
+def test_a_class_that_the_model_does_not_know():
+    with pytest.raises(UserError, match="class 'lihgt' is none of the model's; did you mean light"):
+        Predictor(FakeRun(), None, ["dark", "lihgt"])
+    with pytest.raises(UserError, match=r"class 'xyz' is none .* it knows light, dark"):
+        Predictor(FakeRun(), None, ["xyz"])
+    assert len(Predictor(FakeRun(), None, ["dark"])(scenes()[0])) == 0
+    same(Predictor(FakeRun(), None, ["light"])(scenes()[0]), Predictor(FakeRun())(scenes()[0]))
+
+
 def test_what_cannot_be_read_is_named(tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()

@@ -1,0 +1,124 @@
+"""What a run writes: `predictions.json`, `predictions.csv`, pictures and crops."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import cv2
+import numpy as np
+
+from mtl_jax.attributes import Attribute, Categorical, Landmarks, Pose
+from mtl_jax.inference.whole import written_whole
+from mtl_jax.results import Result
+from mtl_jax.visualize.draw import as_rgb, to_show
+
+COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", "score")
+BOX = ("x", "y", "width", "height")
+
+
+class Predictions:
+    """`predictions.json`, and `predictions.csv` where it is asked for, written as entries come.
+
+    To be used in a `with`. Both are put in place at its end; after an error, or where `add` was
+    never called, there are none.
+    """
+
+    def __init__(self, folder: Path, declared: Sequence[Attribute], with_csv: bool = False):
+        self._folder = folder
+        self._declared = declared
+        self._with_csv = with_csv
+        self._files = ExitStack()
+        self._json: TextIO | None = None
+        self._csv: Any = None
+        self._separator = "["
+
+    def __enter__(self) -> "Predictions":
+        return self
+
+    def add(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Write entries of `Result.to_json`, with `frame` and `time` where they have them."""
+        if self._json is None:
+            self._json = self._open("predictions.json")
+            if self._with_csv:
+                self._csv = csv.writer(self._open("predictions.csv"))
+                names = [name for a in self._declared for name in _empty(a)]
+                self._csv.writerow([*COLUMNS, *BOX, *names])
+        for entry in entries:
+            # An entry a line: large files stay readable, and comparable line by line.
+            text = json.dumps(entry, allow_nan=False, ensure_ascii=False)
+            self._json.write(f"{self._separator}\n{text}")
+            self._separator = ","
+            if self._csv is not None:
+                self._csv.writerow(_row(entry, self._declared))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._json is not None and kind is None:
+            self._json.write("[]\n" if self._separator == "[" else "\n]\n")
+        self._files.__exit__(kind, error, trace)
+
+    def _open(self, name: str) -> TextIO:
+        partial = self._files.enter_context(written_whole(self._folder / name))
+        return self._files.enter_context(open(partial, "w", encoding="utf-8", newline=""))
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write RGB pixels as a PNG, with the folders that its path needs."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"{path}: OpenCV cannot encode a picture of shape {image.shape}")
+    with written_whole(path) as partial:
+        partial.write_bytes(data.tobytes())
+
+
+def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "") -> None:
+    """Write the box of each detection that is drawn, from the picture's own pixels, as
+    `<number>_<class>.png`: the number counts the picture's detections from 0, the highest score
+    first. A box without a pixel is left out.
+    """
+    for i in to_show(image, result):
+        x1, y1 = (max(math.floor(v), 0) for v in result.boxes[i, :2])
+        x2, y2 = (math.ceil(v) for v in result.boxes[i, 2:])
+        crop = image[y1:y2, x1:x2]
+        if crop.size:
+            name = re.sub(r"[^\w.-]+", "_", result.class_names[i])
+            write_picture(folder / f"{prefix}{i}_{name}.png", as_rgb(crop))
+
+
+def _row(entry: dict[str, Any], declared: Sequence[Attribute]) -> list[Any]:
+    found = [cells(a, entry["attributes"][a.name]) for a in declared]
+    values = [value for of_attribute in found for value in of_attribute.values()]
+    return [*(entry.get(column, "") for column in COLUMNS), *entry["bbox"], *values]
+
+
+def cells(attribute: Attribute, described: dict[str, Any]) -> dict[str, Any]:
+    """Give the columns of one prediction, as `Attribute.describe` gave it: `age`, `gender` and
+    `gender/male`, `head/yaw`, `face/left eye/x`.
+    """
+    name = attribute.name
+    if isinstance(attribute, Categorical):
+        scores = {f"{name}/{c}": score for c, score in described["scores"].items()}
+        return {name: described["label"], **scores}
+    if isinstance(attribute, Pose):
+        return {f"{name}/{angle}": value for angle, value in described.items()}
+    if isinstance(attribute, Landmarks):
+        return {
+            f"{name}/{point}/{part}": value
+            for point, values in zip(attribute.points, described["points"], strict=True)
+            for part, value in zip(("x", "y", "visibility"), values, strict=True)
+        }
+    return {name: described["value"]}
+
+
+def _empty(attribute: Attribute) -> dict[str, Any]:
+    return cells(attribute, attribute.describe(np.zeros(attribute.prediction_size, np.float32)))

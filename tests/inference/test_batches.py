@@ -1,0 +1,37 @@
+"""A real model, its weights random: batches through one compiled function find what single pictures
+do.
+"""
+
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+import scripts
+
+from mtl_jax import experiment
+from mtl_jax.commandline import load_config_file
+from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.inference.predictor import Predictor
+from mtl_jax.training.sharding import make_mesh
+
+
+@pytest.mark.slow
+def test_batches_of_frames_find_what_single_pictures_do():
+    source = SyntheticSource(6, seed=5)
+    config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
+    task = experiment.Task.from_config(config, source.categories)
+    variables = experiment.initial_variables(task, seed=0, new=True)
+    detect = experiment.make_detect(task.model, make_mesh())
+    predictor = Predictor(experiment.Run(task, variables, 4, partial(detect, variables)))
+    frames = [cv2.resize(np.asarray(source[i].image), (128, 96)) for i in range(6)]
+    batched = list(predictor.predict_frames(frames))
+    for frame, found in zip(frames, batched, strict=True):
+        single = predictor(frame)
+        assert len(found) == len(single) > 0
+        np.testing.assert_array_equal(found.classes, single.classes)
+        np.testing.assert_allclose(found.boxes, single.boxes, atol=0.01)
+        np.testing.assert_allclose(found.scores, single.scores, atol=1e-4)
+        np.testing.assert_allclose(found.mask_probabilities, single.mask_probabilities, atol=1e-3)
+        for name, values in found.attributes.items():
+            np.testing.assert_allclose(values, single.attributes[name], atol=0.01)

@@ -1,0 +1,97 @@
+"""Which files stand in the inputs, and what they are called."""
+
+import cv2
+import pytest
+from inference.fake_run import picture
+from inference.videos import write_video
+
+from mtl_jax.errors import UserError
+from mtl_jax.inference.collect import collect
+
+
+def write(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture(64, 128, (20, 10, 60, 50)))
+
+
+def names(found):
+    return [file.name for file in found]
+
+
+def test_folders_are_walked_in_sorted_order(tmp_path):
+    for name in ("b.png", "a.jpg", "a.png", "deep/er/c.JPG", "deep/d.bmp"):
+        write(tmp_path / name)
+    write(tmp_path / ".hidden" / "e.png")
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "a.png").rename(tmp_path / "no suffix")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    found = collect([tmp_path])
+    assert names(found.pictures) == [
+        "a.jpg",
+        "b.png",
+        "broken.png",
+        "deep/d.bmp",
+        "deep/er/c.JPG",
+        "no suffix",
+    ]
+    assert names(found.others) == ["notes.txt"]
+
+
+def test_a_file_goes_by_its_own_name_and_equal_names_by_their_folders(tmp_path):
+    write(tmp_path / "x" / "a.png")
+    write(tmp_path / "y" / "a.png")
+    assert names(collect([tmp_path / "x" / "a.png"]).pictures) == ["a.png"]
+    assert names(collect([tmp_path / "x", tmp_path / "x" / "a.png"]).pictures) == ["a.png"]
+    both = collect([tmp_path / "x", tmp_path / "y" / "a.png"])
+    assert names(both.pictures) == ["x/a.png", "y/a.png"]
+
+
+def test_what_is_not_there_is_a_mistake(tmp_path):
+    with pytest.raises(UserError, match="missing: no such picture"):
+        collect([tmp_path / "missing"])
+
+
+def test_a_pattern_is_expanded(tmp_path, monkeypatch):
+    for name in ("b.png", "a1.jpg", "a2.jpg", "deep/a.jpg", "deep/er/c.jpg", ".hidden/d.jpg"):
+        write(tmp_path / "in" / name)
+    for pattern, found in (
+        ("*.jpg", ["a1.jpg", "a2.jpg"]),
+        ("a[2-9].jpg", ["a2.jpg"]),
+        ("?.png", ["b.png"]),
+        ("**/*.jpg", ["a1.jpg", "a2.jpg", "deep/a.jpg", "deep/er/c.jpg"]),
+        ("d*p", ["deep/a.jpg", "deep/er/c.jpg"]),  # a folder
+        ("d*p/a.jpg", ["deep/a.jpg"]),
+        ("deep/*.jpg", ["a.jpg"]),
+        ("**", ["a1.jpg", "a2.jpg", "b.png", "deep/a.jpg", "deep/er/c.jpg"]),
+    ):
+        assert names(collect([f"{tmp_path}/in/{pattern}"]).pictures) == found, pattern
+    monkeypatch.chdir(tmp_path / "in")
+    assert names(collect(["*.jpg", "a1.jpg"]).pictures) == ["a1.jpg", "a2.jpg"]
+    assert names(collect(["./d*/*.jpg"]).pictures) == ["deep/a.jpg"]
+
+
+def test_a_pattern_that_nothing_fits_is_a_mistake(tmp_path):
+    write(tmp_path / "a.png")
+    for pattern in ("*.jpg", "missing/*.png"):
+        with pytest.raises(UserError, match="nothing fits this pattern") as error:
+            collect([tmp_path / pattern])
+        assert str(tmp_path / pattern) in str(error.value)
+
+
+def test_brackets_in_a_real_name_are_no_pattern(tmp_path):
+    write(tmp_path / "a[1].png")
+    write(tmp_path / "a1.png")
+    write(tmp_path / "my [old] pictures" / "b.png")
+    assert names(collect([tmp_path / "a[1].png"]).pictures) == ["a[1].png"]
+    assert names(collect([tmp_path / "my [old] pictures" / "*.png"]).pictures) == ["b.png"]
+
+
+def test_a_video_is_known_by_its_content(tmp_path):
+    write(tmp_path / "a.png")
+    write_video(tmp_path / "film.avi").rename(tmp_path / "film")
+    (tmp_path / "not.avi").write_text("nothing")
+    found = collect([tmp_path])
+    assert names(found.pictures) == ["a.png"]
+    assert names(found.videos) == ["film"]
+    assert names(found.others) == ["not.avi"]

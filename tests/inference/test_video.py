@@ -1,0 +1,209 @@
+"""Videos through `predict_folder` and `Predictor.predict_frames`."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from inference.fake_run import FakeRun, picture
+from inference.videos import FPS, box_of, break_off, read_video, turn, write_video
+
+from mtl_jax.errors import UserError
+from mtl_jax.inference import video
+from mtl_jax.inference.files import OutputOptions, predict_folder
+from mtl_jax.inference.predictor import Predictor
+from mtl_jax.inference.times import Times
+
+
+def entries_of(output):
+    return json.loads((output / "predictions.json").read_text())
+
+
+def test_a_video_keeps_its_rate_size_and_frames(tmp_path, capsys):
+    write_video(tmp_path / "in/deep/film.mp4")
+    run, output = FakeRun(batch_size=8), tmp_path / "out"
+    options = OutputOptions(style="masks")
+    assert predict_folder(Predictor(run), [tmp_path / "in"], output, options) == 0
+    frames, fps = read_video(output / "overlays/deep/film.mp4.mp4")
+    assert frames.shape == (20, 64, 128, 3)
+    assert fps == FPS
+    assert [len(batch.images) for batch in run.batches] == [8, 8, 8]
+    assert [int(batch.valid.sum()) for batch in run.batches] == [8, 8, 4]
+    entries = entries_of(output)
+    assert [e["image_id"] for e in entries] == list(range(20))
+    assert [e["frame"] for e in entries] == list(range(20))
+    assert [e["time"] for e in entries] == [round(i / FPS, 3) for i in range(20)]
+    assert {e["file_name"] for e in entries} == {"deep/film.mp4"}
+    for i, entry in enumerate(entries):
+        x1, y1, x2, y2 = box_of(i)
+        np.testing.assert_allclose(entry["bbox"], [x1, y1, x2 - x1, y2 - y1], atol=2)
+        columns = np.flatnonzero((frames[i].max(-1) > 128).any(0))  # drawn on its own frame
+        np.testing.assert_allclose([columns[0], columns[-1] + 1], [x1, x2], atol=3)
+    said = capsys.readouterr()
+    assert "20 frames, 20 detections" in said.out
+    assert "decode " in said.out
+    assert said.err == ""
+
+
+def test_pictures_keep_their_numbers_and_frames_follow(tmp_path, capsys):
+    folder = tmp_path / "in"
+    write_video(folder / "a.avi", frames=3)
+    write_video(folder / "c.avi", frames=2).rename(folder / "no suffix")
+    for name in ("b.png", "z.png"):
+        cv2.imwrite(str(folder / name), picture(64, 128, (20, 10, 60, 50)))
+    (folder / "y.jpg").touch()  # has a number, and is skipped
+    assert predict_folder(Predictor(FakeRun()), [folder], tmp_path / "out") == 1
+    found = [(e["image_id"], e["file_name"], e.get("frame")) for e in entries_of(tmp_path / "out")]
+    assert found == [
+        (0, "b.png", None),
+        (2, "z.png", None),
+        *((3 + i, "a.avi", i) for i in range(3)),
+        *((6 + i, "no suffix", i) for i in range(2)),
+    ]
+    assert "2 pictures and 5 frames, 7 detections" in capsys.readouterr().out
+
+
+def test_a_video_that_breaks_off_keeps_its_frames(tmp_path, capsys):
+    path = write_video(tmp_path / "film.avi")
+    break_off(path)
+    readable = len(read_video(path)[0])
+    assert 0 < readable < 15
+    assert predict_folder(Predictor(FakeRun()), [path], tmp_path / "out") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}: breaks off after {readable} of 20 frames, which are kept"
+    ]
+    frames, _ = read_video(tmp_path / "out/overlays/film.avi.mp4")
+    assert len(frames) == len(entries_of(tmp_path / "out")) == readable
+
+
+def test_a_head_that_counts_a_second_too_many_is_whole(tmp_path):
+    film = video.Video(write_video(tmp_path / "film.mp4", frames=50))
+    assert not film.breaks_off(50)
+    assert not film.breaks_off(46)
+    assert film.breaks_off(44)
+    film.count = 0  # a head that does not count
+    assert not film.breaks_off(1)
+
+
+def test_what_is_no_video_is_skipped(tmp_path, capfd):
+    (tmp_path / "film.mp4").write_bytes(b"no video" * 100)
+    write_video(tmp_path / "cut.mp4")
+    data = (tmp_path / "cut.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
+    assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / "out") == 2
+    said = capfd.readouterr().err.splitlines()
+    assert said[:2] == [
+        f"skipped {tmp_path / name}: not a picture or video" for name in ("cut.mp4", "film.mp4")
+    ]
+    assert len(said) == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_odd_size_is_kept(tmp_path, capsys):
+    path = tmp_path / "film.avi"
+    write_video(path, 5, 61, 99, 10, cv2.CAP_OPENCV_MJPEG)
+    assert predict_folder(Predictor(FakeRun()), [path], tmp_path / "out") == 0
+    frames, fps = read_video(tmp_path / "out/overlays/film.avi.avi")
+    assert frames.shape == (5, 61, 99, 3)
+    assert fps == 10
+    assert "plays at" not in capsys.readouterr().out
+    with video.VideoWriter(tmp_path / "out/odd", 23.976) as writer:
+        writer.write(np.zeros((61, 99, 3), np.uint8))
+    assert read_video(tmp_path / "out/odd.avi")[1] == writer.fps == 24
+
+
+@pytest.mark.parametrize("fps", [23.976, 29.97, 60.0, 0.5, 89.1234])  # the last is no MP4's
+def test_the_rate_is_kept(tmp_path, fps):
+    with video.VideoWriter(tmp_path / "film", fps) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((32, 48, 3), np.uint8))
+    frames, read = read_video(writer.path)
+    assert len(frames) == 3
+    assert abs(read - fps) < 0.001
+    assert list(tmp_path.iterdir()) == [writer.path]
+
+
+def test_motion_jpeg_where_mp4_cannot_be_written(tmp_path, monkeypatch):
+    real = cv2.VideoWriter
+
+    def without_mp4(path, *rest):
+        return real(path.replace(".mp4", ".none"), *rest)
+
+    without_mp4.fourcc = real.fourcc
+    monkeypatch.setattr(cv2, "VideoWriter", without_mp4)
+    with video.VideoWriter(tmp_path / "film", 10.0) as writer:
+        writer.write(np.zeros((32, 48, 3), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["film.avi"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(KeyError, "stopped"), (UserError, "could not be written to its end; is the disk full")],
+)
+def test_half_a_video_is_not_left(tmp_path, fault, told):
+    def write():
+        with video.VideoWriter(tmp_path / "film", 10.0) as writer:
+            writer.write(np.zeros((32, 48, 3), np.uint8))
+            writer._count += 1  # a frame that did not get there
+            if fault is KeyError:
+                raise KeyError("stopped")
+
+    with pytest.raises(fault, match=told):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_of_a_telephone_is_upright(tmp_path):
+    path = write_video(tmp_path / "film.mp4", frames=3)
+    turn(path)
+    assert predict_folder(Predictor(FakeRun()), [path], tmp_path / "out") == 0
+    frames, _ = read_video(tmp_path / "out/overlays/film.mp4.mp4")
+    assert frames.shape == (3, 128, 64, 3)
+    x1, y1, x2, y2 = box_of(0)  # a quarter clockwise: the left side comes up
+    found = entries_of(tmp_path / "out")[0]["bbox"]
+    np.testing.assert_allclose(found, [64 - y2, x1, y2 - y1, x2 - x1], atol=2)
+
+
+def test_panels_of_a_video_are_three_wide(tmp_path):
+    path = write_video(tmp_path / "film.mp4", frames=3)
+    options = OutputOptions(style="panels")
+    assert predict_folder(Predictor(FakeRun()), [path], tmp_path / "out", options) == 0
+    assert read_video(tmp_path / "out/overlays/film.mp4.mp4")[0].shape == (3, 64, 3 * 128, 3)
+
+
+def test_a_model_of_other_channels_skips_a_video(tmp_path, capsys):
+    path = write_video(tmp_path / "film.mp4")
+    assert predict_folder(Predictor(FakeRun(channels=5)), [path], tmp_path / "out") == 2
+    assert "3 channels, not 5" in capsys.readouterr().err
+
+
+def test_frames_come_in_order_whatever_their_canvas():
+    sizes = [(64, 128), (64, 128), (64, 128), (128, 128), (64, 128), (128, 128), (128, 128)]
+    frames = [picture(*size, (5 + i, 10, 45, 50)) for i, size in enumerate(sizes)]
+    run = FakeRun(batch_size=2)
+    results = list(Predictor(run).predict_frames(frames))
+    assert [(r.height, r.width) for r in results] == sizes
+    np.testing.assert_allclose([r.boxes[0, 0] for r in results], 5 + np.arange(7))
+    assert [int(batch.valid.sum()) for batch in run.batches] == [2, 1, 1, 1, 2]
+    with pytest.raises(ValueError, match="an array of 5 float64"):
+        list(Predictor(run).predict_frames([np.zeros(5)]))
+
+
+def test_few_frames_are_in_memory(tmp_path):
+    asked = []
+
+    def endless():
+        while True:
+            asked.append(len(asked))
+            yield picture(64, 128, (20, 10, 60, 50))
+
+    stream = Predictor(FakeRun(batch_size=4)).predict_frames(endless())
+    for _ in range(9):
+        next(stream)
+    assert len(asked) <= 13
+    film = video.Video(write_video(tmp_path / "film.mp4", frames=60))
+    times = Times()
+    frames = film.frames(times)
+    assert next(frames).shape == (64, 128, 3)
+    frames.close()  # the thread ends with it
+    assert times.seconds["decode"] > 0
