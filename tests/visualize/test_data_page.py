@@ -36,22 +36,14 @@ MORE = ("samples", "augmented", "classes", "instances_per_picture", "picture_siz
 MORE += ("box_sizes", "aspect_ratios", "attribute_age", "attribute_head_yaw")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    output = tmp_path_factory.mktemp("page") / "new"
-    config = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
-    assert main(["data", "--config", config, "--output", str(output), "--limit", "6"]) == 0
-    return output
-
-
 @pytest.mark.parametrize("name", [*NOTEBOOK.values(), *MORE])
-def test_each_picture_is_there_and_shows_something(folder, name):
-    picture = cv2.imread(str(folder / f"{name}.png"))
+def test_each_picture_is_there_and_shows_something(data_page, name):
+    picture = cv2.imread(str(data_page / f"{name}.png"))
     assert picture.std() > 3
 
 
-def test_the_page_tells_the_numbers(folder):
-    text = (folder / "index.html").read_text()
+def test_the_page_tells_the_numbers(data_page):
+    text = (data_page / "index.html").read_text()
     for wanted in ("negatives", "suggested", "P2", "positive anchors", "None found."):
         assert wanted in text
     assert "://" not in text

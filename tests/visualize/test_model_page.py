@@ -3,11 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-import scripts
 
-from mtl_jax import experiment
-from mtl_jax.commandline import load_config_file, override
-from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.images import encode_png
 from mtl_jax.visualize.__main__ import main
@@ -43,56 +39,40 @@ NOTEBOOK = {
 OF_TRUTH = {"overlaps", "rpn_targets", "mask_targets"}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Make a run of fresh weights that finds everything, since nothing scores too low."""
-    config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
-    override(config, ["--config.model.detection.score_threshold=0.0"])
-    task = experiment.Task.from_config(config, [Category(1, "head")])
-    workdir = tmp_path_factory.mktemp("runs") / "fresh"
-    experiment.save_run(workdir, task, experiment.initial_variables(task, 0))
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def folder(run, tmp_path_factory):
-    output = tmp_path_factory.mktemp("look")
-    arguments = ["model", "--workdir", str(run), "--input", "test:1", "--output", str(output)]
-    assert main(arguments) == 0
-    return output
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOK.values())
-def test_each_picture_is_there_and_shows_something(folder, name):
-    picture = cv2.imread(str(folder / f"{name}.png"))
+def test_each_picture_is_there_and_shows_something(model_page, name):
+    picture = cv2.imread(str(model_page / f"{name}.png"))
     assert picture.std() > 3
 
 
 @pytest.mark.slow
-def test_the_page_tells_the_numbers(folder):
-    text = (folder / "index.html").read_text()
+def test_the_page_tells_the_numbers(model_page):
+    text = (model_page / "index.html").read_text()
     for wanted in ("parameters", "backbone/stem/conv1/kernel", "after NMS by class at 0.5", "P6"):
         assert wanted in text
     assert "://" not in text
-    assert (folder / "architecture.svg").read_text().startswith("<svg")
+    assert (model_page / "architecture.svg").read_text().startswith("<svg")
 
 
 @pytest.mark.slow
-def test_a_picture_that_is_not_in_the_data_is_followed_without_its_truth(run, tmp_path):
+def test_a_picture_that_is_not_in_the_data_is_followed_without_its_truth(fresh_run, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
     (tmp_path / "photo.png").write_bytes(encode_png(noise))
     output = tmp_path / "look"
     picture = str(tmp_path / "photo.png")
-    assert main(["model", "--workdir", str(run), "--input", picture, "--output", str(output)]) == 0
+    assert (
+        main(["model", "--workdir", str(fresh_run), "--input", picture, "--output", str(output)])
+        == 0
+    )
     found = {path.stem for path in output.glob("*.png")}
     assert set(NOTEBOOK.values()) - found == OF_TRUTH
 
 
-def test_mistakes_are_one_line(run, tmp_path):
+def test_mistakes_are_one_line(fresh_run, tmp_path):
     for name, said in (("none.jpg", "No such file"), ("test:99999", "that split holds")):
         with pytest.raises(UserError, match=said):
-            main(["model", "--workdir", str(run), "--input", name, "--output", str(tmp_path)])
+            main(["model", "--workdir", str(fresh_run), "--input", name, "--output", str(tmp_path)])
 
 
 def test_arrays_with_something_wrong_are_named():

@@ -1,0 +1,105 @@
+"""The three pages, each written once for all tests of it."""
+
+import json
+
+import numpy as np
+import pytest
+import scripts
+
+from mtl_jax import experiment
+from mtl_jax.attributes import from_config
+from mtl_jax.commandline import load_config_file, override
+from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.results import Result
+from mtl_jax.visualize.__main__ import main
+from mtl_jax.visualize.report import write_report
+
+CATEGORIES = (Category(1, "cat"), Category(2, "dog"))
+ATTRIBUTES = from_config(
+    {
+        "age": dict(kind="continuous", range=(0, 20)),
+        "sex": dict(kind="categorical", classes=("f", "m")),
+        "size": dict(kind="ordinal", classes=("s", "m", "l")),
+        "head": dict(kind="pose"),
+        "face": dict(kind="landmarks", points=("nose", "ear")),
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def data_page(tmp_path_factory):
+    output = tmp_path_factory.mktemp("page") / "new"
+    config = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
+    assert main(["data", "--config", config, "--output", str(output), "--limit", "6"]) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def fresh_run(tmp_path_factory):
+    """Make a run of fresh weights that finds everything, since nothing scores too low."""
+    config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
+    override(config, ["--config.model.detection.score_threshold=0.0"])
+    task = experiment.Task.from_config(config, [Category(1, "head")])
+    workdir = tmp_path_factory.mktemp("runs") / "fresh"
+    experiment.save_run(workdir, task, experiment.initial_variables(task, 0))
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def model_page(fresh_run, tmp_path_factory):
+    output = tmp_path_factory.mktemp("look")
+    arguments = ["model", "--workdir", str(fresh_run), "--input", "test:1", "--output", str(output)]
+    assert main(arguments) == 0
+    return output
+
+
+def add_picture(evaluator: Evaluator, rng: np.random.Generator, number: int) -> None:
+    """Add a picture with three things, of which most are found, more or less well."""
+    things, boxes, attributes = [], [], []
+    for _ in range(3):
+        x, y, w, h = rng.uniform((0, 0, 20, 20), (60, 50, 40, 40))
+        labels = {
+            "age": rng.uniform(0, 20),
+            "sex": str(rng.choice(["f", "m"])),
+            "size": str(rng.choice(["s", "m", "l"])),
+            "head": dict(zip(("yaw", "pitch", "roll"), rng.uniform(-60, 60, 3), strict=True)),
+            "face": [[x + w / 2, y + h / 2, 2], [x, y, 1]],
+        }
+        box = (x, y, x + w, y + h)
+        polygon = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        things.append(Instance(box, int(rng.integers(1, 3)), polygon, attributes=labels))
+        boxes.append(np.array(box) + rng.normal(0, 2, 4))
+        guess = {a.name: a.as_prediction(*a.parse(labels[a.name])) for a in ATTRIBUTES}
+        attributes.append({name: v + rng.normal(0, 1, v.shape) for name, v in guess.items()})
+    picture = rng.integers(0, 255, (100, 120, 3), np.uint8)
+    record = Record(picture, 120, 100, number, f"{number}.png", tuple(things))
+    classes = np.array([thing.label for thing in things])
+    classes[0] = rng.integers(1, 3)
+    result = Result(
+        np.clip(boxes, 0, [120, 100, 120, 100]).astype(np.float32),
+        rng.uniform(0.3, 1, 3).astype(np.float32),
+        classes,
+        tuple(CATEGORIES[c - 1].name for c in classes),
+        classes,
+        100,
+        120,
+        mask_probabilities=np.ones((3, 28, 28), np.float32),
+        attributes={a.name: np.stack([g[a.name] for g in attributes]) for a in ATTRIBUTES},
+        declared=ATTRIBUTES,
+    )
+    evaluator.add(record, result)
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    evaluator, rng = Evaluator(CATEGORIES, ATTRIBUTES), np.random.default_rng(0)
+    for number in range(12):
+        add_picture(evaluator, rng, number)
+    rows = [{"step": i, "train/loss": 1 / (i + 1), "val/box/AP": i / 9} for i in range(10)]
+    history = folder / "metrics.jsonl"
+    history.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 10, "tr')
+    metrics = evaluator.metrics()
+    write_report("made up", evaluator, metrics, folder / "report", history=history)
+    return folder / "report", metrics
