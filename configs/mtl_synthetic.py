@@ -3,10 +3,15 @@
     python train.py --config configs/mtl_synthetic.py
     python evaluate.py --workdir runs/mtl_synthetic
 
+Measured on 500 unseen scenes with 1,348 heads (seed 0, commit e7e951e, 2.8 hours of two CPU cores,
+shared for a part with other work), in brackets the error of always answering the median or the
+majority: box AP50 0.990, mask AP50 0.990, 1 miss, 14 false alarms; age 7.3 (24.6); yaw 3.1, pitch
+3.8, roll 3.2 degrees (18.2, 18.4, 21.9); gender 0.972 (0.502); smile 0.938 (0.319); landmarks' NME
+0.041 (0.220), their visibility 0.931 (0.880).
+
 quickstart has smaller pictures, larger heads that turn less far and a shorter training: `make
 quickstart` took 10.8 minutes on 2 CPU cores, its installation included; box AP50 0.957 and mask
-AP50 0.917 on 500 unseen scenes (README has the attributes). The full config has not been measured
-yet; wanted: AP50 0.95 for both.
+AP50 0.917 on 500 unseen scenes (README has the attributes).
 """
 
 from ml_collections import ConfigDict
