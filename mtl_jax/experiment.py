@@ -65,7 +65,8 @@ class Task:
         declared = read_attributes(config)
         data = read_options(DataOptions, config.data)
         options = read_options(MaskRCNNOptions, config.model)
-        model = mask_rcnn(options, len(categories) + 1, declared, data.mask_size == 0)
+        parts = read_options(LoopOptions, config.train).accumulate
+        model = mask_rcnn(options, len(categories) + 1, declared, data.mask_size == 0, parts)
         return cls(config, tuple(categories), declared, data, model)
 
     @property

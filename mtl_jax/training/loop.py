@@ -30,6 +30,7 @@ class LoopOptions:
     """
 
     batch_size: int = 2  # images of a step, over all devices
+    accumulate: int = 1  # parts that a step's images are taken in, one after another: less memory
     seed: int = 0
     log_every: int = 20
     eval_every: int = 1000  # 0: at the end alone; what is validated is saved
@@ -38,6 +39,10 @@ class LoopOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.log_every < 1 or self.seed < 0:
             raise ValueError("train.batch_size and log_every are at least 1, seed is at least 0")
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise ValueError(
+                f"train.accumulate {self.accumulate} does not divide the batch of {self.batch_size}"
+            )
 
 
 def fit(
