@@ -4,7 +4,8 @@
     python evaluate.py --workdir runs/mtl_synthetic --split test --step best
     python evaluate.py --workdir runs/prima_pose --data /data/other/prima_headpose
 
-Prints a table and writes RUN/evaluation/SPLIT/metrics.json. Without --workdir: the newest run.
+Prints a table and writes RUN/evaluation/SPLIT/metrics.json and, to open in a browser,
+RUN/evaluation/SPLIT/report/index.html. Without --workdir: the newest run.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,19 @@ def main(argv: Sequence[str]) -> int:
 
     from mtl_jax import experiment
     from mtl_jax.evals.table import format_table
+    from mtl_jax.visualize.report import write_report
 
-    metrics = experiment.evaluate(workdir, args.split, args.step, args.data, overrides)
-    print(format_table(metrics))
+    found = experiment.evaluate(workdir, args.split, args.step, args.data, overrides)
+    print(format_table(found.metrics))
+    page = write_report(
+        f"{workdir}: {found.folder.name}",
+        found.evaluator,
+        found.metrics,
+        found.folder / "report",
+        channels=found.channels,
+        history=workdir / "metrics.jsonl",
+    )
+    print(f"\nreport: {page}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """What a user did wrong, as the one line they read."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -16,7 +16,7 @@ class AnnotationErrors(UserError):
         self.faults = tuple(faults)
 
 
-def suggest(word: str, known: Sequence[str]) -> str:
+def suggest(word: object, known: Iterable[str]) -> str:
     """Give "; did you mean ...?" with the known word that is nearest, or '' where none is near."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""

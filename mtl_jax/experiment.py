@@ -173,9 +173,19 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
         checkpointer.close()
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run's evaluation gave."""
+
+    folder: Path  # RUN/evaluation/SPLIT
+    evaluator: Evaluator
+    metrics: dict[str, float]
+    channels: int  # of the pictures
+
+
 def evaluate(
     workdir: Path, split: str, step: str, data: str = "", overrides: Sequence[str] = ()
-) -> dict[str, float]:
+) -> Evaluation:
     """Evaluate a run on a split, or on the whole of the folder `data`, and write metrics.json."""
     for argument in overrides:
         if not argument.removeprefix("--config.").startswith(EVALUATION):
@@ -193,9 +203,10 @@ def evaluate(
         opened = open_data(run.task.config, split, workdir, run.categories)
     if not opened.sources:
         raise UserError(f"{workdir}: the config's data has no records for split {split!r}")
-    metrics = score(run.predict, opened.sources, run.task, run.batch_size)
-    write_json(workdir / "evaluation" / split / "metrics.json", metrics)
-    return metrics
+    evaluator = score(run.predict, opened.sources, run.task, run.batch_size)
+    metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
+    write_json(folder / "metrics.json", metrics)
+    return Evaluation(folder, evaluator, metrics, run.channels)
 
 
 def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[str] = ()) -> Run:
@@ -257,7 +268,8 @@ def make_validator(
     def validate(variables: Variables, step: int) -> dict[str, float]:
         del step
         predict = partial(detect, variables)
-        metrics = score(predict, held_out, task, checks.batch_size, checks.pictures)
+        evaluator = score(predict, held_out, task, checks.batch_size, checks.pictures)
+        metrics = evaluator.metrics()
         if checks.loss:
             batches = pipeline.eval_batches(
                 held_out[0], task.attributes, task.data, batch_size=checks.batch_size
@@ -278,15 +290,15 @@ def score(
     task: Task,
     batch_size: int,
     pictures: int = 0,
-) -> dict[str, float]:
-    """Give the metrics of a model over sources, or over the first `pictures` of them."""
+) -> Evaluator:
+    """Detect on the records of sources, or on the first `pictures` of them, and compare."""
     evaluator = Evaluator(
         task.categories, task.attributes, read_options(EvalOptions, task.config.eval)
     )
     found = (pair for source in held_out for pair in detect(predict, source, task, batch_size))
     for record, result in islice(found, pictures or None):
         evaluator.add(record, result)
-    return evaluator.metrics()
+    return evaluator
 
 
 def detect(

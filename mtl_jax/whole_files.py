@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
+def draft_of(path: Path) -> Path:
+    """Give where `path` is written at first: beside it, hidden, with its suffix."""
+    return path.with_name(f".{os.getpid()}.{path.name}")
+
+
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[Path]:
     """Give the path of a draft beside `path`, which takes its place when the block ends well.
@@ -16,7 +21,7 @@ def write_whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = draft_of(path)
     try:
         yield draft
         os.replace(draft, path)

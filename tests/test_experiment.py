@@ -365,7 +365,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--split", "tset"), "split 'tset' is none of train, val, test; did you mean 'test'?"),
+        (("--split", "tset"), "split 'tset' is none of train, val, test; did you mean test?"),
         (("--step", "77"), "no checkpoint '77'; there are latest, best, "),
         (("--step", "lates"), "no checkpoint 'lates'; there are latest, best, "),
         (("--data", "/absent"), "/absent: no such folder or file"),

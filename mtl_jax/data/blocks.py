@@ -4,14 +4,13 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mtl_jax.data import splits
 from mtl_jax.data.formats import FORMATS, Format
 from mtl_jax.data.scenes import SceneSource
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, suggest
 
 DATA_ROOT = "MTL_JAX_DATA"  # the variable that names the folder of all data
 _COMMON: dict[str, Any] = {
@@ -104,11 +103,6 @@ def _check(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> No
 
 def _example(default: Any) -> str:
     return "True or False" if default is None else f"the like of {default!r}"
-
-
-def suggest(word: Any, known: Any) -> str:
-    close = get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def name_all(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ Source: https://cocodataset.org/#format-data.
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from mtl_jax.data.converted import CocoLists
 from mtl_jax.data.declarations import suggest_attributes
 from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Instance, Record
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, suggest
 
 
 class CocoSource:
@@ -108,7 +107,6 @@ def _choose(path: Path, found: Sequence[dict], names: Sequence[str]) -> list[dic
     known = [category["name"] for category in found]
     for name in names:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known[:10])}"
-            raise UserError(f"{path}: has no category {name!r}; {hint}")
+            hint = suggest(name, known) or f"; there are {', '.join(known[:10])}"
+            raise UserError(f"{path}: has no category {name!r}{hint}")
     return [category for category in found if not names or category["name"] in names]

@@ -14,14 +14,13 @@ from mtl_jax.data.blocks import (
     find_folder,
     merge_short,
     name_all,
-    suggest,
 )
 from mtl_jax.data.formats import FORMATS, Labels
 from mtl_jax.data.memory import InMemory
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.scenes import SceneSource
 from mtl_jax.data.splits import Key
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, suggest
 from mtl_jax.whole_files import write_json
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from mtl_jax.attributes import Attribute
 from mtl_jax.data.converted import single_class
 from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Box, Category, Instance, Record
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, suggest
 
 _CROWDS = ("is_crowd", "is_difficult")  # neither an example nor a counter-example
 _OWN = ("bbox", "label", "id", "area", *_CROWDS)  # of a thing; the rest are attributes
@@ -55,7 +55,8 @@ class TfdsSource:
         known = names or [single_class(categories, f"{path}: its things have no label")]
         for wanted in categories:
             if wanted not in known:
-                raise UserError(f"{path}: has no class {wanted!r}; there are {', '.join(known)}")
+                hint = suggest(wanted, known) or f"; there are {', '.join(known)}"
+                raise UserError(f"{path}: has no class {wanted!r}{hint}")
         chosen = [(i, name) for i, name in enumerate(known) if not categories or name in categories]
         self.categories = tuple(Category(i, name) for i, name in chosen)
         self._labels = {i: place for place, (i, _) in enumerate(chosen, 1)}

@@ -1,13 +1,14 @@
 """Every number of `metrics.json`, gathered picture by picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mtl_jax.attributes import Attribute
 from mtl_jax.data.records import Category, Record
 from mtl_jax.evals import attributes as attribute_metrics
-from mtl_jax.evals.coco import CocoScorer
+from mtl_jax.evals.coco import CocoScorer, Curves
+from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.matching import Match, match
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
@@ -29,6 +30,7 @@ class Evaluator:
         self._attributes = tuple(attributes)
         self._options = options or EvalOptions()
         self._coco = CocoScorer(categories)
+        self.evidence = Evidence(categories, self._options)
         self._rows = {
             a.name: [] for a in self._attributes
         }  # matched: values, known, box, prediction
@@ -44,6 +46,7 @@ class Evaluator:
                 f"{record.file_name} is {record.width} x {record.height} by its record, "
                 f"{result.width} x {result.height} by its result"
             )
+        self.evidence.add(record, result)
         matched = self._match(record, result)
         self._instances += sum(not instance.crowd for instance in record.instances)
         for attribute in self._attributes:
@@ -59,21 +62,29 @@ class Evaluator:
         finite.
         """
         values = self._coco.metrics()
-        for attribute in self._attributes:
-            rows = self._rows[attribute.name]
-            labels = attribute_metrics.stack(attribute, rows)
-            predictions = np.array([row[3] for row in rows]).reshape(-1, attribute.prediction_size)
+        for attribute, labels, predictions in self.matched():
             scores = attribute_metrics.score(attribute, predictions, labels)
             labelled = self._labelled[attribute.name]
             scores |= {
                 "instances": float(self._instances),
                 "labelled": float(labelled),
-                "misses": float(labelled - len(rows)),
+                "misses": float(labelled - len(predictions)),
             }
             values |= {f"{attribute.name}/{name}": value for name, value in scores.items()}
         if self._exhaustive:
             values["detections/false_alarms"] = float(self._false_alarms)
         return values
+
+    def curves(self) -> dict[str, Curves]:
+        """Give precision by recall of `box` and, of a model with masks, `mask`."""
+        return self._coco.curves()
+
+    def matched(self) -> Iterator[tuple[Attribute, attribute_metrics.Labels, np.ndarray]]:
+        """Give each attribute with the labels and predictions `[N, E]` of what was found."""
+        for attribute in self._attributes:
+            rows = self._rows[attribute.name]
+            predictions = np.array([row[3] for row in rows]).reshape(-1, attribute.prediction_size)
+            yield attribute, attribute_metrics.stack(attribute, rows), predictions
 
     def _match(self, record: Record, result: Result) -> Match:
         # Below every score stands no detection: -1 as class agrees with no instance.

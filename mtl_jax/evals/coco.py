@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pycocotools.mask
@@ -34,6 +34,14 @@ def segmentation_rle(instance: Instance, height: int, width: int) -> dict[str, A
     if isinstance(segmentation["counts"], list):
         return coco_mask.frPyObjects(segmentation, height, width)
     return dict(segmentation)
+
+
+class Curves(NamedTuple):
+    """COCOeval's precision `[T, R, K, A]`: at IoUs 0.5 to 0.95, 101 recalls, of each class, in each
+    range of `AREAS`; -1 where there is nothing to find.
+    """
+
+    precision: np.ndarray
 
 
 class CocoScorer:
@@ -89,9 +97,17 @@ class CocoScorer:
         """Give `box/AP`, `box/AP50`, `box/AP/<class>`, ... and the same of masks; what has no
         instances is left out.
         """
+        return {
+            f"{kind}/{name}": value
+            for kind, curves in self.curves().items()
+            for name, value in self._read(curves.precision)
+        }
+
+    def curves(self) -> dict[str, Curves]:
+        """Give precision by recall of `box` and, of a model with masks, `mask`."""
         if not self._images:
             return {}
-        values = self._average_precision("box", "bbox", self._truth, self._found)
+        curves = {"box": self._evaluate("bbox", self._truth, self._found)}
         if self._masks:
             found = [
                 {**d, "area": float(coco_mask.area(d["segmentation"]))}
@@ -99,24 +115,19 @@ class CocoScorer:
                 if d["segmentation"] is not None
             ]
             truth = [_mask_truth(annotation, self._images) for annotation in self._truth]
-            values |= self._average_precision("mask", "segm", truth, found)
-        return values
+            curves["mask"] = self._evaluate("segm", truth, found)
+        return curves
 
-    def _average_precision(
-        self,
-        prefix: str,
-        kind: Literal["bbox", "segm"],
-        truth: list[Annotation],
-        found: list[Annotation],
-    ) -> dict[str, float]:
+    def _evaluate(
+        self, kind: Literal["bbox", "segm"], truth: list[Annotation], found: list[Annotation]
+    ) -> Curves:
         # pycocotools prints its progress and has no switch for it.
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._dataset(truth), self._dataset(found), kind)
             evaluation.evaluate()
             evaluation.accumulate()
-        # [IoUs 0.5 .. 0.95, recalls, classes, areas, detections]; -1 where a class has none
-        precision = evaluation.eval["precision"][..., -1]
-        return {f"{prefix}/{name}": value for name, value in self._read(precision)}
+        # Of its last axis, the numbers of detections, the largest.
+        return Curves(evaluation.eval["precision"][..., -1])
 
     def _dataset(self, annotations: list[Annotation]) -> COCO:
         dataset: Any = COCO()

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-import cv2
 import numpy as np
 
 from mtl_jax.attributes import Attribute, Categorical, Landmarks, Pose
-from mtl_jax.inference.whole import written_whole
+from mtl_jax.images import encode_png
 from mtl_jax.results import Result
 from mtl_jax.visualize.draw import as_rgb, to_show
+from mtl_jax.whole_files import write_whole
 
 COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", "score")
 BOX = ("x", "y", "width", "height")
@@ -68,17 +68,14 @@ class Predictions:
         self._files.__exit__(kind, error, trace)
 
     def _open(self, name: str) -> TextIO:
-        partial = self._files.enter_context(written_whole(self._folder / name))
-        return self._files.enter_context(open(partial, "w", encoding="utf-8", newline=""))
+        draft = self._files.enter_context(write_whole(self._folder / name))
+        return self._files.enter_context(open(draft, "w", encoding="utf-8", newline=""))
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
     """Write RGB pixels as a PNG, with the folders that its path needs."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"{path}: OpenCV cannot encode a picture of shape {image.shape}")
-    with written_whole(path) as partial:
-        partial.write_bytes(data.tobytes())
+    with write_whole(path) as draft:
+        draft.write_bytes(encode_png(image))
 
 
 def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "") -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mtl_jax.errors import UserError
 from mtl_jax.inference.times import Times
-from mtl_jax.inference.whole import partial_path
+from mtl_jax.whole_files import draft_of
 
 # Read when FFmpeg is first used. What is wrong with a video is said here, in one line.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -123,7 +123,7 @@ class VideoWriter:
             self.fps = max(1.0, round(self.fps))
         for suffix, backend, codec in formats:
             self.path = self._stem.with_name(self._stem.name + suffix)
-            self._partial = partial_path(self.path)
+            self._partial = draft_of(self.path)
             code = cv2.VideoWriter.fourcc(*codec)
             writer = cv2.VideoWriter(str(self._partial), backend, code, self.fps, (width, height))
             if writer.isOpened():

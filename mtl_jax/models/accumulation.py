@@ -37,7 +37,9 @@ def summed_terms(
 
     def add(carry: tuple[Any, Any], part: tuple[Batch, Array]) -> tuple[tuple[Any, Any], None]:
         sums, stats = carry
-        more, stats = jax.checkpoint(terms)({**variables, "batch_stats": stats}, part[0], key, part[1])
+        more, stats = jax.checkpoint(terms)(
+            {**variables, "batch_stats": stats}, part[0], key, part[1]
+        )
         return (jax.tree.map(jnp.add, sums, more), stats), None
 
     split_up = jax.tree.map(split, (batch, places))

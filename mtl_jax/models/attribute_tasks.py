@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from mtl_jax import losses
-from mtl_jax.losses import Term
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.losses import Term
 from mtl_jax.types import Array
 
 BINS = 101  # of a continuous attribute that is learnt as a distribution over its range

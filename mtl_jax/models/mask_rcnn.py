@@ -32,6 +32,7 @@ from mtl_jax.models.proposals import (
     Anchors,
     Proposals,
     Selected,
+    Steps,
     image_anchors,
     propose,
     select_detections,
@@ -155,18 +156,7 @@ class Network(nn.Module):
         boxes.
         """
         pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
-        proposals, _, _, _ = self._proposals(pyramid, batch)
-        logits, deltas = self._heads(
-            self.box_head,
-            pyramid,
-            proposals.boxes,
-            proposals.valid,
-            self.options.box_head.pool_size,
-        )
-        select = partial(
-            select_detections, box_options=self.options.box_head, options=self.options.detection
-        )
-        found: Selected = jax.vmap(select)(logits, deltas, proposals, batch.sizes)
+        found = self._steps(pyramid, batch).selected
         valid = found.valid & batch.valid[:, None]
         masks = self._masks(pyramid, found.boxes, found.classes, valid)
         outputs = self._attribute_outputs(pyramid, found.boxes, valid)
@@ -177,6 +167,25 @@ class Network(nn.Module):
         masks = None if masks is None else jax.nn.sigmoid(masks)
         boxes = jnp.where(found.valid[..., None], found.boxes + self._far_edges, 0.0)
         return Detections(boxes, found.scores, found.classes, valid, masks, predictions)
+
+    def steps(self, batch: Batch) -> Steps:
+        """Give what stands between a batch and its detections."""
+        return self._steps(self._pyramid(batch), self._with_own_boxes(batch))
+
+    def _steps(self, pyramid: Pyramid, batch: Batch) -> Steps:
+        proposals, rpn_logits, rpn_deltas, anchors = self._proposals(pyramid, batch)
+        logits, deltas = self._heads(
+            self.box_head,
+            pyramid,
+            proposals.boxes,
+            proposals.valid,
+            self.options.box_head.pool_size,
+        )
+        select = partial(
+            select_detections, box_options=self.options.box_head, options=self.options.detection
+        )
+        selected: Selected = jax.vmap(select)(logits, deltas, proposals, batch.sizes)
+        return Steps(anchors, rpn_logits, rpn_deltas, proposals, logits, deltas, selected)
 
     def losses(self, batch: Batch, key: Array, places: Int[Array, "B"]) -> dict[str, Term]:
         """Give every loss term, unweighted, over a batch from `targets.clean`.
@@ -328,9 +337,7 @@ class Network(nn.Module):
         size = self.options.attribute_head.pool_size
         return self._first_heads(self.attribute_head, pyramid, boxes, valid, size)
 
-    def _mask_loss(
-        self, pyramid: Pyramid, regions: RegionTargets, batch: Batch
-    ) -> dict[str, Term]:
+    def _mask_loss(self, pyramid: Pyramid, regions: RegionTargets, batch: Batch) -> dict[str, Term]:
         logits = self._masks(pyramid, regions.boxes, regions.classes, regions.positive)
         if logits is None:
             return {}

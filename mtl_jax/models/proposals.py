@@ -34,6 +34,18 @@ class Selected(NamedTuple):
     valid: Bool[Array, "*B D"]
 
 
+class Steps(NamedTuple):
+    """What a batch becomes on the way to its detections; in boxes of the network's own."""
+
+    anchors: Anchors
+    rpn_logits: Float[Array, "*B N"]
+    rpn_deltas: Float[Array, "*B N 4"]
+    proposals: Proposals
+    class_logits: Float[Array, "*B P K"]
+    box_deltas: Float[Array, "*B P K 4"]
+    selected: Selected
+
+
 def image_anchors(pyramid: Pyramid, options: RpnOptions) -> Anchors:
     """Give the anchors of one image, whose pyramid needs no maps."""
     shapes = [level.shape for level in pyramid.inside]

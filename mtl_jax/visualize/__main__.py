@@ -19,10 +19,18 @@ _DATA = """Show a config's data: counts, sizes, labels, problems, anchors, and w
 Writes OUTPUT/index.html, which holds its pictures, and each picture as a PNG. Records with faults
 are listed and left out."""
 
+_MODEL = """Follow one picture through a trained model: proposals, regions, filters, masks, layers.
+
+    python -m mtl_jax.visualize model --workdir runs/shapes --input test:0 --output look
+    python -m mtl_jax.visualize model --input photo.jpg --output look
+
+A picture of the run's data (by its file, or as SPLIT:NUMBER) shows its annotations too. Writes
+OUTPUT/index.html, which holds its pictures, each picture as a PNG, and architecture.svg."""
+
 
 def main(argv: Sequence[str]) -> int:
     parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.visualize")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="data")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="data|model")
     data = commands.add_parser("data", doc=_DATA)
     data.add_argument(
         "--config", required=True, help="the config's file, FILE.py or FILE.py:variant"
@@ -31,8 +39,18 @@ def main(argv: Sequence[str]) -> int:
     data.add_argument("--split", default="train", help="train, val or test (train)")
     data.add_argument("--limit", type=int, default=2000, help="records that are measured (2000)")
     data.add_argument("--seed", type=int, default=0, help="which pictures are shown (0)")
+    data.set_defaults(run=_show_data)
+    model = commands.add_parser("model", doc=_MODEL)
+    model.add_argument("--workdir", help="the run's folder; by default the newest one under runs")
+    model.add_argument(
+        "--input", required=True, help="a picture, or SPLIT:NUMBER of the run's data"
+    )
+    model.add_argument("--output", type=Path, required=True, help="the folder to write")
+    model.add_argument("--step", default="best", help="best, latest or a number of steps")
+    model.add_argument("--seed", type=int, default=0, help="which random regions are shown (0)")
+    model.set_defaults(run=_show_model)
     arguments, overrides = parser.parse_with_overrides(argv)
-    return _show_data(arguments, overrides)
+    return arguments.run(arguments, overrides)
 
 
 def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
@@ -58,6 +76,19 @@ def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     )
     title = f"{arguments.config}: {arguments.split}"
     print(write_data_page(title, shown, arguments.limit, arguments.output))
+    return 0
+
+
+def _show_model(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
+    from mtl_jax import experiment
+    from mtl_jax.visualize.model_page import Look, write_model_page
+    from mtl_jax.visualize.named_record import named_record
+
+    workdir = commandline.find_run(arguments.workdir)
+    run = experiment.load_run(workdir, arguments.step, overrides)
+    record, known = named_record(run, workdir, arguments.input)
+    look = Look(run, record, known, arguments.seed)
+    print(write_model_page(f"{workdir}: {record.file_name}", look, arguments.output))
     return 0
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import transforms
 from mtl_jax.data.options import DataOptions
+from mtl_jax.data.pipeline import find_record
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.sources import Opened
 from mtl_jax.models.canvas import STRIDES
@@ -52,21 +53,22 @@ class Shown:
 def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     """Write the page of the first `limit` records, its pictures, and give its path."""
     page = Page(title)
-    source = _Joined(shown.opened.sources)
+    sources = shown.opened.sources
+    total = sum(map(len, sources))
     numbers = measure(
-        (source[i] for i in range(min(limit, len(source)))),
+        (find_record(sources, i) for i in range(min(limit, total))),
         shown.categories,
         shown.attributes,
         shown.data.resize,
     )
-    _add_counts(page, shown, numbers, len(source))
+    _add_counts(page, shown, numbers, total)
     _add_problems(page, shown)
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
     _add_anchor_fit(page, shown, numbers)
-    chosen = _choose(source, shown.seed)
+    chosen = _choose(sources, total, shown.seed)
     if chosen:
-        records = [source[i] for i in chosen]
+        records = [find_record(sources, i) for i in chosen]
         _add_samples(page, shown, records)
         _add_input(page, shown, records, chosen)
         row = _row(shown, records[0], chosen[0], augmented=False)
@@ -75,28 +77,14 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     return page.write(folder)
 
 
-class _Joined:
-    """The records of several sources, one after the other."""
-
-    def __init__(self, sources: Sequence[Source]):
-        self._sources = sources
-
-    def __len__(self) -> int:
-        return sum(map(len, self._sources))
-
-    def __getitem__(self, position: int) -> Record:
-        for source in self._sources:
-            if position < len(source):
-                return source[position]
-            position -= len(source)
-        raise IndexError
-
-
-def _choose(source: _Joined, seed: int) -> list[int]:
+def _choose(sources: Sequence[Source], total: int, seed: int) -> list[int]:
     """Give positions of a few records with things on them, the same for the same seed."""
-    order = np.random.default_rng(seed).permutation(len(source)).tolist()
-    found = (i for i in order if any(not thing.crowd for thing in source[i].instances))
-    return list(islice(found, SHOWN))
+
+    def has_things(position: int) -> bool:
+        return any(not thing.crowd for thing in find_record(sources, position).instances)
+
+    order = np.random.default_rng(seed).permutation(total).tolist()
+    return list(islice(filter(has_things, order), SHOWN))
 
 
 def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> None:

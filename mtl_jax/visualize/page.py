@@ -38,7 +38,7 @@ class Page:
     def __init__(self, title: str):
         self._title = title
         self._parts: list[str] = []
-        self._pictures: dict[str, np.ndarray] = {}
+        self._pictures: dict[str, bytes] = {}  # by the name of the file
 
     def heading(self, text: str) -> None:
         self._parts.append(f"<h2>{html.escape(text)}</h2>")
@@ -61,26 +61,34 @@ class Page:
 
     def picture(self, name: str, image: np.ndarray, caption: str = "") -> None:
         """Add RGB pixels `[H, W, 3]` uint8, whose file is `name`.png."""
-        if name in self._pictures:
-            raise ValueError(f"two pictures are named {name!r}")
-        self._pictures[name] = image
         shown = image
         if image.shape[1] > WIDEST:
             height = round(image.shape[0] * WIDEST / image.shape[1])
             shown = cv2.resize(image, (WIDEST, height), interpolation=cv2.INTER_AREA)
-        kind, data = _encode(shown)
-        text = html.escape(caption or name)
+        size = f'width="{shown.shape[1]}" height="{shown.shape[0]}"'
+        self._add(f"{name}.png", encode_png(image), *_encode(shown), caption or name, size)
+
+    def drawing(self, name: str, svg: str, caption: str = "") -> None:
+        """Add an SVG drawing, whose file is `name`.svg."""
+        self._add(f"{name}.svg", svg.encode(), "svg+xml", svg.encode(), caption or name, "")
+
+    def _add(
+        self, name: str, file: bytes, kind: str, shown: bytes, caption: str, size: str
+    ) -> None:
+        if name in self._pictures:
+            raise ValueError(f"two pictures are named {name!r}")
+        self._pictures[name] = file
+        text, data = html.escape(caption), base64.b64encode(shown).decode()
         self._parts.append(
-            f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}" '
-            f'width="{shown.shape[1]}" height="{shown.shape[0]}">'
+            f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}" {size}>'
             f"<figcaption>{text}</figcaption></figure>"
         )
 
     def write(self, folder: Path) -> Path:
         """Write the page and the pictures' files, and give the page's path."""
-        for name, image in self._pictures.items():
-            with write_whole(folder / f"{name}.png") as draft:
-                draft.write_bytes(encode_png(image))
+        for name, data in self._pictures.items():
+            with write_whole(folder / name) as draft:
+                draft.write_bytes(data)
         title, body = html.escape(self._title), "\n".join(self._parts)
         text = (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -94,14 +102,14 @@ class Page:
         return folder / "index.html"
 
 
-def _encode(image: np.ndarray) -> tuple[str, str]:
-    """Give a picture's format and its bytes in base64: a photograph as JPEG, which is smaller."""
+def _encode(image: np.ndarray) -> tuple[str, bytes]:
+    """Give a picture's format and its bytes: a photograph as JPEG, which is smaller."""
     kind, data = "png", encode_png(image)
     if len(data) > PHOTOGRAPH * image.size:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         done, found = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
         kind, data = ("jpeg", found.tobytes()) if done else (kind, data)
-    return kind, base64.b64encode(data).decode()
+    return kind, data
 
 
 def _cell(value: object) -> str:

@@ -68,3 +68,31 @@ def bars(counts: Mapping[str, float], label: str, most: int = 30) -> np.ndarray:
         axes.tick_params(axis="y", labelsize=8)
 
     return plot(draw, size=(6.4, 0.9 + 0.22 * max(len(kept), 4)))
+
+
+def matrix(
+    shades: np.ndarray,
+    texts: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    across: str,
+    down: str,
+) -> np.ndarray:
+    """Draw a table of shades `[R, C]` in 0..1 with a text in each cell, which large ones go
+    without.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.imshow(shades, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
+        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+        axes.set_xlabel(across)
+        axes.set_ylabel(down)
+        axes.spines[:].set_visible(False)
+        for i, row in enumerate(texts if max(shades.shape) <= 30 else ()):
+            for j, text in enumerate(row):
+                ink = "white" if shades[i, j] > 0.6 else "black"
+                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=ink)
+
+    size = 2.8 + 0.5 * min(len(columns), 30), 1.9 + 0.35 * min(len(rows), 40)
+    return plot(draw, size=size)

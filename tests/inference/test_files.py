@@ -120,7 +120,7 @@ def test_overlays_of_the_last_time_are_no_pictures(tmp_path):
 
 def test_a_partial_picture_is_not_left(tmp_path, monkeypatch):
     write(tmp_path / "a.png")
-    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         predict_folder(Predictor(FakeRun()), [tmp_path / "a.png"], tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["overlays"]

@@ -1,0 +1,334 @@
+"""The page of an evaluation: curves, confusion, attributes, the worst pictures, in one file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.data import transforms
+from mtl_jax.data.records import Category
+from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.attributes import Labels
+from mtl_jax.evals.coco import AREAS, Curves
+from mtl_jax.evals.evidence import Case, Evidence, explain
+from mtl_jax.evals.matching import overlaps
+from mtl_jax.visualize import plots
+from mtl_jax.visualize.annotations import record_result
+from mtl_jax.visualize.draw import as_rgb, draw
+from mtl_jax.visualize.page import Page
+from mtl_jax.visualize.sheets import sheet
+
+RECALLS = np.linspace(0, 1, 101)
+MOST_CURVES = 12  # classes whose curves are drawn
+BINS = 10
+
+
+def write_report(
+    title: str,
+    evaluator: Evaluator,
+    metrics: Mapping[str, float],
+    folder: Path,
+    *,
+    channels: int = 3,
+    history: Path | None = None,
+) -> Path:
+    """Write the page of an evaluation and its pictures, and give its path.
+
+    `metrics` are the evaluator's, `channels` those of the pictures, `history` the run's
+    metrics.jsonl.
+    """
+    page, evidence = Page(title), evaluator.evidence
+    _add_numbers(page, evidence, metrics)
+    for kind, curves in evaluator.curves().items():
+        _add_curves(page, kind, curves, evidence.names[1:])
+    _add_confusion(page, evidence)
+    _add_calibration(page, evidence)
+    for attribute, labels, predictions in evaluator.matched():
+        _add_attribute(page, attribute, labels, predictions)
+    _add_history(page, history)
+    _add_worst(page, evidence, channels)
+    return page.write(folder)
+
+
+def _add_numbers(page: Page, evidence: Evidence, metrics: Mapping[str, float]) -> None:
+    page.heading("In numbers")
+    reasons = explain(evidence, metrics)
+    if reasons:
+        page.list(reasons)
+    page.table(("metric", "value"), metrics.items())
+
+
+def _add_curves(page: Page, kind: str, curves: Curves, names: Sequence[str]) -> None:
+    page.heading(f"Precision and recall of {'boxes' if kind == 'box' else 'masks'}")
+    shown = [k for k in range(len(names)) if (curves.precision[0, :, k, 0] > -1).all()]
+    best = sorted(shown, key=lambda k: -curves.precision[0, :, k, 0].mean())[:MOST_CURVES]
+
+    def by_class(axes: Axes) -> None:
+        for k in best:
+            axes.plot(RECALLS, curves.precision[0, :, k, 0], label=names[k], linewidth=1.2)
+        _finish(axes, "recall", "precision", legend=bool(best))
+
+    def by_overlap(axes: Axes) -> None:
+        for t in (0, 2, 4, 6, 8):
+            of_classes = curves.precision[t][:, shown, 0]
+            if of_classes.size:
+                label = f"IoU {0.5 + 0.05 * t:.2f}"
+                axes.plot(RECALLS, of_classes.mean(1), label=label, linewidth=1.2)
+        _finish(axes, "recall", "precision", legend=bool(shown))
+
+    cells = [("at IoU 0.5, by class", by_class), ("mean of the classes, by IoU", by_overlap)]
+    page.picture(f"{kind}_curves", plots.plots(cells, 2, (5.4, 4.0)), "Precision by recall")
+    rows = []
+    for k, name in enumerate(names):
+        cells_of = [_mean(curves.precision[:, :, k, 0]), _mean(curves.precision[0, :, k, 0])]
+        cells_of += [_mean(curves.precision[:, :, k, a]) for a in range(1, len(AREAS))]
+        rows.append((name, *cells_of))
+    page.table(("class", "AP", "AP50", *AREAS[1:]), rows)
+
+
+def _mean(precision: np.ndarray) -> float:
+    """Average what is there; NaN where nothing is."""
+    return float(precision[precision > -1].mean()) if (precision > -1).any() else float("nan")
+
+
+def _finish(axes: Axes, x: str, y: str, legend: bool = False) -> None:
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if legend:
+        axes.legend(fontsize=7)
+
+
+def _add_confusion(page: Page, evidence: Evidence) -> None:
+    page.heading("Confusion")
+    page.text(
+        "Detections by score 0.5 and more against annotations, matched at IoU 0.5 whatever their "
+        "class. In background's row stand false alarms, in its column misses."
+    )
+    page.picture("confusion", confusion_picture(evidence.confusion, evidence.names), "Confusion")
+    if evidence.best_overlaps:
+        page.picture(
+            "overlaps",
+            plots.histogram(evidence.best_overlaps, "IoU"),
+            "How well the best detection of whatever class overlaps each annotated thing",
+        )
+
+
+def confusion_picture(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Draw a confusion matrix [annotated, found]; shades are shares of the row."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    texts = [[f"{count:,}" if count else "" for count in row] for row in counts.tolist()]
+    return plots.matrix(shares, texts, names, names, "found", "annotated")
+
+
+def _add_calibration(page: Page, evidence: Evidence) -> None:
+    if not evidence.scores:
+        return
+    page.heading("Scores")
+    scores, right = np.array(evidence.scores), np.array(evidence.right, bool)
+    place = np.minimum((scores * BINS).astype(int), BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    hits = np.bincount(place, right, minlength=BINS)
+    middle = (np.arange(BINS) + 0.5) / BINS
+
+    def reliability(axes: Axes) -> None:
+        filled = counts > 0
+        axes.plot([0, 1], [0, 1], color=plots.GRAY, linewidth=1)
+        axes.bar(middle[filled], hits[filled] / counts[filled], width=0.9 / BINS, color=plots.BLUE)
+        _finish(axes, "score", "share that is right")
+
+    def number(axes: Axes) -> None:
+        axes.bar(middle, counts, width=0.9 / BINS, color=plots.GRAY)
+        axes.set_xlabel("score")
+        axes.set_ylabel("detections")
+
+    cells = [("calibration", reliability), ("how many", number)]
+    page.picture("calibration", plots.plots(cells, 2), "Do scores keep what they promise?")
+    mean = np.bincount(place, scores, minlength=BINS)
+    error = float(np.abs(hits - mean).sum() / max(counts.sum(), 1))
+    page.text(f"Expected calibration error: {error:.3f}.")
+
+
+def _add_attribute(
+    page: Page, attribute: Attribute, labels: Labels, predictions: np.ndarray
+) -> None:
+    page.heading(f"Attribute {attribute.name}")
+    if not len(predictions):
+        page.text("No labelled thing was found.")
+        return
+    name, known = attribute.name, labels.known
+    match attribute:
+        case Categorical():
+            truth = labels.values[known[:, 0], 0].astype(int)
+            found = predictions[known[:, 0]].argmax(-1)
+            _add_classes(page, name, attribute.classes, truth, found)
+        case Ordinal():
+            truth = labels.values[known[:, 0], 0].astype(int)
+            found = attribute.nearest(predictions[known[:, 0], 0])
+            _add_classes(page, name, attribute.classes, truth, found)
+        case Continuous():
+            rows = known[:, 0]
+            truth, found = labels.values[rows].mean(1), predictions[rows, 0]
+            low, high = labels.values[rows].T
+            errors = np.maximum(np.maximum(low - found, found - high), 0)
+            _add_scatter(page, name, truth, found, errors)
+        case Pose():
+            for i, angle in enumerate(attribute.angles):
+                rows = known[:, i]
+                truth, found = labels.values[rows, i], predictions[rows, i]
+                errors = np.abs((found - truth + 180) % 360 - 180)
+                _add_scatter(page, f"{name}_{angle}", truth, found, errors)
+        case Landmarks():
+            _add_points(page, attribute, labels, predictions)
+
+
+def _add_classes(
+    page: Page, name: str, classes: Sequence[str], truth: np.ndarray, found: np.ndarray
+) -> None:
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (truth, found), 1)
+    page.picture(f"attribute_{name}", confusion_picture(counts, classes), f"{name}: confusion")
+
+
+def _add_scatter(
+    page: Page, name: str, truth: np.ndarray, found: np.ndarray, errors: np.ndarray
+) -> None:
+    if not len(truth):
+        return
+    low, high = float(min(truth.min(), found.min())), float(max(truth.max(), found.max()))
+    high = max(high, low + 1e-6)
+    edges = np.linspace(low, high, BINS + 1)
+    place = np.clip(np.digitize(truth, edges) - 1, 0, BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    means = np.bincount(place, errors, minlength=BINS) / np.maximum(counts, 1)
+
+    def scatter(axes: Axes) -> None:
+        axes.plot([low, high], [low, high], color=plots.GRAY, linewidth=1)
+        axes.scatter(truth, found, s=6, alpha=0.5, color=plots.BLUE, linewidths=0)
+        axes.set_xlabel("annotated")
+        axes.set_ylabel("predicted")
+
+    def by_range(axes: Axes) -> None:
+        filled = counts > 0
+        middle = (edges[:-1] + edges[1:]) / 2
+        axes.bar(middle[filled], means[filled], width=0.9 * (edges[1] - edges[0]), color=plots.BLUE)
+        axes.set_xlabel("annotated")
+        axes.set_ylabel("mean error")
+
+    cells = [("annotated and predicted", scatter), ("error by range", by_range)]
+    page.picture(
+        f"attribute_{name}", plots.plots(cells, 2), f"{name}: mean error {errors.mean():.3g}"
+    )
+
+
+def _add_points(page: Page, attribute: Landmarks, labels: Labels, predictions: np.ndarray) -> None:
+    guess, truth, known = (
+        a.reshape(len(a), -1, 3) for a in (predictions, labels.values, labels.known)
+    )
+    sides = labels.boxes[:, 2:] - labels.boxes[:, :2]
+    scale = np.sqrt(np.maximum(sides.prod(-1), 1e-12))[:, None]
+    distance = np.linalg.norm(guess[..., :2] - truth[..., :2], axis=-1) / scale
+    placed = known[..., 0]
+    means = {
+        point: float(distance[placed[:, j], j].mean())
+        for j, point in enumerate(attribute.points)
+        if placed[:, j].any()
+    }
+    caption = f"{attribute.name}: mean distance by the box's side"
+    page.picture(
+        f"attribute_{attribute.name}", plots.bars(means, "distance / side", most=68), caption
+    )
+
+
+def _add_history(page: Page, history: Path | None) -> None:
+    """Draw the losses and the validation's metrics over the steps of training."""
+    rows = _read_history(history)
+    series: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, int | float) and name != "step":
+                series.setdefault(name, []).append((row["step"], value))
+    wanted = [n for n in series if n == "train/loss" or _is_validation(n)]
+    if not wanted:
+        return
+    page.heading("Training")
+
+    def curve(points: Sequence[tuple[int, float]]):
+        def draw_on(axes: Axes) -> None:
+            axes.plot(*zip(*points, strict=True), color=plots.BLUE, linewidth=1)
+            axes.set_xlabel("step", fontsize=8)
+            axes.tick_params(labelsize=7)
+
+        return draw_on
+
+    cells = [(name, curve(series[name])) for name in wanted[:30]]
+    page.picture("training", plots.plots(cells, 3, (3.6, 2.4)), "Over the steps of training")
+
+
+def _is_validation(name: str) -> bool:
+    last = name.rsplit("/", 1)[-1]
+    shown = ("AP", "AP50", "mae", "accuracy", "nme")
+    return name.startswith("val/") and (last in shown or name.startswith("val/loss/"))
+
+
+def _read_history(history: Path | None) -> list[dict]:
+    if history is None or not history.is_file():
+        return []
+    rows = []
+    for line in history.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # a line that is being written
+            continue
+    return rows
+
+
+def _add_worst(page: Page, evidence: Evidence, channels: int) -> None:
+    page.heading("The worst pictures")
+    cases = evidence.worst
+    if not cases:
+        page.text("There is no miss and no false alarm.")
+        return
+    page.picture(
+        "worst",
+        sheet(
+            [p for case in cases for p in _beside(case, evidence.categories, channels)],
+            2,
+            [text for case in cases for text in _captions(case)],
+            (400, 560),
+        ),
+        "As annotated (left), and what is found (right)",
+    )
+    case = max(cases[:4], key=lambda c: len(c.record.instances) * min(len(c.result), 1))
+    if len(case.result) and case.record.instances:
+        page.picture(
+            "overlap_grid",
+            _overlap_grid(case, evidence.categories),
+            f"{case.record.file_name}: IoU",
+        )
+
+
+def _beside(case: Case, categories: Sequence[Category], channels: int) -> list[np.ndarray]:
+    pixels = as_rgb(transforms.read(case.record, channels))
+    truth = record_result(case.record, categories, case.result.declared)
+    return [draw(pixels, truth), draw(pixels, case.result)]
+
+
+def _captions(case: Case) -> list[str]:
+    wrong = f"{case.misses} misses, {case.false_alarms} false alarms"
+    return [case.record.file_name, wrong]
+
+
+def _overlap_grid(case: Case, categories: Sequence[Category]) -> np.ndarray:
+    shown = [i for i in range(len(case.result)) if case.result.scores[i] >= case.result.draw_score]
+    shown = shown[:20] or list(range(min(len(case.result), 20)))
+    boxes = np.array([thing.box for thing in case.record.instances])
+    iou, _ = overlaps(case.result.boxes[shown], boxes)
+    names = [f"{case.result.class_names[i]} {case.result.scores[i]:.2f}" for i in shown]
+    texts = [[f"{value:.2f}" if value > 0.01 else "" for value in row] for row in iou.tolist()]
+    kinds = [categories[thing.label - 1].name for thing in case.record.instances]
+    return plots.matrix(iou, texts, names, kinds, "annotated", "found")

@@ -1,0 +1,129 @@
+"""The page of a model: each picture of the originals' notebooks is there and shows something."""
+
+import cv2
+import numpy as np
+import pytest
+import scripts
+
+from mtl_jax import experiment
+from mtl_jax.commandline import load_config_file, override
+from mtl_jax.data.records import Category
+from mtl_jax.errors import UserError
+from mtl_jax.images import encode_png
+from mtl_jax.visualize.__main__ import main
+from mtl_jax.visualize.architecture import layers
+from mtl_jax.visualize.weights import array_numbers, dead_channels
+
+# What each picture of matterport's inspect_model and inspect_weights notebooks is called here.
+NOTEBOOK = {
+    "predictions": "detections",
+    "colour splash": "splash",
+    "overlaps of predictions and annotations": "overlaps",
+    "1a RPN targets": "rpn_targets",
+    "1b top anchors": "top_anchors",
+    "top anchors before and after refinement": "anchors_refined",
+    "refined anchors, clipped": "anchors_clipped",
+    "refined anchors after NMS": "anchors_nms",
+    "final proposals": "proposals",
+    "2 final detections": "filter_nms",
+    "RoIs before refinement": "rois",
+    "RoIs after refinement": "rois_refined",
+    "RoIs without background": "filter_background",
+    "RoIs above the threshold": "filter_score",
+    "3 mask targets": "mask_targets",
+    "predicted 28x28 masks": "masks_raw",
+    "full-size masks": "masks_full",
+    "input image": "input",
+    "activations res2c": "activations_C2",
+    "activations res4w": "activations_C4",
+    "histograms of RPN deltas": "rpn_histograms",
+    "scatter of proposals": "proposal_corners",
+    "weight histograms": "weights",
+}
+OF_TRUTH = {"overlaps", "rpn_targets", "mask_targets"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Make a run of fresh weights that finds everything, since nothing scores too low."""
+    config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
+    override(config, ["--config.model.detection.score_threshold=0.0"])
+    task = experiment.Task.from_config(config, [Category(1, "head")])
+    workdir = tmp_path_factory.mktemp("runs") / "fresh"
+    experiment.save_run(workdir, task, experiment.initial_variables(task, 0))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory):
+    output = tmp_path_factory.mktemp("look")
+    arguments = ["model", "--workdir", str(run), "--input", "test:1", "--output", str(output)]
+    assert main(arguments) == 0
+    return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOK.values())
+def test_each_picture_is_there_and_shows_something(folder, name):
+    picture = cv2.imread(str(folder / f"{name}.png"))
+    assert picture.std() > 3
+
+
+@pytest.mark.slow
+def test_the_page_tells_the_numbers(folder):
+    text = (folder / "index.html").read_text()
+    for wanted in ("parameters", "backbone/stem/conv1/kernel", "after NMS by class at 0.5", "P6"):
+        assert wanted in text
+    assert "://" not in text
+    assert (folder / "architecture.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_not_in_the_data_is_followed_without_its_truth(run, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
+    (tmp_path / "photo.png").write_bytes(encode_png(noise))
+    output = tmp_path / "look"
+    picture = str(tmp_path / "photo.png")
+    assert main(["model", "--workdir", str(run), "--input", picture, "--output", str(output)]) == 0
+    found = {path.stem for path in output.glob("*.png")}
+    assert set(NOTEBOOK.values()) - found == OF_TRUTH
+
+
+def test_mistakes_are_one_line(run, tmp_path):
+    for name, said in (("none.jpg", "No such file"), ("test:99999", "that split holds")):
+        with pytest.raises(UserError, match=said):
+            main(["model", "--workdir", str(run), "--input", name, "--output", str(tmp_path)])
+
+
+def test_arrays_with_something_wrong_are_named():
+    rng = np.random.default_rng(0)
+    arrays = {
+        "a/kernel": rng.normal(size=(3, 3)),
+        "b/kernel": np.ones((3, 3)),
+        "c/bias": np.zeros(3),
+        "d/kernel": np.array([1.0, np.nan]),
+        "e/scale": np.array([1.0, 2000.0]),
+    }
+    alerts = {numbers.name: numbers.alert for numbers in array_numbers(arrays)}
+    assert alerts == {
+        "a/kernel": "",
+        "b/kernel": "all entries are alike: dead?",
+        "c/bias": "",
+        "d/kernel": "1 entries are not finite",
+        "e/scale": "beyond 1000",
+    }
+
+
+def test_dead_layers_are_named():
+    alive, dead = np.ones((1, 4, 4, 6)), np.ones((1, 4, 4, 6))
+    dead[..., :4] = 0
+    assert dead_channels({"alive": alive, "dead": dead}) == {"dead": (4, 6)}
+
+
+def test_layers_have_their_outputs_and_parameters():
+    activations = {"rpn/conv1/0": np.zeros((1, 8, 8, 2)), "rpn/conv1/1": np.zeros((1, 4, 4, 2))}
+    arrays = {"rpn/conv1/kernel": np.zeros((3, 3, 2, 2)), "mask_head/conv1/bias": np.zeros(5)}
+    assert [tuple(layer) for layer in layers(activations, arrays)] == [
+        ("mask_head/conv1", "", 5),
+        ("rpn/conv1", "8 x 8 x 2", 36),
+    ]
