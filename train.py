@@ -3,7 +3,8 @@
     python train.py --config configs/mtl_synthetic.py
     python train.py --config configs/utkface_age.py:tiny --workdir runs/try --config.train.seed=1
 
-A run folder that exists is resumed. `--config.FIELD=VALUE` changes a field of the config.
+A run folder that exists is resumed. `--config.FIELD=VALUE` changes a field of the config. With
+`--find learning_rate` or `--find batch_size` nothing is trained: it prints what to set.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", required=True, help="configs/NAME.py[:variant]")
     parser.add_argument("--workdir", help="the run's folder; by default runs/NAME[_variant]")
     parser.add_argument("--hosts", action="store_true", help="join the other hosts of a cluster")
+    parser.add_argument("--find", choices=("learning_rate", "batch_size"), help="what to set")
     args, overrides = parser.parse_with_overrides(argv)
     config = load_config_file(args.config)
     override(config, overrides)
@@ -28,6 +30,9 @@ def main(argv: Sequence[str]) -> int:
     # After the command line is known to be right: TensorFlow and jax take seconds to import.
     from mtl_jax import experiment
 
+    if args.find:
+        print(experiment.find(config, args.find))
+        return 0
     experiment.train(config, Path(workdir), args.hosts)
     return 0
 

@@ -29,6 +29,7 @@ from mtl_jax.models.mask_rcnn import mask_rcnn
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.results import Result
 from mtl_jax.run_folder import as_tuples, prepare_folder
+from mtl_jax.training import find as finding
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.loop import LoopOptions, fit
@@ -65,7 +66,8 @@ class Task:
         declared = read_attributes(config)
         data = read_options(DataOptions, config.data)
         options = read_options(MaskRCNNOptions, config.model)
-        model = mask_rcnn(options, len(categories) + 1, declared, data.mask_size == 0)
+        parts = read_options(LoopOptions, config.train).accumulate
+        model = mask_rcnn(options, len(categories) + 1, declared, data.mask_size == 0, parts)
         return cls(config, tuple(categories), declared, data, model)
 
     @property
@@ -140,25 +142,13 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
         f"val/{best}",
         "max" if higher_is_better(best) else "min",
     )
-
-    def batches(start_step: int) -> Iterator[Batch]:
-        return pipeline.train_batches(
-            training.sources,
-            training.weights,
-            task.attributes,
-            task.data,
-            batch_size=loop.batch_size,
-            seed=loop.seed,
-            start_step=start_step,
-        )
-
     try:
         fit(
             task.model,
             initial_variables(task, loop.seed, new=not done),
             stages,
             optimizer,
-            batches,
+            partial(train_batches, task, training, loop),
             make_validator(task, validation.sources, checks, mesh),
             checkpointer,
             MetricWriter(workdir, total),
@@ -170,6 +160,52 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
         raise UserError(f"{workdir}: {error}") from None
     finally:
         checkpointer.close()
+
+
+def train_batches(
+    task: Task, training: sources.Opened, loop: LoopOptions, start_step: int
+) -> Iterator[Batch]:
+    """Give the batches of training from a step on."""
+    return pipeline.train_batches(
+        training.sources,
+        training.weights,
+        task.attributes,
+        task.data,
+        batch_size=loop.batch_size,
+        seed=loop.seed,
+        start_step=start_step,
+    )
+
+
+def find(config: ConfigDict, wanted: str) -> str:
+    """Find a learning rate, or the batch size that memory holds, for a config's first stage; give
+    the lines that say it.
+    """
+    enable_compilation_cache()
+    training = sources.open_split(read_sources(config), read_attributes(config), "train")
+    task = Task.from_config(config, training.categories)
+    loop = read_options(LoopOptions, config.train)
+    options = read_options(OptimizerOptions, config.optimizer)
+    variables, mesh = initial_variables(task, loop.seed), make_mesh()
+    mask = trainable(variables["params"], read_stages(config)[0].layers)
+    if wanted == "learning_rate":
+        batches = train_batches(task, training, loop, 0)
+        tried = finding.try_learning_rates(task.model, variables, batches, options, mask, mesh)
+        lines = [f"{t.rate:<12.2e}{t.loss:.4f}" for t in tried[:: max(1, len(tried) // 25)]]
+        found = finding.suggest_learning_rate(tried)
+        return "\n".join(
+            ["rate        loss", *lines, f"--config.optimizer.learning_rate={found:g}"]
+        )
+    memory, multiple = finding.device_memory(), mesh.size * loop.accumulate
+
+    def memory_of(count: int) -> int:
+        batch = next(train_batches(task, training, replace(loop, batch_size=count), 0))
+        return finding.step_memory(task.model, variables, batch, options, mask, mesh)
+
+    found = finding.largest_batch(memory_of, memory, multiple)
+    if not found:
+        raise UserError(f"a batch of {multiple} takes more than 80 % of {memory / 2**30:.1f} GiB")
+    return f"80 % of {memory / 2**30:.1f} GiB hold --config.train.batch_size={found}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Element-wise losses, and the one place where they are averaged."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
@@ -7,17 +9,38 @@ from jaxtyping import Bool, Float, Int
 from mtl_jax.types import Array
 
 
-def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, ""]:
-    """Average `values` where `mask` holds; 0 where it holds nowhere.
+class MaskedSum(NamedTuple):
+    """What a mean is made of, so that the sums of a batch's parts make the mean of it all."""
+
+    total: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+Term = tuple[MaskedSum, ...]  # a term of an objective is the sum of such means
+
+
+def masked_sum(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> MaskedSum:
+    """Add `values` up where `mask` holds, and count them.
 
     `mask` broadcasts against `values` from the left. What stands where it does not hold, NaN
-    included, has no part in the value or the gradient. Under jit over a mesh the mean is that of
+    included, has no part in the value or the gradient. Under jit over a mesh the sum is that of
     all devices' elements.
     """
     mask = jnp.broadcast_to(
         mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape
     )
-    return jnp.where(mask, values, 0.0).sum() / jnp.maximum(mask.sum(), 1)
+    return MaskedSum(jnp.where(mask, values, 0.0).sum(), mask.sum())
+
+
+def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, ""]:
+    """Average `values` where `mask` holds, as `masked_sum`; 0 where it holds nowhere."""
+    return term_value((masked_sum(values, mask),))
+
+
+def term_value(term: Term) -> Float[Array, ""]:
+    """Give a term: the sum of its means, of which one that counts nothing is 0."""
+    means = [total / jnp.maximum(count, 1) for total, count in term]
+    return sum(means, jnp.float32(0))
 
 
 def smooth_l1(

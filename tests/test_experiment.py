@@ -496,3 +496,16 @@ def test_what_can_make_an_output_layer_mean_something_else():
     override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=2"])
     task = experiment.Task.from_config(config, heads)
     assert experiment.changed_outputs(task, stored) == ["/age_output/"]
+
+
+@pytest.mark.slow
+def test_a_learning_rate_is_found_before_training(tmp_path):
+    config = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
+    done = scripts.call(
+        "train", "--config", config, "--find", "learning_rate", "--workdir", tmp_path
+    )
+    assert done.code == 0
+    *_, last = done.out.splitlines()
+    rate = float(last.removeprefix("--config.optimizer.learning_rate="))
+    assert 1e-6 <= rate <= 1
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ _COMMON: dict[str, Any] = {
     "path": "",  # below the data root; "": the format's usual folder
     "split": "",  # train, val or test: wholly that; "": divided by group
     "weight": 1.0,  # how often each record comes in an epoch of training
+    "repeat_threshold": 0.0,  # classes in a smaller share of the pictures come more often
     "exhaustive": None,  # None: as the format says
     "cache": False,  # True: records are made once and kept in memory, for costly ones
     "scene": {},  # options of SceneSource: compose chips to scenes
@@ -75,6 +76,8 @@ def complete(block: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"config.data: split {full['split']!r} is none of {', '.join(splits.NAMES)}"
         )
+    if not 0 <= full["repeat_threshold"] <= 1:
+        raise UserError(f"config.data: repeat_threshold of a {name} source is not within 0 and 1")
     if full["weight"] < 0:
         raise UserError(f"config.data: weight {full['weight']} of a {name} source is negative")
     return full

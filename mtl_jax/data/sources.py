@@ -18,6 +18,7 @@ from mtl_jax.data.blocks import (
 from mtl_jax.data.formats import FORMATS, Labels
 from mtl_jax.data.memory import InMemory
 from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.repeat import repeat_rare
 from mtl_jax.data.scenes import SceneSource
 from mtl_jax.data.splits import Key
 from mtl_jax.errors import UserError, suggest
@@ -280,7 +281,7 @@ def _part(
     split: str,
 ) -> Source:
     """Give the records of one split, labelled by the united classes, composed to scenes if the
-    block says so. Only training's scenes repeat chips.
+    block says so. Only training's scenes repeat chips, and only training repeats rare classes.
     """
     label = {category.name: i for i, category in enumerate(united, 1)}
     labels = [label.get(category.name, 0) for category in source.categories]
@@ -295,6 +296,8 @@ def _part(
     part = View(source, positions, labels, tuple(united), block["exhaustive"])
     if block["scene"]:
         part = _compose(part, block, attributes, split)
+    if block["repeat_threshold"] and split == "train":
+        part = repeat_rare(part, block["repeat_threshold"])
     return InMemory(part) if block["cache"] else part
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from mtl_jax import losses
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.losses import Term
 from mtl_jax.types import Array
 
 BINS = 101  # of a continuous attribute that is learnt as a distribution over its range
@@ -33,8 +34,8 @@ def attribute_loss(
     values: Float[Array, "R V"],
     known: Bool[Array, "R V"],
     boxes: Float[Array, "R 4"],
-) -> Float[Array, ""]:
-    """Average the attribute's loss over the labels that are known; 0 where none is.
+) -> Term:
+    """Give the attribute's loss over the labels that are known.
 
     `boxes` are the regions that the outputs were read from: landmarks are relative to them.
     """
@@ -42,26 +43,30 @@ def attribute_loss(
     match attribute:
         case Categorical():
             each = losses.cross_entropy(outputs, values[:, 0].astype(int))
-            return losses.masked_mean(each, known[:, 0])
+            return (losses.masked_sum(each, known[:, 0]),)
         case Ordinal():
             # Is the level above the i-th one? Source: Niu et al., Ordinal Regression with Multiple
             # Output CNN, 2016.
             above = (values > jnp.arange(outputs.shape[1])).astype(jnp.float32)
-            return losses.masked_mean(losses.binary_cross_entropy(outputs, above), known[:, 0])
+            each = losses.binary_cross_entropy(outputs, above)
+            return (losses.masked_sum(each, known[:, 0]),)
         case Continuous():
-            return losses.masked_mean(_continuous_loss(attribute, outputs, values), known[:, 0])
+            each = _continuous_loss(attribute, outputs, values)
+            return (losses.masked_sum(each, known[:, 0]),)
         case Pose():
             each = losses.regression(
                 attribute.loss, outputs, values / attribute.scale, SMOOTH_L1_BETA
             )
-            return losses.masked_mean(each, known)
+            return (losses.masked_sum(each, known),)
         case Landmarks():
             points, seen = _points(outputs), _points(values)
             targets = (seen[..., :2] - _centres(boxes)) / _sides(boxes)
             place = losses.regression(attribute.loss, points[..., :2], targets, SMOOTH_L1_BETA)
             visible = losses.binary_cross_entropy(points[..., 2], seen[..., 2])
-            return losses.masked_mean(place, _points(known)[..., :2]) + losses.masked_mean(
-                visible, _points(known)[..., 2]
+            known_places, known_visible = _points(known)[..., :2], _points(known)[..., 2]
+            return (
+                losses.masked_sum(place, known_places),
+                losses.masked_sum(visible, known_visible),
             )
     raise TypeError(f"no loss for attributes of kind {attribute.kind}")
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from mtl_jax import losses
+from mtl_jax.losses import MaskedSum, Term
 from mtl_jax.models.targets import AnchorTargets, RegionTargets
 from mtl_jax.types import Array
 
@@ -16,15 +17,15 @@ def rpn_losses(
     deltas: Float[Array, "B N 4"],
     targets: AnchorTargets,
     beta: float,
-) -> dict[str, Array]:
+) -> dict[str, Term]:
     """Give the objectness and box terms of the sampled anchors; `beta` is smooth L1's."""
     index, valid, positive = targets.samples
     sampled_logits = jnp.take_along_axis(logits, index, 1)
     sampled_deltas = jnp.take_along_axis(deltas, index[..., None], 1)
     objectness = losses.binary_cross_entropy(sampled_logits, positive.astype(jnp.float32))
     return {
-        "rpn_objectness": losses.masked_mean(objectness, valid),
-        "rpn_box": _box_regression(sampled_deltas, targets.deltas, positive, valid, beta),
+        "rpn_objectness": (losses.masked_sum(objectness, valid),),
+        "rpn_box": (_box_regression(sampled_deltas, targets.deltas, positive, valid, beta),),
     }
 
 
@@ -33,16 +34,14 @@ def box_losses(
     deltas: Float[Array, "B R K 4"],
     regions: RegionTargets,
     beta: float,
-) -> dict[str, Array]:
+) -> dict[str, Term]:
     """Give the class and box terms of the sampled regions; `beta` is smooth L1's."""
     of_class = jnp.take_along_axis(deltas, regions.classes[..., None, None], 2)[:, :, 0]
+    of_boxes = _box_regression(of_class, regions.deltas, regions.positive, regions.valid, beta)
+    each = losses.cross_entropy(logits, regions.classes)
     return {
-        "box_class": losses.masked_mean(
-            losses.cross_entropy(logits, regions.classes), regions.valid
-        ),
-        "box_regression": _box_regression(
-            of_class, regions.deltas, regions.positive, regions.valid, beta
-        ),
+        "box_class": (losses.masked_sum(each, regions.valid),),
+        "box_regression": (of_boxes,),
     }
 
 
@@ -52,9 +51,9 @@ def _box_regression(
     positive: Bool[Array, "B R"],
     valid: Bool[Array, "B R"],
     beta: float,
-) -> Array:
+) -> MaskedSum:
     """Sum the four coordinates' losses of the positives and divide by ALL samples, as torchvision
     does.
     """
     each = losses.smooth_l1(deltas, targets, beta).sum(-1)
-    return losses.masked_mean(jnp.where(positive, each, 0.0), valid)
+    return losses.masked_sum(jnp.where(positive, each, 0.0), valid)

@@ -22,7 +22,9 @@ from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
+from mtl_jax.losses import Term
 from mtl_jax.models import attribute_tasks
+from mtl_jax.models.accumulation import summed_terms
 from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, outline
 from mtl_jax.models.detection_losses import box_losses, rpn_losses
 from mtl_jax.models.options import MaskRCNNOptions
@@ -55,10 +57,12 @@ def mask_rcnn(
     num_classes: int,
     attributes: Sequence[Attribute] = (),
     full_size_masks: bool = False,
+    parts: int = 1,
 ) -> Model:
     """Build the model for K = `num_classes` classes, background included.
 
-    `full_size_masks` says that the ground truth's masks cover the canvas, not each its box.
+    `full_size_masks` says that the ground truth's masks cover the canvas, not each its box. The
+    loss of a batch is computed in `parts` parts, one after another.
     """
     make = partial(Network, options, num_classes, tuple(attributes), full_size_masks)
 
@@ -67,22 +71,30 @@ def mask_rcnn(
         variables = make(train=False).init(rngs, batch, method="detect")
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
-    def loss(
-        variables: Variables, batch: Batch, key: Array
-    ) -> tuple[Array, dict[str, Array], Variables]:
+    def terms_of(
+        variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+    ) -> tuple[dict[str, Term], Variables]:
         sample_key, dropout_key = jax.random.split(key)
         applied = make(train=True).apply(
             variables,
             clean(batch),
             sample_key,
+            places,
             method="losses",
             mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
+            rngs={"dropout": jax.random.fold_in(dropout_key, places[0])},
         )
-        terms, updates = cast(tuple[dict[str, Array], Variables], applied)
+        terms, updates = cast(tuple[dict[str, Term], Variables], applied)
+        return terms, updates.get("batch_stats", {})
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array
+    ) -> tuple[Array, dict[str, Array], Variables]:
+        summed, stats = summed_terms(terms_of, variables, batch, key, parts)
+        terms = {name: losses.term_value(term) for name, term in summed.items()}
         weights = loss_weights(options, attributes)
         total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
-        return total, terms, updates.get("batch_stats", {})
+        return total, terms, stats
 
     def predict(variables: Variables, batch: Batch) -> Detections:
         return cast(Detections, make(train=False).apply(variables, batch, method="detect"))
@@ -175,11 +187,14 @@ class Network(nn.Module):
         selected: Selected = jax.vmap(select)(logits, deltas, proposals, batch.sizes)
         return Steps(anchors, rpn_logits, rpn_deltas, proposals, logits, deltas, selected)
 
-    def losses(self, batch: Batch, key: Array) -> dict[str, Array]:
-        """Give every loss term, unweighted, over a batch from `targets.clean`."""
+    def losses(self, batch: Batch, key: Array, places: Int[Array, "B"]) -> dict[str, Term]:
+        """Give every loss term, unweighted, over a batch from `targets.clean`.
+
+        `places` number the images in all of the step's batch: an image's samples depend on its own.
+        """
         o = self.options
         negatives_allowed = batch.valid & batch.exhaustive
-        rpn_keys, roi_keys = (image_keys(k, len(batch.images)) for k in jax.random.split(key))
+        rpn_keys, roi_keys = (image_keys(k, places) for k in jax.random.split(key))
         pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
         proposals, logits, deltas, anchors = self._proposals(pyramid, batch)
         anchor_targets = jax.vmap(partial(sample_anchors, options=o.rpn))(
@@ -322,9 +337,7 @@ class Network(nn.Module):
         size = self.options.attribute_head.pool_size
         return self._first_heads(self.attribute_head, pyramid, boxes, valid, size)
 
-    def _mask_loss(
-        self, pyramid: Pyramid, regions: RegionTargets, batch: Batch
-    ) -> dict[str, Array]:
+    def _mask_loss(self, pyramid: Pyramid, regions: RegionTargets, batch: Batch) -> dict[str, Term]:
         logits = self._masks(pyramid, regions.boxes, regions.classes, regions.positive)
         if logits is None:
             return {}
@@ -337,11 +350,12 @@ class Network(nn.Module):
             gt.masks, frames, regions.boxes, regions.gt_index
         )
         known = regions.positive & jnp.take_along_axis(gt.mask_valid, regions.gt_index, 1)
-        return {"mask": losses.masked_mean(losses.binary_cross_entropy(logits, targets), known)}
+        each = losses.binary_cross_entropy(logits, targets)
+        return {"mask": (losses.masked_sum(each, known),)}
 
     def _attribute_losses(
         self, pyramid: Pyramid, regions: RegionTargets, batch: Batch
-    ) -> dict[str, Array]:
+    ) -> dict[str, Term]:
         outputs = self._attribute_outputs(pyramid, regions.boxes, regions.positive)
         terms = {}
         for attribute in self.attributes:

@@ -123,6 +123,6 @@ def _match(
     )
 
 
-def image_keys(key: Array, count: int) -> Array:
-    """Give each image of a batch a key of its own, the same whatever rows fill the batch up."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+def image_keys(key: Array, places: Int[Array, "B"]) -> Array:
+    """Give each image a key of its own by its place in the batch, whatever rows fill that up."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(places)

@@ -42,13 +42,13 @@ class Checkpointer:
             raise ValueError(f"best_mode {best_mode!r} is neither max nor min")
         self.folder = Path(folder).absolute()
         self._user_metadata = metadata
-        self._best_metric, self._best_mode = best_metric, best_mode
+        self.best_metric, self._best_mode = best_metric, best_mode
         self._manager = self._make_manager(keep_latest)
         if metadata is not None:
             self._empty_trash()
         elif self.steps():
             stored = self._read_record(self.steps()[-1])
-            self._best_metric, self._best_mode = stored["best_metric"], stored["best_mode"]
+            self.best_metric, self._best_mode = stored["best_metric"], stored["best_mode"]
 
     def _make_manager(self, keep_latest: int) -> ocp.CheckpointManager:
         writes = self._user_metadata is not None
@@ -68,13 +68,14 @@ class Checkpointer:
         )
         handlers = {
             "variables": ocp.StandardCheckpointHandler(),
+            "raw": ocp.StandardCheckpointHandler(),  # parameters, where the variables are averaged
             "optimizer": ocp.StandardCheckpointHandler(),
             "record": ocp.JsonCheckpointHandler(),
         }
         return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def _score(self, metrics: Mapping[str, float]) -> float:
-        value = float(metrics.get(self._best_metric, math.nan))
+        value = float(metrics.get(self.best_metric, math.nan))
         if math.isnan(value):
             return -math.inf
         return value if self._best_mode == "max" else -value
@@ -143,23 +144,27 @@ class Checkpointer:
             raise ValueError("a Checkpointer made without metadata only reads")
         if not bool(state.finite):
             raise ValueError(f"the state of step {step} is not saved: its loss was not finite")
-        if metrics is not None and self._best_metric and self._best_metric not in metrics:
+        if metrics is not None and self.best_metric and self.best_metric not in metrics:
             raise UserError(
-                f"best metric {self._best_metric!r} is none of {', '.join(sorted(metrics))}"
+                f"best metric {self.best_metric!r} is none of {', '.join(sorted(metrics))}"
             )
         record = {
             "metadata": dict(self._user_metadata),
             "stage": stage,
-            "best_metric": self._best_metric,
+            "best_metric": self.best_metric,
             "best_mode": self._best_mode,
         }
+        optimizer = {"step": state.step, "opt_state": state.opt_state}
+        items: dict[str, Any] = {
+            "variables": ocp.args.StandardSave(state.model_variables),
+            "optimizer": ocp.args.StandardSave(optimizer),
+            "record": ocp.args.JsonSave(record),
+        }
+        if state.average is not None:
+            items["raw"] = ocp.args.StandardSave(state.params)
         self._manager.save(
             step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.variables),
-                optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-                record=ocp.args.JsonSave(record),
-            ),
+            args=ocp.args.Composite(**items),
             metrics={name: float(value) for name, value in (metrics or {}).items()},
             force=True,
         )
@@ -176,29 +181,44 @@ class Checkpointer:
         """
         found = self.find(step)
         optimizer = {"step": target.step, "opt_state": target.opt_state}
-        restored = self._manager.restore(
-            found,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardRestore(_abstract(target.variables)),
-                optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
-            ),
-        )
+        items = {
+            "variables": ocp.args.StandardRestore(_abstract(target.model_variables)),
+            "optimizer": ocp.args.StandardRestore(_abstract(optimizer)),
+        }
+        if target.average is not None:
+            items["raw"] = ocp.args.StandardRestore(_abstract(target.params))
+        restored = self._manager.restore(found, args=ocp.args.Composite(**items))
         variables, optimizer = restored["variables"], restored["optimizer"]
+        averaged = target.average is not None
         return TrainState(
             optimizer["step"],
-            variables["params"],
+            restored["raw"] if averaged else variables["params"],
             variables["batch_stats"],
             optimizer["opt_state"],
             target.finite,
+            variables["params"] if averaged else None,
         )
 
     def restore_variables(self, step: str | int = "best") -> Variables:
-        """Give a checkpoint's variables as nested dicts of NumPy arrays; no model is needed."""
+        """Give a checkpoint's variables as nested dicts of NumPy arrays; no model is needed.
+
+        Of a run that averages its parameters these are the averages.
+        """
+        return self._read_arrays(self.find(step), "variables")
+
+    def restore_raw(self, step: str | int) -> Any:
+        """Give the parameters that were averaged, as NumPy arrays; None where none were."""
         found = self.find(step)
-        described = self._manager.item_metadata(found)["variables"]
+        return self._read_arrays(found, "raw") if self._has(found, "raw") else None
+
+    def _has(self, step: int, item: str) -> bool:
+        return self._manager.item_metadata(step).get(item) is not None
+
+    def _read_arrays(self, step: int, item: str) -> Any:
+        described = self._manager.item_metadata(step)[item]
         tree = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described.tree)
-        args = ocp.args.Composite(variables=ocp.args.StandardRestore(tree))
-        return self._manager.restore(found, args=args)["variables"]
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(tree)})
+        return self._manager.restore(step, args=args)[item]
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -1,5 +1,6 @@
 """The training loop: stages of steps, with logging, validation and checkpoints between them."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -30,6 +31,9 @@ class LoopOptions:
     """
 
     batch_size: int = 2  # images of a step, over all devices
+    accumulate: int = 1  # parts that a step's images are taken in, one after another: less memory
+    ema: float = 0.0  # decay of the parameters' average, which is validated and kept; 0: none
+    patience: int = 0  # validations without a better one after which training stops; 0: never
     seed: int = 0
     log_every: int = 20
     eval_every: int = 1000  # 0: at the end alone; what is validated is saved
@@ -38,6 +42,14 @@ class LoopOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.log_every < 1 or self.seed < 0:
             raise ValueError("train.batch_size and log_every are at least 1, seed is at least 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"train.ema {self.ema} is a decay, from 0 to below 1")
+        if self.patience < 0 or (self.patience and not self.eval_every):
+            raise ValueError("train.patience counts validations: 0 or more, with eval_every set")
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise ValueError(
+                f"train.accumulate {self.accumulate} does not divide the batch of {self.batch_size}"
+            )
 
 
 def fit(
@@ -74,18 +86,26 @@ def fit(
         mesh,
         number,
         borders[number][0],
+        averaged=options.ema > 0,
     )
     key = replicate(jax.random.key(options.seed), mesh)
     iterator = batches(done) if done < total else iter(())
     recorder = Recorder(writer, file_names, total, options.log_every)
     writer.start(done)
+    if _has_waited(checkpointer, done, options):
+        writer.close()
+        return state
     try:
         for stage in range(number, len(stages)):
             first, last = borders[stage]
             optimizer, schedule = optimizers[stage]
             if stage > number:
-                state = start_stage(state.variables, optimizer, masks[stage], mesh, first)
-            train_step = make_train_step(model, optimizer, masks[stage], schedule, mesh, first)
+                state = start_stage(
+                    state.variables, optimizer, masks[stage], mesh, first, state.average
+                )
+            train_step = make_train_step(
+                model, optimizer, masks[stage], schedule, mesh, first, options.ema
+            )
             for step in range(max(first, done) + 1, last + 1):
                 batch = next(iterator)
                 state, metrics = train_step(state, shard_batch(batch, mesh), key)
@@ -95,12 +115,24 @@ def fit(
                     recorder.flush()
                     results = None
                     if validates and validate is not None:
-                        results = validate(state.variables, step)
+                        results = validate(state.model_variables, step)
                         writer.write(step, results)
                     checkpointer.save(state, step, results, stage)
+                    if _has_waited(checkpointer, step, options):
+                        return state
     finally:
         writer.close()
     return state
+
+
+def _has_waited(checkpointer: Checkpointer, step: int, options: LoopOptions) -> bool:
+    """Say, and tell, whether no validation of the last `options.patience` was the best so far."""
+    best = checkpointer.best()
+    if not options.patience or best is None or step - best < options.patience * options.eval_every:
+        return False
+    waited = f"no better {checkpointer.best_metric} in {options.patience} validations"
+    print(f"stopped at step {step}: {waited}; the best is of step {best}", file=sys.stderr)
+    return True
 
 
 def _is_due(step: int, every: int) -> bool:
@@ -128,6 +160,7 @@ def _first_state(
     mesh: Mesh,
     stage: int,
     first: int,
+    averaged: bool,
 ) -> TrainState:
     """Give the state of the latest checkpoint, or else that of a new run.
 
@@ -135,12 +168,16 @@ def _first_state(
     nothing over.
     """
     done = checkpointer.latest()
-    if done is None:
-        return start_stage(variables, optimizer, mask, mesh)
-    if checkpointer.stage(done) == stage:
-        return checkpointer.restore(done, start_stage(variables, optimizer, mask, mesh))
+    if done is None or checkpointer.stage(done) == stage:
+        average = variables["params"] if averaged else None
+        new = start_stage(variables, optimizer, mask, mesh, average=average)
+        return new if done is None else checkpointer.restore(done, new)
     if done == first:
-        return start_stage(checkpointer.restore_variables(done), optimizer, mask, mesh, done)
+        kept = checkpointer.restore_variables(done)
+        raw = checkpointer.restore_raw(done)
+        started = kept if raw is None else {**kept, "params": raw}
+        average = kept["params"] if averaged else None
+        return start_stage(started, optimizer, mask, mesh, done, average)
     raise UserError(
         f"{checkpointer.folder}: step {done} is of stage {checkpointer.stage(done) + 1}, but these"
         f" stages put it into stage {stage + 1}; only the stages not yet ended can get more steps"

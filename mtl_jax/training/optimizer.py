@@ -11,7 +11,7 @@ from mtl_jax.training.stages import in_backbone, path_of
 from mtl_jax.types import Array
 
 OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("steps", "cosine", "constant")
+SCHEDULES = ("steps", "cosine", "exponential", "constant")
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class OptimizerOptions:
     epsilon: float = 1e-8
     weight_decay: float = 1e-4  # never on norms and biases
     clip_norm: float = 0.0  # largest global norm of the gradient; 0: no limit
-    schedule: str = "steps"  # steps | cosine | constant
+    schedule: str = "steps"  # steps | cosine | exponential | constant
     warmup_steps: int = 1000  # linear from warmup_factor times the learning rate
     warmup_factor: float = 0.001
     milestones: tuple[float, ...] = (16 / 26, 22 / 26)  # below 1: a fraction of the stage's steps
-    gamma: float = 0.1  # factor at each milestone
+    gamma: float = 0.1  # factor at each milestone; exponential: over all of the stage
     backbone_multiplier: float = 1.0  # of the learning rate of the backbone
 
     def __post_init__(self) -> None:
@@ -61,6 +61,8 @@ def learning_rate_schedule(
         elif options.schedule == "cosine":
             done = (step - warmup) / max(1, stage_steps - warmup)
             rate *= 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1)))
+        elif options.schedule == "exponential":
+            rate *= options.gamma ** (step / stage_steps)
         if warmup:
             start = options.warmup_factor
             rate *= start + (1 - start) * jnp.minimum(step / warmup, 1)

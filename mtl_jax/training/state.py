@@ -22,10 +22,17 @@ class TrainState(NamedTuple):
     finite: (
         Array  # bool scalar: False from the first non-finite step on, and nothing changes any more
     )
+    average: Any = None  # of the parameters over the steps; None: there is none
 
     @property
     def variables(self) -> Variables:
+        """What the next step starts from."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def model_variables(self) -> Variables:
+        """What is validated, kept and loaded: with the average where there is one."""
+        return {**self.variables, "params": self.params if self.average is None else self.average}
 
 
 def start_stage(
@@ -34,8 +41,10 @@ def start_stage(
     mask: Any,
     mesh: Mesh,
     step: int = 0,
+    average: Any = None,
 ) -> TrainState:
-    """Give the state in which a stage starts at `step`, its optimizer fresh.
+    """Give the state in which a stage starts at `step`, its optimizer fresh, with an `average` of
+    the parameters that goes on.
 
     The state is a copy on every device of the mesh, so that donating it does not take `variables`
     away.
@@ -44,4 +53,11 @@ def start_stage(
     init = jax.jit(optimizer.init, out_shardings=replicated(mesh))
     opt_state = init(partition(copied["params"], mask)[0])
     counters = replicate((jnp.int32(step), jnp.bool_(True)), mesh)
-    return TrainState(counters[0], copied["params"], copied["batch_stats"], opt_state, counters[1])
+    return TrainState(
+        counters[0],
+        copied["params"],
+        copied["batch_stats"],
+        opt_state,
+        counters[1],
+        None if average is None else replicate(average, mesh),
+    )

@@ -35,12 +35,14 @@ def make_train_step(
     schedule: Callable[[Array], Array],
     mesh: Mesh,
     first_step: int = 0,
+    ema: float = 0.0,
 ) -> TrainStep:
     """Compile (state, batch, key) -> (state, metrics) for a stage.
 
     `mask` says which parameters train: only those are differentiated, the others pass through, and
     with them their norms' statistics. `key` is the run's; each step folds its number in. `schedule`
-    only reports the learning rate, counted from the stage's `first_step`. The old state is donated.
+    only reports the learning rate, counted from the stage's `first_step`. `ema` is the decay of the
+    state's average, where it has one. The old state is donated.
     """
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, StepMetrics]:
@@ -64,11 +66,23 @@ def make_train_step(
         new = (optax.apply_updates(trained, updates), stats, opt_state)
         old = (trained, state.batch_stats, state.opt_state)
         trained, stats, opt_state = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
-        rate = schedule(state.step - first_step)
-        new_state = TrainState(state.step + good, merge(trained, frozen), stats, opt_state, good)
-        return new_state, StepMetrics(total, terms, norm, rate, finite)
+        learning_rate = schedule(state.step - first_step)
+        params, average = merge(trained, frozen), state.average
+        if average is not None:
+            rate = jnp.where(good, 1 - _decay(ema, state.step), 0.0)
+            average = jax.tree.map(lambda a, p: a + rate * (p - a), average, params)
+        new_state = TrainState(state.step + good, params, stats, opt_state, good, average)
+        return new_state, StepMetrics(total, terms, norm, learning_rate, finite)
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
+
+
+def _decay(ema: float, step: Array) -> Array:
+    """Give the average's decay at a step: smaller at first, so that it does not stay at the start.
+
+    Source: TensorFlow's `ExponentialMovingAverage(num_updates)`.
+    """
+    return jnp.minimum(ema, (1.0 + step) / (10.0 + step))
 
 
 def _all_finite(tree: Any) -> Array:

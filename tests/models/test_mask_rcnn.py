@@ -196,7 +196,7 @@ def test_each_image_of_a_batch_draws_its_own_sample():
     draw = jax.vmap(
         partial(sample_regions, options=RoiOptions(samples=16), box_weights=(10, 10, 5, 5))
     )
-    regions = draw(image_keys(jax.random.key(0), 3), proposals, batch.gt, batch.valid)
+    regions = draw(image_keys(jax.random.key(0), np.arange(3)), proposals, batch.gt, batch.valid)
     assert not np.array_equal(regions.boxes[0], regions.boxes[1])
     assert not np.array_equal(regions.boxes[1], regions.boxes[2])
 

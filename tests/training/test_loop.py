@@ -192,3 +192,60 @@ def test_training_lowers_the_loss(tmp_path):
     _fit(tmp_path, (Stage(steps=150),), log_every=15, checkpoint_every=0)
     losses = [line["train/loss"] for line in _lines(tmp_path)]
     assert losses[-1] < 0.7 * losses[0]  # measured: 0.5
+
+
+def test_what_is_validated_and_kept_is_the_average(tmp_path):
+    seen = []
+
+    def validate(variables, step):
+        seen.append(jax.device_get(variables["params"]))
+        return {"val/loss": 1.0}
+
+    state = _fit(tmp_path, (Stage("all", 4),), validate=validate, ema=0.9, eval_every=4)
+    kept = Checkpointer(tmp_path / "checkpoints").restore_variables("latest")["params"]
+    for tree in (seen[-1], kept):
+        for one, average in zip(jax.tree.leaves(tree), jax.tree.leaves(state.average), strict=True):
+            np.testing.assert_array_equal(one, average)
+    differs = [
+        np.any(np.asarray(a) != np.asarray(b))
+        for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(kept), strict=True)
+    ]
+    assert all(differs)
+
+
+def test_an_average_goes_on_through_the_stages(tmp_path):
+    state = _fit(tmp_path, (Stage("heads", 2), Stage("all", 2)), ema=0.999)
+    start = init(0)["params"]["fpn"]["kernel"]
+    average, last = (np.asarray(x["fpn"]["kernel"]) for x in (state.average, state.params))
+    # Of four steps: nearer to the last than to the start, and between them.
+    assert 0 < np.linalg.norm(average - last) < np.linalg.norm(average - start)
+
+
+def test_training_stops_where_validation_no_longer_improves(tmp_path, capsys):
+    values = iter([1.0, 3.0, 2.0, 3.0, 1.0, 1.0])
+
+    def validate(variables, step):
+        return {"val/x": next(values)}
+
+    options = dict(validate=validate, best_metric="val/x", eval_every=2, patience=2)
+    state = _fit(tmp_path, (Stage("all", 20),), **options)
+    # The later of equals is the best: that of step 8.
+    assert int(state.step) == 12
+    said = "stopped at step 12: no better val/x in 2 validations; the best is of step 8"
+    assert said in capsys.readouterr().err
+    again = _fit(tmp_path, (Stage("all", 20),), **options)
+    assert int(again.step) == 12
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (dict(ema=1.0), "a decay, from 0 to below 1"),
+        (dict(patience=2, eval_every=0), "with eval_every set"),
+        (dict(batch_size=4, accumulate=3), "does not divide the batch of 4"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        LoopOptions(**options)

@@ -121,5 +121,7 @@ def test_the_rate_counts_the_updates():
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="optimizer 'lion' is none of sgd, adamw"):
         OptimizerOptions(name="lion")
-    with pytest.raises(ValueError, match="schedule 'poly' is none of steps, cosine, constant"):
+    with pytest.raises(
+        ValueError, match="schedule 'poly' is none of steps, cosine, exponential, constant"
+    ):
         OptimizerOptions(schedule="poly")

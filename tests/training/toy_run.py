@@ -27,7 +27,7 @@ STAGES = (Stage("heads", 6, 0.01), Stage("4+", 9))
 OPTIMIZER = OptimizerOptions(
     name="adamw", learning_rate=0.003, clip_norm=1.0, schedule="cosine", warmup_steps=3
 )
-LOOP = LoopOptions(batch_size=4, seed=3, log_every=1, eval_every=5, checkpoint_every=4)
+LOOP = LoopOptions(batch_size=4, seed=3, ema=0.9, log_every=1, eval_every=5, checkpoint_every=4)
 
 
 def main(run: Path, kill_at: int) -> None:
