@@ -37,7 +37,7 @@ def never_trains(monkeypatch):
         ("--config.stages[0].steps=abc", "config.stages[0].steps wants a value like 2"),
         ("--config.model.mask_head.enabled=maybe", "wants a value like True"),
         ("--config.train.seed", "config.train.seed wants a value like 0"),
-        ("--config.train=3", "config.train holds the fields batch_size, checkpoint_every, "),
+        ("--config.train=3", "config.train holds the fields accumulate, batch_size, "),
         ("--workdri=x", "unknown argument '--workdri=x'; did you mean --workdir?"),
         ("--xyzzy", "unknown argument '--xyzzy'"),
         ("more", "unknown argument 'more'"),
