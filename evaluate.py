@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     page = write_report(
         f"{workdir}: {found.folder.name}",
         found.evaluator,
+        found.evidence,
         found.metrics,
         found.folder / "report",
         channels=found.channels,

@@ -33,6 +33,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--output", required=True, help="the folder to write")
     parser.add_argument("--step", default="best", help="best, latest or a number of steps")
     parser.add_argument("--threshold", type=float, help="least score written and drawn")
+    parser.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
+    parser.add_argument(
+        "--scales", nargs="+", metavar="S", help="look at sizes S times the run's, as .8 1 1.25"
+    )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these")
     parser.add_argument("--style", default="overlay", choices=STYLES, help="how it is drawn")
     parser.add_argument("--csv", action="store_true", help="write OUT/predictions.csv too")
@@ -46,7 +50,11 @@ def main(argv: Sequence[str]) -> int:
     from mtl_jax.inference.files import OutputOptions, predict_folder
     from mtl_jax.inference.predictor import Predictor
 
-    predictor = Predictor.from_checkpoint(workdir, args.step, args.threshold, args.classes)
+    overrides = ["--config.eval.flip=True"] * args.flip
+    overrides += [f"--config.eval.scales=({','.join(args.scales)},)"] if args.scales else []
+    predictor = Predictor.from_checkpoint(
+        workdir, args.step, args.threshold, args.classes, overrides
+    )
     options = OutputOptions(args.style, args.csv, args.crops, args.show)
     return predict_folder(predictor, args.input, Path(args.output), options)
 

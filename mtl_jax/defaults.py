@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.sources import SourceOptions
 from mtl_jax.evals.options import EvalOptions
-from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
@@ -51,7 +51,11 @@ def get_default() -> ConfigDict:
             "optimizer": asdict(OptimizerOptions()),
             "stages": (asdict(Stage()),),
             "train": asdict(LoopOptions()),
-            "eval": {**asdict(ValidationOptions()), **asdict(EvalOptions())},
+            "eval": {
+                **asdict(ValidationOptions()),
+                **asdict(EvalOptions()),
+                **asdict(ViewOptions()),
+            },
         }
     )
     config.lock()

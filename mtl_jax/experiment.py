@@ -21,12 +21,13 @@ from mtl_jax.data import pipeline, sources, transforms
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.sources import SourceOptions
-from mtl_jax.defaults import InitOptions, ValidationOptions
+from mtl_jax.defaults import InitOptions, ValidationOptions, get_default
 from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator, metric_names
+from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
 from mtl_jax.models.mask_rcnn import mask_rcnn
-from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
 from mtl_jax.results import Result
 from mtl_jax.run_folder import as_tuples, prepare_folder
 from mtl_jax.training import find as finding
@@ -62,12 +63,18 @@ class Task:
     model: Model
 
     @classmethod
-    def from_config(cls, config: ConfigDict, categories: Sequence[Category]) -> "Task":
+    def from_config(
+        cls, config: ConfigDict, categories: Sequence[Category], views: ViewOptions | None = None
+    ) -> "Task":
+        """Build what `config` says; its model detects in `views`."""
         declared = read_attributes(config)
+        views = views or ViewOptions()
         data = read_options(DataOptions, config.data)
+        data = replace(data, resize=data.resize.zoomed(max(views.scales)))
         options = read_options(MaskRCNNOptions, config.model)
         parts = read_options(LoopOptions, config.train).accumulate
-        model = mask_rcnn(options, len(categories) + 1, declared, data.mask_size == 0, parts)
+        whole = data.mask_size == 0
+        model = mask_rcnn(options, len(categories) + 1, declared, whole, parts, views)
         return cls(config, tuple(categories), declared, data, model)
 
     @property
@@ -78,9 +85,13 @@ class Task:
 
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Task":
-        config = ConfigDict(as_tuples(stored["config"]))
+        """Build what a checkpoint says, to detect in the views of `config.eval`."""
+        config = get_default()
+        with config.unlocked(), config.ignore_type():
+            config.update(as_tuples(stored["config"]))
         override(config, overrides)
-        return cls.from_config(config, [Category(**c) for c in stored["categories"]])
+        views = read_options(ViewOptions, config.eval)
+        return cls.from_config(config, [Category(**c) for c in stored["categories"]], views)
 
 
 @dataclass(frozen=True)
@@ -214,6 +225,7 @@ class Evaluation:
 
     folder: Path  # RUN/evaluation/SPLIT
     evaluator: Evaluator
+    evidence: Evidence
     metrics: dict[str, float]
     channels: int  # of the pictures
 
@@ -238,10 +250,15 @@ def evaluate(
         opened = open_data(run.task.config, split, workdir, run.categories)
     if not opened.sources:
         raise UserError(f"{workdir}: the config's data has no records for split {split!r}")
-    evaluator = score(run.predict, opened.sources, run.task, run.batch_size)
+    options = read_options(EvalOptions, run.task.config.eval)
+    evaluator = Evaluator(run.categories, run.attributes, options)
+    evidence = Evidence(run.categories, options)
+    for record, result in detect(run.predict, opened.sources, run.task, run.batch_size):
+        evaluator.add(record, result)
+        evidence.add(record, result)
     metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
     write_json(folder / "metrics.json", metrics)
-    return Evaluation(folder, evaluator, metrics, run.channels)
+    return Evaluation(folder, evaluator, evidence, metrics, run.channels)
 
 
 def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[str] = ()) -> Run:
@@ -297,13 +314,16 @@ def make_validator(
     """Give the function that measures a model during training; None without held-out records."""
     if not held_out:
         return None
-    detect = make_detect(task.model, mesh)
+    predict = make_detect(task.model, mesh)
     losses = make_eval_loss(task.model, mesh)
+    options = read_options(EvalOptions, task.config.eval)
 
     def validate(variables: Variables, step: int) -> dict[str, float]:
         del step
-        predict = partial(detect, variables)
-        evaluator = score(predict, held_out, task, checks.batch_size, checks.pictures)
+        evaluator = Evaluator(task.categories, task.attributes, options)
+        found = detect(partial(predict, variables), held_out, task, checks.batch_size)
+        for record, result in islice(found, checks.pictures or None):
+            evaluator.add(record, result)
         metrics = evaluator.metrics()
         if checks.loss:
             batches = pipeline.eval_batches(
@@ -319,44 +339,28 @@ def make_validator(
     return validate
 
 
-def score(
-    predict: Predict,
-    held_out: Sequence[Source],
-    task: Task,
-    batch_size: int,
-    pictures: int = 0,
-) -> Evaluator:
-    """Detect on the records of sources, or on the first `pictures` of them, and compare."""
-    evaluator = Evaluator(
-        task.categories, task.attributes, read_options(EvalOptions, task.config.eval)
-    )
-    found = (pair for source in held_out for pair in detect(predict, source, task, batch_size))
-    for record, result in islice(found, pictures or None):
-        evaluator.add(record, result)
-    return evaluator
-
-
 def detect(
-    predict: Predict, source: Source, task: Task, batch_size: int
+    predict: Predict, held_out: Sequence[Source], task: Task, batch_size: int
 ) -> Iterator[tuple[Record, Result]]:
-    """Give every record of a source with what is found on it, in the picture's own pixels."""
-    for batch in pipeline.eval_batches(source, task.attributes, task.data, batch_size=batch_size):
-        detections = predict(batch)
-        for row in np.flatnonzero(batch.valid):
-            record = source[int(batch.index[row])]
-            _, geometry = images.fit(record.height, record.width, task.data.resize)
-            yield (
-                record,
-                Result.from_detections(
+    """Give every record of sources with what is found on it, in the picture's own pixels."""
+    for source in held_out:
+        batches = pipeline.eval_batches(source, task.attributes, task.data, batch_size=batch_size)
+        for batch in batches:
+            detections = predict(batch)
+            for row in np.flatnonzero(batch.valid).tolist():
+                record = source[int(batch.index[row])]
+                height, width = record.height, record.width
+                _, geometry = images.fit(height, width, task.data.resize)
+                result = Result.from_detections(
                     detections,
-                    int(row),
+                    row,
                     geometry,
-                    record.height,
-                    record.width,
+                    height,
+                    width,
                     categories=task.categories,
                     declared=task.attributes,
-                ),
-            )
+                )
+                yield record, result
 
 
 def initial_variables(task: Task, seed: int, new: bool = True) -> Variables:

@@ -3,7 +3,8 @@ OpenCV alone.
 """
 
 import io
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ class ResizeOptions:
 
     `shorter` and `square` take the smallest of `canvases` (height, width) that holds the picture at
     the wanted scale, else the one that allows the largest scale. The other modes have a canvas, and
-    a compilation, for each size.
+    a compilation, for each size. The wanted scale is the mode's times `zoom`.
     """
 
     mode: str = "shorter"
@@ -77,6 +78,7 @@ class ResizeOptions:
     max_size: int = 1333
     canvases: tuple[Size, ...] = ((832, 1344), (1344, 832))
     interpolation: str = "area"  # float: torchvision's, linear without smoothing, in float32
+    zoom: float = 1.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -85,11 +87,18 @@ class ResizeOptions:
             raise ValueError(f"interpolation {self.interpolation!r} is neither area nor float")
         if not self.canvases:
             raise ValueError("resize canvases is empty; give at least one (height, width)")
+        if not self.zoom > 0:
+            raise ValueError(f"resize zoom {self.zoom} must be more than 0")
 
     @property
     def dtype(self) -> type[np.generic]:
         """The type of the canvas's pixels."""
         return np.uint8 if self.interpolation == "area" else np.float32
+
+    def zoomed(self, factor: float) -> "ResizeOptions":
+        """Give the options that bring pictures to `factor` times the size, on canvases for it."""
+        canvases = tuple(zoomed(canvas, factor) for canvas in self.canvases)
+        return replace(self, zoom=self.zoom * factor, canvases=canvases)
 
 
 def decode(source: str | Path | bytes, channels: int = 3) -> np.ndarray:
@@ -197,26 +206,38 @@ def picture_size(path: str | Path) -> Size:
 
 def fit(height: int, width: int, resize: ResizeOptions) -> tuple[Size, Geometry]:
     """Give the canvas of a picture and where evaluation puts the picture on it."""
+    zoom = resize.zoom
     if resize.mode == "none":
-        return (height, width), Geometry()
+        size = max(1, round(height * zoom)), max(1, round(width * zoom))
+        return size, scaled(height, width, size)
     short, long = min(height, width), max(height, width)
     if resize.mode == "shorter":
-        scale = min(resize.min_size / short, resize.max_size / long)
+        scale = min(resize.min_size / short, resize.max_size / long) * zoom
         size = max(1, int(height * scale)), max(1, int(width * scale))  # torchvision rounds down
     else:
         scale = max(1.0, resize.min_size / short)
         if resize.mode == "square":
             scale = min(scale, resize.max_size / long)
+        scale *= zoom
         size = max(1, round(height * scale)), max(1, round(width * scale))
     if resize.mode == "pad64":
         return (-(-size[0] // 64) * 64, -(-size[1] // 64) * 64), scaled(height, width, size)
     if resize.mode == "crop":
-        canvas = (resize.min_size, resize.min_size)
+        side = round(resize.min_size * zoom)
+        canvas = side, side
         return canvas, scaled(
             height, width, size, ((size[0] - canvas[0]) // 2, (size[1] - canvas[1]) // 2)
         )
     canvas, size = _choose_canvas(height, width, size, resize.canvases)
     return canvas, scaled(height, width, size)
+
+
+def zoomed(canvas: Size, factor: float) -> Size:
+    """Give the canvas that holds `factor` times what `canvas` does, of whole multiples of 32."""
+    if factor == 1:
+        return canvas
+    height, width = (32 * math.ceil(round(side * factor / 32, 6)) for side in canvas)
+    return height, width
 
 
 def _choose_canvas(

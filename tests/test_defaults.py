@@ -8,7 +8,7 @@ from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.sources import SourceOptions
 from mtl_jax.defaults import InitOptions, ValidationOptions, get_default
 from mtl_jax.evals.options import EvalOptions
-from mtl_jax.models.options import LossWeights, MaskRCNNOptions
+from mtl_jax.models.options import LossWeights, MaskRCNNOptions, ViewOptions
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
@@ -19,7 +19,7 @@ DEFAULTS = {
     "init": (InitOptions,),
     "optimizer": (OptimizerOptions,),
     "train": (LoopOptions,),
-    "eval": (ValidationOptions, EvalOptions),
+    "eval": (ValidationOptions, EvalOptions, ViewOptions),
 }
 
 

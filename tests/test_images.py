@@ -231,6 +231,17 @@ def test_fit_gives_the_modes_of_torchvision_and_matterport(
     np.testing.assert_allclose((-geometry.shift_y, -geometry.shift_x), middle)
 
 
+@pytest.mark.parametrize(("mode", "low", "high", "canvases", "shape", "canvas", "size"), MODES)
+def test_zoom_multiplies_the_scale_of_every_mode(mode, low, high, canvases, shape, canvas, size):
+    options = ResizeOptions(mode, low, high, canvases)
+    got, geometry = images.fit(*shape, options.zoomed(1.5))
+    sides = np.multiply(shape, (geometry.scale_y, geometry.scale_x))
+    np.testing.assert_allclose(sides, np.multiply(size, 1.5), atol=1.01)
+    if mode in ("shorter", "square"):
+        assert got == tuple(-(-side * 3 // 64) * 32 for side in canvas)
+    assert images.fit(*shape, options.zoomed(1.0)) == images.fit(*shape, options)
+
+
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (3, 3), (4000, 3000), (801, 799)])
 def test_fit_always_gives_a_picture_within_the_canvas(shape):
     canvas, geometry = images.fit(*shape, ResizeOptions())
@@ -256,6 +267,8 @@ def test_wrong_options_are_refused():
         ResizeOptions("squre")
     with pytest.raises(ValueError, match="canvases"):
         ResizeOptions(canvases=())
+    with pytest.raises(ValueError, match="zoom"):
+        ResizeOptions(zoom=0.0)
 
 
 @pytest.mark.parametrize("size", [(60, 80), (15, 20), (30, 40), (47, 33), (11, 60)])

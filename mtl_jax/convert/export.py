@@ -99,6 +99,7 @@ def describe(run: Run, batch_size: int) -> dict[str, Any]:
             "mode": run.resize.mode,
             "min_size": run.resize.min_size,
             "max_size": run.resize.max_size,
+            "zoom": run.resize.zoom,
             "dtype": np.dtype(run.resize.dtype).name,
         },
         "classes": {i: category.name for i, category in enumerate(run.categories, 1)},

@@ -18,7 +18,7 @@ image = cv2.imread(sys.argv[1], color)
 height, width = image.shape[:2]
 short, long = min(height, width), max(height, width)
 square = resize["mode"] == "square"
-wanted = min(max(square, resize["min_size"] / short), resize["max_size"] / long)
+wanted = min(max(square, resize["min_size"] / short), resize["max_size"] / long) * resize["zoom"]
 # The canvas that allows the largest scale up to the wanted one, and the smallest such.
 fits = [(min(wanted, h / height, w / width), -h * w, h, w) for h, w in model["canvases"]]
 scale, _, rows, columns = max(fits)

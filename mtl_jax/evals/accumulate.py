@@ -7,9 +7,8 @@ import numpy as np
 from mtl_jax.attributes import Attribute
 from mtl_jax.data.records import Category, Record
 from mtl_jax.evals import attributes as attribute_metrics
-from mtl_jax.evals.coco import CocoScorer, Curves
-from mtl_jax.evals.evidence import Evidence
-from mtl_jax.evals.matching import Match, match
+from mtl_jax.evals.coco import CocoScorer
+from mtl_jax.evals.matching import Match, Truth, match
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 
@@ -30,7 +29,6 @@ class Evaluator:
         self._attributes = tuple(attributes)
         self._options = options or EvalOptions()
         self._coco = CocoScorer(categories)
-        self.evidence = Evidence(categories, self._options)
         self._rows = {
             a.name: [] for a in self._attributes
         }  # matched: values, known, box, prediction
@@ -46,7 +44,6 @@ class Evaluator:
                 f"{record.file_name} is {record.width} x {record.height} by its record, "
                 f"{result.width} x {result.height} by its result"
             )
-        self.evidence.add(record, result)
         matched = self._match(record, result)
         self._instances += sum(not instance.crowd for instance in record.instances)
         for attribute in self._attributes:
@@ -75,8 +72,8 @@ class Evaluator:
             values["detections/false_alarms"] = float(self._false_alarms)
         return values
 
-    def curves(self) -> dict[str, Curves]:
-        """Give precision by recall of `box` and, of a model with masks, `mask`."""
+    def curves(self) -> dict[str, np.ndarray]:
+        """Give precision by recall as `CocoScorer.curves`."""
         return self._coco.curves()
 
     def matched(self) -> Iterator[tuple[Attribute, attribute_metrics.Labels, np.ndarray]]:
@@ -93,9 +90,7 @@ class Evaluator:
             result.boxes,
             result.scores,
             np.where(counts, result.classes, -1),
-            np.array([instance.box for instance in record.instances]),
-            np.array([instance.label for instance in record.instances], int),
-            np.array([instance.crowd for instance in record.instances], bool),
+            Truth.of(record),
             self._options.iou_threshold,
         )
 

@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pycocotools.mask
@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mtl_jax.data.records import Category, Instance, Record
-from mtl_jax.evals.matching import match
+from mtl_jax.evals.matching import Truth, match
 from mtl_jax.results import Result
 
 coco_mask: Any = pycocotools.mask  # its stubs are narrower than what it takes
@@ -36,14 +36,6 @@ def segmentation_rle(instance: Instance, height: int, width: int) -> dict[str, A
     return dict(segmentation)
 
 
-class Curves(NamedTuple):
-    """COCOeval's precision `[T, R, K, A]`: at IoUs 0.5 to 0.95, 101 recalls, of each class, in each
-    range of `AREAS`; -1 where there is nothing to find.
-    """
-
-    precision: np.ndarray
-
-
 class CocoScorer:
     """Gathers pictures and what was found on them; `metrics` gives AP by COCO's rules.
 
@@ -57,9 +49,11 @@ class CocoScorer:
         self._truth: list[Annotation] = []
         self._found: list[Annotation] = []
         self._masks = False
+        self._curves: dict[str, np.ndarray] = {}  # of the pictures so far, once asked for
 
     def add(self, record: Record, result: Result) -> None:
         """Take one picture on which every thing of the classes is annotated."""
+        self._curves = {}
         image = len(self._images)
         self._images.append({"id": image, "height": record.height, "width": record.width})
         for instance in record.instances:
@@ -99,14 +93,20 @@ class CocoScorer:
         """
         return {
             f"{kind}/{name}": value
-            for kind, curves in self.curves().items()
-            for name, value in self._read(curves.precision)
+            for kind, precision in self.curves().items()
+            for name, value in self._read(precision)
         }
 
-    def curves(self) -> dict[str, Curves]:
-        """Give precision by recall of `box` and, of a model with masks, `mask`."""
-        if not self._images:
-            return {}
+    def curves(self) -> dict[str, np.ndarray]:
+        """Give COCOeval's precision `[T, R, K, A]` of `box` and, of a model with masks, `mask`: at
+        IoUs 0.5 to 0.95, 101 recalls, of each class, in each range of `AREAS`; -1 where there is
+        nothing to find.
+        """
+        if self._images and not self._curves:
+            self._curves = self._evaluate_all()
+        return self._curves
+
+    def _evaluate_all(self) -> dict[str, np.ndarray]:
         curves = {"box": self._evaluate("bbox", self._truth, self._found)}
         if self._masks:
             found = [
@@ -120,14 +120,14 @@ class CocoScorer:
 
     def _evaluate(
         self, kind: Literal["bbox", "segm"], truth: list[Annotation], found: list[Annotation]
-    ) -> Curves:
+    ) -> np.ndarray:
         # pycocotools prints its progress and has no switch for it.
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._dataset(truth), self._dataset(found), kind)
             evaluation.evaluate()
             evaluation.accumulate()
         # Of its last axis, the numbers of detections, the largest.
-        return Curves(evaluation.eval["precision"][..., -1])
+        return evaluation.eval["precision"][..., -1]
 
     def _dataset(self, annotations: list[Annotation]) -> COCO:
         dataset: Any = COCO()
@@ -143,9 +143,7 @@ class CocoScorer:
         return dataset
 
     def _read(self, precision: np.ndarray) -> Iterator[tuple[str, float]]:
-        """Average COCOeval's precision `[thresholds, recalls, classes, areas]` over what has
-        instances.
-        """
+        """Average precision `[T, R, K, A]` over what has instances."""
         parts = {
             "AP": precision[..., 0],
             "AP50": precision[0, ..., 0],
@@ -177,14 +175,7 @@ def _on_box_only(record: Record, result: Result) -> np.ndarray:
     alone = np.array([i.segmentation is None for i in record.instances], bool)
     if not alone.any():
         return np.zeros(len(result), bool)
-    found = match(
-        result.boxes,
-        result.scores,
-        result.classes,
-        np.array([i.box for i in record.instances]),
-        np.array([i.label for i in record.instances]),
-        np.array([i.crowd for i in record.instances]),
-    ).gt_index
+    found = match(result.boxes, result.scores, result.classes, Truth.of(record)).gt_index
     return (found >= 0) & alone[found]
 
 

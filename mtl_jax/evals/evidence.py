@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.data.records import Category, Record
-from mtl_jax.evals.matching import match, overlaps
+from mtl_jax.evals.matching import Truth, match, overlaps
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 
@@ -26,7 +26,7 @@ class Case(NamedTuple):
 
 
 class Evidence:
-    """Takes one picture after another, as `Evaluator` does.
+    """Takes one picture after another, beside an `Evaluator` whose report is wanted.
 
     Detections count from `options.alarm_score` on, but for the calibration, where all do. Crowds
     are nobody's, and pictures whose records are not exhaustive give no false alarms.
@@ -52,38 +52,28 @@ class Evidence:
 
     def add(self, record: Record, result: Result) -> None:
         """Take what was found on the picture of `record`, in that picture's own pixels."""
-        boxes = np.array([thing.box for thing in record.instances], float).reshape(-1, 4)
-        labels = np.array([thing.label for thing in record.instances], int)
-        crowd = np.array([thing.crowd for thing in record.instances], bool)
-        truth = (boxes, labels, crowd)
+        truth = Truth.of(record)
         self._pictures += 1
-        np.add.at(self.instances, labels[~crowd], 1)
+        np.add.at(self.instances, truth.classes[~truth.crowd], 1)
         np.add.at(self.found, result.classes, 1)
-        iou, _ = overlaps(result.boxes, boxes)
-        self.best_overlaps += iou[:, ~crowd].max(0, initial=0.0).tolist()
+        iou, _ = overlaps(result.boxes, truth.boxes)
+        self.best_overlaps += iou[:, ~truth.crowd].max(0, initial=0.0).tolist()
         if record.exhaustive:
-            by_class = match(result.boxes, result.scores, result.classes, *truth)
+            by_class = match(result.boxes, result.scores, result.classes, truth)
             counted = ~by_class.ignored
             self.scores += result.scores[counted].tolist()
             self.right += (by_class.gt_index[counted] >= 0).tolist()
-        self._add_confusion(record, result, *truth)
+        self._add_confusion(record, result, truth)
 
-    def _add_confusion(
-        self,
-        record: Record,
-        result: Result,
-        boxes: np.ndarray,
-        labels: np.ndarray,
-        crowd: np.ndarray,
-    ) -> None:
+    def _add_confusion(self, record: Record, result: Result, truth: Truth) -> None:
         sure = result.scores >= self._options.alarm_score
         # Of whatever class: what is found as something else is no miss and no false alarm.
-        classes = result.classes[sure]
-        alike = np.zeros_like(classes), np.zeros_like(labels)
-        found = match(result.boxes[sure], result.scores[sure], alike[0], boxes, alike[1], crowd)
+        classes, labels = result.classes[sure], truth.classes
+        alike = truth._replace(classes=np.zeros_like(labels))
+        found = match(result.boxes[sure], result.scores[sure], np.zeros_like(classes), alike)
         hit = found.gt_index >= 0
         np.add.at(self.confusion, (labels[found.gt_index[hit]], classes[hit]), 1)
-        missed = ~crowd
+        missed = ~truth.crowd
         missed[found.gt_index[hit]] = False
         np.add.at(self.confusion, (labels[missed], np.zeros(missed.sum(), int)), 1)
         alarms = ~hit & ~found.ignored if record.exhaustive else np.zeros(len(hit), bool)

@@ -86,14 +86,15 @@ class Predictor:
         step: str | int = "best",
         score_threshold: float | None = None,
         classes: Sequence[str] | None = None,
+        overrides: Sequence[str] = (),
     ) -> "Predictor":
-        """Load the model of a run's folder. `step` is `best`, `latest` or a number. Raises
-        UserError.
+        """Load the model of a run's folder. `step` is `best`, `latest` or a number. `overrides`
+        change its config, as `--config.eval.flip=True`. Raises UserError.
         """
         # With it come jax and the models, which a fake run in a test does without.
         from mtl_jax import experiment
 
-        return cls(experiment.load_run(run, step), score_threshold, classes)
+        return cls(experiment.load_run(run, step, overrides), score_threshold, classes)
 
     @property
     def attributes(self) -> Sequence[Attribute]:

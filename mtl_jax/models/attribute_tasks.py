@@ -71,10 +71,8 @@ def attribute_loss(
     raise TypeError(f"no loss for attributes of kind {attribute.kind}")
 
 
-def decode(
-    attribute: Attribute, outputs: Float[Array, "R O"], boxes: Float[Array, "R 4"]
-) -> Float[Array, "R E"]:
-    """Turn a head's outputs for `boxes` into predictions, landmarks in canvas pixels."""
+def decode(attribute: Attribute, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
+    """Turn a head's outputs into predictions, landmarks in sides of their box from its centre."""
     match attribute:
         case Categorical():
             return jax.nn.softmax(outputs)
@@ -88,10 +86,20 @@ def decode(
             return outputs * attribute.scale
         case Landmarks():
             points = _points(outputs)
-            places = points[..., :2] * _sides(boxes) + _centres(boxes)
             visible = jax.nn.sigmoid(points[..., 2:])
-            return jnp.concatenate([places, visible], -1).reshape(outputs.shape)
+            return jnp.concatenate([points[..., :2], visible], -1).reshape(outputs.shape)
     raise TypeError(f"no decoding for attributes of kind {attribute.kind}")
+
+
+def place(
+    attribute: Attribute, predictions: Float[Array, "R E"], boxes: Float[Array, "R 4"]
+) -> Float[Array, "R E"]:
+    """Bring what `decode` gives for `boxes` to canvas pixels."""
+    if not isinstance(attribute, Landmarks):
+        return predictions
+    points = _points(predictions)
+    places = points[..., :2] * _sides(boxes) + _centres(boxes)
+    return jnp.concatenate([places, points[..., 2:]], -1).reshape(predictions.shape)
 
 
 def _continuous_loss(

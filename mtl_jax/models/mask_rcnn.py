@@ -27,7 +27,7 @@ from mtl_jax.models import attribute_tasks
 from mtl_jax.models.accumulation import summed_terms
 from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, outline
 from mtl_jax.models.detection_losses import box_losses, rpn_losses
-from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
 from mtl_jax.models.proposals import (
     Anchors,
     Proposals,
@@ -44,6 +44,7 @@ from mtl_jax.models.targets import (
     sample_anchors,
     sample_regions,
 )
+from mtl_jax.models.views import View, make_views, merge
 from mtl_jax.ops.boxes import FAR_EDGES
 from mtl_jax.ops.masks import mask_targets
 from mtl_jax.ops.roi_align import multilevel_crop, multilevel_roi_align, roi_levels
@@ -58,11 +59,13 @@ def mask_rcnn(
     attributes: Sequence[Attribute] = (),
     full_size_masks: bool = False,
     parts: int = 1,
+    views: ViewOptions | None = None,
 ) -> Model:
     """Build the model for K = `num_classes` classes, background included.
 
     `full_size_masks` says that the ground truth's masks cover the canvas, not each its box. The
-    loss of a batch is computed in `parts` parts, one after another.
+    loss of a batch is computed in `parts` parts, one after another. Detection looks at a batch in
+    all `views`; the pictures come at the largest of their scales.
     """
     make = partial(Network, options, num_classes, tuple(attributes), full_size_masks)
 
@@ -96,8 +99,10 @@ def mask_rcnn(
         total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
         return total, terms, stats
 
+    looks = make_views(views or ViewOptions())
+
     def predict(variables: Variables, batch: Batch) -> Detections:
-        return cast(Detections, make(train=False).apply(variables, batch, method="detect"))
+        return cast(Detections, make(train=False).apply(variables, batch, looks, method="detect"))
 
     return Model(init, loss, predict)
 
@@ -151,22 +156,57 @@ class Network(nn.Module):
             *last,
         )
 
-    def detect(self, batch: Batch) -> Detections:
+    def detect(self, batch: Batch, views: Sequence[View] = (View(),)) -> Detections:
         """Find things: proposals, then boxes and classes, then masks and attributes of the refined
-        boxes.
+        boxes. Several views share their boxes; their masks and attributes are averaged.
         """
-        pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
-        found = self._steps(pyramid, batch).selected
+        looks = [view.look(batch) for view in views]
+        pyramids = [self._pyramid(look) for look in looks]
+        seen = list(zip(views, looks, pyramids, strict=True))
+        each = []
+        for view, look, pyramid in seen:
+            found = self._steps(pyramid, self._with_own_boxes(look)).selected
+            boxes = view.boxes_back(found.boxes + self._far_edges, batch, look)
+            each.append(found._replace(boxes=boxes))
+        found = merge(each, self.options.detection)
         valid = found.valid & batch.valid[:, None]
-        masks = self._masks(pyramid, found.boxes, found.classes, valid)
-        outputs = self._attribute_outputs(pyramid, found.boxes, valid)
+        described = [
+            self._describe(
+                pyramid, view.boxes(found.boxes, batch, look), found.classes, valid, view
+            )
+            for view, look, pyramid in seen
+        ]
+        masks, decoded = jax.tree.map(lambda *answers: sum(answers) / len(views), *described)
+        own = found.boxes - self._far_edges
         predictions = {
-            a.name: jax.vmap(partial(attribute_tasks.decode, a))(outputs[a.name], found.boxes)
+            a.name: jax.vmap(partial(attribute_tasks.place, a))(decoded[a.name], own)
             for a in self.attributes
         }
-        masks = None if masks is None else jax.nn.sigmoid(masks)
-        boxes = jnp.where(found.valid[..., None], found.boxes + self._far_edges, 0.0)
+        boxes = jnp.where(found.valid[..., None], found.boxes, 0.0)
         return Detections(boxes, found.scores, found.classes, valid, masks, predictions)
+
+    def _describe(
+        self,
+        pyramid: Pyramid,
+        boxes: Float[Array, "B D 4"],
+        classes: Int[Array, "B D"],
+        valid: Bool[Array, "B D"],
+        view: View,
+    ) -> tuple[Float[Array, "B D S S"] | None, dict[str, Float[Array, "B D E"]]]:
+        """Give the masks of boxes of a view, and what `attribute_tasks.decode` gives, as they would
+        be without its mirroring.
+        """
+        boxes = boxes - self._far_edges
+        masks = self._masks(pyramid, boxes, classes, valid)
+        masks = None if masks is None else view.masks_back(jax.nn.sigmoid(masks))
+        outputs = self._attribute_outputs(pyramid, boxes, valid)
+        predictions = {
+            a.name: view.predictions_back(
+                a, jax.vmap(partial(attribute_tasks.decode, a))(outputs[a.name])
+            )
+            for a in self.attributes
+        }
+        return masks, predictions
 
     def steps(self, batch: Batch) -> Steps:
         """Give what stands between a batch and its detections."""

@@ -115,6 +115,20 @@ class DetectionOptions:
 
 
 @dataclass(frozen=True)
+class ViewOptions:
+    """Views of a picture at test time, whose detections become one: each of `scales` times the size
+    that `data.resize` gives, and with `flip` mirrored too.
+    """
+
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"eval.scales {self.scales} must be one or more numbers above 0")
+
+
+@dataclass(frozen=True)
 class LossWeights:
     rpn_objectness: float = 1.0
     rpn_box: float = 1.0

@@ -113,10 +113,17 @@ def select_detections(
     boxes = box_ops.decode(deltas[region, label], proposals.boxes[region], box_options.box_weights)
     boxes = box_ops.clip(boxes, size[0], size[1])
     usable = (scores > options.score_threshold) & box_ops.is_larger(boxes, options.min_size)
-    kept, valid = nms(boxes, scores, usable, options.nms_iou, options.max_detections, groups=label)
+    return best_boxes(Selected(boxes, scores, label, usable), options)
+
+
+def best_boxes(candidates: Selected, options: DetectionOptions) -> Selected:
+    """Keep the best of one image's boxes after NMS by class."""
+    boxes, scores, classes, usable = candidates
+    count = options.max_detections
+    kept, valid = nms(boxes, scores, usable, options.nms_iou, count, groups=classes)
     return Selected(
         jnp.where(valid[:, None], boxes[kept], 0.0),
         jnp.where(valid, scores[kept], 0.0),
-        jnp.where(valid, label[kept], 0),
+        jnp.where(valid, classes[kept], 0),
         valid,
     )

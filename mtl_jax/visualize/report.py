@@ -12,7 +12,7 @@ from mtl_jax.data import transforms
 from mtl_jax.data.records import Category
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.attributes import Labels
-from mtl_jax.evals.coco import AREAS, Curves
+from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.matching import overlaps
 from mtl_jax.visualize import plots
@@ -29,6 +29,7 @@ BINS = 10
 def write_report(
     title: str,
     evaluator: Evaluator,
+    evidence: Evidence,
     metrics: Mapping[str, float],
     folder: Path,
     *,
@@ -37,13 +38,13 @@ def write_report(
 ) -> Path:
     """Write the page of an evaluation and its pictures, and give its path.
 
-    `metrics` are the evaluator's, `channels` those of the pictures, `history` the run's
-    metrics.jsonl.
+    `metrics` are the evaluator's, `evidence` is of the same pictures, `channels` are theirs,
+    `history` is the run's metrics.jsonl.
     """
-    page, evidence = Page(title), evaluator.evidence
+    page = Page(title)
     _add_numbers(page, evidence, metrics)
-    for kind, curves in evaluator.curves().items():
-        _add_curves(page, kind, curves, evidence.names[1:])
+    for kind, precision in evaluator.curves().items():
+        _add_curves(page, kind, precision, evidence.names[1:])
     _add_confusion(page, evidence)
     _add_calibration(page, evidence)
     for attribute, labels, predictions in evaluator.matched():
@@ -61,19 +62,19 @@ def _add_numbers(page: Page, evidence: Evidence, metrics: Mapping[str, float]) -
     page.table(("metric", "value"), metrics.items())
 
 
-def _add_curves(page: Page, kind: str, curves: Curves, names: Sequence[str]) -> None:
+def _add_curves(page: Page, kind: str, precision: np.ndarray, names: Sequence[str]) -> None:
     page.heading(f"Precision and recall of {'boxes' if kind == 'box' else 'masks'}")
-    shown = [k for k in range(len(names)) if (curves.precision[0, :, k, 0] > -1).all()]
-    best = sorted(shown, key=lambda k: -curves.precision[0, :, k, 0].mean())[:MOST_CURVES]
+    shown = [k for k in range(len(names)) if (precision[0, :, k, 0] > -1).all()]
+    best = sorted(shown, key=lambda k: -precision[0, :, k, 0].mean())[:MOST_CURVES]
 
     def by_class(axes: Axes) -> None:
         for k in best:
-            axes.plot(RECALLS, curves.precision[0, :, k, 0], label=names[k], linewidth=1.2)
+            axes.plot(RECALLS, precision[0, :, k, 0], label=names[k], linewidth=1.2)
         _finish(axes, "recall", "precision", legend=bool(best))
 
     def by_overlap(axes: Axes) -> None:
         for t in (0, 2, 4, 6, 8):
-            of_classes = curves.precision[t][:, shown, 0]
+            of_classes = precision[t][:, shown, 0]
             if of_classes.size:
                 label = f"IoU {0.5 + 0.05 * t:.2f}"
                 axes.plot(RECALLS, of_classes.mean(1), label=label, linewidth=1.2)
@@ -83,8 +84,8 @@ def _add_curves(page: Page, kind: str, curves: Curves, names: Sequence[str]) -> 
     page.picture(f"{kind}_curves", plots.plots(cells, 2, (5.4, 4.0)), "Precision by recall")
     rows = []
     for k, name in enumerate(names):
-        cells_of = [_mean(curves.precision[:, :, k, 0]), _mean(curves.precision[0, :, k, 0])]
-        cells_of += [_mean(curves.precision[:, :, k, a]) for a in range(1, len(AREAS))]
+        cells_of = [_mean(precision[:, :, k, 0]), _mean(precision[0, :, k, 0])]
+        cells_of += [_mean(precision[:, :, k, a]) for a in range(1, len(AREAS))]
         rows.append((name, *cells_of))
     page.table(("class", "AP", "AP50", *AREAS[1:]), rows)
 

@@ -70,7 +70,7 @@ def ours(case, *overrides):
     run = experiment.load_run(case.folder, overrides=overrides)
     by_name = {
         record.file_name: result
-        for record, result in experiment.detect(run.predict, case.source, run.task, batch_size=4)
+        for record, result in experiment.detect(run.predict, [case.source], run.task, batch_size=4)
     }
     return run.categories, [by_name[record.file_name] for record in case.source]
 

@@ -213,3 +213,16 @@ def test_every_form_of_segmentation_gives_the_same_mask():
         encoded = segmentation_rle(Instance((10, 5, 25, 20), 1, form), 30, 40)
         np.testing.assert_array_equal(coco_mask.decode(encoded), mask)
     assert segmentation_rle(Instance((10, 5, 25, 20), 1), 30, 40) is None
+
+
+def test_curves_are_computed_once_and_again_after_another_picture(monkeypatch):
+    scorer, runs, evaluate = CocoScorer(CATEGORIES), [], COCOeval.evaluate
+    monkeypatch.setattr(COCOeval, "evaluate", lambda self: runs.append(self) or evaluate(self))
+    truth = record_of([instance((5, 5, 60, 40))])
+    scorer.add(truth, result_of([(5, 5, 60, 40)], [0.9], [1]))
+    assert scorer.metrics()["box/AP"] == pytest.approx(1)
+    assert set(scorer.curves()) == {"box", "mask"}
+    assert len(runs) == 2
+    scorer.add(truth, result_of([], [], []))
+    assert scorer.metrics()["box/AP"] == pytest.approx(0.5, abs=0.01)
+    assert len(runs) == 4

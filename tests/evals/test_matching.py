@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mtl_jax.evals.matching import match, overlaps
+from mtl_jax.evals.matching import Truth, match, overlaps
 
 
 def iou(a, b):
@@ -46,7 +46,7 @@ def test_match_equals_slow_match(seed):
         rng.random(num_gt) < 0.2,
     )
     threshold = rng.choice([0.3, 0.5])
-    found = match(*arguments, threshold).gt_index
+    found = match(*arguments[:3], Truth(*arguments[3:]), threshold).gt_index
     assert found.tolist() == match_slowly(*arguments, threshold)
     used = found[found >= 0]
     assert len(set(used.tolist())) == len(used)
@@ -60,9 +60,10 @@ def test_overlaps_equal_the_definition():
 
 
 def test_what_lies_on_a_crowd_is_ignored_and_finds_nothing():
-    crowd = np.array([[0.0, 0.0, 100.0, 100.0]])
+    box = np.array([[0.0, 0.0, 100.0, 100.0]])
+    crowd = Truth(box, np.array([1]), np.array([True]))
     boxes = np.array([[10, 10, 20, 20], [95, 95, 115, 115], [10, 10, 20, 20]], float)
     classes = np.array([1, 1, 2])
-    matched = match(boxes, np.ones(3), classes, crowd, np.array([1]), np.array([True]))
+    matched = match(boxes, np.ones(3), classes, crowd)
     assert matched.gt_index.tolist() == [-1, -1, -1]
     assert matched.ignored.tolist() == [True, False, False]

@@ -11,6 +11,7 @@ from mtl_jax.attributes import from_config
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.evidence import Evidence
 from mtl_jax.results import Result
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.report import write_report
@@ -54,8 +55,8 @@ def model_page(fresh_run, tmp_path_factory):
     return output
 
 
-def add_picture(evaluator: Evaluator, rng: np.random.Generator, number: int) -> None:
-    """Add a picture with three things, of which most are found, more or less well."""
+def make_picture(rng: np.random.Generator, number: int) -> tuple[Record, Result]:
+    """Make a picture with three things, of which most are found, more or less well."""
     things, boxes, attributes = [], [], []
     for _ in range(3):
         x, y, w, h = rng.uniform((0, 0, 20, 20), (60, 50, 40, 40))
@@ -88,18 +89,21 @@ def add_picture(evaluator: Evaluator, rng: np.random.Generator, number: int) -> 
         attributes={a.name: np.stack([g[a.name] for g in attributes]) for a in ATTRIBUTES},
         declared=ATTRIBUTES,
     )
-    evaluator.add(record, result)
+    return record, result
 
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    evaluator, rng = Evaluator(CATEGORIES, ATTRIBUTES), np.random.default_rng(0)
+    evaluator, evidence = Evaluator(CATEGORIES, ATTRIBUTES), Evidence(CATEGORIES)
+    rng = np.random.default_rng(0)
     for number in range(12):
-        add_picture(evaluator, rng, number)
+        record, result = make_picture(rng, number)
+        evaluator.add(record, result)
+        evidence.add(record, result)
     rows = [{"step": i, "train/loss": 1 / (i + 1), "val/box/AP": i / 9} for i in range(10)]
     history = folder / "metrics.jsonl"
     history.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 10, "tr')
     metrics = evaluator.metrics()
-    write_report("made up", evaluator, metrics, folder / "report", history=history)
+    write_report("made up", evaluator, evidence, metrics, folder / "report", history=history)
     return folder / "report", metrics

@@ -6,6 +6,7 @@ import pytest
 
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.evidence import Evidence
 from mtl_jax.results import Result
 from mtl_jax.visualize.report import write_report
 
@@ -45,13 +46,15 @@ def test_the_table_of_classes_is_pycocotools(report):
 
 def test_a_model_that_finds_nothing_is_told_why(tmp_path):
     categories = (Category(1, "cat"), Category(2, "dog"))
-    evaluator = Evaluator(categories)
+    evaluator, evidence = Evaluator(categories), Evidence(categories)
     picture = np.zeros((50, 50, 3), np.uint8)
     things = (Instance((5, 5, 30, 30), 1), Instance((20, 20, 40, 40), 2))
     none = np.zeros(0, np.int64)
     found = Result(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none, (), none, 50, 50)
-    evaluator.add(Record(picture, 50, 50, 1, "a.png", things), found)
-    write_report("nothing", evaluator, evaluator.metrics(), tmp_path)
+    record = Record(picture, 50, 50, 1, "a.png", things)
+    evaluator.add(record, found)
+    evidence.add(record, found)
+    write_report("nothing", evaluator, evidence, evaluator.metrics(), tmp_path)
     text = (tmp_path / "index.html").read_text()
     assert "box AP of cat: nothing is found at all" in text
     assert (tmp_path / "worst.png").is_file()
