@@ -324,7 +324,8 @@ class Landmarks(Attribute):
     """Named `points` with visibility; `flip` pairs the points that a mirror exchanges.
 
     A label is a list of (x, y), of (x, y, v), or COCO's flat x, y, v list. v as COCO's: 0 not
-    labelled, 1 labelled but hidden, 2 visible. None in place of a point: not labelled.
+    labelled, 1 labelled but hidden, 2 visible. None in place of a point: not labelled; (None, None,
+    1): hidden, nobody said where.
     """
 
     points: tuple[str, ...] = ()
@@ -367,6 +368,9 @@ class Landmarks(Attribute):
             if len(row) not in (2, 3) or (len(row) == 3 and row[2] not in (0, 1, 2)):
                 raise ValueError(wrong)
             if len(row) == 3 and row[2] == 0:
+                continue
+            if len(row) == 3 and row[2] == 1 and row[0] is None and row[1] is None:
+                known[j, 2] = True
                 continue
             values[j] = (*(_number(self.name, v) for v in row[:2]), len(row) == 3 and row[2] == 2)
             known[j] = (True, True, len(row) == 3)

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 import scripts
+from faces import write_biwi
 from real_data import data_set
 from test_experiment import check_metrics, check_predictions, lines
 
@@ -137,3 +138,16 @@ def test_faces(tmp_path, monkeypatch, config, name, attributes, shown):
     monkeypatch.setenv("MTL_JAX_DATA", os.devnull)
     out, sizes = predict(run, pictures[:3], tmp_path, monkeypatch)
     check_predictions(out, sizes, shown, {(category.id, category.name)}, masks=False)
+
+
+@pytest.mark.slow
+def test_biwi(tmp_path, monkeypatch):
+    write_biwi(tmp_path / "data/biwi")
+    monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
+    run = run_all("biwi_pose.py", tmp_path)
+    angles = POSE | {"roll/mae", "roll/std"}
+    path = run / "evaluation/test/metrics.json"
+    check_metrics(path, {"head": angles}, ["head"], masks=False)
+    pictures = sorted((tmp_path / "data").rglob("*.png"))
+    out, sizes = predict(run, pictures[:2], tmp_path, monkeypatch)
+    check_predictions(out, sizes, {"head": {"yaw", "pitch", "roll"}}, {(1, "head")}, masks=False)

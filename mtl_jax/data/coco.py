@@ -57,8 +57,9 @@ class CocoSource:
         self._points = {c["id"]: coco_check.keypoint_names(c) for c in chosen}
         self._images = checked.images
         self._annotations = checked.annotations
+        self._exhaustive = annotations.exhaustive
         self._group_key = group_key
-        if group_key and not any(group_key in image for image in self._images):
+        if group_key and self._images and not any(group_key in image for image in self._images):
             raise UserError(f"{self.path}: no image has the key {group_key!r} to group by")
 
     def __len__(self) -> int:
@@ -78,6 +79,7 @@ class CocoSource:
                 for annotation in found
                 if annotation.raw["category_id"] in self._labels
             ),
+            exhaustive=self._exhaustive,
         )
 
     def group(self, position: int) -> str:

@@ -24,6 +24,7 @@ class CocoLists(NamedTuple):
     categories: list[Any]
     faults: Sequence[str] = ()  # a line for each record that could not be made into one of them
     texts: bool = False  # attributes are what was typed in: texts, numbers too
+    exhaustive: bool = True  # False: things of these classes stand in the pictures without a label
 
 
 class Collector:
@@ -37,15 +38,16 @@ class Collector:
         self._annotations: list[dict[str, Any]] = []
         self._faults: list[str] = []
 
-    def add_picture(self, name: str, height: int = 0, width: int = 0) -> bool:
+    def add_picture(self, name: str, height: int = 0, width: int = 0, group: str = "") -> bool:
         """Add a picture by its path below the pictures' folder; without a size it is read from
-        there. Says whether it is new.
+        there. `group` names what it must not be parted from. Says whether it is new.
         """
         if name in self._pictures:
             self.add_fault(name, "is listed twice; list each picture once")
             return False
         size = {"height": height, "width": width} if height and width else {}
-        self._pictures[name] = {"id": name, "file_name": name, **size}
+        groups = {"group": group} if group else {}
+        self._pictures[name] = {"id": name, "file_name": name, **size, **groups}
         return True
 
     def add_thing(
@@ -72,7 +74,7 @@ class Collector:
     def add_fault(self, record: str, text: str) -> None:
         self._faults.append(fault_line(self._path, f"{record}: {text}"))
 
-    def finish(self, classes: Iterable[str] = ()) -> CocoLists:
+    def finish(self, classes: Iterable[str] = (), exhaustive: bool = True) -> CocoLists:
         """Give what was gathered; `classes` are there even if nothing is of them."""
         names = sorted({*classes, *(thing["category_id"] for thing in self._annotations)})
         numbers = {name: number for number, name in enumerate(names, 1)}
@@ -80,7 +82,9 @@ class Collector:
             thing["category_id"] = numbers[thing["category_id"]]
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
         pictures = list(self._pictures.values())
-        return CocoLists(self._path, pictures, self._annotations, categories, self._faults, True)
+        return CocoLists(
+            self._path, pictures, self._annotations, categories, self._faults, True, exhaustive
+        )
 
 
 def single_class(categories: Sequence[str], where: str) -> str:

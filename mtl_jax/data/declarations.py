@@ -28,11 +28,15 @@ def _declare(name: str, values: Sequence[Any]) -> str:
     elif all_numbers:
         low, high = math.floor(min(numbers)), math.ceil(max(numbers))
         kind = dict(kind="continuous", range=(low, max(high, low + 1)))
+    elif all(isinstance(value, Mapping) for value in values):
+        angles = [a for a in ("yaw", "pitch", "roll") if all(a in value for value in values)]
+        kind = dict(kind="pose", angles=tuple(angles)) if angles else None
     elif 2 <= len(different) <= MANY:
         kind = dict(kind="categorical", classes=tuple(different))
     counted = f"{len(values)} labels of {len(different)} values"
     if kind is None:
-        return f"{counted}, for example {different[0]!r}"
+        example = different[0] if len(different[0]) <= 60 else f"{different[0][:57]}..."
+        return f"{counted}, for example {example!r}"
     options = ", ".join(f"{key}={value!r}" for key, value in kind.items())
     return f'{counted}; to learn it: config.attributes["{name}"] = dict({options})'
 

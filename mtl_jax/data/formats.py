@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl_jax.attributes import Attribute
+from mtl_jax.data.aflw import read_aflw
+from mtl_jax.data.biwi import read_biwi
 from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.coco_faces import read_coco_faces
 from mtl_jax.data.converted import CocoLists
 from mtl_jax.data.fairface import FairFaceSource
+from mtl_jax.data.hyperface import HyperFaceSource
 from mtl_jax.data.labelme import read_labelme
 from mtl_jax.data.mask_files import read_mask_files
+from mtl_jax.data.mats import read_mats
 from mtl_jax.data.prima import PrimaSource
+from mtl_jax.data.pts import read_pts
 from mtl_jax.data.records import Source
 from mtl_jax.data.shapes import ShapesSource
 from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.data.utkface import UTKFaceSource
 from mtl_jax.data.via import read_via
 from mtl_jax.data.voc import read_voc
+from mtl_jax.data.youtube_faces import read_youtube_faces
 from mtl_jax.errors import UserError
 
 Block = Mapping[str, Any]
@@ -60,7 +67,7 @@ def _coco_source(
         labels.attributes,
         keys=labels.keys,
         preset=labels.preset,
-        categories=block["categories"],
+        categories=block.get("categories", ()),
         group_key=group_key,
         on_error=labels.on_error,
     )
@@ -102,6 +109,15 @@ def _open_tfds(folder: Path, block: Block, labels: Labels) -> Source:
         data_dir=block["data_dir"],
         keys=labels.keys,
         categories=block["categories"],
+    )
+
+
+def _open_tfds_faces(folder: Path, block: Block, labels: Labels) -> Source:
+    del folder
+    from mtl_jax.data.tfds_faces import TfdsFaceSource
+
+    return TfdsFaceSource(
+        block["path"], labels.attributes, data_dir=block["data_dir"], keys=labels.keys
     )
 
 
@@ -180,6 +196,41 @@ def _open_fairface(folder: Path, block: Block, labels: Labels) -> Source:
     )
 
 
+def _open_each(read: Callable[[Path], CocoLists]) -> Callable[[Path, Block, Labels], Source]:
+    """Open a format whose labels lie beside each picture, and which says what stays together."""
+
+    def open_source(folder: Path, block: Block, labels: Labels) -> Source:
+        return _coco_source(read(folder), folder, block, labels, "group")
+
+    return open_source
+
+
+def _open_aflw(folder: Path, block: Block, labels: Labels) -> Source:
+    images = _subfolder(folder, block["images"], ("flickr", "data/flickr"))
+    name = block["annotations"] or "aflw.sqlite"
+    path = next(
+        (at for at in (folder / name, folder / "data" / name) if at.exists()), folder / name
+    )
+    return _coco_source(read_aflw(path, images), images, block, labels)
+
+
+def _open_hyperface(folder: Path, block: Block, labels: Labels) -> Source:
+    path = find_annotations(folder, block["annotations"], (".npy",))
+    return HyperFaceSource(path, labels.attributes, keys=labels.keys, on_error=labels.on_error)
+
+
+def _open_youtube_faces(folder: Path, block: Block, labels: Labels) -> Source:
+    table = find_annotations(folder, block["annotations"], (".csv",))
+    images = find_images(folder, table, block["images"])
+    return _coco_source(read_youtube_faces(table, images), images, block, labels, "group")
+
+
+def _open_coco_faces(folder: Path, block: Block, labels: Labels) -> Source:
+    annotations = find_annotations(folder, block["annotations"])
+    images = find_images(folder, annotations, block["images"])
+    return _coco_source(read_coco_faces(annotations), images, block, labels)
+
+
 def _made_up(kind: Callable[..., Source]) -> Format:
     """Describe a format that is drawn: its block's keys are its arguments."""
 
@@ -194,6 +245,7 @@ def _made_up(kind: Callable[..., Source]) -> Format:
     return Format(open_source, options)
 
 
+_3DDFA = "http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
 FORMATS: dict[str, Format] = {
     "coco": Format(
         _open_coco,
@@ -227,6 +279,7 @@ FORMATS: dict[str, Format] = {
         "http://host.robots.ox.ac.uk/pascal/VOC/voc2012 (Flickr's terms of use)",
     ),
     "tfds": Format(_open_tfds, {"data_dir": "", "categories": ()}),
+    "tfds_faces": Format(_open_tfds_faces, {"data_dir": ""}),
     "utkface": Format(
         _open_utkface,
         {},
@@ -245,6 +298,56 @@ FORMATS: dict[str, Format] = {
         {"annotations": ""},
         ("fairface",),
         "https://github.com/joojs/fairface, padding 0.25 (CC BY 4.0)",
+    ),
+    "aflw": Format(
+        _open_aflw,
+        {"annotations": "", "images": ""},
+        ("aflw", "AFLW"),
+        "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw, "
+        "aflw-db.tar.gz and the pictures (non-commercial research, on request)",
+    ),
+    "hyperface": Format(
+        _open_hyperface,
+        {"annotations": ""},
+        ("hyperface",),
+        "https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation"
+        ", data/sample_data.npy (of AFLW)",
+    ),
+    "aflw2000": Format(
+        _open_each(read_mats),
+        {},
+        ("aflw2000", "AFLW2000", "AFLW2000-3D", "aflw2000_prnet16"),
+        f"{_3DDFA}, AFLW2000-3D (research)",
+    ),
+    "300w_lp": Format(
+        _open_each(read_mats), {}, ("300w_lp", "300W_LP"), f"{_3DDFA}, 300W-LP (research)"
+    ),
+    "ibug": Format(
+        _open_each(read_pts),
+        {},
+        ("ibug", "300W", "helen", "afw", "helen_afw_68"),
+        "https://ibug.doc.ic.ac.uk/resources/facial-point-annotations, HELEN, AFW, LFPW, IBUG or "
+        "300W (research)",
+    ),
+    "youtube_faces": Format(
+        _open_youtube_faces,
+        {"annotations": "", "images": ""},
+        ("youtube_faces", "ytfaces68_udacity"),
+        "https://github.com/udacity/P1_Facial_Keypoints (MIT, the frames for research)",
+    ),
+    "biwi": Format(
+        _open_each(read_biwi),
+        {},
+        ("biwi", "hpdb", "kinect_head_pose_db/hpdb", "kinect_head_pose_db"),
+        "https://icu.ee.ethz.ch/research/datsets.html, the Biwi Kinect Head Pose Database "
+        "(research and education)",
+    ),
+    "coco_faces": Format(
+        _open_coco_faces,
+        {"annotations": "", "images": ""},
+        ("coco", "coco_mini"),
+        "https://cocodataset.org/#download, person_keypoints (CC BY 4.0, each picture under terms "
+        "of its own)",
     ),
     "synthetic": _made_up(SyntheticSource),
     "shapes": _made_up(ShapesSource),

@@ -6,36 +6,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mtl_jax.data.face_points import LANDMARKS
 from mtl_jax.data.faces import draw_face
 from mtl_jax.data.hair import Hair
 from mtl_jax.data.looks import Color, Look, Rng, brow, mouth, shade
 from mtl_jax.data.surfaces import Hits, Surface, rotation
 from mtl_jax.types import Array
 
-# AFLW's 21 points; left is the image's left
-LANDMARKS = (
-    *(f"{side}_brow_{part}" for side in ("left", "right") for part in ("left", "center", "right")),
-    *(f"{side}_eye_{part}" for side in ("left", "right") for part in ("left", "center", "right")),
-    "left_ear",
-    "nose_left",
-    "nose_center",
-    "nose_right",
-    "right_ear",
-    "mouth_left",
-    "mouth_center",
-    "mouth_right",
-    "chin",
-)
-LANDMARK_FLIP = (
-    *(
-        (f"left_{part}_{a}", f"right_{part}_{b}")
-        for part in ("brow", "eye")
-        for a, b in (("left", "right"), ("center", "center"), ("right", "left"))
-    ),
-    ("left_ear", "right_ear"),
-    ("nose_left", "nose_right"),
-    ("mouth_left", "mouth_right"),
-)
 _GRID = 32  # cells a side on which surfaces are met; maps in between are linear
 _FINE_BELOW = 90.0  # pixels of head height below which it is drawn at twice its size
 _HIDDEN_BY = 0.04  # how much nearer a surface must be to hide a point, half head heights

@@ -13,8 +13,9 @@ import numpy as np
 
 from mtl_jax.data import textures
 from mtl_jax.data.distractors import draw_distractor, draw_shoulders
+from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS
 from mtl_jax.data.hair import random_hair
-from mtl_jax.data.heads import LANDMARK_FLIP, LANDMARKS, Patch, draw_head
+from mtl_jax.data.heads import Patch, draw_head
 from mtl_jax.data.looks import SMILES, Rng, random_look
 from mtl_jax.data.records import Category, Instance, Record
 

@@ -44,13 +44,10 @@ class TfdsSource:
     ):
         self.path = path
         self._reader = LabelReader(attributes, keys)
-        name, _, split = path.rpartition(":")
-        if not name or not split:
-            raise UserError(f"{path!r} is no data set and split; give the like of coco/2017:train")
-        builder = _builder(name, data_dir)
+        builder, split = find_builder(path, data_dir)
         self._things, self._features = _find_things(builder.info.features, path)
         self._picture = _find_picture(builder.info.features, path)
-        self._records = _open(builder, split, self._picture)
+        self._records = open_records(builder, split, self._picture)
         names = self._features["label"].names if "label" in self._features else None
         known = names or [single_class(categories, f"{path}: its things have no label")]
         for wanted in categories:
@@ -114,11 +111,15 @@ class TfdsSource:
             yield Instance(box, label, crowd=crowd, area=area, id=i + 1, attributes=labels)
 
 
-def _builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+def find_builder(path: str, data_dir: str) -> tuple[tfds.core.DatasetBuilder, str]:
+    """Give the data set and the name of the split that a TfdsSource's `path` says."""
+    name, _, split = path.rpartition(":")
+    if not name or not split:
+        raise UserError(f"{path!r} is no data set and split; give the like of coco/2017:train")
     try:
         if Path(name).is_dir():
-            return tfds.builder_from_directory(name)
-        return tfds.builder(name, data_dir=data_dir or None)
+            return tfds.builder_from_directory(name), split
+        return tfds.builder(name, data_dir=data_dir or None), split
     except (tfds.core.DatasetNotFoundError, ValueError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{name}: no data set of TensorFlow Datasets ({reason})") from None
@@ -142,7 +143,10 @@ def _find_picture(features: Any, path: str) -> str:
     raise UserError(f"{path}: has no picture; it holds {', '.join(features)}")
 
 
-def _open(builder: Any, split: str, picture: str) -> Sequence[Any]:
+def open_records(builder: Any, split: str, picture: str) -> Sequence[Any]:
+    """Give a split's records, `picture` not decoded. Raises UserError where it is not prepared so
+    that they can be read.
+    """
     keep: Any = tfds.decode.SkipDecoding()
     try:
         return builder.as_data_source(split, decoders={picture: keep})

@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from annotated import HEIGHT, WIDTH, mask_of, open_format, write_picture
+from annotated import HEIGHT, WIDTH, faults, mask_of, open_format, write_picture
 
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.data.formats import Labels
-from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.errors import UserError
 
 
 def png(mask) -> str:
@@ -136,9 +136,7 @@ BROKEN = {
 def test_a_broken_shape_is_a_line_that_names_it(tmp_path, what):
     shape, said = BROKEN[what]
     write(tmp_path, [TRIANGLE, shape])
-    with pytest.raises(AnnotationErrors) as caught:
-        open_format("labelme", tmp_path)
-    (line,) = caught.value.faults
+    (line,) = faults("labelme", tmp_path)
     assert line.startswith(f"{tmp_path}: a.json shapes[1]: ")
     assert said in line
     source = open_format("labelme", tmp_path, Labels(on_error="skip"))
@@ -158,9 +156,7 @@ def test_a_broken_file_is_a_line_that_names_it(tmp_path, what):
     text, said = FILES[what]
     write(tmp_path, [TRIANGLE])
     (tmp_path / "b.json").write_text(text)
-    with pytest.raises(AnnotationErrors) as caught:
-        open_format("labelme", tmp_path)
-    (line,) = caught.value.faults
+    (line,) = faults("labelme", tmp_path)
     assert line.startswith(f"{tmp_path}: {said}")
 
 

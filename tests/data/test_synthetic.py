@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from mtl_jax.attributes import from_config
+from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS
 from mtl_jax.data.hair import random_hair
-from mtl_jax.data.heads import LANDMARK_FLIP, LANDMARKS, build_parts, draw_head
+from mtl_jax.data.heads import build_parts, draw_head
 from mtl_jax.data.looks import random_look
 from mtl_jax.data.surfaces import Surface, rotation
 from mtl_jax.data.synthetic import ATTRIBUTES, SyntheticSource

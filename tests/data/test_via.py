@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotated import HEIGHT, WIDTH, mask_of, open_format, write_picture
+from annotated import HEIGHT, WIDTH, faults, mask_of, open_format, write_picture
 from real_data import data_set
 
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.data.formats import Labels
-from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.errors import UserError
 
 TRIANGLE = dict(name="polygon", all_points_x=[10, 50, 10], all_points_y=[10, 10, 50])
 SHAPES = {
@@ -137,6 +137,12 @@ def write(folder: Path, version: str, labels) -> None:
         CSV[version](folder / "via.csv", labels)
 
 
+def write_regions(folder: Path, *regions) -> None:
+    """Write version 2's file of one picture with regions of (shape, labels)."""
+    found = [dict(shape_attributes=shape, region_attributes=labels) for shape, labels in regions]
+    (folder / "via.json").write_text(json.dumps({"a": dict(filename="a.png", regions=found)}))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version_gives_every_shape(folder, version):
     write(folder, version, {"kind": "cat"})
@@ -165,15 +171,12 @@ def test_without_a_class_attribute_all_are_one_class(folder, version):
 
 
 def test_labels_of_other_attributes_are_reported_with_the_lines_that_declare_them(folder):
-    shapes = [
-        dict(shape_attributes=TRIANGLE, region_attributes=labels)
-        for labels in (
-            {"age": "3.5", "sex": "male", "hat": {"yes": True, "no": False}},
-            {"age": "60", "sex": "female", "hat": ""},
-            {"age": "", "sex": "male", "hat": {"no": True}},
-        )
-    ]
-    (folder / "via.json").write_text(json.dumps({"a": dict(filename="a.png", regions=shapes)}))
+    write_regions(
+        folder,
+        (TRIANGLE, {"age": "3.5", "sex": "male", "hat": {"yes": True, "no": False}}),
+        (TRIANGLE, {"age": "60", "sex": "female", "hat": ""}),
+        (TRIANGLE, {"age": "", "sex": "male", "hat": {"no": True}}),
+    )
     age, hat, sex = open_format("via", folder).undeclared
     wanted = {
         age: """config.attributes["age"] = dict(kind='continuous', range=(3, 60))""",
@@ -186,22 +189,18 @@ def test_labels_of_other_attributes_are_reported_with_the_lines_that_declare_the
 
 
 def test_a_circle_is_cut_at_the_border_and_a_polygon_beyond_it_is_a_fault(folder):
-    shapes = [dict(name="circle", cx=90, cy=40, r=30), {**TRIANGLE, "all_points_x": [10, 150, 10]}]
-    regions = [dict(shape_attributes=shape, region_attributes={}) for shape in shapes]
-    (folder / "via.json").write_text(json.dumps({"a": dict(filename="a.png", regions=regions)}))
-    with pytest.raises(AnnotationErrors) as caught:
-        open_format("via", folder)
-    assert len(caught.value.faults) == 1
-    assert "via.json: a.png regions[1]: a polygon lies 50 px outside" in caught.value.faults[0]
+    circle = dict(name="circle", cx=90, cy=40, r=30)
+    write_regions(folder, (circle, {}), ({**TRIANGLE, "all_points_x": [10, 150, 10]}, {}))
+    (line,) = faults("via", folder)
+    assert "via.json: a.png regions[1]: a polygon lies 50 px outside" in line
     source = open_format("via", folder, Labels(on_error="skip"))
-    assert source.skipped == caught.value.faults
+    assert source.skipped == (line,)
     np.testing.assert_allclose(source[0].instances[0].box, (60, 10, 100, 70), atol=0.2)
 
 
 def test_an_ellipse_is_turned_clockwise(folder):
     shape = dict(name="ellipse", cx=50, cy=40, rx=30, ry=5, theta=np.pi / 4)
-    regions = [dict(shape_attributes=shape, region_attributes={})]
-    (folder / "via.json").write_text(json.dumps({"a": dict(filename="a.png", regions=regions)}))
+    write_regions(folder, (shape, {}))
     mask = mask_of(open_format("via", folder)[0].instances[0])
     assert [mask[y, x] for y, x in ((60, 70), (20, 30), (20, 70), (60, 30))] == [1, 1, 0, 0]
 
@@ -226,31 +225,18 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_region_is_a_line_that_names_it(folder, what):
     shape, said = BROKEN[what]
-    regions = [dict(shape_attributes=s, region_attributes={}) for s in (TRIANGLE, shape)]
-    (folder / "via.json").write_text(json.dumps({"a": dict(filename="a.png", regions=regions)}))
-    with pytest.raises(AnnotationErrors) as caught:
-        open_format("via", folder)
-    (line,) = caught.value.faults
+    write_regions(folder, (TRIANGLE, {}), (shape, {}))
+    (line,) = faults("via", folder)
     assert line.startswith(f"{folder / 'via.json'}: a.png regions[1]: ")
     assert said in line
     assert len(open_format("via", folder, Labels(on_error="skip"))[0].instances) == 1
 
 
 def test_a_region_without_its_class_is_a_line_that_names_it(folder):
-    regions = [
-        dict(shape_attributes=TRIANGLE, region_attributes=labels)
-        for labels in (
-            {"kind": "cat"},
-            {"kind": ""},
-            {},
-            {"kind": {"cat": True, "dog": True}},
-        )
-    ]
-    (folder / "via.json").write_text(json.dumps({"a": dict(filename="a.png", regions=regions)}))
-    with pytest.raises(AnnotationErrors) as caught:
-        open_format("via", folder, class_attribute="kind")
-    assert len(caught.value.faults) == 2
-    assert "a.png regions[1]: has no 'kind', which is to be its class" in caught.value.faults[0]
+    kinds = ({"kind": "cat"}, {"kind": ""}, {}, {"kind": {"cat": True, "dog": True}})
+    write_regions(folder, *((TRIANGLE, labels) for labels in kinds))
+    first, _ = faults("via", folder, class_attribute="kind")
+    assert "a.png regions[1]: has no 'kind', which is to be its class" in first
 
 
 FILES = {
@@ -281,9 +267,7 @@ FILES = {
 def test_a_broken_file_is_a_line_that_names_it(folder, what):
     text, said = FILES[what]
     (folder / "via.json").write_text(text)
-    with pytest.raises(AnnotationErrors) as caught:
-        open_format("via", folder)
-    (line,) = caught.value.faults
+    (line,) = faults("via", folder)
     assert line.startswith(f"{folder / 'via.json'}: ")
     assert said in line
 
@@ -306,17 +290,16 @@ TABLES = {
 def test_a_broken_table_is_a_line_that_names_it(folder, what):
     text, said = TABLES[what]
     (folder / "via.csv").write_text(text)
-    with pytest.raises(AnnotationErrors) as caught:
-        open_format("via", folder)
-    assert said in str(caught.value)
+    (line,) = faults("via", folder)
+    assert said in line
 
 
 def test_a_video_is_a_line_that_names_it(folder):
     project = project_3({})
     project["file"]["2"]["type"] = 4
     (folder / "via.json").write_text(json.dumps(project))
-    with pytest.raises(AnnotationErrors, match="a video"):
-        open_format("via", folder)
+    (line,) = faults("via", folder)
+    assert "a video" in line
 
 
 def test_several_classes_want_an_attribute(folder):

@@ -1,0 +1,114 @@
+"""TensorFlow Datasets' 300W-LP and AFLW2000-3D, made here with the features of its builders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from annotated import open_format
+from faces import AT, LABELS, ibug
+
+from mtl_jax.errors import UserError
+
+SIDE = 450
+POINTS = ibug((200, 200), 150)
+RADIANS = np.radians([10.0, -20.0, 30.0])
+
+
+class Faces(tfds.core.GeneratorBasedBuilder):
+    """Records with the given labels, and shapes where there are poses."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    labels: tuple[dict, ...] = ()
+
+    def _info(self):
+        tensor = tfds.features.Tensor
+        features = {
+            name: tensor(shape=value.shape, dtype=np.float32)
+            for name, value in self.labels[0].items()
+        }
+        features["image"] = tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="jpeg")
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        image = np.zeros((SIDE, SIDE, 3), np.uint8)
+        for i, labels in enumerate(self.labels):
+            as_floats = {name: value.astype(np.float32) for name, value in labels.items()}
+            yield i, {"image": image, **as_floats}
+
+
+class The300wLp(Faces):
+    """The fields of `the300w_lp` that are read; two records are of one photograph."""
+
+    labels = tuple(
+        {
+            "landmarks_origin": POINTS / SIDE,
+            "landmarks_2d": np.zeros((68, 2)),
+            "pose_params": np.array([*RADIANS, 0, 0, 0, 0]),
+            "shape_params": np.full(199, shape),
+        }
+        for shape in (1.5, 2.5, 1.5)
+    )
+
+
+class Aflw2k3d(Faces):
+    """The fields of `aflw2k3d`; the second record's points lie far outside."""
+
+    labels = tuple(
+        {"landmarks_68_3d_xy_normalized": points / SIDE, "landmarks_68_3d_z": np.zeros((68, 1))}
+        for points in (POINTS, POINTS * 9)
+    )
+
+
+class Degrees(Faces):
+    labels = ({**The300wLp.labels[0], "pose_params": np.full(7, 40.0)},)
+
+
+def prepare(kind, folder: Path) -> str:
+    builder = kind(data_dir=folder, file_format="array_record")
+    builder.download_and_prepare()
+    return f"{builder.data_path}:train"
+
+
+def test_the_300w_lp(tmp_path):
+    source = open_format("tfds_faces", Path(), LABELS, path=prepare(The300wLp, tmp_path))
+    record = source[0]
+    assert (len(source), record.width, record.exhaustive) == (3, SIDE, False)
+    (face,) = record.instances
+    wanted = {"pitch": 10, "yaw": -20, "roll": 30}
+    assert face.attributes["head"] == pytest.approx(wanted, abs=1e-4)
+    points = face.attributes["face"]
+    np.testing.assert_allclose(points[AT["nose_center"]], POINTS[30], atol=1e-3)
+    assert points[AT["left_ear"]] is None
+    groups = [source.group(i) for i in range(3)]
+    assert len(set(groups)) == 2  # the records are shuffled
+
+
+def test_aflw2000(tmp_path):
+    source = open_format("tfds_faces", Path(), LABELS, path=prepare(Aflw2k3d, tmp_path))
+    assert source.group(0) != source.group(1)
+    found, faults = [], []
+    for i in range(2):
+        try:
+            found.append(source[i].instances[0].attributes)
+        except UserError as error:
+            faults.append(str(error))
+    assert [set(labels) for labels in found] == [{"face"}]
+    assert len(faults) == 1
+    assert "lies far outside the picture" in faults[0]
+
+
+def test_mistakes_are_one_line(tmp_path):
+    source = open_format("tfds_faces", Path(), LABELS, path=prepare(Degrees, tmp_path))
+    with pytest.raises(UserError, match=r"train 0: pose_params is .*not radians"):
+        source[0]
+    with pytest.raises(UserError, match="give aflw2k3d or the300w_lp"):
+        open_format("tfds_faces", Path(), LABELS, path="mnist:train", data_dir=str(tmp_path))
+    with pytest.raises(UserError, match="is no data set and split"):
+        open_format("tfds_faces", Path(), LABELS, path="the300w_lp")
+    block = dict(path="the300w_lp:train", data_dir=str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"not prepared yet; run tfds\.builder\('the300w_lp'\)"):
+        open_format("tfds_faces", Path(), LABELS, **block)

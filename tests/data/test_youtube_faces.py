@@ -1,0 +1,77 @@
+"""YouTube Faces: the table's rows, persons, and rows that are wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotated import open_format, write_picture
+from faces import AT, LABELS, SKIP, ibug
+from real_data import data_set
+
+from mtl_jax.errors import AnnotationErrors, UserError
+
+HEAD = "," + ",".join(str(i) for i in range(136))
+
+
+def row(name: str, points=None) -> str:
+    flat = (ibug() if points is None else np.asarray(points)).ravel()
+    return f"{name}," + ",".join(f"{value:.6f}" for value in flat)
+
+
+def write(folder: Path, *rows: str) -> Path:
+    for each in rows:
+        write_picture(folder / each.split(",")[0])
+    path = folder / "keypoints.csv"
+    path.write_text("\n".join([HEAD, *rows]) + "\n")
+    return path
+
+
+def test_rows_are_faces_and_persons_stay_together(tmp_path):
+    write(tmp_path, row("Abdullah_Gul_50.jpg"), row("Abdullah_Gul_51.jpg"), row("A_B_00.jpg"))
+    source = open_format("youtube_faces", tmp_path, LABELS)
+    assert [source.group(i) for i in range(3)] == ["Abdullah_Gul", "Abdullah_Gul", "A_B"]
+    record = source[0]
+    assert (record.file_name, record.exhaustive) == ("Abdullah_Gul_50.jpg", False)
+    points = record.instances[0].attributes["face"]
+    np.testing.assert_allclose(points[AT["mouth_right"]], ibug()[54], atol=1e-5)
+    assert points[AT["right_ear"]] is None
+
+
+FAULTS = [
+    (row("b.jpg", ibug()[:67]), "holds 67 points; iBUG's are 68"),
+    (row("b.jpg", np.where(np.arange(68) == 3, 5000, ibug().T).T), "point 3 (5000, 5000)"),
+    (row("b.jpg").replace("b.jpg,", "b.jpg,x"), "a coordinate is no number"),
+    (row("a_1.jpg"), "is listed twice"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "wanted"), FAULTS)
+def test_a_wrong_row_is_one_line(tmp_path, wrong, wanted):
+    write(tmp_path, row("a_1.jpg"), wrong)
+    with pytest.raises(AnnotationErrors) as caught:
+        open_format("youtube_faces", tmp_path, LABELS)
+    (line,) = caught.value.faults
+    assert "keypoints.csv: " in line
+    assert wanted in line
+    source = open_format("youtube_faces", tmp_path, SKIP)
+    assert (len(source), len(source[0].instances)) == (1, 1)
+
+
+def test_missing_pictures_and_tables_are_named(tmp_path):
+    path = write(tmp_path, row("a_1.jpg"), row("b_1.jpg"))
+    (tmp_path / "b_1.jpg").unlink()
+    with pytest.raises(AnnotationErrors, match=r"line 3 \(b_1\.jpg\): the picture cannot be read"):
+        open_format("youtube_faces", tmp_path, LABELS)
+    path.unlink()
+    with pytest.raises(UserError, match=r"no \.csv file"):
+        open_format("youtube_faces", tmp_path, LABELS)
+
+
+def test_the_real_table():
+    source = open_format("youtube_faces", data_set("ytfaces68_udacity"), LABELS)
+    assert (len(source), source.skipped) == (176, ())
+    assert len({source.group(i) for i in range(len(source))}) == 176
+    for i in range(0, 176, 10):
+        points = source[i].instances[0].attributes["face"]
+        assert points[AT["left_eye_center"]][0] < points[AT["right_eye_center"]][0]
+        assert points[AT["chin"]][1] > points[AT["nose_center"]][1]
