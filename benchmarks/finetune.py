@@ -1,0 +1,108 @@
+"""Fine-tune on a few pictures of one's own beside torchvision: how good does each become?
+
+    python train.py --config configs/balloon.py:pretrain --workdir runs/pretrain
+    python -m benchmarks.finetune --config configs/balloon.py --checkpoint runs/pretrain \\
+        --workdir runs/finetune
+
+Both libraries start from the same weights, fresh heads included: those that `train.py` starts from,
+carried over to torchvision. They see the same batches (this library's pipeline), take the same
+number of steps with the same optimizer, and the last state is measured by the same code on the
+pictures of the split test. What differs is the network's own arithmetic, its sampling, losses and
+suppression. Each start (random weights, and `--checkpoint`) is run with each of `--seeds`.
+
+Writes WORKDIR/finetune.json after every run, goes on from it when started again, and prints a
+table.
+"""
+
+import argparse
+import json
+import multiprocessing
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtl_jax.commandline import load_config_file, override
+from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.whole_files import write_json
+
+LIBRARIES = ("mtl_jax", "torchvision")
+METRICS = ("box/AP50", "mask/AP50")
+
+
+def main() -> None:
+    options, overrides = _parse()
+    report = options.workdir / "finetune.json"
+    measured = json.loads(report.read_text()) if report.exists() else {}
+    starts = {"random": "", **({"pretrained": options.checkpoint} if options.checkpoint else {})}
+    for start, seed, library in product(starts, options.seeds, LIBRARIES):
+        name = f"{start}_{library}_{seed}"
+        if name not in measured:
+            config = load_config_file(options.config)
+            override(config, overrides)
+            config.init.checkpoint = starts[start]
+            config.train.seed = seed
+            metrics = _in_process(library, config, options.workdir / name)
+            measured[name] = {metric: metrics[metric] for metric in METRICS}
+            write_json(report, measured)
+        print(name, *(f"{metric} {measured[name][metric]:.3f}" for metric in METRICS))
+    print_table(measured, list(starts), options.seeds)
+
+
+def _parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--checkpoint", default="", help="the run to start from, beside nothing")
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    return parser.parse_known_args()
+
+
+def _in_process(library: str, config: ConfigDict, workdir: Path) -> dict[str, float]:
+    """Run in a process of its own: the libraries' threads would wait for each other."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_ours if library == "mtl_jax" else _theirs, (config.to_json(), workdir))
+
+
+def _ours(config: str, workdir: Path) -> dict[str, float]:
+    from mtl_jax import experiment
+
+    experiment.train(_read(config), workdir)
+    return experiment.evaluate(workdir, "test", "latest").metrics
+
+
+def _theirs(config: str, workdir: Path) -> dict[str, float]:
+    from benchmarks.finetune_torchvision import finetune
+
+    return finetune(_read(config), workdir)
+
+
+def _read(config: str) -> ConfigDict:
+    from mtl_jax.run_folder import as_tuples
+
+    return ConfigDict(as_tuples(json.loads(config)))
+
+
+def print_table(
+    measured: dict[str, dict[str, float]], starts: Sequence[str], seeds: Sequence[int]
+) -> None:
+    """Print mean and deviation over the seeds, and how many pooled deviations lie between."""
+    print(f"{'':24}" + "".join(f"{library:>20}" for library in LIBRARIES) + f"{'difference':>20}")
+    for start, metric in product(starts, METRICS):
+        values = [
+            np.array([measured[f"{start}_{library}_{seed}"][metric] for seed in seeds])
+            for library in LIBRARIES
+        ]
+        shown = "".join(f"{v.mean():>12.3f} ± {v.std(ddof=1):.3f}" for v in values)
+        pooled = np.sqrt(np.mean([v.var(ddof=1) for v in values]))
+        difference = (values[0].mean() - values[1].mean()) / max(pooled, 1e-9)
+        print(f"{start + ' ' + metric:24}{shown}{difference:>+16.1f} dev")
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main()

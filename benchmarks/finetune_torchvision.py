@@ -1,0 +1,157 @@
+"""torchvision's half of `benchmarks.finetune`: its Mask R-CNN with a config's sizes."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+from torch import nn
+from torchvision.models import get_model
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+
+from mtl_jax import experiment
+from mtl_jax.convert.torchvision_names import model_tensors, to_state_dict
+from mtl_jax.data import sources
+from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.training.loop import LoopOptions
+from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule
+from mtl_jax.types import Batch, Detections
+
+
+def finetune(config: ConfigDict, workdir: Path) -> dict[str, float]:
+    """Train torchvision's model as `config` says and give its metrics on the split test."""
+    config.data.mask_size = 0  # torchvision wants masks of the whole picture
+    workdir.mkdir(parents=True, exist_ok=True)
+    opened = sources.open_sources(
+        experiment.read_sources(config), (), workdir / "splits.json", wanted=("train", "test")
+    )
+    task = experiment.Task.from_config(config, opened["train"].categories)
+    options = experiment.read_options(MaskRCNNOptions, config.model)
+    loop = experiment.read_options(LoopOptions, config.train)
+    variables: Any = jax.device_get(experiment.initial_variables(task, loop.seed))
+    state = to_state_dict(flatten_dict(variables, sep="/"), model_tensors(options))
+    model = build(options, len(task.categories) + 1)
+    model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
+    torch.manual_seed(loop.seed)
+    (stage,) = experiment.read_stages(config)
+    rate = stage.learning_rate or config.optimizer.learning_rate
+    batches = experiment.train_batches(task, opened["train"], loop, 0)
+    recipe = experiment.read_options(OptimizerOptions, config.optimizer)
+    train(model, islice(batches, stage.steps), recipe, stage.steps, rate)
+    torch.save(model.state_dict(), workdir / "model.pth")
+    model.eval()
+    evaluator = Evaluator(task.categories)
+    for record, result in experiment.detect(
+        partial(predict, model), opened["test"].sources, task, config.eval.batch_size
+    ):
+        evaluator.add(record, result)
+    return evaluator.metrics()
+
+
+def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
+    """Build torchvision's Mask R-CNN with our options; it takes pictures as they are."""
+    o = options
+    body = get_model(f"resnet{o.backbone.depth}", weights=None)
+    stages = [64, 128, 256, 512] if o.backbone.depth < 50 else [256, 512, 1024, 2048]
+    layers = {f"layer{i + 1}": str(i) for i in range(4)}
+    channels, mask = o.fpn.channels, o.mask_head
+    return MaskRCNN(
+        BackboneWithFPN(body, layers, stages, channels),
+        rpn_anchor_generator=AnchorGenerator(
+            o.rpn.anchor_sizes, (o.rpn.anchor_ratios,) * len(o.rpn.anchor_sizes)
+        ),
+        rpn_pre_nms_top_n_train=o.rpn.pre_nms_train,
+        rpn_pre_nms_top_n_test=o.rpn.pre_nms,
+        rpn_post_nms_top_n_train=o.rpn.post_nms_train,
+        rpn_post_nms_top_n_test=o.rpn.post_nms,
+        rpn_batch_size_per_image=o.rpn.samples,
+        box_head=TwoMLPHead(channels * o.box_head.pool_size**2, o.box_head.fc_features),
+        box_predictor=FastRCNNPredictor(o.box_head.fc_features, classes),
+        box_batch_size_per_image=o.roi.samples,
+        box_detections_per_img=o.detection.max_detections,
+        mask_head=MaskRCNNHeads(channels, (mask.channels,) * mask.convs, 1),
+        mask_predictor=MaskRCNNPredictor(mask.channels, mask.channels, classes),
+        _skip_resize=True,
+    )
+
+
+def train(
+    model: MaskRCNN, batches: Iterator[Batch], recipe: OptimizerOptions, steps: int, rate: float
+) -> None:
+    """Train with AdamW as `make_optimizer` builds it."""
+    if recipe.name != "adamw":
+        raise ValueError(f"optimizer {recipe.name!r}: only adamw is rebuilt here")
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [dict(params=matrices, weight_decay=recipe.weight_decay), dict(params=vectors)],
+        betas=(recipe.beta1, recipe.beta2),
+        eps=recipe.epsilon,
+        weight_decay=0.0,
+    )
+    schedule = learning_rate_schedule(recipe, steps, rate)
+    model.train()
+    for step, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = float(schedule(np.float32(step)))
+        loss = sum(model(pictures(batch), targets(batch)).values())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        optimizer.step()
+
+
+def pictures(batch: Batch) -> list[torch.Tensor]:
+    """Cut a batch's pictures out of their canvases: `[3, h, w]`, 0..1."""
+    return [
+        torch.from_numpy(image[: int(h), : int(w)].astype(np.float32) / 255).permute(2, 0, 1)
+        for image, (h, w) in zip(batch.images, batch.sizes, strict=True)
+    ]
+
+
+def targets(batch: Batch) -> list[dict[str, torch.Tensor]]:
+    """Give what is annotated as torchvision takes it."""
+    result = []
+    for row, (h, w) in enumerate(batch.sizes.astype(int)):
+        kept = batch.gt.valid[row] & ~batch.gt.crowd[row] & batch.gt.mask_valid[row]
+        result.append(
+            {
+                "boxes": torch.from_numpy(batch.gt.boxes[row][kept]),
+                "labels": torch.from_numpy(batch.gt.classes[row][kept].astype(np.int64)),
+                "masks": torch.from_numpy(
+                    (batch.gt.masks[row][kept][:, :h, :w] > 127).astype(np.uint8)
+                ),
+            }
+        )
+    return result
+
+
+@torch.inference_mode()
+def predict(model: MaskRCNN, batch: Batch) -> Detections:
+    """Detect on a batch; masks stay on their boxes' cells, as ours."""
+    model.transform.postprocess = lambda found, *sizes: found
+    slots = model.roi_heads.detections_per_img
+    rows = len(batch.valid)
+    boxes = np.zeros((rows, slots, 4), np.float32)
+    scores = np.zeros((rows, slots), np.float32)
+    classes = np.zeros((rows, slots), np.int32)
+    masks = np.zeros((rows, slots, 28, 28), np.float32)
+    for row, found in enumerate(model(pictures(batch))):
+        count = len(found["scores"])
+        boxes[row, :count] = found["boxes"]
+        scores[row, :count] = found["scores"]
+        classes[row, :count] = found["labels"]
+        masks[row, :count] = found["masks"][:, 0]
+    valid = (scores > 0) & batch.valid[:, None]
+    return Detections(boxes, scores, classes, valid, masks, {})

@@ -1,0 +1,274 @@
+"""Time the input pipeline alone, files to batches, beside torchvision's in PyTorch's DataLoader.
+
+    MTL_JAX_DATA=/data nice -n 5 python -m benchmarks.pipeline --output pipeline.json
+    python -m benchmarks.pipeline --libraries mtl_jax --breakdown        where the time goes
+    python -m benchmarks.pipeline --libraries mtl_jax --cases "augmented, masks" --steps 2000 \
+        --repeats 1                                                      does memory grow?
+
+`--data` is a folder with annotations/instances.json (COCO's) and images/; its pictures come again
+and again, shuffled. A picture's shorter side becomes 800 pixels unless the longer would exceed
+1333, as in configs/coco_mask_rcnn.py, and lies on 832 x 1344 or 1344 x 832.
+
+Cases:
+
+    flip                Decode, resize, mirror half of the pictures, boxes, to batches.
+    flip, masks         The same with masks: ours are 112 x 112 on the boxes of up to 100 instances,
+                        torchvision's as large as the picture.
+    augmented           Ours alone: scale from 0.8 to 1.25 with crops, and brightness, contrast,
+                        saturation, hue and blur of their default strengths, each with probability
+                        `--probability`.
+    augmented, masks    All of it.
+
+torchvision's peer is datasets.CocoDetection with the transforms of version 2 on uint8 tensors,
+padded to the largest of the batch; a worker process for each core, where ours has a thread.
+
+Each library runs a case in a process of its own, bound to `--cores`; they take turns, run by run. A
+figure is the best of the runs: pictures a second of the wall clock, and pictures a second of
+processor time, of all threads and child processes. On a machine that others use the second is the
+fair one; it is also what one core delivers. A run includes the start of its threads or processes.
+RSS is that of the library's main process, after 50 steps of the first run and at the end of the
+last.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from mtl_jax import images
+from mtl_jax.data import transforms
+from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.options import AugmentOptions, DataOptions
+from mtl_jax.data.records import Category, Record
+from mtl_jax.huge_pages import restart_with_huge_pages
+
+LIBRARIES = ("mtl_jax", "torchvision")
+CASES = {  # the libraries that know it
+    "flip": LIBRARIES,
+    "flip, masks": LIBRARIES,
+    "augmented": LIBRARIES[:1],
+    "augmented, masks": LIBRARIES[:1],
+}
+WARM_STEPS = 50
+
+
+def main() -> None:
+    options = _parse()
+    report: dict[str, Any] = {"options": vars(options), "cases": {}}
+    print(f"{'':32}  pictures/s   per CPU second   RSS in MB after {WARM_STEPS} steps, at the end")
+    for case in options.cases:
+        libraries = [name for name in CASES[case] if name in options.libraries]
+        report["cases"][case] = _measure(options, case, libraries)
+        if options.breakdown:
+            report["cases"][case]["breakdown"] = _break_down(options, case)
+        report["load_average"] = os.getloadavg()
+        if options.output:
+            Path(options.output).write_text(json.dumps(report, indent=1))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Path(os.environ.get("MTL_JAX_DATA", "data")) / "coco_mini"
+    parser.add_argument("--data", default=str(default), help=f"the pictures: {default}")
+    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--batch", type=int, default=2, help="pictures of a batch: 2")
+    parser.add_argument("--steps", type=int, default=200, help="batches of a run: 200")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--probability", type=float, default=0.5, help="of each change: 0.5")
+    parser.add_argument("--breakdown", action="store_true", help="time the parts too")
+    parser.add_argument("--output", default="", help="a JSON file for all times")
+    options = parser.parse_args()
+    if options.steps <= WARM_STEPS:
+        parser.error(f"--steps must exceed {WARM_STEPS}, after which memory is first read")
+    return options
+
+
+def _measure(options: argparse.Namespace, case: str, libraries: Sequence[str]) -> dict[str, Any]:
+    """Let the libraries take turns at a case; print and give the runs of each."""
+    context = multiprocessing.get_context("spawn")
+    workers, runs = {}, {library: [] for library in libraries}
+    for library in libraries:
+        workers[library], there = context.Pipe()
+        context.Process(target=_serve, args=(library, case, options, there)).start()
+    for _ in range(options.repeats):
+        for library, pipe in workers.items():
+            pipe.send(True)
+            runs[library].append(pipe.recv())
+    for library, pipe in workers.items():
+        pipe.send(False)
+        wall, cpu = (max(run[key] for run in runs[library]) for key in ("wall", "cpu"))
+        memory = f"{runs[library][0]['rss_warm']:11.0f} {runs[library][-1]['rss_end']:8.0f}"
+        print(f"{case:18}{library:14}{wall:12.1f}{cpu:17.1f}{memory}", flush=True)
+    return runs
+
+
+def _serve(library: str, case: str, options: argparse.Namespace, pipe: Connection) -> None:
+    """Run the case as long as it is asked for."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    start = _start_ours if library == "mtl_jax" else _start_torchvision
+    batches = start(case, options)
+    while pipe.recv():
+        pipe.send(_run(batches, options))
+
+
+def _run(start: Callable[[], Iterator[Any]], options: argparse.Namespace) -> dict[str, float]:
+    """Give pictures a second, of the wall clock and of processor time, and RSS in MB."""
+    began, worked = time.perf_counter(), _processor_time()
+    rss_warm = 0.0
+    for step, _ in enumerate(start(), 1):
+        if step == WARM_STEPS:
+            rss_warm = _rss()
+    rss_end = _rss()
+    for child in multiprocessing.active_children():  # its time counts once it has ended
+        child.join()
+    wall, cpu = time.perf_counter() - began, _processor_time() - worked
+    count = options.steps * options.batch
+    return {"wall": count / wall, "cpu": count / cpu, "rss_warm": rss_warm, "rss_end": rss_end}
+
+
+def _processor_time() -> float:
+    """Give the seconds of this process, its threads and the children that have ended."""
+    return sum(os.times()[:4])
+
+
+def _rss() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _augment(options: argparse.Namespace, case: str) -> AugmentOptions:
+    if "augmented" not in case:
+        return AugmentOptions()
+    changes = ("brightness", "contrast", "saturation", "hue", "blur")
+    return AugmentOptions(scale=(0.8, 1.25), **dict.fromkeys(changes, options.probability))
+
+
+class Pictures:
+    """COCO's records, with or without their masks."""
+
+    def __init__(self, folder: str, masks: bool):
+        self._source = CocoSource(f"{folder}/annotations/instances.json", f"{folder}/images")
+        self._masks = masks
+        self.categories: tuple[Category, ...] = self._source.categories
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, position: int) -> Record:
+        record = self._source[position]
+        if self._masks:
+            return record
+        instances = tuple(replace(thing, segmentation=None) for thing in record.instances)
+        return replace(record, instances=instances)
+
+    def group(self, position: int) -> str:
+        return self._source.group(position)
+
+
+def _start_ours(case: str, options: argparse.Namespace) -> Callable[[], Iterator[Any]]:
+    from mtl_jax.data import pipeline
+
+    source = Pictures(options.data, "masks" in case)
+    settings = DataOptions(augment=_augment(options, case), workers=options.cores)
+    return lambda: islice(
+        pipeline.train_batches([source], [1.0], (), settings, batch_size=options.batch, seed=0),
+        options.steps,
+    )
+
+
+def _start_torchvision(case: str, options: argparse.Namespace) -> Callable[[], Iterator[Any]]:
+    from torch.utils.data import DataLoader, RandomSampler
+    from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
+    from torchvision.transforms import v2
+
+    resize = v2.RandomShortestSize(800, max_size=1333)
+    change = v2.Compose([v2.ToImage(), resize, v2.RandomHorizontalFlip()])
+    folder = Path(options.data)
+    with contextlib.redirect_stdout(None):  # pycocotools tells what it does
+        pictures = CocoDetection(
+            folder / "images", str(folder / "annotations/instances.json"), transforms=change
+        )
+    keys = {"boxes", "labels", "masks"} if "masks" in case else {"boxes", "labels"}
+    dataset = wrap_dataset_for_transforms_v2(pictures, target_keys=keys)
+    return lambda: iter(
+        DataLoader(
+            dataset,
+            options.batch,
+            sampler=RandomSampler(dataset, num_samples=options.steps * options.batch),
+            num_workers=options.cores,
+            collate_fn=_pad_and_stack,
+        )
+    )
+
+
+def _pad_and_stack(rows: Sequence[tuple[Any, Any]]) -> tuple[Any, list[Any]]:
+    """Give images uint8 `[B, 3, H, W]`, H and W the next multiples of 32, and their targets."""
+    import torch
+
+    sizes = np.array([image.shape[1:] for image, _ in rows])
+    height, width = (-(-sizes.max(0) // 32) * 32).tolist()
+    batch = torch.zeros((len(rows), 3, height, width), dtype=torch.uint8)
+    for out, (image, _) in zip(batch, rows, strict=True):
+        out[:, : image.shape[1], : image.shape[2]] = image
+    return batch, [target for _, target in rows]
+
+
+def _break_down(options: argparse.Namespace, case: str) -> dict[str, float]:
+    """Print and give the processor time of each part in ms a picture, in one thread without
+    tf.data; the smallest of the runs.
+    """
+    spent: Counter[str] = Counter()
+
+    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.thread_time()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                spent[part] += time.thread_time() - start
+
+        return run
+
+    parts = (
+        (transforms, "read", "decode"),
+        (images, "place", "resize"),
+        (transforms, "change_pixels", "photometric"),
+        (transforms, "_write_mask", "masks"),
+        (transforms, "load", "all but batching"),
+    )
+    source = Pictures(options.data, "masks" in case)
+    settings = DataOptions(augment=_augment(options, case))
+    runs = []
+    images.cv2.setNumThreads(0)  # as the pipeline does
+    for module, name, part in parts:
+        patch.object(module, name, timed(part, getattr(module, name))).start()
+    for _ in range(options.repeats + 1):
+        spent.clear()
+        for i in range(len(source)):
+            transforms.load(source[i], i, (), settings, np.random.default_rng(i))
+        runs.append({part: 1000 * spent[part] / len(source) for _, _, part in parts})
+    patch.stopall()
+    best = {part: min(run[part] for run in runs) for part in runs[0]}
+    print("   ms a picture: " + ", ".join(f"{part} {ms:.1f}" for part, ms in best.items()))
+    return best
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()  # as our scripts; torchvision's process has them too
+    main()
