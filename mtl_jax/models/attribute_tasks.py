@@ -60,7 +60,7 @@ def attribute_loss(
             return (losses.masked_sum(each, known),)
         case Landmarks():
             points, seen = _points(outputs), _points(values)
-            targets = (seen[..., :2] - _centres(boxes)) / _sides(boxes)
+            targets = relative_places(seen[..., :2], boxes)
             place = losses.regression(attribute.loss, points[..., :2], targets, SMOOTH_L1_BETA)
             visible = losses.binary_cross_entropy(points[..., 2], seen[..., 2])
             known_places, known_visible = _points(known)[..., :2], _points(known)[..., 2]
@@ -100,6 +100,13 @@ def place(
     points = _points(predictions)
     places = points[..., :2] * _sides(boxes) + _centres(boxes)
     return jnp.concatenate([places, points[..., 2:]], -1).reshape(predictions.shape)
+
+
+def relative_places(
+    places: Float[Array, "R J 2"], boxes: Float[Array, "R 4"]
+) -> Float[Array, "R J 2"]:
+    """Give places in sides of their box from its centre."""
+    return (places - _centres(boxes)) / _sides(boxes)
 
 
 def _continuous_loss(

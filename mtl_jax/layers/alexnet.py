@@ -1,0 +1,99 @@
+"""AlexNet's convolutions, and HyperFace's fusion of three of its maps.
+
+Sources: Krizhevsky et al., 2012, as Girshick et al.'s R-CNN has it; Ranjan et al., HyperFace, 2016
+(https://arxiv.org/abs/1603.01249), figure 2. Two variants: `paper` has local response norms after
+the first two poolings; `repository` has a batch norm wherever the Keras implementation of
+https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation has one,
+and no activation after the fusion.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
+
+from mtl_jax.layers.conv import Conv
+from mtl_jax.layers.norm import make_norm
+from mtl_jax.ops.response_norm import local_response_norm
+from mtl_jax.types import Array
+
+VARIANTS = ("paper", "repository")
+EPSILON = 1e-3  # of Keras's batch norms
+NOT_PADDED = ((0, 0), (0, 0))
+CONVS = ((96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1))  # features, size, stride
+FUSED_FEATURES = 256 / 96  # of a fused map, in widths
+
+
+class AlexNet(nn.Module):
+    """Give the maps pool1 (27 x 27), conv3 (13 x 13) and pool5 (6 x 6) of 227 x 227 regions.
+
+    `width` is the features of conv1, 96 in AlexNet; those of the others follow it. `pool2` is the
+    side of the second pooling's windows. Children are named conv1 .. conv5 and norm1 .. norm5.
+    """
+
+    variant: str
+    width: int
+    pool2: int
+    train: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "R H W C"], valid: Bool[Array, "R"]
+    ) -> tuple[Float[Array, "R _ _ _"], ...]:
+        maps = []
+        for i, (features, size, stride) in enumerate(CONVS, start=1):
+            features = features * self.width // CONVS[0][0]
+            padding = NOT_PADDED if i == 1 else None
+            conv = Conv(features, size, stride, True, padding, dtype=self.dtype, name=f"conv{i}")
+            x = nn.relu(conv(x))
+            if i in (1, 2, 5):
+                window = self.pool2 if i == 2 else 3
+                x = nn.max_pool(x, (window, window), (2, 2))
+            if self.variant == "repository":
+                norm = make_norm("batch", self.train, EPSILON, self.dtype)
+                x = norm(name=f"norm{i}")(x, valid)
+            elif i <= 2:
+                x = local_response_norm(x)
+            maps.append(x)
+        return maps[0], maps[2], maps[4]
+
+
+class AlexNetFusion(nn.Module):
+    """Bring pool1 and conv3 to pool5's 6 x 6 by convolutions of their own, lay the three together,
+    and reduce them to `channels` by a 1 x 1 convolution.
+    """
+
+    variant: str
+    width: int
+    channels: int
+    train: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        pool1: Float[Array, "R _ _ _"],
+        conv3: Float[Array, "R _ _ _"],
+        pool5: Float[Array, "R h w _"],
+        valid: Bool[Array, "R"],
+    ) -> Float[Array, "R h w C"]:
+        conv1a = self._reduce(pool1, 4, "1a", valid)
+        conv3a = self._reduce(conv3, 2, "3a", valid)
+        fused = self._norm(jnp.concatenate([conv1a, conv3a, pool5], -1), "_fused", valid)
+        fused = Conv(self.channels, 1, dtype=self.dtype, name="conv_all")(fused)
+        return fused if self.variant == "repository" else nn.relu(fused)
+
+    def _reduce(self, x: Array, stride: int, name: str, valid: Array) -> Array:
+        """Convolve with windows of `stride` x `stride` side by side."""
+        features = round(FUSED_FEATURES * self.width)
+        conv = Conv(
+            features, stride, stride, True, NOT_PADDED, dtype=self.dtype, name=f"conv{name}"
+        )
+        return self._norm(nn.relu(conv(x)), name, valid)
+
+    def _norm(self, x: Array, name: str, valid: Array) -> Array:
+        if self.variant != "repository":
+            return x
+        norm = make_norm("batch", self.train, EPSILON, self.dtype)
+        return norm(name=f"norm{name}")(x, valid)

@@ -1,0 +1,43 @@
+"""The heads of a network that looks at one region at a time."""
+
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from mtl_jax.types import Array
+
+
+class RegionHeads(nn.Module):
+    """Fully connected layers that all tasks share, then a hidden layer and an output for each.
+
+    `outputs` gives the width of each output by its layer's name; its hidden layer is
+    `<name>_hidden`.
+    """
+
+    outputs: Mapping[str, int]
+    fcs: Sequence[int]
+    features: int
+    dropout: float
+    train: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "R F"]) -> dict[str, Float[Array, "R O"]]:
+        """Give each output in float32."""
+        init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+
+        def hidden(x: Array, features: int, name: str) -> Array:
+            x = nn.relu(nn.Dense(features, dtype=self.dtype, kernel_init=init, name=name)(x))
+            return nn.Dropout(self.dropout, deterministic=not self.train)(x)
+
+        for i, features in enumerate(self.fcs, start=1):
+            x = hidden(x, features, f"fc{i}")
+        found = {}
+        for name, size in self.outputs.items():
+            y = hidden(x, self.features, f"{name}_hidden").astype(jnp.float32)
+            small = nn.initializers.normal(0.01)
+            found[name] = nn.Dense(size, kernel_init=small, name=name)(y)
+        return found

@@ -1,0 +1,181 @@
+"""From the regions of a picture to its faces: Iterative Region Proposals, then Landmarks-based NMS.
+
+Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), algorithms 1 and 2.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.attributes import Attribute, Categorical, Landmarks
+from mtl_jax.models import attribute_tasks
+from mtl_jax.models.hyperface_options import HyperFaceOptions
+from mtl_jax.models.region_tasks import CLASS, attribute_outputs
+from mtl_jax.ops import boxes as box_ops
+from mtl_jax.ops.face_box import fit_similarity, place_rectangle
+from mtl_jax.ops.landmark_nms import group_regions, median, precise_boxes
+from mtl_jax.ops.roi_align import multilevel_roi_align
+from mtl_jax.ops.windows import sliding_windows
+from mtl_jax.types import Array, Detections
+
+# (regions [R, s, s, C], valid [R]) -> each task's outputs
+Look = Callable[[Float[Array, "R s s C"], Bool[Array, "R"]], Mapping[str, Float[Array, "R _"]]]
+MIN_SIDE = 4.0  # pixels of a region; in fewer nothing is seen
+VISIBLE = 0.5
+
+
+class Regions(NamedTuple):
+    """Regions of one picture, and what the network says of each. Places are canvas pixels."""
+
+    boxes: Float[Array, "R 4"]
+    valid: Bool[Array, "R"]
+    scores: Float[Array, "R"]
+    classes: Int[Array, "R"]
+    attributes: Mapping[str, Float[Array, "R E"]]
+
+
+class Search(NamedTuple):
+    """The search of one normalised image, whose picture has `size` (height, width)."""
+
+    look: Look
+    attributes: tuple[Attribute, ...]
+    points: Landmarks | None  # that a face's rectangle is found by
+    options: HyperFaceOptions
+    rectangle: Float[Array, "4"]  # of `face_rectangle`
+    image: Float[Array, "H W C"]
+    size: Float[Array, "2"]
+
+    def run(self) -> Detections:
+        """Find the image's faces."""
+        o = self.options.detection
+        if not o.enabled:
+            whole = jnp.stack([jnp.zeros(2), self.size[::-1]]).reshape(1, 4)
+            return _as_detections(self.see(whole, jnp.ones(1, bool)))
+        found = [self._best(self.see(*self.windows()))]
+        if self.points is not None:
+            for _ in range(o.rounds):
+                again = self.see(*self.rectangles(found[-1]))
+                found.append(again._replace(valid=again.valid & (again.scores > o.score_threshold)))
+        together = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+        return _as_detections(self._faces(together))
+
+    def windows(self) -> tuple[Float[Array, "P 4"], Bool[Array, "P"]]:
+        """Give the windows of the canvas, cut to the picture, without those that show little of
+        it.
+        """
+        w, canvas = self.options.windows, self.image.shape[:2]
+        whole = jnp.asarray(sliding_windows(*canvas, w.min_side, w.growth, w.step))
+        cut = box_ops.clip(whole, self.size[0], self.size[1])
+        return cut, box_ops.area(cut) >= 0.5 * box_ops.area(whole)
+
+    def see(self, boxes: Float[Array, "R 4"], valid: Bool[Array, "R"]) -> Regions:
+        """Run the network on regions, some at a time."""
+        o = self.options
+        count = len(boxes)
+        chunk = min(o.detection.chunk, count)
+        padding = -count % chunk
+        boxes_in_chunks = jnp.pad(boxes, ((0, padding), (0, 0))).reshape(-1, chunk, 4)
+        valid_in_chunks = jnp.pad(valid, (0, padding)).reshape(-1, chunk)
+
+        def run(part: tuple[Array, Array]) -> Regions:
+            level = jnp.zeros(chunk, jnp.int32)
+            regions = multilevel_roi_align(
+                [self.image], part[0], level, (1,), o.input_size, aligned=True
+            )
+            return self._read(self.look(regions, part[1]), *part)
+
+        found = jax.lax.map(run, (boxes_in_chunks, valid_in_chunks))
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
+
+    def _read(self, outputs: Mapping[str, Array], boxes: Array, valid: Array) -> Regions:
+        if CLASS in outputs:
+            scores = jax.nn.softmax(outputs[CLASS])[:, 1:]
+        else:
+            scores = jnp.ones((len(boxes), 1))
+        predictions = {
+            a.name: attribute_tasks.place(
+                a, attribute_tasks.decode(a, attribute_outputs(a, outputs)), boxes
+            )
+            for a in self.attributes
+        }
+        best = jnp.argmax(scores, -1).astype(jnp.int32)
+        return Regions(boxes, valid, scores.max(-1), best + 1, predictions)
+
+    def _best(self, regions: Regions) -> Regions:
+        """Keep the best regions above the threshold."""
+        o = self.options.detection
+        usable = regions.valid & (regions.scores > o.score_threshold)
+        count = min(o.max_candidates, len(regions.scores))
+        _, index = jax.lax.top_k(jnp.where(usable, regions.scores, -1.0), count)
+        return jax.tree.map(lambda x: x[index], regions._replace(valid=usable))
+
+    def rectangles(self, regions: Regions) -> tuple[Float[Array, "R 4"], Bool[Array, "R"]]:
+        """Give the rectangles that regions' landmarks say, cut to the picture, and which of them
+        are such.
+        """
+        places, visible = self._landmarks(regions)
+        template = jnp.asarray(self.options.template, jnp.float32)
+        similarity = fit_similarity(template, places, visible.astype(jnp.float32))
+        boxes = place_rectangle(similarity, self.rectangle)
+        boxes = box_ops.clip(boxes, self.size[0], self.size[1])
+        enough = visible.sum(1) >= self.options.detection.min_visible
+        return boxes, regions.valid & enough & box_ops.is_larger(boxes, MIN_SIDE)
+
+    def _landmarks(self, regions: Regions) -> tuple[Float[Array, "R J 2"], Bool[Array, "R J"]]:
+        assert self.points is not None
+        rows = regions.attributes[self.points.name].reshape(len(regions.boxes), -1, 3)
+        return rows[..., :2], rows[..., 2] >= VISIBLE
+
+    def _faces(self, regions: Regions) -> Regions:
+        """Group regions to faces, each the median of its best ones."""
+        o = self.options.detection
+        boxes, overlap, top_k = regions.boxes, o.nms_iou, 1
+        by_landmarks = self.points is not None and o.landmark_nms
+        if by_landmarks:
+            boxes = precise_boxes(*self._landmarks(regions), otherwise=boxes)
+            overlap, top_k = o.overlap, o.top_k
+        grouped = group_regions(
+            boxes, regions.scores, regions.valid, overlap, top_k, o.max_detections
+        )
+        best = grouped.members[:, 0]
+        faces = Regions(
+            regions.boxes[best],
+            grouped.valid,
+            regions.scores[best],
+            regions.classes[best],
+            {
+                a.name: _middle(
+                    a, regions.attributes[a.name][grouped.members], grouped.member_valid
+                )
+                for a in self.attributes
+            },
+        )
+        if not by_landmarks:
+            return faces
+        rectangles, such = self.rectangles(faces)
+        return faces._replace(boxes=jnp.where(such[:, None], rectangles, faces.boxes))
+
+
+def _middle(
+    attribute: Attribute, predictions: Float[Array, "D k E"], valid: Bool[Array, "D k"]
+) -> Float[Array, "D E"]:
+    """Give the median of predictions; of probabilities with the sum 1."""
+    middle = median(predictions, valid)
+    if isinstance(attribute, Categorical):
+        middle /= jnp.maximum(middle.sum(-1, keepdims=True), 1e-6)
+    return middle
+
+
+def _as_detections(regions: Regions) -> Detections:
+    valid = regions.valid
+    return Detections(
+        jnp.where(valid[:, None], regions.boxes, 0.0),
+        jnp.where(valid, regions.scores, 0.0),
+        jnp.where(valid, regions.classes, 0),
+        valid,
+        None,
+        dict(regions.attributes),
+    )

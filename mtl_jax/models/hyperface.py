@@ -1,0 +1,179 @@
+"""HyperFace: one region of a picture at a time, is it a face and what is it like.
+
+Source: Ranjan et al., HyperFace: A Deep Multi-task Learning Framework for Face Detection, Landmark
+Localization, Pose Estimation, and Gender Recognition, 2016 (https://arxiv.org/abs/1603.01249).
+Training sees regions that the input pipeline has cut out; detection cuts them out of the canvas.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax import losses
+from mtl_jax.attributes import Attribute, Landmarks
+from mtl_jax.errors import UserError
+from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
+from mtl_jax.layers.region_heads import RegionHeads
+from mtl_jax.layers.resnet import ResNet
+from mtl_jax.layers.resnet_fusion import ResNetFusion
+from mtl_jax.losses import Term
+from mtl_jax.models.accumulation import summed_terms
+from mtl_jax.models.canvas import normalize
+from mtl_jax.models.face_rectangle import first_rectangle, follow, rectangle_of
+from mtl_jax.models.face_search import Look, Search
+from mtl_jax.models.hyperface_options import HyperFaceOptions
+from mtl_jax.models.region_tasks import CLASS, output_sizes, region_losses
+from mtl_jax.models.targets import clean
+from mtl_jax.types import Array, Batch, Detections, Model, Variables
+
+
+def hyperface(
+    options: HyperFaceOptions,
+    num_classes: int,
+    attributes: Sequence[Attribute] = (),
+    parts: int = 1,
+) -> Model:
+    """Build the model for K = `num_classes` classes, background included.
+
+    `loss` wants batches of regions, whose canvases are `options.input_size` on a side: the ground
+    truth's first slot is what the region shows, the canvas its frame. The loss of a batch is
+    computed in `parts` parts, one after another. Raises UserError where the landmarks are not the
+    template's.
+    """
+    attributes = tuple(attributes)
+    points = _pointed(attributes, options)
+    make = partial(Network, options, num_classes, attributes)
+
+    def init(key: Array, batch: Batch) -> Variables:
+        side = options.input_size
+        regions = jnp.zeros((1, side, side, batch.images.shape[-1]))
+        variables = make(train=False).init(key, regions, jnp.ones(1, bool))
+        stats = variables.get("batch_stats", {})
+        if points is not None:
+            stats = {**stats, **first_rectangle(options)}
+        return {"params": variables["params"], "batch_stats": stats}
+
+    def terms_of(
+        variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+    ) -> tuple[dict[str, Term], Variables]:
+        batch = clean(batch)
+        applied = make(train=True).apply(
+            variables,
+            normalize(batch, options.pixel_mean, options.pixel_std),
+            batch.valid,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(key, places[0])},
+        )
+        outputs, updates = cast(tuple[dict[str, Array], Variables], applied)
+        stats = updates.get("batch_stats", {})
+        if points is not None:
+            stats = {**stats, **follow(variables["batch_stats"], points, batch, options)}
+        return region_losses(outputs, batch, attributes, options), stats
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array
+    ) -> tuple[Array, dict[str, Array], Variables]:
+        side = options.input_size
+        if batch.images.shape[1:3] != (side, side):
+            raise ValueError(f"{batch.images.shape} are no regions of {side} x {side}")
+        summed, stats = summed_terms(terms_of, variables, batch, key, parts)
+        terms = {name: losses.term_value(term) for name, term in summed.items()}
+        weights = loss_weights(options, attributes)
+        total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
+        return total, terms, stats
+
+    def predict(variables: Variables, batch: Batch) -> Detections:
+        look = cast(Look, partial(make(train=False).apply, variables))
+        rectangle = jnp.zeros(4) if points is None else rectangle_of(variables)
+        search = partial(Search, look, attributes, points, options, rectangle)
+
+        def find(image: tuple[Array, Array]) -> Detections:
+            return search(*image).run()
+
+        images = normalize(batch, options.pixel_mean, options.pixel_std)
+        found = jax.lax.map(find, (images, batch.sizes))
+        return found._replace(valid=found.valid & batch.valid[:, None])
+
+    return Model(init, loss, predict)
+
+
+def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
+    """Give the weight of each loss term by the term's name."""
+    weights = {CLASS: options.loss_weights.detection}
+    for attribute in attributes:
+        weights[f"attribute/{attribute.name}"] = attribute.weight
+        weights[f"visibility/{attribute.name}"] = options.loss_weights.visibility
+    return weights
+
+
+def _pointed(attributes: Sequence[Attribute], options: HyperFaceOptions) -> Landmarks | None:
+    """Give the attribute that a face's rectangle is found by, the first landmarks."""
+    points = next((a for a in attributes if isinstance(a, Landmarks)), None)
+    if points is not None and len(points.points) != len(options.template):
+        raise UserError(
+            f"config.model.template has {len(options.template)} points, attribute {points.name!r} "
+            f"{len(points.points)}; give a place for each"
+        )
+    return points
+
+
+class Network(nn.Module):
+    """From regions `[R, s, s, C]` to the outputs of every task, by the names of
+    `region_tasks.output_sizes`.
+    """
+
+    options: HyperFaceOptions
+    num_classes: int
+    attributes: tuple[Attribute, ...]
+    train: bool
+
+    @nn.compact
+    def __call__(
+        self, regions: Float[Array, "R s s C"], valid: Bool[Array, "R"]
+    ) -> dict[str, Float[Array, "R O"]]:
+        o, dtype = self.options, jnp.dtype(self.options.dtype)
+        x = regions.astype(dtype)
+        trunk = self._alexnet if o.trunk == "alexnet" else self._resnet
+        x = trunk(x, valid).reshape(len(x), -1)
+        return RegionHeads(
+            output_sizes(self.attributes, self.num_classes, o.detection.enabled),
+            o.fcs,
+            o.head_features,
+            o.dropout,
+            self.train,
+            dtype,
+            # Layers of one name have one shape: the fused ones read more than the others.
+            name="fused_heads" if o.fused else "heads",
+        )(x)
+
+    def _alexnet(self, x: Array, valid: Array) -> Array:
+        o, last = self.options, (self.train, jnp.dtype(self.options.dtype))
+        a = o.alexnet
+        maps = AlexNet(a.variant, a.width, a.pool2, *last, name="backbone")(x, valid)
+        if not o.fused:
+            return maps[-1]
+        fusion = AlexNetFusion(a.variant, a.width, o.fused_channels, *last, name="fusion")
+        return fusion(*maps, valid)
+
+    def _resnet(self, x: Array, valid: Array) -> Array:
+        r, last = self.options.resnet, (self.train, jnp.dtype(self.options.dtype))
+        net = ResNet(
+            r.depth,
+            r.width,
+            r.norm,
+            r.norm_eps,
+            r.stride_in_1x1,
+            *last,
+            r.pool_same,
+            name="backbone",
+        )
+        inside = jnp.broadcast_to(valid[:, None, None], x.shape[:3])
+        stages = net(x, inside)
+        fusion = ResNetFusion(r.norm, r.norm_eps, *last, name="fusion")
+        fused = fusion(stages, valid) if self.options.fused else stages[-1]
+        return fused.mean((1, 2))

@@ -1,0 +1,70 @@
+"""Landmarks-based non-maximum suppression: a face is what many regions agree on.
+
+Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), algorithm 2.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.ops.boxes import iou
+from mtl_jax.ops.nms import nms
+from mtl_jax.types import Array
+
+
+class Faces(NamedTuple):
+    """D faces by falling score, and the k best regions of each, the best first."""
+
+    members: Int[Array, "D k"]  # into the regions; 0 where not valid
+    member_valid: Bool[Array, "D k"]
+    valid: Bool[Array, "D"]
+
+
+def precise_boxes(
+    points: Float[Array, "N J 2"], visible: Bool[Array, "N J"], otherwise: Float[Array, "N 4"]
+) -> Float[Array, "N 4"]:
+    """Give the boxes around visible landmarks; `otherwise` where fewer than two are visible."""
+    seen = visible[..., None]
+    low = jnp.where(seen, points, jnp.inf).min(1)
+    high = jnp.where(seen, points, -jnp.inf).max(1)
+    enough = visible.sum(1, keepdims=True) >= 2
+    return jnp.where(enough, jnp.concatenate([low, high], -1), otherwise)
+
+
+def group_regions(
+    boxes: Float[Array, "N 4"],
+    scores: Float[Array, "N"],
+    valid: Bool[Array, "N"],
+    overlap: float,
+    top_k: int,
+    max_outputs: int,
+) -> Faces:
+    """Keep faces by greedy NMS of their `precise_boxes`, and give each the `top_k` best of the
+    regions that it stands for.
+
+    A region is of the best face that it overlaps by more than `overlap`: the one that suppresses
+    it. Regions of faces beyond `max_outputs` are of nobody.
+    """
+    kept, filled = nms(boxes, scores, valid, overlap, max_outputs)
+    usable = valid & ~jnp.isnan(scores)
+    boxes = jnp.where(usable[:, None], boxes, 0)
+    touches = (iou(boxes[kept], boxes) > overlap) & filled[:, None] & usable
+    touches |= (kept[:, None] == jnp.arange(len(boxes))) & filled[:, None]
+    owner = jnp.argmax(touches, 0)  # the first: faces come by falling score
+    own = touches & (owner == jnp.arange(max_outputs)[:, None])
+    best, members = lax.top_k(jnp.where(own, scores, -jnp.inf), min(top_k, len(boxes)))
+    member_valid = best > -jnp.inf
+    return Faces(jnp.where(member_valid, members, 0).astype(jnp.int32), member_valid, filled)
+
+
+def median(values: Float[Array, "D k E"], valid: Bool[Array, "D k"]) -> Float[Array, "D E"]:
+    """Give the median over k of the valid values, the mean of the middle two of an even number; 0
+    where none is valid.
+    """
+    count = valid.sum(1)[:, None, None]
+    ordered = jnp.sort(jnp.where(valid[..., None], values, jnp.inf), axis=1)
+    low = jnp.take_along_axis(ordered, jnp.maximum(count - 1, 0) // 2, 1)
+    high = jnp.take_along_axis(ordered, jnp.minimum(count // 2, values.shape[1] - 1), 1)
+    return jnp.where(count > 0, (low + high) / 2, 0)[:, 0]

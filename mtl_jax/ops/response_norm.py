@@ -1,0 +1,26 @@
+"""Local response normalisation. Source: Krizhevsky et al., ImageNet Classification with Deep
+Convolutional Neural Networks, 2012, section 3.3; constants and division as Caffe and PyTorch.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Float
+
+from mtl_jax.types import Array
+
+SIZE, ALPHA, BETA = 5, 1e-4, 0.75
+
+
+def local_response_norm(x: Float[Array, "*S C"]) -> Float[Array, "*S C"]:
+    """Divide each channel by (1 + alpha times the mean square of the `SIZE` channels around it, 0
+    beyond the ends) to the power beta.
+    """
+    squares = lax.reduce_window(
+        jnp.square(x),
+        x.dtype.type(0),
+        lax.add,
+        (*(1,) * (x.ndim - 1), SIZE),
+        (1,) * x.ndim,
+        (*((0, 0),) * (x.ndim - 1), (SIZE // 2, SIZE // 2)),
+    )
+    return x / (1 + (ALPHA / SIZE) * squares) ** BETA

@@ -1,0 +1,345 @@
+"""HyperFace's networks against the published sizes and against PyTorch; its losses against loops."""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as tf
+from faces import DECLARED
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mtl_jax.attributes import Landmarks
+from mtl_jax.errors import UserError
+from mtl_jax.models.face_rectangle import NAME
+from mtl_jax.models.hyperface import Network, hyperface, loss_weights
+from mtl_jax.models.hyperface_options import AlexNetOptions, HyperFaceOptions
+from mtl_jax.training.transfer import format_table, transfer
+from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+
+REPOSITORY = AlexNetOptions(variant="repository")
+FACE_NET = HyperFaceOptions(alexnet=REPOSITORY, fused=False, fcs=(4096,))
+HYPERFACE = HyperFaceOptions(alexnet=replace(REPOSITORY, pool2=2))
+RESNET = HyperFaceOptions(trunk="resnet", fcs=())
+SIDE = 67
+TINY = HyperFaceOptions(
+    alexnet=AlexNetOptions("repository", width=6, pool2=2),
+    fcs=(16,),
+    head_features=8,
+    input_size=SIDE,
+)
+
+
+def shapes(options, attributes=DECLARED):
+    """Give the shapes of a model's variables without making them."""
+    model = hyperface(options, 2, attributes)
+    images = jnp.zeros((1, 8, 8, 3))
+    batch = Batch(images, *([jnp.zeros(1)] * 4), gt=None)
+    return jax.eval_shape(model.init, jax.random.key(0), batch)
+
+
+def count(options, attributes=DECLARED):
+    """Count as Keras does, moving statistics included."""
+    flat = flatten_dict(shapes(options, attributes), sep="/")
+    return sum(int(np.prod(x.shape)) for path, x in flat.items() if NAME not in path)
+
+
+NORMS = 4 * (96 + 256 + 384 + 384 + 256)
+FUSION_NORMS = 4 * (256 + 256 + 768)
+
+
+@pytest.mark.parametrize(
+    ("options", "attributes", "numbers"),
+    [
+        (FACE_NET, (), 43_604_226),  # the repository's printed summaries
+        (HYPERFACE, DECLARED, 33_831_942),
+        # The paper's networks are these without batch norms.
+        (replace(FACE_NET, alexnet=AlexNetOptions()), (), 43_604_226 - NORMS),
+        (HyperFaceOptions(), DECLARED, 33_831_942 - NORMS - FUSION_NORMS),
+        # Multitask_Face: four heads of 4096 -> 512 -> 21, 42, 3 and 2 more than R-CNN_Face.
+        (
+            replace(FACE_NET, alexnet=AlexNetOptions()),
+            DECLARED,
+            43_604_226 - NORMS + 4 * (4096 * 512 + 512) + 68 * 513,
+        ),
+        # torchvision's ResNet-101 without its classifier, and its running statistics; the fusion's
+        # 3 x 3, 1 x 1 and norms; five heads of 2048 -> 512 -> 70 numbers.
+        (
+            RESNET,
+            DECLARED,
+            42_500_160
+            + 52_672 * 2
+            + sum(9 * a * a + a * 2 * a + 4 * (a + 2 * a) for a in (256, 512, 1024))
+            + 5 * (2048 * 512 + 512)
+            + 70 * 513,
+        ),
+    ],
+)
+def test_the_networks_have_the_published_sizes(options, attributes, numbers):
+    assert count(options, attributes) == numbers
+
+
+def random_variables(options, attributes, seed):
+    """Fill a model's variables with numbers of the size that training leaves."""
+    rng = np.random.default_rng(seed)
+    filled = {}
+    for path, shape in flatten_dict(shapes(options, attributes), sep="/").items():
+        fan_in = max(1, int(np.prod(shape.shape[:-1])))
+        value = rng.normal(0, np.sqrt(2 / fan_in), shape.shape).astype(np.float32)
+        if path.endswith(("norm/scale", "var")):
+            value = rng.uniform(0.5, 1.5, shape.shape).astype(np.float32)
+        elif path.endswith(("bias", "mean")):
+            value = rng.normal(0, 0.1, shape.shape).astype(np.float32)
+        filled[path] = value
+    return unflatten_dict(filled, sep="/")
+
+
+class Torch:
+    """The repository's layers, one call a line of its source, on variables of ours."""
+
+    def __init__(self, variables):
+        self.params = flatten_dict(variables["params"], sep="/")
+        self.stats = flatten_dict(variables["batch_stats"], sep="/")
+
+    def conv(self, x, path, stride=1, padding=0):
+        kernel, bias = (torch.tensor(self.params[f"{path}/{n}"]) for n in ("kernel", "bias"))
+        return tf.conv2d(x, kernel.permute(3, 2, 0, 1), bias, stride, padding)
+
+    def norm(self, x, path):
+        path += "/norm"
+        mean, var = (torch.tensor(self.stats[f"{path}/{n}"]) for n in ("mean", "var"))
+        weight, bias = (torch.tensor(self.params[f"{path}/{n}"]) for n in ("scale", "bias"))
+        return tf.batch_norm(x, mean, var, weight, bias, eps=1e-3)
+
+    def dense(self, x, path):
+        kernel, bias = (torch.tensor(self.params[f"{path}/{n}"]) for n in ("kernel", "bias"))
+        return x @ kernel + bias
+
+    def trunk(self, x, pool2):
+        x = tf.max_pool2d(tf.relu(self.conv(x, "backbone/conv1", 4)), 3, 2)
+        pool1 = self.norm(x, "backbone/norm1")
+        x = tf.max_pool2d(tf.relu(self.conv(pool1, "backbone/conv2", 1, 2)), pool2, 2)
+        x = self.norm(x, "backbone/norm2")
+        conv3 = self.norm(tf.relu(self.conv(x, "backbone/conv3", 1, 1)), "backbone/norm3")
+        x = self.norm(tf.relu(self.conv(conv3, "backbone/conv4", 1, 1)), "backbone/norm4")
+        x = tf.max_pool2d(tf.relu(self.conv(x, "backbone/conv5", 1, 1)), 3, 2)
+        return pool1, conv3, self.norm(x, "backbone/norm5")
+
+    def heads(self, x, name, names):
+        x = x.permute(0, 2, 3, 1).flatten(1)  # Keras flattens channels last
+        x = tf.relu(self.dense(x, f"{name}/fc1"))
+        return {
+            n: self.dense(tf.relu(self.dense(x, f"{name}/{n}_hidden")), f"{name}/{n}")
+            for n in names
+        }
+
+    def hyperface(self, x):
+        pool1, conv3, pool5 = self.trunk(x, 2)
+        conv1a = self.norm(tf.relu(self.conv(pool1, "fusion/conv1a", 4)), "fusion/norm1a")
+        conv3a = self.norm(tf.relu(self.conv(conv3, "fusion/conv3a", 2)), "fusion/norm3a")
+        fused = self.norm(torch.cat([conv1a, conv3a, pool5], 1), "fusion/norm_fused")
+        names = ("class_logits", "face_output", "visible_face_output", "head_output")
+        names += ("gender_output",)
+        return self.heads(self.conv(fused, "fusion/conv_all"), "fused_heads", names)
+
+
+def compare(options, attributes, theirs):
+    variables = random_variables(options, attributes, 3)
+    pixels = np.random.default_rng(4).normal(size=(2, 227, 227, 3)).astype(np.float32)
+    network = Network(options, 2, attributes, train=False)
+    ours = network.apply(variables, pixels, np.ones(2, bool))
+    expected = theirs(Torch(variables), torch.tensor(pixels).permute(0, 3, 1, 2))
+    assert set(ours) == set(expected)
+    for name, value in expected.items():
+        assert value.abs().mean() > 0.01
+        np.testing.assert_allclose(ours[name], value, atol=1e-4, rtol=1e-4, err_msg=name)
+
+
+def test_hyperface_computes_what_the_repositorys_does():
+    compare(HYPERFACE, DECLARED, Torch.hyperface)
+
+
+def test_the_face_network_computes_what_the_repositorys_does():
+    def face(net, x):
+        return net.heads(net.trunk(x, 3)[2], "heads", ("class_logits",))
+
+    compare(FACE_NET, (), face)
+
+
+def test_the_face_networks_weights_move_by_name():
+    small, face = TINY, replace(TINY, fused=False)
+    ours, theirs = (
+        random_variables(o, a, i) for i, (o, a) in enumerate([(small, DECLARED), (face, ())])
+    )
+    result, rows = transfer(ours, theirs)
+    outcome = {row.path: row.outcome for row in rows}
+    copied = {path for path, what in outcome.items() if what == "copied"}
+    assert copied == {path for path in outcome if "/backbone/" in path}
+    assert len(copied) == 5 * 2 + 5 * 4  # kernels and biases, and four numbers of each norm
+    np.testing.assert_array_equal(
+        result["params"]["backbone"]["conv3"]["kernel"],
+        theirs["params"]["backbone"]["conv3"]["kernel"],
+    )
+    table = format_table(rows)
+    assert "params/backbone" in table
+    assert "fresh: not in the checkpoint" in table
+
+
+def region_batch(rows=6, side=SIDE, seed=0, **labels):
+    """Give regions of noise: a face, a face, half a face, nothing, nothing, filling."""
+    rng = np.random.default_rng(seed)
+    face = np.arange(rows) < 3
+    raw = {
+        "head": {"yaw": 20, "pitch": -10, "roll": 5},
+        "face": [(3 + i, 5 + i, 2 - (i > 15)) for i in range(20)] + [None],
+        "gender": "female",
+        **labels,
+    }
+    attributes = {}
+    for attribute in DECLARED:
+        values, known = attribute.parse(raw[attribute.name])
+        known = np.tile(known, (rows, 1, 1))
+        known[2] &= attribute.name == "face"  # as between .35 and .5
+        attributes[attribute.name] = AttributeLabels(np.tile(values, (rows, 1, 1)), known)
+    boxes = np.tile(np.array([2, 3, 30, 29], np.float32), (rows, 1, 1))
+    valid = np.arange(rows) < rows - 1
+    return Batch(
+        images=rng.integers(0, 256, (rows, side, side, 3), np.uint8),
+        sizes=np.full((rows, 2), side, np.float32),
+        valid=valid,
+        exhaustive=np.arange(rows) != 2,
+        index=np.arange(rows, dtype=np.int32),
+        gt=GroundTruth(
+            boxes=boxes,
+            classes=np.ones((rows, 1), np.int32),
+            valid=face[:, None],
+            crowd=np.zeros((rows, 1), bool),
+            masks=np.zeros((rows, 1, 4, 4), np.uint8),
+            mask_valid=np.zeros((rows, 1), bool),
+            attributes=attributes,
+        ),
+    )
+
+
+@cache
+def tiny(**changes):
+    options = replace(TINY, **changes)
+    declared = tuple(
+        replace(a, loss="l2") if a.name != "gender" else replace(a, weight=2.0) for a in DECLARED
+    )
+    model = hyperface(options, 2, declared)
+    return model, jax.jit(model.init)(jax.random.key(0), region_batch()), options, declared
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_losses_are_the_papers(hidden):
+    model, variables, options, declared = tiny(hidden_points=hidden)
+    batch = region_batch()
+    total, terms, _ = jax.jit(model.loss)(variables, batch, jax.random.key(1))
+    network = Network(options, 2, declared, train=True)
+    pixels = (batch.images / 255 - np.array(options.pixel_mean)) / np.array(options.pixel_std)
+    pixels = np.where(batch.valid[:, None, None, None], pixels, 0).astype(np.float32)
+    run = jax.jit(partial(network.apply, mutable=["batch_stats"]))
+    out, _ = run(variables, pixels, batch.valid)
+    out = {name: np.asarray(value, np.float64) for name, value in out.items()}
+    logits = out["class_logits"] - np.log(np.exp(out["class_logits"]).sum(1, keepdims=True))
+    detection = [-logits[i, c] for i, c in ((0, 1), (1, 1), (3, 0), (4, 0))]  # 2 is ignored
+    place, visible, pose, gender = [], [], [], []
+    for i in range(3):
+        for j in range(20):
+            seen = j <= 15
+            visible.append((1 / (1 + np.exp(-out["visible_face_output"][i, j])) - seen) ** 2)
+            if seen or hidden:
+                x, y = (3 + j - SIDE / 2) / SIDE, (5 + j - SIDE / 2) / SIDE
+                dx, dy = out["face_output"][i, 2 * j] - x, out["face_output"][i, 2 * j + 1] - y
+                place.append((dx**2 + dy**2) / 2)
+        if i < 2:
+            turned = out["head_output"][i] - np.array([20, -10, 5]) / 45
+            pose.append((turned**2).mean())
+            g = out["gender_output"][i]
+            gender.append(np.log(np.exp(g).sum()) - g[1])
+    expected = {
+        "class_logits": np.mean(detection),
+        "attribute/face": np.mean(place),
+        "visibility/face": np.mean(visible),
+        "attribute/head": np.mean(pose),
+        "attribute/gender": np.mean(gender),
+    }
+    assert set(terms) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-4, err_msg=name)
+    weights = loss_weights(options, declared)
+    wanted = sum(weights[name] * value for name, value in expected.items())
+    np.testing.assert_allclose(total, wanted, rtol=1e-4)
+    assert weights["visibility/face"] == 0.5
+
+
+def test_what_is_missing_or_fills_up_changes_nothing():
+    model, variables, _, _ = tiny()
+    loss = jax.jit(jax.value_and_grad(lambda v, b: model.loss(v, b, jax.random.key(1))[0]))
+    batch = region_batch()
+    value, gradient = loss(variables, batch)
+    junk = jax.tree.map(np.copy, batch)
+    junk.images[-1] = 255
+    junk.gt.boxes[3:] = np.nan
+    for label in junk.gt.attributes.values():
+        label.values[3:] = np.inf
+        label.values[~label.known] = np.nan
+    again, same = loss(variables, junk)
+    assert again == value
+    jax.tree.map(np.testing.assert_array_equal, gradient, same)
+
+
+def test_a_batch_of_no_faces_and_one_that_says_nothing():
+    model, variables, _, _ = tiny()
+    batch = region_batch()
+    none = batch._replace(gt=batch.gt._replace(valid=np.zeros_like(batch.gt.valid)))
+    loss = jax.jit(model.loss)
+    total, terms, stats = loss(variables, none, jax.random.key(0))
+    assert float(total) == pytest.approx(float(terms["class_logits"]))
+    before = variables["batch_stats"][NAME]["rectangle"]
+    np.testing.assert_array_equal(stats[NAME]["rectangle"], before)
+    silent = none._replace(exhaustive=np.zeros_like(batch.exhaustive))
+    assert float(loss(variables, silent, jax.random.key(0))[0]) == 0
+
+
+def test_parts_give_the_loss_of_the_whole():
+    options = replace(TINY, alexnet=replace(TINY.alexnet, variant="paper"))
+    whole, parts = (hyperface(options, 2, DECLARED, parts=n) for n in (1, 3))
+    variables = jax.jit(whole.init)(jax.random.key(0), region_batch())
+    a, b = (
+        jax.jit(m.loss)(variables, region_batch(), jax.random.key(1))[0] for m in (whole, parts)
+    )
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_the_rectangle_follows_the_boxes_that_lie_wholly_within():
+    model, variables, options, _ = tiny()
+    batch = region_batch()
+    places = np.array(options.template) * 8 + (30, 33)
+    values = np.concatenate([places, np.ones((21, 1))], -1).ravel().astype(np.float32)
+    batch.gt.attributes["face"].values[:] = values
+    batch.gt.attributes["face"].known[:] = True
+    # Worked out: the template lies eightfold about (30, 33); the third box may have been cut.
+    batch.gt.boxes[:2] = (10, 5, 60, 55)
+    batch.gt.boxes[2] = (0, 5, 60, 55)
+    loss, stats = jax.jit(model.loss), variables["batch_stats"]
+    for _ in range(300):
+        stats = {**stats, **loss({**variables, "batch_stats": stats}, batch, jax.random.key(0))[2]}
+    expected = [(35 - 30) / 8, (30 - 33) / 8, 50 / 8, 50 / 8]
+    np.testing.assert_allclose(stats[NAME]["rectangle"], expected, atol=0.02)
+
+
+def test_other_landmarks_than_the_templates_are_refused():
+    with pytest.raises(UserError, match=r"template has 21 points, attribute 'eyes' 2"):
+        hyperface(TINY, 2, (Landmarks("eyes", points=("a", "b")),))
+
+
+def test_whole_pictures_are_no_regions():
+    model, variables, _, _ = tiny()
+    batch = region_batch(side=40)
+    with pytest.raises(ValueError, match="no regions of 67 x 67"):
+        model.loss(variables, batch, jax.random.key(0))
