@@ -1,4 +1,4 @@
-"""HyperFace's networks against the published sizes and against PyTorch; its losses against loops."""
+"""HyperFace's networks against the published sizes and PyTorch; its losses against loops."""
 
 from dataclasses import replace
 from functools import cache, partial
