@@ -16,7 +16,7 @@ from mtl_jax import image_headers
 # What is wrong with a file is said by the error of `decode`, not by lines on stderr.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-MODES = ("shorter", "square", "pad64", "crop", "none")
+MODES = ("shorter", "square", "pad64", "crop", "stretch", "none")
 Size = tuple[int, int]  # height, width
 
 
@@ -44,6 +44,12 @@ class Geometry(NamedTuple):
         moved = self.points(np.reshape(boxes, (*np.shape(boxes)[:-1], 2, 2)))
         return np.concatenate([moved.min(-2), moved.max(-2)], -1)
 
+    def after_cut(self, left: float, top: float) -> "Geometry":
+        """Give the geometry of a picture of which this one's was cut, from (left, top) on."""
+        return self._replace(
+            shift_x=self.shift_x - self.scale_x * left, shift_y=self.shift_y - self.scale_y * top
+        )
+
     def inverse(self) -> "Geometry":
         return Geometry(
             1 / self.scale_x,
@@ -66,6 +72,7 @@ class ResizeOptions:
              multiple of 64
     crop     matterport's: enlarged as pad64; the canvas is a `min_size` square of it, the middle
              one in evaluation
+    stretch  height and width each on its own to those of the first of `canvases`
     none     the picture as it is; the canvas is as large
 
     `shorter` and `square` take the smallest of `canvases` (height, width) that holds the picture at
@@ -210,6 +217,9 @@ def fit(height: int, width: int, resize: ResizeOptions) -> tuple[Size, Geometry]
     if resize.mode == "none":
         size = max(1, round(height * zoom)), max(1, round(width * zoom))
         return size, scaled(height, width, size)
+    if resize.mode == "stretch":
+        canvas = resize.canvases[0]
+        return canvas, scaled(height, width, canvas)
     short, long = min(height, width), max(height, width)
     if resize.mode == "shorter":
         scale = min(resize.min_size / short, resize.max_size / long) * zoom

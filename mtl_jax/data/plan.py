@@ -45,7 +45,7 @@ def find_buckets(sources: Sequence[Source], resize: ResizeOptions) -> list[Bucke
 
 
 def _only_canvas(resize: ResizeOptions) -> Size | None:
-    if resize.mode == "crop" or (
+    if resize.mode in ("crop", "stretch") or (
         resize.mode in ("shorter", "square") and len(resize.canvases) == 1
     ):
         return images.fit(1, 1, resize)[0]
@@ -53,8 +53,8 @@ def _only_canvas(resize: ResizeOptions) -> Size | None:
 
 
 def _canvas(source: Source, position: int, resize: ResizeOptions) -> Size:
-    record = source[position]
-    return images.fit(record.height, record.width, resize)[0]
+    x1, y1, x2, y2 = source[position].frame
+    return images.fit(y2 - y1, x2 - x1, resize)[0]
 
 
 def eval_batches(buckets: Sequence[Bucket], batch_size: int) -> list[tuple[Size, np.ndarray]]:

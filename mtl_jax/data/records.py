@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
+Frame = tuple[int, int, int, int]  # a box of whole pixels, within its picture
 Segmentation = list[list[float]] | dict[str, Any] | np.ndarray | None
 
 
@@ -51,6 +52,11 @@ class Record:
     file_name: str
     instances: tuple[Instance, ...] = ()
     exhaustive: bool = True  # False: things of these classes stand in the picture without a label
+    region: Frame | None = None  # what of the picture is seen; None: all
+
+    @property
+    def frame(self) -> Frame:
+        return self.region or (0, 0, self.width, self.height)
 
 
 @runtime_checkable

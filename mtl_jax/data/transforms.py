@@ -30,14 +30,14 @@ def load(
 
     Raises ValueError, or OSError of a file, that says what is wrong.
     """
-    image = read(record, options.channels)
-    canvas, geometry = images.fit(record.height, record.width, options.resize)
+    x1, y1, x2, y2 = record.frame
+    image = read(record, options.channels)[y1:y2, x1:x2]
+    height, width = image.shape[:2]
+    canvas, geometry = images.fit(height, width, options.resize)
     if rng is not None:
-        geometry = augment_geometry(
-            record.height, record.width, canvas, geometry, options.augment, rng
-        )
+        geometry = augment_geometry(height, width, canvas, geometry, options.augment, rng)
     pixels = images.place(image, canvas, geometry, options.resize.dtype)
-    right, bottom = images.covered(record.height, record.width, canvas, geometry)[2:]
+    right, bottom = images.covered(height, width, canvas, geometry)[2:]
     if rng is not None:
         seen = pixels[: int(bottom), : int(right)]
         whole = seen if seen.dtype == np.uint8 else np.rint(seen).astype(np.uint8)
@@ -48,7 +48,7 @@ def load(
         valid=np.array(True),
         exhaustive=np.array(record.exhaustive),
         index=np.array(index, np.int32),
-        gt=ground_truth(record, canvas, geometry, attributes, options),
+        gt=ground_truth(record, canvas, geometry.after_cut(x1, y1), attributes, options),
     )
 
 
@@ -130,9 +130,13 @@ def ground_truth(
     attributes: Sequence[Attribute],
     options: DataOptions,
 ) -> GroundTruth:
-    """Give what is annotated, moved to the canvas, in `max_instances` slots."""
+    """Give what is annotated, moved to the canvas, in `max_instances` slots.
+
+    `geometry` is that of the whole picture, where only a region is seen too.
+    """
     gt = empty_row(canvas, attributes, options).gt
-    seen = images.covered(record.height, record.width, canvas, geometry)
+    seen = geometry.boxes(np.array(record.frame, np.float64))
+    seen = np.clip(seen, 0, [canvas[1], canvas[0], canvas[1], canvas[0]])
     view = View(record, geometry, seen)
     slot = 0
     for instance in in_slot_order(record.instances):

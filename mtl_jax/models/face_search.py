@@ -66,8 +66,8 @@ class Search(NamedTuple):
         """Give the windows of the canvas, cut to the picture, without those that show little of
         it.
         """
-        w, canvas = self.options.windows, self.image.shape[:2]
-        whole = jnp.asarray(sliding_windows(*canvas, w.min_side, w.growth, w.step))
+        w, (height, width, _) = self.options.windows, self.image.shape
+        whole = jnp.asarray(sliding_windows(height, width, w.min_side, w.growth, w.step))
         cut = box_ops.clip(whole, self.size[0], self.size[1])
         return cut, box_ops.area(cut) >= 0.5 * box_ops.area(whole)
 

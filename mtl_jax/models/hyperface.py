@@ -7,7 +7,7 @@ Training sees regions that the input pipeline has cut out; detection cuts them o
 
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -52,7 +52,7 @@ def hyperface(
     def init(key: Array, batch: Batch) -> Variables:
         side = options.input_size
         regions = jnp.zeros((1, side, side, batch.images.shape[-1]))
-        variables = make(train=False).init(key, regions, jnp.ones(1, bool))
+        variables: Any = make(train=False).init(key, regions, jnp.ones(1, bool))
         stats = variables.get("batch_stats", {})
         if points is not None:
             stats = {**stats, **first_rectangle(options)}
@@ -154,11 +154,12 @@ class Network(nn.Module):
     def _alexnet(self, x: Array, valid: Array) -> Array:
         o, last = self.options, (self.train, jnp.dtype(self.options.dtype))
         a = o.alexnet
-        maps = AlexNet(a.variant, a.width, a.pool2, *last, name="backbone")(x, valid)
+        net = AlexNet(a.variant, a.width, a.pool2, *last, name="backbone")
+        pool1, conv3, pool5 = net(x, valid)
         if not o.fused:
-            return maps[-1]
+            return pool5
         fusion = AlexNetFusion(a.variant, a.width, o.fused_channels, *last, name="fusion")
-        return fusion(*maps, valid)
+        return fusion(pool1, conv3, pool5, valid)
 
     def _resnet(self, x: Array, valid: Array) -> Array:
         r, last = self.options.resnet, (self.train, jnp.dtype(self.options.dtype))

@@ -1,0 +1,203 @@
+"""Regions of pictures to train on, each with the labels of the thing that it shows, or none.
+
+Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), section 3.2: a region of
+overlap (IoU) 0.5 or more with a face is one, below 0.35 none; landmarks and their visibility are
+learnt above 0.35, the other labels from 0.5 on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.attributes import Attribute, Landmarks
+from mtl_jax.data.options import RegionOptions
+from mtl_jax.data.proposals import Proposals, search_all
+from mtl_jax.data.records import Category, Frame, Instance, Record, Source
+
+POSITIVE, NEGATIVE = 0.5, 0.35
+BETWEEN_SHARE = 0.2  # of the regions that show things: those that are between
+CROWD_SHARE = 0.5  # a region that lies by more than this in a crowd is no negative
+TRIES = 64
+MIN_SIDE = 8  # pixels of a region
+Finder = Callable[[int], np.ndarray]  # position -> boxes [P, 4]
+
+
+class RegionSource:
+    """`per_picture` regions of every picture of a source; region i depends on the arguments and i
+    alone.
+
+    A record shows `region`, and holds what that shows: a thing, with the labels that count; nothing
+    and exhaustive, a negative; or, where an overlap or a picture that is not exhaustive leaves it
+    open, something not exhaustive. `find` gives a picture's proposals; regions of a kind that is
+    not among them are drawn: around things (jitter), or anywhere.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        attributes: Sequence[Attribute],
+        options: RegionOptions,
+        find: Finder | None = None,
+        seed: int = 0,
+    ):
+        self.source, self.options, self.seed = source, options, seed
+        self.categories: tuple[Category, ...] = tuple(source.categories)
+        self._landmarks = {a.name for a in attributes if isinstance(a, Landmarks)}
+        self._find = find
+
+    def __len__(self) -> int:
+        return len(self.source) * self.options.per_picture
+
+    def group(self, position: int) -> str:
+        return self.source.group(position // self.options.per_picture)
+
+    def __getitem__(self, position: int) -> Record:
+        picture, slot = divmod(position, self.options.per_picture)
+        record = self.source[picture]
+        rng = np.random.default_rng((self.seed, position))
+        proposals = self._proposals(picture)
+        things = [t for t in record.instances if not t.crowd]
+        wanted = slot < self.options.positive_fraction * self.options.per_picture
+        if things and (wanted or not record.exhaustive):
+            thing = things[int(rng.integers(len(things)))]
+            return self._positive(record, things, thing, proposals, rng)
+        return self._negative(record, things, proposals, rng)
+
+    def _proposals(self, picture: int) -> np.ndarray:
+        if self._find is None:
+            return np.zeros((0, 4))
+        try:
+            return self._find(picture)
+        except (ValueError, OSError):
+            return np.zeros((0, 4))  # what is wrong with it is said where it is read
+
+    def _positive(
+        self,
+        record: Record,
+        things: list[Instance],
+        thing: Instance,
+        proposals: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Record:
+        """Show a thing by 0.5 and more, or at times by 0.35 to 0.5."""
+        box = np.asarray(thing.box, float)
+        low, high = (NEGATIVE, POSITIVE) if rng.random() < BETWEEN_SHARE else (POSITIVE, np.inf)
+        for candidates in (proposals, around(box, rng, 0.15, 0.2), box[None]):
+            frames = to_frames(candidates, record)
+            overlap = overlaps(frames, [thing.box])[:, 0]
+            fitting = frames[(overlap >= low) & (overlap < high)]
+            if len(fitting):
+                chosen = _frame(fitting[rng.integers(len(fitting))])
+                break
+        else:
+            chosen = _frame(to_frames(box[None], record)[0])
+        return self._show(record, things, chosen)
+
+    def _show(self, record: Record, things: list[Instance], frame: Frame) -> Record:
+        """Give the record of a region, by the thing that it overlaps most."""
+        overlap = overlaps(np.array([frame]), [t.box for t in things])[0]
+        best, thing = float(overlap.max()), things[int(overlap.argmax())]
+        labels = thing.attributes if best > NEGATIVE else {}
+        if best < POSITIVE:
+            labels = {name: value for name, value in labels.items() if name in self._landmarks}
+        thing = replace(thing, attributes=labels, segmentation=None)  # no region wants a mask
+        return replace(record, instances=(thing,), exhaustive=best >= POSITIVE, region=frame)
+
+    def _negative(
+        self,
+        record: Record,
+        things: list[Instance],
+        proposals: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Record:
+        """Show what is no thing: proposals, else places near things and anywhere."""
+        nothing = replace(record, instances=(), exhaustive=False, region=None)
+        if not record.exhaustive:
+            return nothing
+        near = [around(np.asarray(t.box, float), rng, 0.5, 0.5) for t in things]
+        drawn = rng.permutation(np.concatenate([anywhere(record, rng), *near]))
+        for candidates in (proposals, drawn):
+            frames = to_frames(candidates, record)
+            clear = overlaps(frames, [t.box for t in things]).max(1, initial=0) < NEGATIVE
+            for crowd in (t.box for t in record.instances if t.crowd):
+                clear &= covered(frames, crowd) <= CROWD_SHARE
+            if clear.any():
+                chosen = rng.choice(np.flatnonzero(clear))
+                return replace(nothing, exhaustive=True, region=_frame(frames[chosen]))
+        return nothing
+
+
+def cut_regions(
+    sources: Sequence[Source],
+    attributes: Sequence[Attribute],
+    options: RegionOptions,
+    folder: Path,
+    seed: int = 0,
+) -> tuple[Source, ...]:
+    """Give sources of regions; selective search is done first, and kept in `options.cache`, else in
+    `folder`.
+    """
+    finders: list[Finder | None] = [None] * len(sources)
+    if options.proposals != "jitter":
+        searches = [Proposals(s, options, Path(options.cache or folder)) for s in sources]
+        search_all(searches)
+        finders = list(searches)
+    return tuple(
+        RegionSource(source, attributes, options, find, seed)
+        for source, find in zip(sources, finders, strict=True)
+    )
+
+
+def around(box: np.ndarray, rng: np.random.Generator, shift: float, log_scale: float) -> np.ndarray:
+    """Draw boxes `[TRIES, 4]` around one: moved by about `shift` of its sides, scaled by about
+    exp(`log_scale`), a bit wider or higher.
+    """
+    sides = box[2:] - box[:2]
+    middle = (box[:2] + box[2:]) / 2 + rng.normal(0, shift, (TRIES, 2)) * sides
+    stretch = rng.normal(0, 0.1, (TRIES, 1)) * np.array([0.5, -0.5])
+    half = sides / 2 * np.exp(rng.normal(0, log_scale, (TRIES, 1)) + stretch)
+    return np.concatenate([middle - half, middle + half], -1)
+
+
+def anywhere(record: Record, rng: np.random.Generator) -> np.ndarray:
+    """Draw squares `[TRIES, 4]` of a picture, small ones as often as large ones."""
+    shorter = min(record.width, record.height)
+    side = shorter * np.exp(rng.uniform(np.log(0.1), 0, (TRIES, 1)))
+    corner = rng.uniform(0, 1, (TRIES, 2)) * (np.array([record.width, record.height]) - side)
+    return np.concatenate([corner, corner + side], -1)
+
+
+def to_frames(boxes: np.ndarray, record: Record) -> np.ndarray:
+    """Cut boxes to whole pixels of the picture `[n, 4]`, at least `MIN_SIDE` wide and high where it
+    is.
+    """
+    limit = np.array([record.width, record.height])
+    least = np.minimum(MIN_SIDE, limit)
+    low = np.clip(np.rint(boxes[:, :2]), 0, limit - least)
+    high = np.clip(np.rint(boxes[:, 2:]), low + least, limit)
+    return np.concatenate([low, high], -1).astype(int)
+
+
+def overlaps(frames: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
+    """Give the IoU `[n, m]` of frames with boxes."""
+    others = np.asarray(boxes, float).reshape(-1, 4)
+    common = _common(frames[:, None], others)
+    areas = [(a[..., 2:] - a[..., :2]).prod(-1) for a in (frames[:, None], others)]
+    return common / np.maximum(areas[0] + areas[1] - common, 1e-9)
+
+
+def covered(frames: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """Give the part of each frame `[n]` that lies in a box."""
+    return _common(frames, np.asarray(box, float)) / (frames[:, 2:] - frames[:, :2]).prod(-1)
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    return sides.clip(0).prod(-1)
+
+
+def _frame(row: np.ndarray) -> Frame:
+    x1, y1, x2, y2 = (int(edge) for edge in row)
+    return x1, y1, x2, y2

@@ -1,0 +1,182 @@
+"""Regions to train on: the paper's rules by slow loops, and what a region's row holds."""
+
+from dataclasses import replace
+
+import numpy as np
+import oracles
+import pytest
+from faces import AT, DECLARED
+
+from mtl_jax.data import transforms
+from mtl_jax.data.face_points import LANDMARKS
+from mtl_jax.data.options import AugmentOptions, DataOptions, RegionOptions
+from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.regions import RegionSource
+
+SIDE = 67
+REGIONS = RegionOptions(proposals="jitter", side=SIDE, per_picture=20)
+OPTIONS = DataOptions(augment=AugmentOptions(flip=0.0), mask_size=4, regions=REGIONS).of_training()
+LABELS = {
+    "head": {"yaw": 30, "pitch": 10, "roll": 5},
+    "face": [(30 + 2 * j, 20 + j, 2) for j in range(21)],
+    "gender": "male",
+}
+
+
+class Pictures:
+    """Two faces and a crowd; a picture of no face; one that is not exhaustive."""
+
+    categories = (Category(1, "face"),)
+
+    def __init__(self, width=160, height=100):
+        rng = np.random.default_rng(0)
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        faces = (
+            Instance((25.3, 14.6, 75.1, 60.2), 1, attributes=LABELS),
+            Instance((90, 40, 120, 80), 1, attributes={"gender": "female"}),
+            Instance((110, 0, 160, 50), 1, crowd=True),
+        )
+        first = Record(image, width, height, 0, "a.png", faces)
+        self.records = [
+            first,
+            replace(first, instances=()),
+            replace(first, exhaustive=False),
+            replace(first, instances=(), exhaustive=False),
+        ]
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, position):
+        return self.records[position]
+
+    def group(self, position):
+        return f"photograph {position}"
+
+
+PICTURES = Pictures()
+
+
+def source(find=None, seed=0, **options):
+    return RegionSource(PICTURES, DECLARED, replace(REGIONS, **options), find, seed)
+
+
+def proposals(position):
+    """Give small boxes, boxes on the first face, and boxes beside it."""
+    del position
+    return np.array([[0, 0, 12, 12], [26, 15, 75, 60], [35, 20, 80, 70], [5, 14, 60, 60]])
+
+
+@pytest.mark.parametrize("find", [None, proposals])
+def test_labels_follow_the_papers_thresholds(find):
+    seen = {"positive": 0, "between": 0, "negative": 0}
+    for seed in range(6):
+        regions = source(find, seed)
+        for position in range(len(regions)):
+            record = regions[position]
+            whole = PICTURES[position // 20]
+            things = [t for t in whole.instances if not t.crowd]
+            iou = oracles.iou([record.frame], [t.box for t in things])[0] if things else [0.0]
+            best = max(iou)
+            if record.instances:
+                (thing,) = record.instances
+                of = things[int(np.argmax(iou))]
+                assert thing.box == of.box
+                if best >= 0.5:
+                    seen["positive"] += 1
+                    assert record.exhaustive
+                    assert dict(thing.attributes) == dict(of.attributes)
+                else:
+                    seen["between"] += 1
+                    assert not record.exhaustive
+                    assert best > 0.35
+                    assert set(thing.attributes) <= {"face"}
+                    assert ("face" in thing.attributes) == ("face" in of.attributes)
+            elif record.exhaustive:
+                seen["negative"] += 1
+                assert best < 0.35
+                assert whole.exhaustive
+                frame = np.array(record.frame)
+                left_top, right_bottom = (
+                    np.maximum(frame[:2], (110, 0)),
+                    np.minimum(frame[2:], (160, 50)),
+                )
+                common = np.prod((right_bottom - left_top).clip(0))
+                if things:
+                    assert common <= 0.5 * np.prod(frame[2:] - frame[:2])
+            else:
+                assert position // 20 == 3  # nothing is known of it
+    assert seen["positive"] > 100
+    assert seen["between"] > 20
+    # Half of the first picture's, all of the second's.
+    assert seen["negative"] == 6 * (10 + 20)
+
+
+def test_a_region_depends_on_its_seed_and_place_alone():
+    regions = source()
+    again = [source()[i].region for i in (5, 3)]
+    assert again == [regions[5].region, regions[3].region]
+    assert [source(seed=1)[i].region for i in (5, 3)] != again
+    assert len({regions[i].region for i in range(20)}) > 15
+    assert regions.group(45) == "photograph 2"
+
+
+def test_proposals_of_the_wanted_kind_are_taken_first():
+    regions = source(proposals, positive_fraction=0.5)
+    frames = {regions[i].region for i in range(80) if regions[i].exhaustive}
+    found = {tuple(row) for row in proposals(0).tolist()}
+    assert (26, 15, 75, 60) in frames
+    assert (0, 0, 12, 12) in frames
+    # The second face has none: its regions are drawn.
+    assert any(frame not in found for frame in frames)
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_a_row_is_the_region_stretched_and_its_labels_follow(flip):
+    options = replace(OPTIONS, augment=AugmentOptions(flip=flip))
+    record = replace(PICTURES[0], instances=PICTURES[0].instances[:1], region=(28, 10, 68, 70))
+    row = transforms.load(record, 0, DECLARED, options, np.random.default_rng(0))
+    cut = replace(record, image=record.image[10:70, 28:68], width=40, height=60, region=None)
+    cut = replace(cut, instances=())
+    alone = transforms.load(cut, 0, DECLARED, options, np.random.default_rng(0))
+    np.testing.assert_array_equal(row.images, alone.images)
+    assert row.sizes.tolist() == [SIDE, SIDE]
+
+    def x_of(x):
+        x = (x - 28) / 40 * SIDE
+        return SIDE - x if flip else x
+
+    box = [x_of(75.1 if flip else 25.3), (14.6 - 10) / 60 * SIDE]
+    box += [x_of(25.3 if flip else 75.1), (60.2 - 10) / 60 * SIDE]
+    np.testing.assert_allclose(row.gt.boxes[0], np.clip(box, 0, SIDE), rtol=1e-5)
+    points = row.gt.attributes["face"].values[0].reshape(21, 3)
+    known = row.gt.attributes["face"].known[0].reshape(21, 3)
+    for j, name in enumerate(LANDMARKS):
+        mirror = name
+        if flip:
+            sides = {"left": "right", "right": "left"}
+            mirror = "_".join(sides.get(part, part) for part in name.split("_"))
+        x, y, _ = LABELS["face"][AT[mirror]]
+        inside = 28 <= x <= 68
+        assert known[j].tolist() == [inside, inside, True]
+        if inside:
+            np.testing.assert_allclose(points[j], [x_of(x), (y - 10) / 60 * SIDE, 1], rtol=1e-4)
+        else:
+            assert points[j, 2] == 0  # outside is not visible
+    sign = -1 if flip else 1
+    np.testing.assert_allclose(row.gt.attributes["head"].values[0], [30 * sign, 10, 5 * sign])
+    assert row.gt.attributes["gender"].known[0, 0]
+
+
+def test_a_negatives_row_holds_nothing_and_counts():
+    record = source()[25]
+    row = transforms.load(record, 25, DECLARED, OPTIONS)
+    assert not row.gt.valid.any()
+    assert row.exhaustive
+    assert row.images.shape == (SIDE, SIDE, 3)
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match="none of jitter, fast, quality"):
+        RegionOptions(proposals="slow")
+    assert DataOptions().of_training() == DataOptions()
