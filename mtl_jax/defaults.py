@@ -5,16 +5,22 @@ fields. `experiment.py` turns them back.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.sources import SourceOptions
+from mtl_jax.errors import UserError, suggest
 from mtl_jax.evals.options import EvalOptions
+from mtl_jax.models.hyperface_options import HyperFaceOptions
 from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
+
+# The fields of config.model by config.family; `experiment.build_model` builds the model of each.
+FAMILIES: dict[str, type[Any]] = {"mask_rcnn": MaskRCNNOptions, "hyperface": HyperFaceOptions}
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,20 @@ class ValidationOptions:
             raise ValueError(f"eval.batch_size {self.batch_size} must be at least 1")
 
 
-def get_default() -> ConfigDict:
-    """Give torchvision's Mask R-CNN R50-FPN without data; a config file sets what it changes.
+def get_default(family: str = "mask_rcnn") -> ConfigDict:
+    """Give a family's default model without data; a config file sets what it changes.
 
+    That of mask_rcnn is torchvision's Mask R-CNN R50-FPN, that of hyperface the paper's on AlexNet.
     A field that is not here cannot be set, but for the names of attributes and of their keys.
+    Raises UserError for a family that is not known.
     """
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise UserError(f"config.family {family!r} is none of {known}{suggest(family, FAMILIES)}")
     config = ConfigDict(
         {
-            "model": asdict(MaskRCNNOptions()),
+            "family": family,
+            "model": asdict(FAMILIES[family]()),
             "attributes": {},
             "data": {**asdict(SourceOptions()), **asdict(DataOptions())},
             "init": asdict(InitOptions()),
@@ -58,6 +70,8 @@ def get_default() -> ConfigDict:
             },
         }
     )
+    if family == "hyperface":
+        config.data.regions.proposals = "jitter"
     config.lock()
     config.attributes.unlock()
     config.data.attribute_keys.unlock()

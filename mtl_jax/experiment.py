@@ -20,12 +20,15 @@ from mtl_jax.commandline import override
 from mtl_jax.data import pipeline, sources, transforms
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.regions import cut_regions
 from mtl_jax.data.sources import SourceOptions
 from mtl_jax.defaults import InitOptions, ValidationOptions, get_default
 from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
+from mtl_jax.models.hyperface import hyperface
+from mtl_jax.models.hyperface_options import HyperFaceOptions
 from mtl_jax.models.mask_rcnn import mask_rcnn
 from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
 from mtl_jax.results import Result
@@ -71,10 +74,7 @@ class Task:
         views = views or ViewOptions()
         data = read_options(DataOptions, config.data)
         data = replace(data, resize=data.resize.zoomed(max(views.scales)))
-        options = read_options(MaskRCNNOptions, config.model)
-        parts = read_options(LoopOptions, config.train).accumulate
-        whole = data.mask_size == 0
-        model = mask_rcnn(options, len(categories) + 1, declared, whole, parts, views)
+        model = build_model(config, len(categories) + 1, declared, views)
         return cls(config, tuple(categories), declared, data, model)
 
     @property
@@ -83,15 +83,62 @@ class Task:
         categories = [category._asdict() for category in self.categories]
         return {"config": self.config.to_dict(), "categories": categories}
 
+    @property
+    def training_data(self) -> DataOptions:
+        """How records reach training: a HyperFace wants regions, stretched to its input."""
+        if self.config.family != "hyperface":
+            return self.data
+        side = self.config.model.input_size
+        resize = replace(self.data.resize, mode="stretch", canvases=((side, side),))
+        return replace(self.data, resize=resize, max_instances=1)
+
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Task":
         """Build what a checkpoint says, to detect in the views of `config.eval`."""
-        config = get_default()
+        config = get_default(stored["config"].get("family", "mask_rcnn"))
         with config.unlocked(), config.ignore_type():
             config.update(as_tuples(stored["config"]))
         override(config, overrides)
         views = read_options(ViewOptions, config.eval)
         return cls.from_config(config, [Category(**c) for c in stored["categories"]], views)
+
+
+def build_model(
+    config: ConfigDict, num_classes: int, declared: tuple[Attribute, ...], views: ViewOptions
+) -> Model:
+    """Build the model of `config.family`. Raises UserError where the config does not fit it."""
+    parts = read_options(LoopOptions, config.train).accumulate
+    expected = set(get_default(config.family).model)
+    if missing := sorted(expected - set(config.model)):
+        raise UserError(
+            f"config.model has no {missing[0]!r}: it is of another family than {config.family!r};"
+            f" begin the config file with get_default({config.family!r})"
+        )
+    try:
+        match config.family:
+            case "hyperface":
+                if views != ViewOptions():
+                    raise UserError("config.eval.flip and .scales are not of hyperface models")
+                options = read_options(HyperFaceOptions, as_tuples(config.model))
+                return hyperface(options, num_classes, declared, parts)
+            case _:
+                options = read_options(MaskRCNNOptions, config.model)
+                whole = config.data.mask_size == 0
+                return mask_rcnn(options, num_classes, declared, whole, parts, views)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def has_masks(config: ConfigDict) -> bool:
+    """Say whether a config's model predicts masks."""
+    return config.family == "mask_rcnn" and config.model.mask_head.enabled
+
+
+def has_boxes(config: ConfigDict) -> bool:
+    """Say whether a config's model says where things are, not just what a picture shows."""
+    if config.family == "hyperface":
+        return config.model.detection.enabled
+    return config.family == "mask_rcnn"
 
 
 @dataclass(frozen=True)
@@ -142,6 +189,7 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
     if not training.sources:
         raise UserError(f"{workdir}: the config's data has no records for split 'train'")
     task = Task.from_config(config, training.categories)
+    training = as_regions(task, training, workdir / "proposals")
     checks = read_options(ValidationOptions, config.eval)
     optimizer = read_options(OptimizerOptions, config.optimizer)
     best = check_best_metric(task)
@@ -160,7 +208,7 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
             stages,
             optimizer,
             partial(train_batches, task, training, loop),
-            make_validator(task, validation.sources, checks, mesh),
+            make_validator(task, validation, checks, mesh),
             checkpointer,
             MetricWriter(workdir, total),
             mesh,
@@ -181,11 +229,24 @@ def train_batches(
         training.sources,
         training.weights,
         task.attributes,
-        task.data,
+        task.training_data,
         batch_size=loop.batch_size,
         seed=loop.seed,
         start_step=start_step,
     )
+
+
+def as_regions(task: Task, opened: sources.Opened, folder: Path | None = None) -> sources.Opened:
+    """Give regions of the pictures of sources, where training is on such; selective search is kept
+    in `folder`, and without one regions are jittered.
+    """
+    options = task.data.regions
+    if not options.proposals:
+        return opened
+    if folder is None:
+        options = replace(options, proposals="jitter")
+    cut = cut_regions(opened.sources, task.attributes, options, folder or Path())
+    return opened._replace(sources=cut)
 
 
 def find(config: ConfigDict, wanted: str) -> str:
@@ -195,6 +256,7 @@ def find(config: ConfigDict, wanted: str) -> str:
     enable_compilation_cache()
     training = sources.open_split(read_sources(config), read_attributes(config), "train")
     task = Task.from_config(config, training.categories)
+    training = as_regions(task, training)
     loop = read_options(LoopOptions, config.train)
     options = read_options(OptimizerOptions, config.optimizer)
     variables, mesh = initial_variables(task, loop.seed), make_mesh()
@@ -309,11 +371,12 @@ def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detect
 
 
 def make_validator(
-    task: Task, held_out: Sequence[Source], checks: ValidationOptions, mesh: Mesh
+    task: Task, held_out: sources.Opened, checks: ValidationOptions, mesh: Mesh
 ) -> Callable[[Variables, int], dict[str, float]] | None:
     """Give the function that measures a model during training; None without held-out records."""
-    if not held_out:
+    if not held_out.sources:
         return None
+    seen = as_regions(task, held_out).sources[0]  # as the loss sees it
     predict = make_detect(task.model, mesh)
     losses = make_eval_loss(task.model, mesh)
     options = read_options(EvalOptions, task.config.eval)
@@ -321,13 +384,13 @@ def make_validator(
     def validate(variables: Variables, step: int) -> dict[str, float]:
         del step
         evaluator = Evaluator(task.categories, task.attributes, options)
-        found = detect(partial(predict, variables), held_out, task, checks.batch_size)
+        found = detect(partial(predict, variables), held_out.sources, task, checks.batch_size)
         for record, result in islice(found, checks.pictures or None):
             evaluator.add(record, result)
         metrics = evaluator.metrics()
         if checks.loss:
             batches = pipeline.eval_batches(
-                held_out[0], task.attributes, task.data, batch_size=checks.batch_size
+                seen, task.attributes, task.training_data, batch_size=checks.batch_size
             )
             if checks.pictures:
                 batches = islice(batches, -(-checks.pictures // checks.batch_size))
@@ -390,15 +453,16 @@ def changed_outputs(task: Task, stored: Mapping[str, Any]) -> list[str]:
     Shapes alone do not tell: two classes of other names, an age of another range.
     """
     patterns = []
-    if stored["categories"] != task.metadata["categories"]:
+    changed = stored["categories"] != task.metadata["categories"]
+    if changed and has_boxes(task.config):
         patterns.append(r"/(class_logits|box_deltas)/")
-        if task.config.model.mask_head.enabled:
+        if has_masks(task.config):
             patterns.append("/mask_logits")
     declared = {a.name: a for a in read_attributes(ConfigDict(as_tuples(stored["config"])))}
     for attribute in task.attributes:
         there = declared.get(attribute.name)
         if there is None or replace(there, weight=attribute.weight) != attribute:
-            patterns.append(f"/{attribute.name}_output/")
+            patterns.append(f"/(visible_)?{attribute.name}_output/")
     return patterns
 
 
@@ -471,8 +535,7 @@ def check_best_metric(task: Task) -> str:
     name.
     """
     best = read_options(EvalOptions, task.config.eval).best_metric
-    masks = task.config.model.mask_head.enabled
-    known = metric_names(task.categories, task.attributes, masks)
+    known = metric_names(task.categories, task.attributes, has_masks(task.config))
     if best not in known:
         raise UserError(f"config.eval.best_metric {best!r} is none of {', '.join(known)}")
     return best

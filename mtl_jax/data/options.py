@@ -1,6 +1,6 @@
 """The options of the input pipeline, with their defaults."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mtl_jax.images import ResizeOptions
 
@@ -49,7 +49,6 @@ class RegionOptions:
     """Training on regions of pictures, each with one thing or none, as HyperFace wants it."""
 
     proposals: str = ""  # jitter | fast | quality (selective search); "": whole pictures
-    side: int = 227  # that regions are stretched to
     per_picture: int = 16  # regions of each picture in an epoch
     positive_fraction: float = 0.5  # of them that show things, where there are any
     cache: str = ""  # folder of what selective search found; "": RUN/proposals
@@ -60,8 +59,8 @@ class RegionOptions:
             raise ValueError(
                 f"regions.proposals {self.proposals!r} is none of jitter, fast, quality"
             )
-        if self.side < 1 or self.per_picture < 1 or self.search_side < 32:
-            raise ValueError("regions.side and per_picture are at least 1, search_side 32")
+        if self.per_picture < 1 or self.search_side < 32:
+            raise ValueError("regions.per_picture is at least 1, search_side 32")
         if not 0 <= self.positive_fraction <= 1:
             raise ValueError(f"regions.positive_fraction {self.positive_fraction} is 0 to 1")
 
@@ -89,11 +88,3 @@ class DataOptions:
             raise ValueError(
                 "max_instances, workers and channels are at least 1, mask_size is at least 0"
             )
-
-    def of_training(self) -> "DataOptions":
-        """Give the options of training, which differ where that is on regions."""
-        if not self.regions.proposals:
-            return self
-        side = self.regions.side
-        resize = replace(self.resize, mode="stretch", canvases=((side, side),))
-        return replace(self, resize=resize, max_instances=1)

@@ -12,7 +12,7 @@ from mtl_jax.data.regions import cut_regions
 from mtl_jax.data.synthetic import SyntheticSource
 
 SOURCE = SyntheticSource(2, seed=5, size=(96, 128), heads=(1, 1), head_heights=(0.5, 0.8))
-FAST = RegionOptions(proposals="fast", side=32, per_picture=8, search_side=100)
+FAST = RegionOptions(proposals="fast", per_picture=8, search_side=100)
 
 
 @pytest.mark.parametrize("kind", ["fast", "quality"])

@@ -12,10 +12,16 @@ from mtl_jax.data.face_points import LANDMARKS
 from mtl_jax.data.options import AugmentOptions, DataOptions, RegionOptions
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.regions import RegionSource
+from mtl_jax.images import ResizeOptions
 
 SIDE = 67
-REGIONS = RegionOptions(proposals="jitter", side=SIDE, per_picture=20)
-OPTIONS = DataOptions(augment=AugmentOptions(flip=0.0), mask_size=4, regions=REGIONS).of_training()
+REGIONS = RegionOptions(proposals="jitter", per_picture=20)
+OPTIONS = DataOptions(
+    resize=ResizeOptions("stretch", canvases=((SIDE, SIDE),)),
+    augment=AugmentOptions(flip=0.0),
+    max_instances=1,
+    mask_size=4,
+)
 LABELS = {
     "head": {"yaw": 30, "pitch": 10, "roll": 5},
     "face": [(30 + 2 * j, 20 + j, 2) for j in range(21)],
@@ -179,4 +185,3 @@ def test_a_negatives_row_holds_nothing_and_counts():
 def test_options_are_checked():
     with pytest.raises(ValueError, match="none of jitter, fast, quality"):
         RegionOptions(proposals="slow")
-    assert DataOptions().of_training() == DataOptions()
