@@ -1,0 +1,33 @@
+"""HyperFace on drawn scenes of heads: no file is needed.
+
+    python train.py --config configs/hyperface_synthetic.py
+    python evaluate.py --workdir runs/hyperface_synthetic
+    python evaluate.py --workdir runs/hyperface_synthetic --config.model.detection.rounds=0
+    python evaluate.py --workdir runs/hyperface_synthetic --config.model.detection.landmark_nms=False
+
+The third and fourth line leave out Iterative Region Proposals and Landmarks-based NMS. Unfused is
+`--config.model.fused=False` in training. The whole of it has not been measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.defaults import get_small_hyperface, make_tiny
+
+VARIANTS = ("", "tiny")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_small_hyperface(side=192)
+    config.model.hidden_points = True  # a drawn head knows them
+    config.model.windows.update(min_side=56.0, growth=1.4)
+    scenes = dict(format="synthetic", cache=True, size=(192, 192), heads=(1, 3))
+    scenes |= dict(head_heights=(0.3, 0.7), min_visible=0.7, yaw=60.0, pitch=40.0, roll=30.0)
+    # Pictures of other seeds and other textures are unseen.
+    config.data.sources = (
+        dict(scenes, name="train", split="train", length=6000, seed=0),
+        dict(scenes, name="val", split="val", length=60, seed=1, texture_seed=1),
+        dict(scenes, name="test", split="test", length=300, seed=2, texture_seed=2),
+    )
+    config.stages = (dict(layers="all", steps=9000, learning_rate=0.0),)
+    config.train.update(eval_every=1500, checkpoint_every=500)
+    return make_tiny(config) if variant == "tiny" else config
