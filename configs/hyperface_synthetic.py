@@ -2,11 +2,10 @@
 
     python train.py --config configs/hyperface_synthetic.py
     python evaluate.py --workdir runs/hyperface_synthetic
-    python evaluate.py --workdir runs/hyperface_synthetic --config.model.detection.rounds=0
-    python evaluate.py --workdir runs/hyperface_synthetic --config.model.detection.landmark_nms=False
 
-The third and fourth line leave out Iterative Region Proposals and Landmarks-based NMS. Unfused is
-`--config.model.fused=False` in training. The whole of it has not been measured yet.
+With --config.model.detection.rounds=0 the evaluation does without Iterative Region Proposals, with
+--config.model.detection.landmark_nms=False without Landmarks-based NMS. Unfused is
+--config.model.fused=False in training. The whole of it has not been measured yet.
 """
 
 from ml_collections import ConfigDict

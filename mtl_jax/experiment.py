@@ -295,7 +295,9 @@ class Evaluation:
 def evaluate(
     workdir: Path, split: str, step: str, data: str = "", overrides: Sequence[str] = ()
 ) -> Evaluation:
-    """Evaluate a run on a split, or on the whole of the folder `data`, and write metrics.json."""
+    """Evaluate a run on a split, or on the whole of the folder `data`,, and write metrics.json, and
+    of landmarks landmarks.json.
+    """
     for argument in overrides:
         if not argument.removeprefix("--config.").startswith(EVALUATION):
             allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
@@ -320,6 +322,8 @@ def evaluate(
         evidence.add(record, result)
     metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
     write_json(folder / "metrics.json", metrics)
+    if evaluator.faces.landmarks is not None:
+        write_json(folder / "landmarks.json", evaluator.faces.summary())
     return Evaluation(folder, evaluator, evidence, metrics, run.channels)
 
 

@@ -1,6 +1,6 @@
 """Every number of `metrics.json`, gathered picture by picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from mtl_jax.attributes import Attribute
 from mtl_jax.data.records import Category, Record
 from mtl_jax.evals import attributes as attribute_metrics
 from mtl_jax.evals.coco import CocoScorer
+from mtl_jax.evals.face_errors import FaceErrors
 from mtl_jax.evals.matching import Match, Truth, match
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
@@ -29,6 +30,7 @@ class Evaluator:
         self._attributes = tuple(attributes)
         self._options = options or EvalOptions()
         self._coco = CocoScorer(categories)
+        self.faces = FaceErrors(self._attributes)
         self._rows = {
             a.name: [] for a in self._attributes
         }  # matched: values, known, box, prediction
@@ -45,9 +47,11 @@ class Evaluator:
                 f"{result.width} x {result.height} by its result"
             )
         matched = self._match(record, result)
+        finders = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0}
         self._instances += sum(not instance.crowd for instance in record.instances)
+        self.faces.add(record, result, finders)
         for attribute in self._attributes:
-            self._add_attribute(attribute, record, result, matched)
+            self._add_attribute(attribute, record, result, finders)
         if record.exhaustive:
             self._exhaustive += 1
             alarms = (matched.gt_index < 0) & ~matched.ignored
@@ -95,16 +99,15 @@ class Evaluator:
         )
 
     def _add_attribute(
-        self, attribute: Attribute, record: Record, result: Result, matched: Match
+        self, attribute: Attribute, record: Record, result: Result, finders: Mapping[int, int]
     ) -> None:
-        finder = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0}
         for g, instance in enumerate(record.instances):
             values, known = attribute.parse(instance.attributes.get(attribute.name))
             if instance.crowd or not known.any():
                 continue
             self._labelled[attribute.name] += 1
-            if g in finder:
-                prediction = result.attributes[attribute.name][finder[g]]
+            if g in finders:
+                prediction = result.attributes[attribute.name][finders[g]]
                 self._rows[attribute.name].append((values, known, instance.box, prediction))
 
 

@@ -1,7 +1,7 @@
 """The page of an evaluation: curves, confusion, attributes, the worst pictures, in one file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.attributes import Labels
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
+from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
 from mtl_jax.evals.matching import overlaps
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result
@@ -49,6 +50,7 @@ def write_report(
     _add_calibration(page, evidence)
     for attribute, labels, predictions in evaluator.matched():
         _add_attribute(page, attribute, labels, predictions)
+    _add_faces(page, evaluator.faces)
     _add_history(page, history)
     _add_worst(page, evidence, channels)
     return page.write(folder)
@@ -243,6 +245,34 @@ def _add_points(page: Page, attribute: Landmarks, labels: Labels, predictions: n
     page.picture(
         f"attribute_{attribute.name}", plots.bars(means, "distance / side", most=68), caption
     )
+
+
+def _add_faces(page: Page, faces: FaceErrors) -> None:
+    """Draw the share of instances by the error that they stay below, and say landmarks' by yaw."""
+    cells = []
+    if faces.landmarks is not None and faces.nme:
+        page.heading(f"Points of {faces.landmarks.name} by yaw")
+        rows = [(name, *errors) for name, errors in faces.by_yaw().items()]
+        page.table(("yaw, degrees", "instances", "misses", "NME", "deviation"), rows)
+        cells.append(("visible points", _cumulative("NME", NME_LIMITS, {"": faces.nme})))
+    angles = {name: errors for name, errors in faces.angles.items() if errors}
+    if angles:
+        cells.append(("angles", _cumulative("degrees", ANGLE_LIMITS, angles)))
+    if cells:
+        caption = "share of all labelled instances with at most that error"
+        page.picture("cumulative_errors", plots.plots(cells, 2), caption)
+
+
+def _cumulative(
+    label: str, limits: np.ndarray, errors: Mapping[str, Sequence[float]]
+) -> Callable[[Axes], None]:
+    def draw_on(axes: Axes) -> None:
+        for name, values in errors.items():
+            axes.plot(limits, cumulative(values, limits), label=name)
+        _finish(axes, f"at most, {label}", "share", legend=len(errors) > 1)
+        axes.set_xlim(0, limits[-1])
+
+    return draw_on
 
 
 def _add_history(page: Page, history: Path | None) -> None:

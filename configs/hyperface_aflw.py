@@ -1,0 +1,39 @@
+"""HyperFace as the paper has it, on AFLW: AlexNet, five tasks, 1,000 pictures to test.
+
+    python train.py --config configs/rcnn_face.py:aflw --workdir runs/rcnn_face
+    python train.py --config configs/hyperface_aflw.py --config.init.checkpoint=runs/rcnn_face
+    python evaluate.py --workdir runs/hyperface_aflw
+
+Regions are of selective search, as the paper's; what it found is kept in the run's folder, or where
+config.data.regions.cache says. Pictures are searched by windows. unfused is Multitask_Face, whose
+heads read pool5 alone; repository is the network of the Keras implementation (33,831,942 numbers).
+
+The paper: NME 4.26 %, yaw, pitch, roll 7.61, 6.13, 3.92 degrees. Not measured: the data set is not
+part of this repository, and is given on request for research alone.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.defaults import get_hyperface, make_tiny
+
+VARIANTS = ("", "unfused", "repository", "tiny")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_hyperface(side=512)
+    config.model.dropout = 0.5
+    config.data.format = "aflw"
+    config.data.fractions = (0.93, 0.02, 0.05)  # of some 21,000 pictures
+    config.data.regions.update(proposals="fast", per_picture=32)
+    config.stages = (dict(layers="all", steps=60_000, learning_rate=0.0),)
+    config.train.update(eval_every=10_000, checkpoint_every=2000)
+    if variant == "unfused":
+        config.model.update(fused=False, fcs=(4096,))
+    if variant == "repository":
+        config.model.alexnet.update(variant="repository", pool2=2)
+        config.model.dropout = 0.0
+    if variant == "tiny":
+        config.model.update(fcs=(32,), head_features=16, input_size=67)
+        config.model.alexnet.width = 12
+        config.model.windows.min_side = 128.0
+    return make_tiny(config) if variant == "tiny" else config

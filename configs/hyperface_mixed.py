@@ -1,0 +1,41 @@
+"""HyperFace on photographs: eight data sets with a face, each training what it has labels for.
+
+    python train.py --config configs/hyperface_synthetic.py
+    python train.py --config configs/hyperface_mixed.py \\
+        --config.init.checkpoint=runs/hyperface_synthetic
+    python evaluate.py --workdir runs/hyperface_mixed
+
+Points of HELEN, AFW and YouTube Faces, poses and points of AFLW2000, poses of Prima, gender of
+FairFace and UTKFace, and drawn heads, which have all of them and teach the visibility. HELEN, AFW,
+YouTube Faces and AFLW2000 hold faces without labels: they give no negatives and no AP. Persons and
+photographs are divided, not pictures. Not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.defaults import get_small_hyperface, make_tiny
+
+VARIANTS = ("", "tiny")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_small_hyperface(side=256)
+    config.model.windows.min_side = 56.0
+    drawn = dict(format="synthetic", split="train", length=1000, cache=True, heads=(1, 3))
+    # Few pictures with many labels come often, many with one label seldom.
+    config.data.sources = (
+        dict(format="ibug", weight=8.0),
+        dict(format="youtube_faces", weight=6.0),
+        dict(format="aflw2000", weight=6.0),
+        dict(format="prima"),
+        dict(format="fairface", weight=0.3),
+        dict(format="utkface", weight=0.2),
+        dict(drawn, head_heights=(0.25, 0.7)),
+    )
+    config.data.augment.update(
+        brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, blur=0.2, noise=0.2
+    )
+    config.stages = (dict(layers="all", steps=12_000, learning_rate=0.0),)
+    config.train.update(eval_every=2000, checkpoint_every=500)
+    config.eval.pictures = 300
+    return make_tiny(config) if variant == "tiny" else config

@@ -1,0 +1,136 @@
+"""HyperFace's configs from training to pictures, each in its tiny variant."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import scripts
+from data.test_aflw import FACE, POINTS, write
+from test_configs import CLASSES, CONFIGS, POSE, predict
+from test_experiment import check_metrics, check_predictions, lines
+
+from mtl_jax import Predictor
+from mtl_jax.data.synthetic import SyntheticSource
+
+ATTRIBUTES = {"head": POSE | {"roll/mae", "roll/std"}, "face": {"nme", "accuracy"}}
+ATTRIBUTES |= {"gender": CLASSES}
+SHOWN = {"head": {"yaw", "pitch", "roll"}, "face": {"points"}, "gender": {"label", "scores"}}
+SHORT = (
+    "--config.stages=({'layers':'all','steps':1,'learning_rate':0.0},)",
+    "--config.eval.loss=False",
+    # One step leaves scores near a half, on either side.
+    "--config.model.detection.score_threshold=0.0",
+)
+
+
+def run(config: str, folder: Path, *arguments: str) -> Path:
+    """Train, and evaluate on the split test."""
+    done = scripts.call(
+        "train", "--config", f"{CONFIGS / config}:tiny", "--workdir", folder, *SHORT, *arguments
+    )
+    assert done.code == 0, done
+    done = scripts.call("evaluate", "--workdir", folder)
+    assert done.code == 0, done
+    return folder
+
+
+def lengths(*numbers: int) -> tuple[str, ...]:
+    return tuple(f"--config.data.sources[{i}].length={n}" for i, n in enumerate(numbers))
+
+
+def drawn_pictures(folder: Path) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / "tall.png", folder / "wide.png"]
+    for path, size in zip(paths, ((120, 80), (70, 130)), strict=True):
+        image = SyntheticSource(1, seed=9, size=size, heads=(1, 1))[0].image
+        cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return paths
+
+
+def write_aflw(folder: Path, pictures: int = 8) -> None:
+    faces = [
+        dict(FACE, picture=f"{i % 3}/image{i:05d}.jpg", points=POINTS, sex="fm"[i % 2])
+        for i in range(pictures)
+    ]
+    write(folder, faces)
+    rng = np.random.default_rng(0)
+    for path in sorted((folder / "data/flickr").rglob("*.jpg")):
+        shape = cv2.imread(str(path)).shape
+        cv2.imwrite(str(path), rng.integers(0, 256, shape, np.uint8))
+
+
+@pytest.mark.slow
+def test_synthetic(tmp_path, monkeypatch):
+    """Stages, validation with losses, evaluation without IRP and without L-NMS, pictures."""
+    workdir = tmp_path / "run"
+    done = scripts.call(
+        "train",
+        "--config",
+        f"{CONFIGS / 'hyperface_synthetic.py'}:tiny",
+        "--workdir",
+        workdir,
+        "--config.model.detection.score_threshold=0.0",
+        *lengths(4, 2, 2),
+    )
+    assert done.code == 0, done
+    last = lines(workdir)[-1]
+    terms = {"class_logits", "attribute/head", "attribute/face", "visibility/face"}
+    terms |= {"attribute/gender", "loss"}
+    assert {f"val/loss/{name}" for name in terms} <= set(last)
+    path = workdir / "evaluation/test/metrics.json"
+    found = []
+    for change in ("", "rounds=0", "landmark_nms=False"):
+        flags = [f"--config.model.detection.{change}"] if change else []
+        done = scripts.call("evaluate", "--workdir", workdir, *flags)
+        assert done.code == 0, done
+        check_metrics(path, ATTRIBUTES, ["head"], masks=False)
+        found.append(path.read_text())
+    assert len(set(found)) == 3
+    pictures = drawn_pictures(tmp_path / "drawn")
+    out, sizes = predict(workdir, pictures, tmp_path, monkeypatch)
+    check_predictions(out, sizes, SHOWN, {(1, "head")}, masks=False)
+    result = Predictor.from_checkpoint(tmp_path / "moved")(str(pictures[0]))
+    assert len(result)
+    assert result.draw(min_score=0).shape == (120, 80, 3)
+
+
+@pytest.mark.slow
+def test_the_face_network_starts_hyperface(tmp_path, monkeypatch):
+    face = run("rcnn_face.py", tmp_path / "face", *lengths(4, 2, 2))
+    metrics = json.loads((face / "evaluation/test/metrics.json").read_text())
+    assert "box/AP50" in metrics
+    write_aflw(tmp_path / "data/aflw")
+    monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
+    divided = "--config.data.fractions=(0.5,0.25,0.25)"
+    done = scripts.call(
+        "train",
+        "--config",
+        f"{CONFIGS / 'hyperface_aflw.py'}:tiny",
+        "--workdir",
+        tmp_path / "run",
+        *SHORT,
+        divided,
+        f"--config.init.checkpoint={face}",
+    )
+    assert done.code == 0, done
+    assert "params/backbone" in done.out
+    assert len(list((tmp_path / "run/proposals").glob("*.npz"))) == 4  # of training's pictures
+    done = scripts.call("evaluate", "--workdir", tmp_path / "run")
+    assert done.code == 0, done
+    path = tmp_path / "run/evaluation/test/metrics.json"
+    check_metrics(path, ATTRIBUTES, ["face"], masks=False)
+
+
+@pytest.mark.slow
+def test_resnet(tmp_path, monkeypatch):
+    write_aflw(tmp_path / "data/aflw")
+    monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
+    folder = run("hyperface_resnet.py", tmp_path / "run", "--config.data.fractions=(0.5,0.25,0.25)")
+    check_metrics(folder / "evaluation/test/metrics.json", ATTRIBUTES, ["face"], masks=False)
+    monkeypatch.setenv("MTL_JAX_DATA", os.devnull)
+    pictures = drawn_pictures(tmp_path / "drawn")
+    out, sizes = predict(folder, pictures, tmp_path, monkeypatch)
+    check_predictions(out, sizes, SHOWN, {(1, "face")}, masks=False)
