@@ -1,7 +1,9 @@
 """HyperFace's configs from training to pictures, each in its tiny variant."""
 
+import glob
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,8 +14,15 @@ from data.test_aflw import FACE, POINTS, write
 from test_configs import CLASSES, CONFIGS, POSE, predict
 from test_experiment import check_metrics, check_predictions, lines
 
-from mtl_jax import Predictor
+from mtl_jax import Predictor, experiment
+from mtl_jax.commandline import load_config_file
+from mtl_jax.data.pipeline import eval_batches
+from mtl_jax.data.records import Category
+from mtl_jax.data.sources import Opened
 from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.errors import UserError
+from mtl_jax.models.options import ViewOptions
+from mtl_jax.training.loop import LoopOptions
 
 ATTRIBUTES = {"head": POSE | {"roll/mae", "roll/std"}, "face": {"nme", "accuracy"}}
 ATTRIBUTES |= {"gender": CLASSES}
@@ -134,3 +143,59 @@ def test_resnet(tmp_path, monkeypatch):
     pictures = drawn_pictures(tmp_path / "drawn")
     out, sizes = predict(folder, pictures, tmp_path, monkeypatch)
     check_predictions(out, sizes, SHOWN, {(1, "face")}, masks=False)
+
+
+def few(name: str, root: Path, count: int) -> None:
+    """Copy some pictures of a data set with what lies beside them, and its tables cut to them."""
+    folder = data_set(name)
+    pictures = sorted(folder.rglob("*.jpg"))
+    kept = pictures[:: max(1, len(pictures) // count)]
+    for path in kept:
+        target = root / name / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for beside in path.parent.glob(f"{glob.escape(path.stem)}.*"):
+            shutil.copy(beside, target.parent)
+    for table in folder.rglob("*.csv"):
+        head, *rows = table.read_text().splitlines()
+        rows = [row for row in rows if any(path.name in row for path in kept)]
+        (root / name / table.relative_to(folder)).write_text("\n".join([head, *rows]) + "\n")
+
+
+@pytest.mark.slow
+def test_mixed(tmp_path, monkeypatch):
+    names = ("helen_afw_68", "ytfaces68_udacity", "aflw2000_prnet16")
+    names += ("prima_headpose", "fairface", "utkface_crop_part1")
+    for name in names:
+        few(name, tmp_path / "data", count=12)
+    monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
+    folder = run("hyperface_mixed.py", tmp_path / "run", "--config.data.sources[6].length=2")
+    metrics = json.loads((folder / "evaluation/test/metrics.json").read_text())
+    assert metrics["face/labelled"] > 0
+    assert metrics["gender/labelled"] > 0
+    assert metrics["head/labelled"] > 0
+    found = json.loads((folder / "evaluation/test/landmarks.json").read_text())
+    assert found["nme"]["all"]["instances"] == metrics["face/labelled"]
+    pictures = sorted((tmp_path / "data/helen_afw_68").rglob("*.jpg"))[:2]
+    out, sizes = predict(folder, pictures, tmp_path, monkeypatch)
+    check_predictions(out, sizes, SHOWN, {(1, "face"), (2, "head")}, masks=False)
+
+
+def task(**views: object) -> experiment.Task:
+    config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
+    return experiment.Task.from_config(config, [Category(1, "head")], ViewOptions(**views))
+
+
+def test_training_sees_regions_and_evaluation_pictures():
+    drawn = SyntheticSource(2, seed=0, size=(192, 192))
+    opened = Opened((drawn,), (1.0,), drawn.categories)
+    seen = experiment.as_regions(task(), opened)
+    assert len(seen.sources[0]) == 2 * task().data.regions.per_picture
+    batches = experiment.train_batches(task(), seen, LoopOptions(batch_size=3), 0)
+    assert next(batches).images.shape == (3, 96, 96, 3)
+    pictures = eval_batches(drawn, task().attributes, task().data, batch_size=2)
+    assert next(pictures).images.shape == (2, 192, 192, 3)
+
+
+def test_views_at_test_time_are_refused():
+    with pytest.raises(UserError, match="are not of hyperface models"):
+        task(flip=True)
