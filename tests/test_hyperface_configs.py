@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scripts
 from data.test_aflw import FACE, POINTS, write
+from real_data import data_set
 from test_configs import CLASSES, CONFIGS, POSE, predict
 from test_experiment import check_metrics, check_predictions, lines
 

@@ -116,7 +116,8 @@ class RegionSource:
         nothing = replace(record, instances=(), exhaustive=False, region=None)
         if not record.exhaustive:
             return nothing
-        near = [around(np.asarray(t.box, float), rng, 0.5, 0.5) for t in things]
+        # Parts of a thing, and much around it, are what is taken for one.
+        near = [around(np.asarray(t.box, float), rng, 0.4, 0.8) for t in things]
         drawn = rng.permutation(np.concatenate([anywhere(record, rng), *near]))
         for candidates in (proposals, drawn):
             frames = to_frames(candidates, record)
