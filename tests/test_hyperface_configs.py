@@ -158,7 +158,8 @@ def few(name: str, root: Path, count: int) -> None:
             shutil.copy(beside, target.parent)
     for table in folder.rglob("*.csv"):
         head, *rows = table.read_text().splitlines()
-        rows = [row for row in rows if any(path.name in row for path in kept)]
+        names = {path.name for path in kept}
+        rows = [row for row in rows if Path(row.split(",")[0]).name in names]
         (root / name / table.relative_to(folder)).write_text("\n".join([head, *rows]) + "\n")
 
 
