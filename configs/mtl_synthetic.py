@@ -11,9 +11,11 @@ majority: box AP50 0.990, mask AP50 0.990, 1 miss, 14 false alarms; age 7.3 (24.
 
 quickstart has smaller pictures, larger heads that turn less far and a shorter training: `make
 quickstart` took 10.8 minutes on 2 CPU cores, its installation included; box AP50 0.957 and mask
-AP50 0.917 on 500 unseen scenes (README has the attributes). notebook, which the notebooks train
-where there is no run to look at, stops after 160 steps of smaller pictures (134 seconds of
-processor time): it finds heads, and guesses their attributes.
+AP50 0.917 on 500 unseen scenes (README has the attributes).
+
+notebook is what the notebooks train where there is no run to look at, in 134 seconds of processor
+time: box and mask AP50 1.000 on 60 unseen scenes of heads apart from each other; of attributes it
+knows no more than the average.
 """
 
 from ml_collections import ConfigDict

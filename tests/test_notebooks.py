@@ -23,6 +23,8 @@ def get_config(variant=""):
     config = get_notebook("notebook")
     for block in config.data.sources:
         block["length"] = 12
+    for name in ("gender", "smile", "face"):
+        del config.attributes[name]
     config.model.detection.update(score_threshold=0.0, max_detections=50)
     config.stages = (dict(layers="all", steps=1, learning_rate=0.0),)
     config.train.batch_size = 2

@@ -143,6 +143,7 @@ class Look:
         self, picture: np.ndarray, box: np.ndarray, color: Color, stroke: int, dotted: bool = False
     ) -> None:
         """Draw a box of the canvas on the `enlarged` one."""
+        stroke *= max(1, self._zoom // 2)
         rectangle(picture, self._zoom * np.asarray(box), color, stroke, dotted)
 
     @property
