@@ -2,18 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from mtl_jax import experiment
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import transforms
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.pipeline import find_record
 from mtl_jax.data.records import Category, Record, Source
-from mtl_jax.data.sources import Opened
+from mtl_jax.data.sources import Opened, open_split
+from mtl_jax.errors import UserError
 from mtl_jax.models.canvas import STRIDES
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.results import Result
@@ -44,6 +47,20 @@ class Shown:
     data: DataOptions
     model: MaskRCNNOptions
     seed: int = 0
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, split: str = "train", seed: int = 0) -> "Shown":
+        """Open a split of a config's data; records with faults are listed and left out. Raises
+        UserError where there are no records.
+        """
+        options = replace(experiment.read_sources(config), on_error="skip")
+        attributes = experiment.read_attributes(config)
+        opened = open_split(options, attributes, split)
+        if not opened.sources:
+            raise UserError(f"the config's data has no records for split {split!r}")
+        data = experiment.read_options(DataOptions, config.data)
+        model = experiment.read_options(MaskRCNNOptions, config.model)
+        return cls(opened, attributes, data, model, seed)
 
     @property
     def categories(self) -> Sequence[Category]:
