@@ -95,9 +95,7 @@ def mask_rcnn(
     ) -> tuple[Array, dict[str, Array], Variables]:
         summed, stats = summed_terms(terms_of, variables, batch, key, parts)
         terms = {name: losses.term_value(term) for name, term in summed.items()}
-        weights = loss_weights(options, attributes)
-        total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
-        return total, terms, stats
+        return losses.weighted_sum(terms, loss_weights(options, attributes)), terms, stats
 
     looks = make_views(views or ViewOptions())
 

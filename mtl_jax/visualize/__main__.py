@@ -67,11 +67,12 @@ def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     opened = sources.open_split(options, attributes, arguments.split)
     if not opened.sources:
         raise UserError(f"{arguments.config}: its data has no records for {arguments.split!r}")
+    with_anchors = config.family == "mask_rcnn"
     shown = Shown(
         opened,
         attributes,
         experiment.read_options(DataOptions, config.data),
-        experiment.read_options(MaskRCNNOptions, config.model),
+        experiment.read_options(MaskRCNNOptions, config.model) if with_anchors else None,
         arguments.seed,
     )
     title = f"{arguments.config}: {arguments.split}"
@@ -86,6 +87,7 @@ def _show_model(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     workdir = commandline.find_run(arguments.workdir)
     run = experiment.load_run(workdir, arguments.step, overrides)
+    experiment.check_family(run.task.config, f"{workdir}: the page of a model")
     record, known = named_record(run, workdir, arguments.input)
     look = Look(run, record, known, arguments.seed)
     print(write_model_page(f"{workdir}: {record.file_name}", look, arguments.output))
