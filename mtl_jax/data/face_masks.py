@@ -102,8 +102,9 @@ def _stretch(
     maps[0, ys, xs] = (places[0, number] + u) * ((WIDTH - 1) / (COLUMNS - 1))
     maps[1, ys, xs] = (places[1, number] + v) * ((HEIGHT - 1) / (ROWS - 1))
     # Beyond its edge the colour goes on, so that a soft edge mixes no black in.
-    color = cv2.remap(drawn.color, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return color, cv2.remap(drawn.alpha, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    color = cv2.remap(drawn.color, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    alpha = cv2.remap(drawn.alpha, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT)
+    return color, alpha
 
 
 def _panels(grid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

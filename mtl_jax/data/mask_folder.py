@@ -74,7 +74,8 @@ def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Fram
         if found is None:
             raise ValueError(f"its {mat.name} holds no pt3d_68, iBUG's points")
         return frame_of(np.asarray(found, float)[:2].T)
-    return chip_frame(*image.shape[:2], rng)
+    height, width = image.shape[:2]
+    return chip_frame(height, width, rng)
 
 
 def _write(path: Path, image: np.ndarray) -> None:

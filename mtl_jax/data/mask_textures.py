@@ -35,7 +35,7 @@ _PLAIN = {
 class Texture(NamedTuple):
     color: np.ndarray  # [HEIGHT, WIDTH, 3] uint8
     alpha: np.ndarray  # [HEIGHT, WIDTH] uint8, 255 where the mask is
-    strap: tuple[int, int, int]  # its colour
+    strap: tuple[int, ...]  # its colour
 
 
 @lru_cache(maxsize=len(KINDS) * BANK)

@@ -46,6 +46,7 @@ def mask_mtl(
     views = views or ViewOptions()
     check(options, attributes, views)
     make = partial(Network, options, tuple(attributes))
+    weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
 
     def init(key: Array, batch: Batch) -> Variables:
         variables = make(train=False).init({"params": key, "dropout": key}, batch)
@@ -73,7 +74,8 @@ def mask_mtl(
     ) -> tuple[Array, dict[str, Array], Variables]:
         summed, stats = summed_terms(terms_of, variables, batch, key, parts)
         terms = {name: losses.term_value(term) for name, term in summed.items()}
-        return losses.weighted_sum(terms, loss_weights(options, attributes)), terms, stats
+        every = {**weights, "sharing": options.sharing_weight}
+        return losses.weighted_sum(terms, every), terms, stats
 
     looks = make_views(views)
 
@@ -94,7 +96,7 @@ def mask_mtl(
         scores = valid.astype(jnp.float32)
         return Detections(boxes[:, None], scores, valid.astype(jnp.int32), valid, None, found)
 
-    return Model(init, loss, predict)
+    return Model(init, loss, predict, weights)
 
 
 def check(options: MaskMTLOptions, attributes: Sequence[Attribute], views: ViewOptions) -> None:
@@ -107,12 +109,6 @@ def check(options: MaskMTLOptions, attributes: Sequence[Attribute], views: ViewO
         raise ValueError(f"config.model.exits names {unknown[0]!r}; there are {known}")
     if views.scales != (1.0,):
         raise ValueError("config.eval.scales must be (1.0,): a mask_mtl model has one size")
-
-
-def loss_weights(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
-    """Give the weight of each loss term by the term's name."""
-    weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
-    return {**weights, "sharing": options.sharing_weight}
 
 
 def attribute_terms(

@@ -102,13 +102,16 @@ def mask_rcnn(
     def predict(variables: Variables, batch: Batch) -> Detections:
         return cast(Detections, make(train=False).apply(variables, batch, looks, method="detect"))
 
-    return Model(init, loss, predict)
+    return Model(init, loss, predict, loss_weights(options, attributes))
 
 
 def loss_weights(options: MaskRCNNOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
     """Give the weight of each loss term by the term's name."""
     weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
-    return {**vars(options.loss_weights), **weights}
+    others = dict(vars(options.loss_weights))
+    if not options.mask_head.enabled:
+        del others["mask"]
+    return {**others, **weights}
 
 
 class Network(nn.Module):
