@@ -5,16 +5,21 @@ fields. `experiment.py` turns them back.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.sources import SourceOptions
+from mtl_jax.errors import UserError, suggest
 from mtl_jax.evals.options import EvalOptions
-from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
+from mtl_jax.models.options import MaskMTLOptions, MaskRCNNOptions, ViewOptions
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
+
+# The fields of config.model by config.family; `experiment.build_model` builds the model of each.
+FAMILIES: dict[str, type[Any]] = {"mask_rcnn": MaskRCNNOptions, "mask_mtl": MaskMTLOptions}
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,20 @@ class ValidationOptions:
             raise ValueError(f"eval.batch_size {self.batch_size} must be at least 1")
 
 
-def get_default() -> ConfigDict:
-    """Give torchvision's Mask R-CNN R50-FPN without data; a config file sets what it changes.
+def get_default(family: str = "mask_rcnn") -> ConfigDict:
+    """Give a family's default model without data; a config file sets what it changes.
 
-    A field that is not here cannot be set, but for the names of attributes and of their keys.
+    That of mask_rcnn is torchvision's Mask R-CNN R50-FPN, that of mask_mtl the published network
+    with hard sharing. A field that is not here cannot be set, but for the names of attributes and
+    of their keys. Raises UserError for a family that is not known.
     """
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise UserError(f"config.family {family!r} is none of {known}{suggest(family, FAMILIES)}")
     config = ConfigDict(
         {
-            "model": asdict(MaskRCNNOptions()),
+            "family": family,
+            "model": asdict(FAMILIES[family]()),
             "attributes": {},
             "data": {**asdict(SourceOptions()), **asdict(DataOptions())},
             "init": asdict(InitOptions()),
@@ -99,6 +110,17 @@ def get_small(side: int) -> ConfigDict:
     )
     config.train.update(batch_size=8)
     config.eval.batch_size = 8
+    return config
+
+
+def get_chips(side: int, channels: int) -> ConfigDict:
+    """Give a MaskMTL for `side` x `side` chips, each of one face: pictures brought to that size,
+    no masks, one thing a picture.
+    """
+    config = get_default("mask_mtl")
+    config.data.resize.update(mode="square", min_size=side, max_size=side, canvases=((side, side),))
+    config.data.update(max_instances=1, mask_size=1, channels=channels)
+    config.eval.batch_size = 64
     return config
 
 

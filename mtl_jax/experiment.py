@@ -26,8 +26,9 @@ from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
+from mtl_jax.models.mask_mtl import mask_mtl
 from mtl_jax.models.mask_rcnn import mask_rcnn
-from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
+from mtl_jax.models.options import MaskMTLOptions, MaskRCNNOptions, ViewOptions
 from mtl_jax.results import Result
 from mtl_jax.run_folder import as_tuples, prepare_folder
 from mtl_jax.training import find as finding
@@ -71,10 +72,7 @@ class Task:
         views = views or ViewOptions()
         data = read_options(DataOptions, config.data)
         data = replace(data, resize=data.resize.zoomed(max(views.scales)))
-        options = read_options(MaskRCNNOptions, config.model)
-        parts = read_options(LoopOptions, config.train).accumulate
-        whole = data.mask_size == 0
-        model = mask_rcnn(options, len(categories) + 1, declared, whole, parts, views)
+        model = build_model(config, len(categories) + 1, declared, views)
         return cls(config, tuple(categories), declared, data, model)
 
     @property
@@ -86,12 +84,47 @@ class Task:
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Task":
         """Build what a checkpoint says, to detect in the views of `config.eval`."""
-        config = get_default()
+        config = get_default(stored["config"].get("family", "mask_rcnn"))
         with config.unlocked(), config.ignore_type():
             config.update(as_tuples(stored["config"]))
         override(config, overrides)
         views = read_options(ViewOptions, config.eval)
         return cls.from_config(config, [Category(**c) for c in stored["categories"]], views)
+
+
+def build_model(
+    config: ConfigDict, num_classes: int, declared: tuple[Attribute, ...], views: ViewOptions
+) -> Model:
+    """Build the model of `config.family`. Raises UserError where the config does not fit it."""
+    parts = read_options(LoopOptions, config.train).accumulate
+    expected = set(get_default(config.family).model)
+    if missing := sorted(expected - set(config.model)):
+        raise UserError(
+            f"config.model has no {missing[0]!r}: it is of another family than {config.family!r};"
+            f" begin the config file with get_default({config.family!r})"
+        )
+    try:
+        match config.family:
+            case "mask_mtl":
+                options = read_options(MaskMTLOptions, as_tuples(config.model))
+                return mask_mtl(options, declared, parts, views)
+            case _:
+                options = read_options(MaskRCNNOptions, config.model)
+                whole = config.data.mask_size == 0
+                return mask_rcnn(options, num_classes, declared, whole, parts, views)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def has_masks(config: ConfigDict) -> bool:
+    """Say whether a config's model predicts masks."""
+    return config.family == "mask_rcnn" and config.model.mask_head.enabled
+
+
+def check_family(config: ConfigDict, what: str) -> None:
+    """Raise UserError where a config's model is no Mask R-CNN, which alone has `what`."""
+    if config.family != "mask_rcnn":
+        raise UserError(f"{what} is of mask_rcnn models alone, and this one is a {config.family}")
 
 
 @dataclass(frozen=True)
@@ -390,9 +423,10 @@ def changed_outputs(task: Task, stored: Mapping[str, Any]) -> list[str]:
     Shapes alone do not tell: two classes of other names, an age of another range.
     """
     patterns = []
-    if stored["categories"] != task.metadata["categories"]:
+    changed = stored["categories"] != task.metadata["categories"]
+    if changed and task.config.family == "mask_rcnn":
         patterns.append(r"/(class_logits|box_deltas)/")
-        if task.config.model.mask_head.enabled:
+        if has_masks(task.config):
             patterns.append("/mask_logits")
     declared = {a.name: a for a in read_attributes(ConfigDict(as_tuples(stored["config"])))}
     for attribute in task.attributes:
@@ -471,8 +505,7 @@ def check_best_metric(task: Task) -> str:
     name.
     """
     best = read_options(EvalOptions, task.config.eval).best_metric
-    masks = task.config.model.mask_head.enabled
-    known = metric_names(task.categories, task.attributes, masks)
+    known = metric_names(task.categories, task.attributes, has_masks(task.config))
     if best not in known:
         raise UserError(f"config.eval.best_metric {best!r} is none of {', '.join(known)}")
     return best

@@ -13,6 +13,7 @@ from test_experiment import check_metrics, check_predictions, lines
 
 from mtl_jax import Predictor
 from mtl_jax.commandline import load_config_file
+from mtl_jax.experiment import has_masks
 from mtl_jax.training.checkpoint import Checkpointer
 
 CONFIGS = scripts.ROOT / "configs"
@@ -35,7 +36,7 @@ def test_every_config_has_its_variants():
         tiny, full = load_config_file(f"{path}:tiny"), load_config_file(str(path))
         # Every head, loss and output of the full one.
         assert set(tiny.attributes) == set(full.attributes)
-        assert tiny.model.mask_head.enabled == full.model.mask_head.enabled
+        assert has_masks(tiny) == has_masks(full)
         assert sum(stage["steps"] for stage in tiny.stages) <= 10
 
 
@@ -113,6 +114,12 @@ def test_coco(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "name", "attributes", "shown"),
     [
+        (
+            "maskmtl_utkface.py",
+            "utkface_crop_part1",
+            {"age": AGE, "gender": CLASSES, "race": CLASSES},
+            {"age": {"value"}, "gender": {"label", "scores"}, "race": {"label", "scores"}},
+        ),
         ("prima_pose.py", "prima_headpose", {"head": POSE}, {"head": {"yaw", "pitch"}}),
         (
             "utkface_age.py",

@@ -1,20 +1,24 @@
 """Every field of a config is an option of some part, and every option is read."""
 
+import json
 from dataclasses import fields, is_dataclass
 
+import pytest
 import scripts
 
+from mtl_jax import experiment
 from mtl_jax.data.options import AugmentOptions, DataOptions
+from mtl_jax.data.records import Category
 from mtl_jax.data.sources import SourceOptions
-from mtl_jax.defaults import InitOptions, ValidationOptions, get_default
+from mtl_jax.defaults import FAMILIES, InitOptions, ValidationOptions, get_default
+from mtl_jax.errors import UserError
 from mtl_jax.evals.options import EvalOptions
-from mtl_jax.models.options import LossWeights, MaskRCNNOptions, ViewOptions
+from mtl_jax.models.options import LossWeights, ViewOptions
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
 
 DEFAULTS = {
-    "model": (MaskRCNNOptions,),
     "data": (SourceOptions, DataOptions),
     "init": (InitOptions,),
     "optimizer": (OptimizerOptions,),
@@ -23,11 +27,14 @@ DEFAULTS = {
 }
 
 
-def test_every_field_of_the_default_config_is_an_option_of_some_part():
-    config = get_default()
-    assert set(config) == {*DEFAULTS, "attributes", "stages"}
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_field_of_a_default_config_is_an_option_of_some_part(family):
+    config = get_default(family)
+    assert set(config) == {*DEFAULTS, "family", "model", "attributes", "stages"}
     for group, kinds in DEFAULTS.items():
         compare(config[group], kinds, group)
+    compare(config.model, (FAMILIES[family],), "model")
+    assert config.family == family
     assert config.stages == (vars(Stage()),)
 
 
@@ -49,10 +56,34 @@ def test_every_option_is_read_by_something():
 
 
 def option_names():
-    groups = [kind for kinds in DEFAULTS.values() for kind in kinds] + [Stage]
+    groups = [kind for kinds in DEFAULTS.values() for kind in kinds] + [Stage, *FAMILIES.values()]
     while groups:
         for field in fields(groups.pop()):
             if is_dataclass(field.type):
                 groups.append(field.type)
             else:
                 yield field.name
+
+
+def test_a_family_that_is_not_known_is_one_line():
+    with pytest.raises(UserError, match="'mask_mlt' is none of mask_rcnn, mask_mtl; did you mean"):
+        get_default("mask_mlt")
+
+
+def test_the_fields_of_another_family_are_one_line():
+    config = get_default("mask_mtl")
+    config.family = "mask_rcnn"
+    with pytest.raises(UserError, match=r"begin the config file with get_default\('mask_rcnn'\)"):
+        experiment.Task.from_config(config, [Category(1, "face")])
+
+
+def test_a_checkpoint_from_before_there_were_families_is_a_mask_rcnn():
+    stored = json.loads(json.dumps({"config": get_default().to_dict(), "categories": []}))
+    del stored["config"]["family"]
+    assert experiment.Task.from_metadata(stored).config.family == "mask_rcnn"
+
+
+def test_what_is_of_mask_rcnn_alone_is_refused_in_one_line():
+    experiment.check_family(get_default(), "RUN: torchvision's form")
+    with pytest.raises(UserError, match="of mask_rcnn models alone, and this one is a mask_mtl"):
+        experiment.check_family(get_default("mask_mtl"), "RUN: torchvision's form")

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from mtl_jax import images
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Record
-from mtl_jax.experiment import Run, load_run, read_options
+from mtl_jax.experiment import Run, check_family, load_run, read_options
 from mtl_jax.models.inspection import Inside, inspector
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.ops import boxes as box_ops
@@ -63,6 +63,7 @@ class Look:
         data. Raises UserError.
         """
         run = load_run(workdir, step, overrides)
+        check_family(run.task.config, f"{workdir}: the page of a model")
         record, known = named_record(run, workdir, name)
         return cls(run, record, known, seed)
 
