@@ -24,7 +24,7 @@ quickstart: $(VENV)/installed
 	@echo "Overlays: $(RUN)/predictions/overlays"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

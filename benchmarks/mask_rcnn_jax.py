@@ -204,7 +204,7 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
 
 def _targets(o: MaskRCNNOptions, batch: Batch, anchors: Anchors, regions: Proposals) -> Any:
     """Match and sample the anchors, and twice the proposals of inference: those of training."""
-    keys = image_keys(jax.random.key(0), len(batch.images))
+    keys = image_keys(jax.random.key(0), jnp.arange(len(batch.images)))
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x], 1), regions)
     sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
     of_anchors = jax.vmap(partial(sample_anchors, options=o.rpn))

@@ -12,6 +12,10 @@ majority: box AP50 0.990, mask AP50 0.990, 1 miss, 14 false alarms; age 7.3 (24.
 quickstart has smaller pictures, larger heads that turn less far and a shorter training: `make
 quickstart` took 10.8 minutes on 2 CPU cores, its installation included; box AP50 0.957 and mask
 AP50 0.917 on 500 unseen scenes (README has the attributes).
+
+notebook is what the notebooks train where there is no run to look at, in 134 seconds of processor
+time: box and mask AP50 1.000 on 60 unseen scenes of heads apart from each other; of attributes it
+knows no more than the average.
 """
 
 from ml_collections import ConfigDict
@@ -19,11 +23,11 @@ from ml_collections import ConfigDict
 from mtl_jax.data.synthetic import ATTRIBUTES
 from mtl_jax.defaults import get_small, make_tiny
 
-VARIANTS = ("", "quickstart", "tiny")
+VARIANTS = ("", "quickstart", "notebook", "tiny")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = get_small(side=256 if not variant else 128)
+    config = get_small(side={"": 256, "notebook": 96}.get(variant, 128))
     # Single labels teach less than hundreds of pixels do, and a label that a few pixels decide
     # is drowned by those that all of them do: they count for more.
     weights = dict(age=4.0, gender=3.0, smile=5.0, head=6.0, face=2.0)
@@ -33,7 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
         scenes |= dict(heads=(2, 4), head_heights=(0.25, 0.65), min_visible=0.7)
         scenes |= dict(yaw=50.0, pitch=50.0, roll=60.0)
         config.model.attribute_head.update(convs=3, channels=128)
-    else:  # tiny is the quick start's, cut short
+    else:  # notebook and tiny are the quick start's, cut short
         scenes |= dict(size=(128, 128), heads=(1, 2), head_heights=(0.5, 0.95))
         scenes |= dict(yaw=45.0, pitch=35.0, roll=30.0)
         config.model.attribute_head.features = 128
@@ -51,4 +55,11 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "quickstart":
         config.stages = (dict(layers="all", steps=1400, learning_rate=0.0),)
         config.train.update(eval_every=1400)
+    if variant == "notebook":
+        for block, length in zip(config.data.sources, (300, 20, 60), strict=True):
+            block.update(length=length, head_heights=(0.4, 0.7), min_visible=0.85)
+        config.stages = (dict(layers="all", steps=160, learning_rate=0.0),)
+        config.optimizer.warmup_steps = 30
+        config.train.update(eval_every=0, checkpoint_every=0)
+        config.eval.loss = False
     return make_tiny(config) if variant == "tiny" else config

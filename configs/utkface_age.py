@@ -41,8 +41,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.eval.update(batch_size=16, best_metric="age/mae")
     if variant == "scenes":
         config.data.sources = (
-            dict(format="utkface", scene=dict(size=(192, 192), sides=(48, 128))),
+            dict(format="utkface", scene=dict(size=(160, 160), sides=(48, 112))),
         )
         config.data.update(format="", max_instances=8)
-        config.data.resize.update(min_size=192, max_size=192, canvases=((192, 192),))
+        config.data.resize.update(min_size=160, max_size=160, canvases=((160, 160),))
+        config.stages = (dict(layers="all", steps=1500, learning_rate=0.0),)
     return make_tiny(config) if variant == "tiny" else config

@@ -113,17 +113,22 @@ def _number(name: str, raw: Any) -> float:
 
 @dataclass(frozen=True)
 class Categorical(Attribute):
-    """One of `classes`. `flip` pairs classes that a mirror exchanges, as ("left", "right")."""
+    """One of `classes`. `flip` pairs classes that a mirror exchanges, as ("left", "right").
+
+    The loss binary_cross_entropy is for two classes: one output says how likely the second is.
+    """
 
     classes: tuple[str, ...] = ()
     flip: tuple[tuple[str, str], ...] = ()
     kind: ClassVar[str] = "categorical"
-    losses: ClassVar[tuple[str, ...]] = ("cross_entropy",)
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "binary_cross_entropy")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.classes) < 2:
             raise ValueError(f"attribute {self.name!r}: give its classes, two or more")
+        if self.loss == "binary_cross_entropy" and len(self.classes) != 2:
+            raise ValueError(f"attribute {self.name!r}: its loss {self.loss!r} is for two classes")
         _exchange(self.classes, self.flip)
 
     @property
@@ -208,9 +213,13 @@ class Ordinal(Attribute):
 class Continuous(Attribute):
     """A number within `range`. A label may be an interval (low, high): there is no loss inside
     it.
+
+    `scale` is what counts as 1 in the output and in the loss; 0: the whole range. An output of 0
+    means the middle of the range.
     """
 
     range: tuple[float, float] = (0.0, 1.0)
+    scale: float = 0.0
     kind: ClassVar[str] = "continuous"
     losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", "distribution")
 
@@ -218,6 +227,8 @@ class Continuous(Attribute):
         super().__post_init__()
         if len(self.range) != 2 or not self.range[0] < self.range[1]:
             raise ValueError(f"attribute {self.name!r}: range must be (low, high) with low < high")
+        if self.scale < 0:
+            raise ValueError(f"attribute {self.name!r}: scale {self.scale} is negative")
 
     @property
     def label_size(self) -> int:

@@ -15,13 +15,17 @@ from mtl_jax.data.sources import SourceOptions
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
+from mtl_jax.models.options import MaskMTLOptions, MaskRCNNOptions, ViewOptions
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
 
 # The fields of config.model by config.family; `experiment.build_model` builds the model of each.
-FAMILIES: dict[str, type[Any]] = {"mask_rcnn": MaskRCNNOptions, "hyperface": HyperFaceOptions}
+FAMILIES: dict[str, type[Any]] = {
+    "mask_rcnn": MaskRCNNOptions,
+    "mask_mtl": MaskMTLOptions,
+    "hyperface": HyperFaceOptions,
+}
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,10 @@ class ValidationOptions:
 def get_default(family: str = "mask_rcnn") -> ConfigDict:
     """Give a family's default model without data; a config file sets what it changes.
 
-    That of mask_rcnn is torchvision's Mask R-CNN R50-FPN, that of hyperface the paper's on AlexNet.
-    A field that is not here cannot be set, but for the names of attributes and of their keys.
-    Raises UserError for a family that is not known.
+    That of mask_rcnn is torchvision's Mask R-CNN R50-FPN, that of mask_mtl the published network
+    with hard sharing, that of hyperface the paper's on AlexNet. A field that is not here cannot be
+    set, but for the names of attributes and of their keys. Raises UserError for a family that is
+    not known.
     """
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
@@ -155,6 +160,17 @@ def get_small_hyperface(side: int) -> ConfigDict:
     config.model.update(trunk="resnet", fcs=(), head_features=128, input_size=96)
     config.model.resnet.update(depth=18, width=16)
     config.optimizer.learning_rate = 2e-3
+    return config
+
+
+def get_chips(side: int, channels: int) -> ConfigDict:
+    """Give a MaskMTL for `side` x `side` chips, each of one face: pictures brought to that size,
+    no masks, one thing a picture.
+    """
+    config = get_default("mask_mtl")
+    config.data.resize.update(mode="square", min_size=side, max_size=side, canvases=((side, side),))
+    config.data.update(max_instances=1, mask_size=1, channels=channels)
+    config.eval.batch_size = 64
     return config
 
 

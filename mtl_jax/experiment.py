@@ -29,8 +29,9 @@ from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
 from mtl_jax.models.hyperface import hyperface
 from mtl_jax.models.hyperface_options import HyperFaceOptions
+from mtl_jax.models.mask_mtl import mask_mtl
 from mtl_jax.models.mask_rcnn import mask_rcnn
-from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
+from mtl_jax.models.options import MaskMTLOptions, MaskRCNNOptions, ViewOptions
 from mtl_jax.results import Result
 from mtl_jax.run_folder import as_tuples, prepare_folder
 from mtl_jax.training import find as finding
@@ -121,6 +122,9 @@ def build_model(
                     raise UserError("config.eval.flip and .scales are not of hyperface models")
                 options = read_options(HyperFaceOptions, as_tuples(config.model))
                 return hyperface(options, num_classes, declared, parts)
+            case "mask_mtl":
+                options = read_options(MaskMTLOptions, as_tuples(config.model))
+                return mask_mtl(options, declared, parts, views)
             case _:
                 options = read_options(MaskRCNNOptions, config.model)
                 whole = config.data.mask_size == 0
@@ -139,6 +143,12 @@ def has_boxes(config: ConfigDict) -> bool:
     if config.family == "hyperface":
         return config.model.detection.enabled
     return config.family == "mask_rcnn"
+
+
+def check_family(config: ConfigDict, what: str) -> None:
+    """Raise UserError where a config's model is no Mask R-CNN, which alone has `what`."""
+    if config.family != "mask_rcnn":
+        raise UserError(f"{what} is of mask_rcnn models alone, and this one is a {config.family}")
 
 
 @dataclass(frozen=True)
@@ -295,8 +305,8 @@ class Evaluation:
 def evaluate(
     workdir: Path, split: str, step: str, data: str = "", overrides: Sequence[str] = ()
 ) -> Evaluation:
-    """Evaluate a run on a split, or on the whole of the folder `data`,, and write metrics.json, and
-    of landmarks landmarks.json.
+    """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, and
+    landmarks.json where the model gives landmarks.
     """
     for argument in overrides:
         if not argument.removeprefix("--config.").startswith(EVALUATION):

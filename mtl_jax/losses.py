@@ -1,5 +1,6 @@
 """Element-wise losses, and the one place where they are averaged."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -41,6 +42,13 @@ def term_value(term: Term) -> Float[Array, ""]:
     """Give a term: the sum of its means, of which one that counts nothing is 0."""
     means = [total / jnp.maximum(count, 1) for total, count in term]
     return sum(means, jnp.float32(0))
+
+
+def weighted_sum(
+    terms: Mapping[str, Float[Array, ""]], weights: Mapping[str, float]
+) -> Float[Array, ""]:
+    """Give the objective that terms make with the weight of each."""
+    return sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
 
 
 def smooth_l1(

@@ -15,6 +15,7 @@ TensorFlow: a batch of the input pipeline holds NumPy arrays, a batch inside the
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int, UInt8
@@ -83,9 +84,11 @@ class Model(NamedTuple):
 
     `init(key, batch)` gives the variables. `loss(variables, batch, key)` gives the weighted scalar,
     the unweighted differentiable terms by name, and the new batch statistics. `predict(variables,
-    batch)` gives detections in canvas pixels.
+    batch)` gives detections in canvas pixels. `weights` are those that the scalar gives to the
+    terms of tasks; what else it holds, a penalty, is no task's.
     """
 
     init: Callable[[Array, Batch], Variables]
     loss: Callable[[Variables, Batch, Array], tuple[Array, dict[str, Array], Any]]
     predict: Callable[[Variables, Batch], Detections]
+    weights: Mapping[str, float] = MappingProxyType({})

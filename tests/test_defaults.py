@@ -66,14 +66,14 @@ def option_names():
 
 
 def test_a_family_that_is_not_known_is_one_line():
-    with pytest.raises(
-        UserError, match="'hyper_face' is none of mask_rcnn, hyperface; did you mean"
-    ):
-        get_default("hyper_face")
+    known = "'mask_mlt' is none of mask_rcnn, mask_mtl, hyperface; did you mean"
+    with pytest.raises(UserError, match=known):
+        get_default("mask_mlt")
 
 
-def test_the_fields_of_another_family_are_one_line():
-    config = get_default("hyperface")
+@pytest.mark.parametrize("family", ["mask_mtl", "hyperface"])
+def test_the_fields_of_another_family_are_one_line(family):
+    config = get_default(family)
     config.family = "mask_rcnn"
     with pytest.raises(UserError, match=r"begin the config file with get_default\('mask_rcnn'\)"):
         experiment.Task.from_config(config, [Category(1, "face")])
@@ -83,3 +83,9 @@ def test_a_checkpoint_from_before_there_were_families_is_a_mask_rcnn():
     stored = json.loads(json.dumps({"config": get_default().to_dict(), "categories": []}))
     del stored["config"]["family"]
     assert experiment.Task.from_metadata(stored).config.family == "mask_rcnn"
+
+
+def test_what_is_of_mask_rcnn_alone_is_refused_in_one_line():
+    experiment.check_family(get_default(), "RUN: torchvision's form")
+    with pytest.raises(UserError, match="of mask_rcnn models alone, and this one is a mask_mtl"):
+        experiment.check_family(get_default("mask_mtl"), "RUN: torchvision's form")

@@ -15,7 +15,14 @@ from mtl_jax.convert.weight_files import read_tensors, write_torch
 from mtl_jax.data.records import Category
 from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import Task, initial_variables, load_run, read_options, save_run
+from mtl_jax.experiment import (
+    Task,
+    check_family,
+    initial_variables,
+    load_run,
+    read_options,
+    save_run,
+)
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.training.transfer import format_table, transfer
 
@@ -132,6 +139,7 @@ def export_weights(workdir: Path, output: Path, step: str = "best") -> None:
     Attribute heads have no place there: they are left out, and named.
     """
     run = load_run(workdir, step)
+    check_family(run.task.config, f"{workdir}: torchvision's form")
     options = read_options(MaskRCNNOptions, run.task.config.model)
     tensors = names.model_tensors(options)
     variables: dict = flatten_dict(jax.device_get(run.variables), sep="/")

@@ -1,8 +1,10 @@
-"""Prepare data: download a COCO file's pictures, divide a COCO file, write drawn scenes.
+"""Prepare data: download a COCO file's pictures, divide a COCO file, write drawn scenes, put masks
+on faces.
 
 python -m mtl_jax.data download dataset.json --output data/heads
 python -m mtl_jax.data split data/heads/dataset.json --output data/heads/splits --seed 0
 python -m mtl_jax.data export synthetic --output data/scenes --count 8
+python -m mtl_jax.data mask-faces --input data/UTKFace --output data/masked --seed 0
 """
 
 import argparse
@@ -14,6 +16,7 @@ from mtl_jax import commandline
 from mtl_jax.data import coco_split
 from mtl_jax.data.download import download
 from mtl_jax.data.export import export
+from mtl_jax.data.mask_folder import write_masked
 from mtl_jax.data.records import Source
 from mtl_jax.data.shapes import ShapesSource
 from mtl_jax.data.synthetic import SyntheticSource
@@ -37,14 +40,27 @@ _EXPORT = """Write drawn scenes, heads or shapes, as pictures and a COCO file wi
 
 Those of configs/mtl_synthetic.py:quickstart: --heads 1 2 --head-heights .5 .95 --turn 45 35 30
 """
+_MASK_FACES = """Write the pictures of a folder again, their faces in masks drawn here: surgical,
+N95, KN95, cloth, scarf.
+
+    python -m mtl_jax.data mask-faces --input data/UTKFace --output data/masked --seed 0
+
+Pictures are aligned chips such as UTKFace's, or have iBUG's points beside them (.pts, or a .mat as
+AFLW2000's). OUTPUT/images holds them under their names, OUTPUT/outlines where the masks are,
+OUTPUT/masks.json which they are, OUTPUT/sheet.jpg some to look at. A config does the same on the
+way, with `masks` in a block of config.data.sources, or config.data.augment.mask.
+
+Exit 0: all were written; 1: some could not be read; 2: none was, or bad usage."""
 
 
 def main(argv: Sequence[str]) -> int:
     parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.data")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="download|split|export")
+    known = "download|split|export|mask-faces"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=known)
     _add_download(commands.add_parser("download", doc=_DOWNLOAD))
     _add_split(commands.add_parser("split", doc=_SPLIT))
     _add_export(commands.add_parser("export", doc=_EXPORT))
+    _add_mask_faces(commands.add_parser("mask-faces", doc=_MASK_FACES))
     arguments = parser.parse_args(list(argv))
     return arguments.run(arguments)
 
@@ -170,6 +186,24 @@ def _scenes(arguments: argparse.Namespace) -> Source:
         roll=roll,
         texture_seed=arguments.seed,
     )
+
+
+def _add_mask_faces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input", type=Path, required=True, help="the folder of pictures")
+    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds, other masks (0)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the faces that wear one (1)")
+    parser.set_defaults(run=_mask_faces)
+
+
+def _mask_faces(arguments: argparse.Namespace) -> int:
+    if arguments.seed < 0 or not 0 <= arguments.share <= 1:
+        raise UserError("--seed is 0 or more, --share within 0 and 1")
+    written = write_masked(arguments.input, arguments.output, arguments.seed, arguments.share)
+    for fault in written.faults:
+        print(fault, file=sys.stderr)
+    print(f"{arguments.output}: {written.pictures} pictures, {len(written.faults)} left out")
+    return 1 if written.faults else 0
 
 
 if __name__ == "__main__":

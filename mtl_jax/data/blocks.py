@@ -22,6 +22,8 @@ _COMMON: dict[str, Any] = {
     "repeat_threshold": 0.0,  # classes in a smaller share of the pictures come more often
     "exhaustive": None,  # None: as the format says
     "cache": False,  # True: records are made once and kept in memory, for costly ones
+    "masks": 0.0,  # probability that a picture's faces wear masks, always the same ones
+    "mask_seed": 0,
     "scene": {},  # options of SceneSource: compose chips to scenes
     "attribute_keys": {},
     "attribute_preset": "",
@@ -78,6 +80,8 @@ def complete(block: Mapping[str, Any]) -> dict[str, Any]:
         )
     if not 0 <= full["repeat_threshold"] <= 1:
         raise UserError(f"config.data: repeat_threshold of a {name} source is not within 0 and 1")
+    if not 0 <= full["masks"] <= 1:
+        raise UserError(f"config.data: masks of a {name} source is not within 0 and 1")
     if full["weight"] < 0:
         raise UserError(f"config.data: weight {full['weight']} of a {name} source is negative")
     return full

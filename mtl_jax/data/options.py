@@ -18,6 +18,7 @@ class AugmentOptions:
         1.0,
         1.0,
     )  # factor on the fitted size; what no longer fits is cropped at random
+    mask: float = 0.0  # put masks on the picture's faces, others each time
     brightness: float = 0.0
     brightness_strength: float = 0.2  # added, as a fraction of 255
     contrast: float = 0.0

@@ -16,6 +16,7 @@ from mtl_jax.data.blocks import (
     name_all,
 )
 from mtl_jax.data.formats import FORMATS, Labels
+from mtl_jax.data.masked import MaskedFaces
 from mtl_jax.data.memory import InMemory
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.repeat import repeat_rare
@@ -293,7 +294,9 @@ def _part(
         raise UserError(
             f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
         )
-    part = View(source, positions, labels, tuple(united), block["exhaustive"])
+    part: Source = View(source, positions, labels, tuple(united), block["exhaustive"])
+    if block["masks"]:
+        part = MaskedFaces(part, block["masks"], block["mask_seed"])
     if block["scene"]:
         part = _compose(part, block, attributes, split)
     if block["repeat_threshold"] and split == "train":

@@ -11,6 +11,7 @@ import numpy as np
 
 from mtl_jax import images
 from mtl_jax.attributes import Attribute
+from mtl_jax.data.masked import mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.photometric import change_pixels
 from mtl_jax.data.records import Instance, Record, Segmentation
@@ -30,6 +31,8 @@ def load(
 
     Raises ValueError, or OSError of a file, that says what is wrong.
     """
+    if rng is not None and options.augment.mask:
+        record = mask_faces(record, options.augment.mask, rng)
     x1, y1, x2, y2 = record.frame
     image = read(record, options.channels)[y1:y2, x1:x2]
     height, width = image.shape[:2]

@@ -44,6 +44,7 @@ class Norm(nn.Module):
     train: bool
     epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
+    momentum: float = 0.9  # of a batch norm's running statistics
 
     @nn.compact
     def __call__(self, x: Float[Array, "*S C"], mask: Bool[Array, "..."]) -> Float[Array, "*S C"]:
@@ -68,7 +69,7 @@ class Norm(nn.Module):
         if self.kind == "batch":
             fixed = not self.train or self.has_variable("frozen", "norm")
             norm = nn.BatchNorm(
-                fixed, momentum=0.9, epsilon=self.epsilon, dtype=self.dtype, name="norm"
+                fixed, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype, name="norm"
             )
             return norm(x, mask=mask)
         raise ValueError(f"norm {self.kind!r} is none of {', '.join(NORMS)}")

@@ -20,6 +20,8 @@ SMOOTH_L1_BETA = 1 / 9  # in units of the range, of `Pose.scale`, of the box's s
 def output_size(attribute: Attribute) -> int:
     """Give the number of outputs that a head needs for `attribute`."""
     match attribute:
+        case Categorical(loss="binary_cross_entropy"):
+            return 1
         case Ordinal():
             return len(attribute.classes) - 1
         case Continuous(loss="distribution"):
@@ -41,6 +43,9 @@ def attribute_loss(
     """
     values = jnp.where(known, values, 0.0)
     match attribute:
+        case Categorical(loss="binary_cross_entropy"):
+            each = losses.binary_cross_entropy(outputs[:, 0], values[:, 0])
+            return (losses.masked_sum(each, known[:, 0]),)
         case Categorical():
             each = losses.cross_entropy(outputs, values[:, 0].astype(int))
             return (losses.masked_sum(each, known[:, 0]),)
@@ -74,14 +79,17 @@ def attribute_loss(
 def decode(attribute: Attribute, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
     """Turn a head's outputs into predictions, landmarks in sides of their box from its centre."""
     match attribute:
+        case Categorical(loss="binary_cross_entropy"):
+            return jax.nn.sigmoid(jnp.concatenate([-outputs, outputs], -1))
         case Categorical():
             return jax.nn.softmax(outputs)
         case Ordinal():
             levels = jnp.asarray(attribute.levels)
             return levels[0] + jax.nn.sigmoid(outputs) @ jnp.diff(levels)[:, None]
         case Continuous():
-            low, high = attribute.range
-            return low + (high - low) * _unit_value(attribute, outputs)[:, None]
+            return (
+                attribute.range[0] + _scale(attribute) * _scaled_value(attribute, outputs)[:, None]
+            )
         case Pose():
             return outputs * attribute.scale
         case Landmarks():
@@ -112,10 +120,9 @@ def relative_places(
 def _continuous_loss(
     attribute: Continuous, outputs: Float[Array, "R O"], values: Float[Array, "R 2"]
 ) -> Float[Array, "R"]:
-    """Compare with the nearest number of the label's interval, both in units of the range."""
-    low, high = attribute.range
-    interval = (values - low) / (high - low)
-    value = _unit_value(attribute, outputs)
+    """Compare with the nearest number of the label's interval, both in units of the scale."""
+    interval = (values - attribute.range[0]) / _scale(attribute)
+    value = _scaled_value(attribute, outputs)
     target = jnp.clip(jax.lax.stop_gradient(value), interval[:, 0], interval[:, 1])
     if attribute.loss != "distribution":
         return losses.regression(attribute.loss, value, target, SMOOTH_L1_BETA)
@@ -128,11 +135,20 @@ def _continuous_loss(
     return 0.1 * entropy + losses.regression("l1", value, target, SMOOTH_L1_BETA)
 
 
-def _unit_value(attribute: Continuous, outputs: Float[Array, "R O"]) -> Float[Array, "R"]:
-    """Give the value that outputs mean, 0 at the low end of the range and 1 at the high end."""
+def _scale(attribute: Continuous) -> float:
+    low, high = attribute.range
+    whole = attribute.loss == "distribution" or not attribute.scale
+    return high - low if whole else attribute.scale
+
+
+def _scaled_value(attribute: Continuous, outputs: Float[Array, "R O"]) -> Float[Array, "R"]:
+    """Give how far above the low end of the range the value lies that outputs mean, in units of
+    the scale.
+    """
     if attribute.loss == "distribution":
         return jax.nn.softmax(outputs) @ jnp.linspace(0.0, 1.0, BINS)
-    return outputs[:, 0] + 0.5
+    low, high = attribute.range
+    return outputs[:, 0] + 0.5 * (high - low) / _scale(attribute)
 
 
 def _points(flat: Array) -> Array:

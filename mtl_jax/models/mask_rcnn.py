@@ -95,22 +95,23 @@ def mask_rcnn(
     ) -> tuple[Array, dict[str, Array], Variables]:
         summed, stats = summed_terms(terms_of, variables, batch, key, parts)
         terms = {name: losses.term_value(term) for name, term in summed.items()}
-        weights = loss_weights(options, attributes)
-        total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
-        return total, terms, stats
+        return losses.weighted_sum(terms, loss_weights(options, attributes)), terms, stats
 
     looks = make_views(views or ViewOptions())
 
     def predict(variables: Variables, batch: Batch) -> Detections:
         return cast(Detections, make(train=False).apply(variables, batch, looks, method="detect"))
 
-    return Model(init, loss, predict)
+    return Model(init, loss, predict, loss_weights(options, attributes))
 
 
 def loss_weights(options: MaskRCNNOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
     """Give the weight of each loss term by the term's name."""
     weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
-    return {**vars(options.loss_weights), **weights}
+    others = dict(vars(options.loss_weights))
+    if not options.mask_head.enabled:
+        del others["mask"]
+    return {**others, **weights}
 
 
 class Network(nn.Module):

@@ -70,6 +70,7 @@ class Checkpointer:
             "variables": ocp.StandardCheckpointHandler(),
             "raw": ocp.StandardCheckpointHandler(),  # parameters, where the variables are averaged
             "optimizer": ocp.StandardCheckpointHandler(),
+            "balance": ocp.StandardCheckpointHandler(),  # between tasks, where it has a state
             "record": ocp.JsonCheckpointHandler(),
         }
         return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
@@ -162,6 +163,8 @@ class Checkpointer:
         }
         if state.average is not None:
             items["raw"] = ocp.args.StandardSave(state.params)
+        if state.balance:
+            items["balance"] = ocp.args.StandardSave(state.balance)
         self._manager.save(
             step,
             args=ocp.args.Composite(**items),
@@ -187,6 +190,8 @@ class Checkpointer:
         }
         if target.average is not None:
             items["raw"] = ocp.args.StandardRestore(_abstract(target.params))
+        if target.balance:
+            items["balance"] = ocp.args.StandardRestore(_abstract(target.balance))
         restored = self._manager.restore(found, args=ocp.args.Composite(**items))
         variables, optimizer = restored["variables"], restored["optimizer"]
         averaged = target.average is not None
@@ -197,6 +202,7 @@ class Checkpointer:
             optimizer["opt_state"],
             target.finite,
             variables["params"] if averaged else None,
+            restored["balance"] if target.balance else target.balance,
         )
 
     def restore_variables(self, step: str | int = "best") -> Variables:
@@ -210,6 +216,11 @@ class Checkpointer:
         """Give the parameters that were averaged, as NumPy arrays; None where none were."""
         found = self.find(step)
         return self._read_arrays(found, "raw") if self._has(found, "raw") else None
+
+    def restore_balance(self, step: str | int) -> Any:
+        """Give the state of the balance between tasks, as NumPy arrays; empty where it has none."""
+        found = self.find(step)
+        return self._read_arrays(found, "balance") if self._has(found, "balance") else {}
 
     def _has(self, step: int, item: str) -> bool:
         return self._manager.item_metadata(step).get(item) is not None

@@ -2,14 +2,17 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from typing import Any
 
 import jax
 import optax
 from jax.sharding import Mesh
 
 from mtl_jax.errors import UserError
+from mtl_jax.training.balance import METHODS, BalanceOptions
+from mtl_jax.training.balanced_gradients import make_balancing
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.metric_writer import MetricWriter
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
@@ -32,6 +35,8 @@ class LoopOptions:
 
     batch_size: int = 2  # images of a step, over all devices
     accumulate: int = 1  # parts that a step's images are taken in, one after another: less memory
+    balance: str = "fixed"  # how much each task counts; one of training.balance.METHODS
+    balancing: BalanceOptions = field(default_factory=BalanceOptions)
     ema: float = 0.0  # decay of the parameters' average, which is validated and kept; 0: none
     patience: int = 0  # validations without a better one after which training stops; 0: never
     seed: int = 0
@@ -46,6 +51,8 @@ class LoopOptions:
             raise ValueError(f"train.ema {self.ema} is a decay, from 0 to below 1")
         if self.patience < 0 or (self.patience and not self.eval_every):
             raise ValueError("train.patience counts validations: 0 or more, with eval_every set")
+        if self.balance not in METHODS:
+            raise ValueError(f"train.balance {self.balance!r} is none of {', '.join(METHODS)}")
         if self.accumulate < 1 or self.batch_size % self.accumulate:
             raise ValueError(
                 f"train.accumulate {self.accumulate} does not divide the batch of {self.batch_size}"
@@ -78,6 +85,7 @@ def fit(
     number = _stage_of(done, borders)
     optimizers = [_build(stage, optimizer_options) for stage in stages]
     masks = [trainable(variables["params"], stage.layers) for stage in stages]
+    balancing = make_balancing(options.balance, options.balancing, model.weights)
     state = _first_state(
         variables,
         checkpointer,
@@ -87,6 +95,7 @@ def fit(
         number,
         borders[number][0],
         averaged=options.ema > 0,
+        balance=None if balancing is None else balancing.balance.init(),
     )
     key = replicate(jax.random.key(options.seed), mesh)
     iterator = batches(done) if done < total else iter(())
@@ -101,10 +110,16 @@ def fit(
             optimizer, schedule = optimizers[stage]
             if stage > number:
                 state = start_stage(
-                    state.variables, optimizer, masks[stage], mesh, first, state.average
+                    state.variables,
+                    optimizer,
+                    masks[stage],
+                    mesh,
+                    first,
+                    state.average,
+                    state.balance,
                 )
             train_step = make_train_step(
-                model, optimizer, masks[stage], schedule, mesh, first, options.ema
+                model, optimizer, masks[stage], schedule, mesh, first, options.ema, balancing
             )
             for step in range(max(first, done) + 1, last + 1):
                 batch = next(iterator)
@@ -161,6 +176,7 @@ def _first_state(
     stage: int,
     first: int,
     averaged: bool,
+    balance: Any,
 ) -> TrainState:
     """Give the state of the latest checkpoint, or else that of a new run.
 
@@ -170,14 +186,16 @@ def _first_state(
     done = checkpointer.latest()
     if done is None or checkpointer.stage(done) == stage:
         average = variables["params"] if averaged else None
-        new = start_stage(variables, optimizer, mask, mesh, average=average)
+        new = start_stage(variables, optimizer, mask, mesh, average=average, balance=balance)
         return new if done is None else checkpointer.restore(done, new)
     if done == first:
         kept = checkpointer.restore_variables(done)
         raw = checkpointer.restore_raw(done)
         started = kept if raw is None else {**kept, "params": raw}
         average = kept["params"] if averaged else None
-        return start_stage(started, optimizer, mask, mesh, done, average)
+        if balance is not None:
+            balance = checkpointer.restore_balance(done)
+        return start_stage(started, optimizer, mask, mesh, done, average, balance)
     raise UserError(
         f"{checkpointer.folder}: step {done} is of stage {checkpointer.stage(done) + 1}, but these"
         f" stages put it into stage {stage + 1}; only the stages not yet ended can get more steps"

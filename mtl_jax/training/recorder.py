@@ -75,6 +75,7 @@ class Recorder:
         fetched = jax.device_get(self._window)
         mean = jax.tree.map(lambda *values: float(np.mean(values, dtype=np.float64)), *fetched)
         line = {"loss": mean.loss, **mean.terms, "grad_norm": mean.grad_norm}
+        line |= {f"balance/{name}": weight for name, weight in (mean.weights or {}).items()}
         line["learning_rate"] = float(fetched[-1].learning_rate)
         seconds = time.monotonic() - self._clock
         if self._images:

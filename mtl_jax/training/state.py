@@ -23,6 +23,7 @@ class TrainState(NamedTuple):
         Array  # bool scalar: False from the first non-finite step on, and nothing changes any more
     )
     average: Any = None  # of the parameters over the steps; None: there is none
+    balance: Any = None  # what the balance between tasks carries on; None: it is fixed
 
     @property
     def variables(self) -> Variables:
@@ -42,9 +43,10 @@ def start_stage(
     mesh: Mesh,
     step: int = 0,
     average: Any = None,
+    balance: Any = None,
 ) -> TrainState:
     """Give the state in which a stage starts at `step`, its optimizer fresh, with an `average` of
-    the parameters that goes on.
+    the parameters and a `balance` between tasks that go on.
 
     The state is a copy on every device of the mesh, so that donating it does not take `variables`
     away.
@@ -60,4 +62,5 @@ def start_stage(
         opt_state,
         counters[1],
         None if average is None else replicate(average, mesh),
+        None if balance is None else replicate(balance, mesh),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from mtl_jax.training.balanced_gradients import Balancing, balanced_gradients
 from mtl_jax.training.sharding import replicated, shard_batch
 from mtl_jax.training.stages import frozen_norms, merge, partition
 from mtl_jax.training.state import TrainState
@@ -23,6 +24,7 @@ class StepMetrics(NamedTuple):
     grad_norm: Array  # before clipping
     learning_rate: Array
     finite: Array  # False: loss, gradient or statistics were not, and the state stayed as it was
+    weights: dict[str, Array] | None = None  # of each task; None: they are not balanced
 
 
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
@@ -36,13 +38,15 @@ def make_train_step(
     mesh: Mesh,
     first_step: int = 0,
     ema: float = 0.0,
+    balancing: Balancing | None = None,
 ) -> TrainStep:
     """Compile (state, batch, key) -> (state, metrics) for a stage.
 
     `mask` says which parameters train: only those are differentiated, the others pass through, and
     with them their norms' statistics. `key` is the run's; each step folds its number in. `schedule`
     only reports the learning rate, counted from the stage's `first_step`. `ema` is the decay of the
-    state's average, where it has one. The old state is donated.
+    state's average, where it has one. With `balancing` the terms count as it says, not as in the
+    model's loss. The old state is donated.
     """
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, StepMetrics]:
@@ -57,22 +61,31 @@ def make_train_step(
             total, terms, stats = model.loss(variables, batch, jax.random.fold_in(key, state.step))
             return total, (terms, stats)
 
-        (total, (terms, stats)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+        balance, weights = state.balance, None
+        if balancing is None:
+            (total, (terms, stats)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+        else:
+            order = jax.random.fold_in(jax.random.fold_in(key, state.step), 1)
+            total, terms, stats, grads, weights, balance = balanced_gradients(
+                loss, trained, balancing, balance, order
+            )
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(total) & jnp.isfinite(norm) & _all_finite(stats)
+        finite = jnp.isfinite(total) & jnp.isfinite(norm) & _all_finite((stats, balance))
         good = state.finite & finite
         # A finite norm bounds every update, so a state made of finite ones is finite as well.
-        new = (optax.apply_updates(trained, updates), stats, opt_state)
-        old = (trained, state.batch_stats, state.opt_state)
-        trained, stats, opt_state = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+        new = (optax.apply_updates(trained, updates), stats, opt_state, balance)
+        old = (trained, state.batch_stats, state.opt_state, state.balance)
+        trained, stats, opt_state, balance = jax.tree.map(
+            lambda n, o: jnp.where(good, n, o), new, old
+        )
         learning_rate = schedule(state.step - first_step)
         params, average = merge(trained, frozen), state.average
         if average is not None:
             rate = jnp.where(good, 1 - _decay(ema, state.step), 0.0)
             average = jax.tree.map(lambda a, p: a + rate * (p - a), average, params)
-        new_state = TrainState(state.step + good, params, stats, opt_state, good, average)
-        return new_state, StepMetrics(total, terms, norm, learning_rate, finite)
+        new_state = TrainState(state.step + good, params, stats, opt_state, good, average, balance)
+        return new_state, StepMetrics(total, terms, norm, learning_rate, finite, weights)
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
 

@@ -5,11 +5,9 @@ python -m mtl_jax.visualize data --config configs/balloon.py --output look
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from mtl_jax import commandline
-from mtl_jax.errors import UserError
 
 _DATA = """Show a config's data: counts, sizes, labels, problems, anchors, and what training sees.
 
@@ -54,41 +52,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
-    from mtl_jax import experiment
-    from mtl_jax.data import sources
-    from mtl_jax.data.options import DataOptions
-    from mtl_jax.models.options import MaskRCNNOptions
     from mtl_jax.visualize.data_page import Shown, write_data_page
 
     config = commandline.load_config_file(arguments.config)
     commandline.override(config, overrides)
-    options = replace(experiment.read_sources(config), on_error="skip")
-    attributes = experiment.read_attributes(config)
-    opened = sources.open_split(options, attributes, arguments.split)
-    if not opened.sources:
-        raise UserError(f"{arguments.config}: its data has no records for {arguments.split!r}")
-    shown = Shown(
-        opened,
-        attributes,
-        experiment.read_options(DataOptions, config.data),
-        experiment.read_options(MaskRCNNOptions, config.model),
-        arguments.seed,
-    )
+    shown = Shown.from_config(config, arguments.split, arguments.seed)
     title = f"{arguments.config}: {arguments.split}"
     print(write_data_page(title, shown, arguments.limit, arguments.output))
     return 0
 
 
 def _show_model(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
-    from mtl_jax import experiment
     from mtl_jax.visualize.model_page import Look, write_model_page
-    from mtl_jax.visualize.named_record import named_record
 
     workdir = commandline.find_run(arguments.workdir)
-    run = experiment.load_run(workdir, arguments.step, overrides)
-    record, known = named_record(run, workdir, arguments.input)
-    look = Look(run, record, known, arguments.seed)
-    print(write_model_page(f"{workdir}: {record.file_name}", look, arguments.output))
+    look = Look.from_run(workdir, arguments.input, arguments.step, overrides, arguments.seed)
+    print(write_model_page(f"{workdir}: {look.record.file_name}", look, arguments.output))
     return 0
 
 

@@ -2,20 +2,23 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from mtl_jax import experiment
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import transforms
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.pipeline import find_record
 from mtl_jax.data.records import Category, Record, Source
-from mtl_jax.data.sources import Opened
+from mtl_jax.data.sources import Opened, open_split
+from mtl_jax.errors import UserError
 from mtl_jax.models.canvas import STRIDES
-from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.models.options import MaskRCNNOptions, RpnOptions
 from mtl_jax.results import Result
 from mtl_jax.types import Batch
 from mtl_jax.visualize import plots
@@ -42,8 +45,23 @@ class Shown:
     opened: Opened
     attributes: Sequence[Attribute]
     data: DataOptions
-    model: MaskRCNNOptions
+    model: MaskRCNNOptions | None  # None: a model without anchors and regions
     seed: int = 0
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, split: str = "train", seed: int = 0) -> "Shown":
+        """Open a split of a config's data; records with faults are listed and left out. Raises
+        UserError where there are no records.
+        """
+        options = replace(experiment.read_sources(config), on_error="skip")
+        attributes = experiment.read_attributes(config)
+        opened = open_split(options, attributes, split)
+        if not opened.sources:
+            raise UserError(f"the config's data has no records for split {split!r}")
+        data = experiment.read_options(DataOptions, config.data)
+        with_anchors = config.family == "mask_rcnn"
+        model = experiment.read_options(MaskRCNNOptions, config.model) if with_anchors else None
+        return cls(opened, attributes, data, model, seed)
 
     @property
     def categories(self) -> Sequence[Category]:
@@ -65,15 +83,17 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     _add_problems(page, shown)
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
-    _add_anchor_fit(page, shown, numbers)
+    if shown.model is not None:
+        _add_anchor_fit(page, shown.model.rpn, numbers)
     chosen = _choose(sources, total, shown.seed)
     if chosen:
         records = [find_record(sources, i) for i in chosen]
         _add_samples(page, shown, records)
         _add_input(page, shown, records, chosen)
-        row = _row(shown, records[0], chosen[0], augmented=False)
-        _add_anchors(page, shown, row)
-        _add_regions(page, shown, row)
+        if shown.model is not None:
+            row = _row(shown, records[0], chosen[0], augmented=False)
+            _add_anchors(page, shown.model, row, shown.seed)
+            _add_regions(page, shown, shown.model, row)
     return page.write(folder)
 
 
@@ -174,9 +194,9 @@ def _add_labels(page: Page, numbers: DataNumbers) -> None:
         page.picture(f"attribute_{name.replace('/', '_')}", picture, f"Labels of {name}")
 
 
-def _add_anchor_fit(page: Page, shown: Shown, numbers: DataNumbers) -> None:
+def _add_anchor_fit(page: Page, rpn: RpnOptions, numbers: DataNumbers) -> None:
     page.heading("Anchors and boxes")
-    boxes, rpn = np.reshape(numbers.placed, (-1, 4)).astype(float), shown.model.rpn
+    boxes = np.reshape(numbers.placed, (-1, 4)).astype(float)
     boxes = boxes[(boxes[:, 2:] - boxes[:, :2]).min(1, initial=1e9) > 0]
     if not len(boxes):
         page.text("There are no boxes.")
@@ -291,11 +311,11 @@ def _add_input(page: Page, shown: Shown, records: Sequence[Record], indices: Seq
         )
 
 
-def _add_anchors(page: Page, shown: Shown, row: Batch) -> None:
+def _add_anchors(page: Page, model: MaskRCNNOptions, row: Batch, seed: int) -> None:
     page.heading("Anchors as examples")
-    found = anchor_examples(row, shown.model, shown.seed)
+    found = anchor_examples(row, model, seed)
     pixels = _seen(row, _canvas(row)).copy()
-    per_cell = shown.model.rpn.anchors_per_cell
+    per_cell = model.rpn.anchors_per_cell
     rows, start, middle = [], 0, pixels.copy()
     for level, (height, width) in enumerate(found.level_sizes):
         count = height * width * per_cell
@@ -334,7 +354,7 @@ def _add_anchors(page: Page, shown: Shown, row: Batch) -> None:
     page.picture(
         "anchors_negative", negative, f"{len(found.sampled_negative)} negative anchors, as sampled"
     )
-    neutral, rng = pixels.copy(), np.random.default_rng(shown.seed)
+    neutral, rng = pixels.copy(), np.random.default_rng(seed)
     candidates = rng.permutation(np.flatnonzero(found.neutral))[:NEUTRAL]
     for box in found.boxes[candidates]:
         rectangle(neutral, box, GRAY, 1)
@@ -354,9 +374,9 @@ def _middle_cell(row: Batch, stride: np.ndarray, cells: tuple[int, int]) -> int:
     return y * cells[1] + x
 
 
-def _add_regions(page: Page, shown: Shown, row: Batch) -> None:
+def _add_regions(page: Page, shown: Shown, model: MaskRCNNOptions, row: Batch) -> None:
     page.heading("Regions as examples")
-    found = region_examples(row, shown.model, shown.seed)
+    found = region_examples(row, model, shown.seed)
     pixels = _seen(row, _canvas(row)).copy()
     unique = len(np.unique(found.boxes.round(3), axis=0))
     share = float(found.positive.mean()) if len(found.positive) else 0.0

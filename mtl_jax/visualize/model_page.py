@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from mtl_jax import images
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Record
-from mtl_jax.experiment import Run, read_options
+from mtl_jax.experiment import Run, check_family, load_run, read_options
 from mtl_jax.models.inspection import Inside, inspector
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.ops import boxes as box_ops
@@ -26,6 +26,7 @@ from mtl_jax.types import Batch
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.architecture import architecture_svg, layers
 from mtl_jax.visualize.draw import as_rgb, draw
+from mtl_jax.visualize.named_record import named_record
 from mtl_jax.visualize.page import Page
 from mtl_jax.visualize.palette import Color, class_color
 from mtl_jax.visualize.sheets import rectangle, sheet
@@ -35,6 +36,7 @@ from mtl_jax.visualize.weights import array_numbers, dead_channels
 
 TOP_ANCHORS, TOP_PROPOSALS, REGIONS, REFINED = 100, 50, 200, 5
 CHANNELS = 4  # of a layer that are shown
+SIDE = 480  # pixels that a small canvas is enlarged to, so that boxes on it can be told apart
 MOST_MASKS = 12
 GRAY, GREEN, BLUE = (150, 150, 150), (40, 170, 60), (40, 110, 200)
 
@@ -47,6 +49,23 @@ class Look:
     record: Record
     known: bool
     seed: int = 0
+
+    @classmethod
+    def from_run(
+        cls,
+        workdir: Path,
+        name: str,
+        step: str | int = "best",
+        overrides: Sequence[str] = (),
+        seed: int = 0,
+    ) -> "Look":
+        """Load the model of a run's folder and a picture: a file, or SPLIT:NUMBER of the run's
+        data. Raises UserError.
+        """
+        run = load_run(workdir, step, overrides)
+        check_family(run.task.config, f"{workdir}: the page of a model")
+        record, known = named_record(run, workdir, name)
+        return cls(run, record, known, seed)
 
     @cached_property
     def options(self) -> MaskRCNNOptions:
@@ -110,12 +129,27 @@ class Look:
     def draw(
         self, boxes: np.ndarray, colors: Sequence[Color] | Color = GREEN, dotted: bool = False
     ) -> np.ndarray:
-        """Draw boxes on the canvas, the first over the others."""
-        picture = self.canvas.copy()
+        """Draw boxes on the canvas, enlarged, the first over the others."""
+        picture = self.enlarged()
         for i in range(len(boxes))[::-1]:
             color = colors if isinstance(colors[0], int) else colors[i]
-            rectangle(picture, boxes[i], color, 1, dotted)  # pyright: ignore[reportArgumentType]
+            self.add_box(picture, boxes[i], color, 1, dotted)  # pyright: ignore[reportArgumentType]
         return picture
+
+    def enlarged(self) -> np.ndarray:
+        """Give the canvas to draw on by `add_box`, a small one enlarged."""
+        return self.canvas.repeat(self._zoom, 0).repeat(self._zoom, 1)
+
+    def add_box(
+        self, picture: np.ndarray, box: np.ndarray, color: Color, stroke: int, dotted: bool = False
+    ) -> None:
+        """Draw a box of the canvas on the `enlarged` one."""
+        stroke *= max(1, self._zoom // 2)
+        rectangle(picture, self._zoom * np.asarray(box), color, stroke, dotted)
+
+    @property
+    def _zoom(self) -> int:
+        return max(1, SIDE // max(self.canvas.shape[:2]))
 
 
 def write_model_page(title: str, look: Look, folder: Path) -> Path:
@@ -176,7 +210,7 @@ def _add_proposals(page: Page, look: Look) -> None:
         found = anchor_examples(look.row, look.options, look.seed)
         picture = look.draw(found.boxes[found.sampled_positive], GRAY, dotted=True)
         for box in found.refined:
-            rectangle(picture, box, GREEN, 2)
+            look.add_box(picture, box, GREEN, 2)
         caption = "Positive anchors, dotted, and where training would move them"
         page.picture("rpn_targets", picture, caption)
     scores = np.where(steps.anchors.valid, steps.rpn_logits, -np.inf)
@@ -248,18 +282,18 @@ def _add_regions(page: Page, look: Look) -> None:
     refined = look.clip(look.decode(deltas, boxes, options.box_head.box_weights))
     colors = [class_color(look.names[c]) if c else GRAY for c in classes]
     order = np.random.default_rng(look.seed).permutation(len(boxes))[:REGIONS]
-    picture = look.canvas.copy()
+    picture = look.enlarged()
     for i in order:
-        rectangle(picture, boxes[i], colors[i], 1, dotted=not classes[i])
+        look.add_box(picture, boxes[i], colors[i], 1, dotted=not classes[i])
     page.picture(
         "rois", picture, f"{len(order)} regions before refinement (dotted gray: background)"
     )
     found = np.flatnonzero(classes)
     best = found[np.argsort(-scores[found, classes[found]])]
-    picture = look.canvas.copy()
+    picture = look.enlarged()
     for i in best[:REFINED]:
-        rectangle(picture, boxes[i], GRAY, 1, dotted=True)
-        rectangle(picture, refined[i], colors[i], 2)
+        look.add_box(picture, boxes[i], GRAY, 1, dotted=True)
+        look.add_box(picture, refined[i], colors[i], 2)
     page.picture("rois_refined", picture, "The best five that are something, before and after")
     sure = best[scores[best, classes[best]] > options.detection.score_threshold]
     selected = np.asarray(steps.selected.boxes)[np.asarray(steps.selected.valid)]

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from mtl_jax.images import decode
 from mtl_jax.visualize.labels import FONT
 from mtl_jax.visualize.palette import Color
 
@@ -13,6 +15,7 @@ CAPTION = 22  # pixels of the line under a picture
 GAP = 8
 WHITE = 255
 INK = (40, 44, 48)
+EDGE = (200, 205, 210)
 
 
 def rectangle(
@@ -68,11 +71,20 @@ def sheet(
         fitted = fit_within(picture, height, width)
         y, x = top + (height - fitted.shape[0]) // 2, left + (width - fitted.shape[1]) // 2
         result[y : y + fitted.shape[0], x : x + fitted.shape[1]] = fitted
+        frame = np.array([x - 1, y - 1, x + fitted.shape[1] + 1, y + fitted.shape[0] + 1])
+        rectangle(result, frame, EDGE)  # what is white ends where it ends
         if captions:
             at = (left, top + height + CAPTION - 7)
             text = captions[i][: width // 7].encode("ascii", "replace").decode()
             cv2.putText(result, text, at, FONT, 0.42, INK, 1, cv2.LINE_AA)
     return result
+
+
+def sheet_of_files(
+    folder: str | Path, names: Sequence[str], columns: int = 2, cell: tuple[int, int] = (360, 360)
+) -> np.ndarray:
+    """Lay pictures of a page that was written to `folder` out on one sheet, by their names."""
+    return sheet([decode(Path(folder, f"{name}.png")) for name in names], columns, names, cell)
 
 
 def fit_within(picture: np.ndarray, height: int, width: int) -> np.ndarray:

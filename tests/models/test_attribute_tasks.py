@@ -15,6 +15,8 @@ from mtl_jax.models.attribute_tasks import BINS, decode, output_size, place
 GENDER = Categorical("gender", classes=("male", "female"))
 SMILE = Ordinal("smile", classes=("none", "slight", "broad"), levels=(0.0, 1.0, 4.0))
 AGE = Continuous("age", range=(0.0, 116.0))
+SEX = Categorical("sex", classes=("male", "female"), loss="binary_cross_entropy")
+YEARS = Continuous("years", range=(0.0, 116.0), scale=1.0, loss="l2")
 AGE_BINS = Continuous("age", range=(0.0, 100.0), loss="distribution")
 HEAD = Pose("head", angles=("yaw", "pitch"))
 FACE = Landmarks("face", points=("eye", "nose"))
@@ -23,6 +25,8 @@ BOXES = jnp.array([[10.0, 20.0, 50.0, 100.0], [0.0, 0.0, 8.0, 4.0]])
 PERFECT = [
     # attribute, outputs, label, prediction
     (GENDER, [[20.0, -20.0], [-20.0, 20.0]], [["male"], ["female"]], [[1, 0], [0, 1]]),
+    (SEX, [[-20.0], [20.0]], [["male"], ["female"]], [[1, 0], [0, 1]]),
+    (YEARS, [[-20.0], [58.0]], [[38.0], [116]], [[38.0], [116.0]]),
     (SMILE, [[30.0, 30.0], [30.0, -30.0]], [["broad"], ["slight"]], [[4.0], [1.0]]),
     (AGE, [[0.0], [0.5]], [[58.0], [116]], [[58.0], [116.0]]),
     (
@@ -129,3 +133,18 @@ def test_a_landmark_of_unknown_visibility_teaches_its_place_alone():
         FACE, jnp.ones((1, 6)), values[None], known[None], BOXES[:1]
     )
     assert (np.asarray(gradient[0]) != 0).tolist() == [True, True, False, False, False, False]
+
+
+def test_the_scale_is_what_counts_as_one():
+    values, known = YEARS.parse(40)
+    loss = attribute_loss(YEARS, jnp.array([[-15.0]]), values[None], known[None], BOXES[:1])
+    assert loss == 9  # 58 - 15 is 43 years, 3 too many
+
+
+def test_a_binary_head_is_a_softmax_of_two_outputs():
+    outputs = jnp.array([[0.7], [-1.2]])
+    pair = jnp.concatenate([-outputs / 2, outputs / 2], -1)
+    np.testing.assert_allclose(decode(SEX, outputs), decode(GENDER, pair), rtol=1e-6)
+    values, known = labels(SEX, [["female"], ["female"]])
+    both = [attribute_loss(a, o, values, known, BOXES) for a, o in ((SEX, outputs), (GENDER, pair))]
+    np.testing.assert_allclose(*both, rtol=1e-6)

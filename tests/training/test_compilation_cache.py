@@ -1,16 +1,26 @@
-"""Where the compilation cache is."""
+"""Where the compilation cache is, and that a second start finds everything in it."""
 
+import json
+import os
+import subprocess
+import sys
+
+import cv2
 import jax
+import numpy as np
 import pytest
+import scripts
 
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 
 
 @pytest.fixture(autouse=True)
 def _restore():
-    before = jax.config.jax_compilation_cache_dir
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
     yield
-    jax.config.update("jax_compilation_cache_dir", before)
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def test_the_environment_goes_before_the_argument_before_the_users_cache(monkeypatch, tmp_path):
@@ -22,3 +32,39 @@ def test_the_environment_goes_before_the_argument_before_the_users_cache(monkeyp
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/b/folder")
     assert enable_compilation_cache("/a/folder") == "/b/folder"
     assert jax.config.jax_compilation_cache_dir == "/b/folder"
+
+
+def start(cache, script, *arguments):
+    """Run a script in a process of its own and give its (compilations, those found in `cache`)."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            scripts.ROOT / "tests/counted_start.py",
+            script,
+            *map(str, arguments),
+        ],
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_what_was_compiled_once_is_never_compiled_again(tmp_path):
+    """What training compiles serves the next training, and the evaluation and prediction of it."""
+    cache, picture = tmp_path / "cache", tmp_path / "a.png"
+    cv2.imwrite(str(picture), np.zeros((64, 96, 3), np.uint8))
+    config = ("--config", "configs/shapes.py:tiny", "--workdir")
+    run = ("--workdir", tmp_path / "first")
+    compiled, found = start(cache, "train", *config, tmp_path / "first")
+    assert found < compiled
+    again = {
+        "train": (*config, tmp_path / "second"),
+        "evaluate": run,
+        "predict": (*run, "--input", picture, "--output", tmp_path / "out"),
+    }
+    for script, arguments in again.items():
+        compiled, found = start(cache, script, *arguments)
+        assert found == compiled > 0, script

@@ -77,7 +77,8 @@ def make_model(on_trace: Callable[[], None] = lambda: None, num_classes: int = C
         terms = {"box": masked_mean(errors, known), "class": masked_mean(classes, known[:, 0])}
         return terms["box"] + 0.5 * terms["class"], terms, new["batch_stats"]
 
-    return Model(init, loss, lambda variables, batch: None)  # pyright: ignore
+    weights = {"box": 1.0, "class": 0.5}
+    return Model(init, loss, lambda variables, batch: None, weights)  # pyright: ignore
 
 
 @cache

@@ -1,0 +1,101 @@
+"""What each balance between tasks costs a step, as a ratio to fixed weights, in one run.
+
+    python benchmarks/balance.py --config configs/maskmtl_utkface.py --batch-size 32
+
+Batches are noise with random labels: the cost does not depend on what they show. The methods take
+turns of a few steps each, so that what else the machine does falls on all of them.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mtl_jax import experiment, images
+from mtl_jax.commandline import load_config_file
+from mtl_jax.data import transforms
+from mtl_jax.data.records import Category
+from mtl_jax.training.balance import METHODS
+from mtl_jax.training.balanced_gradients import make_balancing
+from mtl_jax.training.loop import LoopOptions
+from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
+from mtl_jax.training.sharding import make_mesh, replicate, shard_batch
+from mtl_jax.training.stages import trainable
+from mtl_jax.training.state import start_stage
+from mtl_jax.training.step import make_train_step
+from mtl_jax.types import AttributeLabels, Batch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="configs/maskmtl_utkface.py")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=3, help="of a turn")
+    parser.add_argument("--output", type=Path, help="a JSON file to write")
+    options = parser.parse_args()
+    config = load_config_file(options.config)
+    task = experiment.Task.from_config(config, [Category(1, "face")])
+    batch, seconds = make_batch(task, options.batch_size), {}
+    runners = {method: make_runner(task, method, batch) for method in METHODS}
+    for _ in range(options.turns):
+        for method, run in runners.items():
+            seconds.setdefault(method, []).append(run(options.steps) / options.steps)
+    median = {method: float(np.median(each)) for method, each in seconds.items()}
+    print(f"{jax.devices()[0].device_kind}, batch {options.batch_size}, {options.config}")
+    for method, each in median.items():
+        print(f"{method:<12} {1000 * each:8.1f} ms a step   {each / median['fixed']:5.2f} x fixed")
+    if options.output:
+        options.output.write_text(json.dumps(median, indent=1) + "\n")
+
+
+def make_batch(task: experiment.Task, rows: int) -> Batch:
+    """Give pictures of noise, each one thing with random labels."""
+    rng = np.random.default_rng(0)
+    canvas, _ = images.fit(512, 512, task.data.resize)
+    row = transforms.empty_row(canvas, task.attributes, task.data)
+    batch = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], rows, 0), row)
+    labels = {}
+    for a in task.attributes:
+        shape = batch.gt.attributes[a.name].values.shape
+        values = rng.integers(0, a.prediction_size, shape) if a.kind == "categorical" else 30
+        labels[a.name] = AttributeLabels(np.full(shape, values, np.float32), np.ones(shape, bool))
+    valid = np.zeros(batch.gt.valid.shape, bool)
+    valid[:, 0] = True
+    boxes = np.zeros(batch.gt.boxes.shape, np.float32)
+    boxes[:, 0] = 0, 0, canvas[1], canvas[0]
+    gt = batch.gt._replace(valid=valid, boxes=boxes, attributes=labels, classes=valid.astype("i4"))
+    noise = rng.integers(0, 256, batch.images.shape, np.uint8).astype(batch.images.dtype)
+    index = np.arange(rows, dtype=np.int32)
+    return batch._replace(images=noise, valid=np.ones(rows, bool), index=index, gt=gt)
+
+
+def make_runner(task: experiment.Task, method: str, batch: Batch):
+    """Give a function that takes so many steps and gives their seconds; compile on the way."""
+    mesh, options = make_mesh(), OptimizerOptions(name="adamw", warmup_steps=0)
+    variables = experiment.initial_variables(task, 0)
+    balancing = make_balancing(method, LoopOptions().balancing, task.model.weights)
+    optimizer, mask = make_optimizer(options, 100), trainable(variables["params"], "all")
+    schedule = learning_rate_schedule(options, 100, options.learning_rate)
+    step = make_train_step(task.model, optimizer, mask, schedule, mesh, balancing=balancing)
+    start = None if balancing is None else balancing.balance.init()
+    state = start_stage(variables, optimizer, mask, mesh, balance=start)
+    key, sharded = replicate(jax.random.key(0), mesh), shard_batch(batch, mesh)
+    state, _ = step(state, sharded, key)
+
+    def run(steps: int) -> float:
+        nonlocal state
+        begun = time.perf_counter()
+        for _ in range(steps):
+            state, metrics = step(state, sharded, key)
+        jax.block_until_ready(metrics.loss)
+        return time.perf_counter() - begun
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

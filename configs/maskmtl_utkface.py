@@ -1,0 +1,51 @@
+"""Age, gender and race of UTKFace's chips by MaskMTL's network and recipe, layer for layer.
+
+    python train.py --config configs/maskmtl_utkface.py
+    python evaluate.py --workdir runs/maskmtl_utkface
+
+48 x 48 gray, the hierarchical network of 13.2 M parameters (age leaves after three convolutions,
+gender after four, race after five), Adam, 32 chips a step, 40 epochs, no augmentation, the squared
+error of the age in years, not weighted. The split, unlike the original's, parts no photograph.
+
+The original says, of masked faces, on a split that parts them: gender 0.880, race 0.743, age 12.6.
+Not measured yet here.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.defaults import get_chips, make_tiny
+
+VARIANTS = ("", "tiny")
+RACES = ("White", "Black", "Asian", "Indian", "Others")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_chips(side=48, channels=1)
+    config.attributes = ConfigDict(
+        {
+            # An output is the age itself: 0 means the middle of the range, 1 a year more.
+            "age": dict(kind="continuous", range=(-116.0, 116.0), scale=1.0, loss="l2"),
+            "gender": dict(
+                kind="categorical", classes=("male", "female"), loss="binary_cross_entropy"
+            ),
+            "race": dict(kind="categorical", classes=RACES),
+        }
+    )
+    config.model.exits = (("age", 3), ("gender", 4), ("race", 5))
+    config.data.update(format="utkface", fractions=(0.6, 0.2, 0.2))
+    config.data.augment.flip = 0.0
+    config.optimizer.update(
+        name="adamw",
+        learning_rate=1e-3,
+        epsilon=1e-7,
+        weight_decay=0.0,
+        schedule="constant",
+        warmup_steps=0,
+    )
+    config.stages = (dict(layers="all", steps=5120, learning_rate=0.0),)  # 40 epochs of 6,843 chips
+    config.train.update(batch_size=32, eval_every=128, checkpoint_every=128)
+    config.eval.best_metric = "age/mae"
+    if variant == "tiny":
+        config.model.convs.features = (16, 16, 24, 24, 24)
+        config.model.head.features = (32, 32)
+    return make_tiny(config) if variant == "tiny" else config

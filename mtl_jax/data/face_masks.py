@@ -1,0 +1,204 @@
+"""Put a mask on a face: stretched over it panel by panel, in the picture's own light."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mtl_jax.data.mask_fit import COLUMNS, ROWS, Fit, Frame, grid_of
+from mtl_jax.data.mask_textures import BANK, HEIGHT, KINDS, WIDTH, Texture, texture
+
+_TOP = {"surgical": 0.45, "n95": 0.30, "kn95": 0.32, "cloth": 0.42, "scarf": 0.55}
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+_SKIN = np.array((1.25, 0.95, 0.80), np.float32)  # its colour in white light, over its mean
+_SMALLEST = 80  # pixels from eyes to chin below which it is drawn larger and shrunk
+
+
+class Wearing(NamedTuple):
+    """A mask, and how it sits."""
+
+    kind: str  # one of KINDS
+    number: int  # in the kind's bank
+    fit: Fit
+
+
+class Masked(NamedTuple):
+    image: np.ndarray  # [H, W, C] uint8
+    outline: np.ndarray  # [H, W] bool: where the mask is, straps left out
+
+
+def draw_wearing(rng: np.random.Generator, below_nose: float = 0.15) -> Wearing:
+    """Draw a mask, worn below the nose with the probability `below_nose`."""
+    kind = KINDS[rng.integers(len(KINDS))]
+    fit = Fit(
+        top=_TOP[kind] + rng.uniform(-0.12, 0.12),
+        size=rng.uniform(0.96, 1.08),
+        tightness=rng.uniform(0, 1),
+        below_nose=bool(rng.random() < below_nose),
+        drop=rng.uniform(0.02, 0.09) + (rng.uniform(0.15, 0.35) if kind == "scarf" else 0),
+    )
+    return Wearing(kind, int(rng.integers(BANK)), fit)
+
+
+def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
+    """Give a picture `[H, W, C]` uint8 (RGB, or gray of one channel) whose face wears a mask."""
+    height, width = image.shape[:2]
+    drawn, grid = texture(wearing.kind, wearing.number), grid_of(frame, wearing.fit)
+    around = np.concatenate([grid.reshape(-1, 2), frame.jaws[:, 0]])
+    margin = 0.15 * frame.width + 2
+    x1, y1 = np.maximum(np.floor(around.min(0) - margin), 0).astype(int).tolist()
+    x2, y2 = np.minimum(np.ceil(around.max(0) + margin), (width, height)).astype(int).tolist()
+    outline = np.zeros((height, width), bool)
+    if x2 - x1 < 2 or y2 - y1 < 2:
+        return Masked(image, outline)
+    part = np.ascontiguousarray(image[y1:y2, x1:x2])
+    scale = int(np.clip(np.ceil(_SMALLEST / frame.width), 1, 4))
+    size = ((x2 - x1) * scale, (y2 - y1) * scale)
+
+    def into(points: np.ndarray) -> np.ndarray:
+        return (points - (x1, y1)) * scale
+
+    color, alpha = _stretch(drawn, into(grid), size)
+    straps = np.zeros_like(alpha)
+    if wearing.kind != "scarf":
+        straps = _straps(into(grid), into(frame.jaws), frame.width * scale, size)
+    alpha, straps = (
+        _soft(alpha, frame.width * scale, 0.007),
+        _soft(straps, frame.width * scale, 0.004),
+    )
+    if scale > 1:
+        color, alpha, straps = (
+            cv2.resize(x, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
+            for x in (color, alpha, straps)
+        )
+    lit = _light(part, alpha)
+    result = part.astype(np.float32)
+    result *= 1 - _shadow(alpha, frame.width)[..., None]
+    if straps.any():
+        _paint(result, np.array(drawn.strap, np.float32) * lit, straps)
+    _paint(result, color * lit, alpha)
+    masked = image.copy()
+    masked[y1:y2, x1:x2] = cv2.convertScaleAbs(result).reshape(part.shape)
+    outline[y1:y2, x1:x2] = alpha > 127
+    return Masked(masked, outline)
+
+
+def _paint(image: np.ndarray, color: np.ndarray, share: np.ndarray) -> None:
+    """Mix 0..255 of a colour `[h, w, 3]` into each pixel of an image of three channels or one."""
+    if image.shape[2] == 1:
+        color = (color @ _LUMA)[..., None]
+    image += (share * np.float32(1 / 255))[..., None] * (color - image)
+
+
+def _stretch(
+    drawn: Texture, grid: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stretch a flat mask over a grid of points; panels that face away are not seen."""
+    panels, places, seen = _panels(grid, size)
+    ys, xs = np.nonzero(seen)
+    number = seen[ys, xs] - 1
+    u, v = _inverse_bilinear(panels[:, number], xs + np.float32(0.5), ys + np.float32(0.5))
+    maps = np.full((2, size[1], size[0]), -9.0, np.float32)
+    maps[0, ys, xs] = (places[0, number] + u) * ((WIDTH - 1) / (COLUMNS - 1))
+    maps[1, ys, xs] = (places[1, number] + v) * ((HEIGHT - 1) / (ROWS - 1))
+    # Beyond its edge the colour goes on, so that a soft edge mixes no black in.
+    color = cv2.remap(drawn.color, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    alpha = cv2.remap(drawn.alpha, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT)
+    return color, alpha
+
+
+def _panels(grid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the panels of a grid that face the camera, the side farther away first: their corner and
+    edges `[8, n]`, their column and row `[2, n]`, and which one, from 1, each pixel shows.
+    """
+    spans = np.linalg.norm(grid[:, [0, -1]] - grid[:, [2]], axis=-1).sum(0)
+    panels, places, seen = [], [], np.zeros((size[1], size[0]), np.uint8)
+    for column in (0, 1, 3, 2) if spans[0] < spans[1] else (3, 2, 0, 1):
+        for row in range(ROWS - 1):
+            (a, b), (d, c) = grid[row : row + 2, column : column + 2]
+            if _cross(c - a, d - b) < 4:  # twice its area
+                continue
+            panels.append(np.concatenate([a, b - a, d - a, a - b + c - d]))
+            places.append((column, row))
+            corners = np.rint(np.stack([a, b, c, d]) - 0.5).astype(np.int32)
+            cv2.fillConvexPoly(seen, corners, len(panels))
+    shape = (-1, 8), (-1, 2)
+    flat = [
+        np.array(x, np.float32).reshape(s).T for x, s in zip((panels, places), shape, strict=True)
+    ]
+    return flat[0], flat[1], seen
+
+
+def _inverse_bilinear(panels: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Give where in its panel `[8, N]` each point lies, 0..1 across and down.
+
+    Two panels agree along their common edge, where homographies would tear the mask. Source:
+    Quilez, Inverse bilinear interpolation.
+    """
+    ax, ay, ex, ey, fx, fy, gx, gy = panels
+    hx, hy = x - ax, y - ay
+    square, rest = gx * fy - gy * fx, hx * ey - hy * ex
+    linear = ex * fy - ey * fx + hx * gy - hy * gx
+    root = np.sqrt(np.maximum(linear * linear - 4 * square * rest, 0))
+    v = np.clip(-2 * rest / np.maximum(linear + root, 1e-3), 0, 1)
+    run_x, run_y = ex + gx * v, ey + gy * v
+    across = np.abs(run_x) > np.abs(run_y)
+    gap = np.where(across, hx - fx * v, hy - fy * v)
+    return np.clip(gap / np.where(across, run_x, run_y), 0, 1), v
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a[0] * b[1] - a[1] * b[0])
+
+
+def _straps(grid: np.ndarray, jaws: np.ndarray, width: float, size: tuple[int, int]) -> np.ndarray:
+    """Draw the straps from a mask's corners to each ear that is seen."""
+    drawn = np.zeros((size[1], size[0]), np.uint8)
+    thickness = max(1, round(0.013 * width))
+    for column, jaw in ((0, 0), (4, 1)):
+        outward, reach = grid[1, column] - grid[1, 2], jaws[jaw, 0] - grid[1, 2]
+        if outward @ reach <= 0 or np.linalg.norm(outward) < 0.3 * width:
+            continue  # the ear is behind the face
+        away = 0.03 * width * outward / (np.linalg.norm(outward) + 1e-6)
+        corners = 0.85 * grid[0, column] + 0.15 * grid[1, column], grid[2, column]
+        for corner, ear in zip(corners, (jaws[jaw, 0], jaws[jaw, 1]), strict=True):
+            inner = corner + 0.06 * (grid[1, 2] - corner)  # it is sewn on
+            line = np.rint((np.stack([inner, ear + away]) - 0.5) * 16).astype(np.int32)
+            cv2.polylines(drawn, [line], False, 255, thickness, cv2.LINE_AA, 4)
+    return drawn
+
+
+def _soft(image: np.ndarray, width: float, share: float) -> np.ndarray:
+    sigma = max(0.4, share * width)
+    return cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+def _light(part: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Give the factor `[h, w, 3]` by which the face's light changes a mask's colours.
+
+    What is broad in the face's brightness is its light; its mean tells the exposure, and its tint a
+    part of the lamp's.
+    """
+    rgb = np.repeat(part, 3, 2) if part.shape[2] == 1 else part
+    small = cv2.resize(rgb, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
+    weight = cv2.resize(alpha, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) + 1
+    sigma = 1.6
+    spread = cv2.GaussianBlur(weight, (0, 0), sigma)
+    # Colours beyond the face, its ground's, have no part in its light.
+    broad = cv2.GaussianBlur(small * weight[..., None], (0, 0), sigma) / spread[..., None]
+    mean = (small * weight[..., None]).sum((0, 1)) / weight.sum()
+    brightness, level = broad @ _LUMA, float(mean @ _LUMA) + 1
+    shape = np.clip(brightness / level, 0.5, 1.35) ** 0.9
+    exposure = np.clip((level / 140) ** 0.6, 0.3, 1.0)
+    tint = (mean / (mean.mean() + 1e-6) / _SKIN) ** 0.35 if part.shape[2] == 3 else np.ones(3)
+    gray = np.ptp(mean) < 4  # a picture without colours stays so
+    lit = np.clip(shape * exposure, 0.1, 1.06)[..., None] * (np.ones(3) if gray else tint)
+    return cv2.resize(lit.astype(np.float32), part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _shadow(alpha: np.ndarray, width: float) -> np.ndarray:
+    """Give how much darker the face is beside the mask's edge, mostly below it."""
+    shift = max(1, round(0.012 * width))
+    cast = cv2.GaussianBlur(alpha, (0, 0), max(0.6, 0.018 * width)).astype(np.float32)
+    cast = cv2.copyMakeBorder(cast, shift, 0, 0, 0, cv2.BORDER_REPLICATE)[: len(alpha)]
+    return cast * np.float32(0.28 / 255)

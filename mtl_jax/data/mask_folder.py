@@ -1,0 +1,92 @@
+"""Write a folder of faces again, with masks."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import scipy.io
+
+from mtl_jax import images
+from mtl_jax.data.face_masks import Masked, draw_wearing, put_on
+from mtl_jax.data.folders import list_pictures
+from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
+from mtl_jax.data.masked import BARE, face_rng
+from mtl_jax.data.pts import read_points
+from mtl_jax.errors import UserError
+from mtl_jax.whole_files import write_json
+
+SHEET, CELL, ROW = 48, 128, 8  # pictures on a contact sheet, their side, and how many in a row
+
+
+class Written(NamedTuple):
+    pictures: int
+    faults: tuple[str, ...]  # a line for each picture that was left out
+
+
+def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) -> Written:
+    """Write the pictures below a folder, masked, under their names to OUTPUT/images, each mask's
+    outline to OUTPUT/outlines, what was worn to OUTPUT/masks.json, and OUTPUT/sheet.jpg to look at.
+
+    A face is found by iBUG's points in a .pts file beside the picture, or a .mat as AFLW2000's;
+    without one the picture is an aligned chip. Pictures that stay bare are written unchanged. The
+    mask of a picture depends on `seed` and its name. Raises UserError where there is nothing to do.
+    """
+    names = list_pictures(folder) if folder.is_dir() else []
+    if not names:
+        raise UserError(f"{folder}: holds no picture; give a folder of faces as --input")
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"{output}: is not empty; use another --output")
+    worn, faults, shown = {}, [], []
+    for name in names:
+        try:
+            image = images.decode(folder / name)
+            rng = face_rng(seed, name)
+            bare = rng.random() >= share
+            frame = _read_frame(folder / name, image, rng)
+        except (ValueError, OSError) as error:
+            faults.append(f"{folder / name}: {error}")
+            continue
+        wearing = draw_wearing(rng)
+        nothing = np.zeros(image.shape[:2], bool)
+        done = Masked(image, nothing) if bare else put_on(image, frame, wearing)
+        _write(output / "images" / Path(name).with_suffix(".png"), done.image)
+        _write(output / "outlines" / Path(name).with_suffix(".png"), done.outline * np.uint8(255))
+        worn[name] = {"kind": BARE} if bare else {"kind": wearing.kind, **wearing.fit._asdict()}
+        if len(shown) < SHEET:
+            shown.append(_cell(done.image, frame))
+    if not worn:
+        raise UserError(f"{folder}: none of its {len(names)} pictures can be used; {faults[0]}")
+    write_json(output / "masks.json", worn)
+    blank = np.zeros((CELL, CELL, 3), np.uint8)
+    shown += [blank] * (-len(shown) % ROW)
+    rows = [np.hstack(shown[i : i + ROW]) for i in range(0, len(shown), ROW)]
+    _write(output / "sheet.jpg", np.vstack(rows))
+    return Written(len(worn), tuple(faults))
+
+
+def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Frame:
+    points, mat = path.with_suffix(".pts"), path.with_suffix(".mat")
+    if points.is_file():
+        return frame_of(read_points(points))
+    if mat.is_file():
+        found = scipy.io.loadmat(mat, variable_names=("pt3d_68",)).get("pt3d_68")
+        if found is None:
+            raise ValueError(f"its {mat.name} holds no pt3d_68, iBUG's points")
+        return frame_of(np.asarray(found, float)[:2].T)
+    height, width = image.shape[:2]
+    return chip_frame(height, width, rng)
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image)
+
+
+def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:
+    """Cut a face out for the contact sheet."""
+    x, y = (frame.tip + frame.bridge) / 2
+    half = 1.1 * frame.width
+    y1, x1 = max(0, int(y - half)), max(0, int(x - half))
+    part = image[y1 : int(y + half) + 1, x1 : int(x + half) + 1]
+    return cv2.resize(part, (CELL, CELL), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,88 @@
+"""Faces that wear masks: drawn into records on their way to training or evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mtl_jax import images
+from mtl_jax.data.face_masks import draw_wearing, put_on
+from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
+from mtl_jax.data.mask_textures import KINDS
+from mtl_jax.data.records import Category, Instance, Record, Source
+
+BARE = "none"
+WORN = (BARE, *KINDS)  # the classes of the label `face_mask`
+LABEL, POINTS = "face_mask", "face"  # the attributes of an instance: what is worn, its landmarks
+FULL = 0.9  # of a picture that a face's box covers from which on it is an aligned chip
+
+
+def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record:
+    """Let the faces of a record wear masks with the probability `share`, all or none, and label
+    each with what it wears, one of WORN.
+
+    A face is found by its landmarks (AFLW's 21 or iBUG's 68), or, where its box is the whole
+    picture, by the template of aligned chips; others stay bare.
+    """
+    if rng.random() >= share:
+        return replace(record, instances=tuple(_labelled(i, BARE) for i in record.instances))
+    given = record.image
+    pixels = given if isinstance(given, np.ndarray) else images.decode(given)
+    faces = []
+    for instance in record.instances:
+        frame, wearing = _frame(instance, record, rng), draw_wearing(rng)
+        if frame is not None:
+            pixels = put_on(pixels, frame, wearing).image
+        faces.append(_labelled(instance, BARE if frame is None else wearing.kind))
+    return replace(record, image=pixels, instances=tuple(faces))
+
+
+def face_rng(seed: int, name: str) -> np.random.Generator:
+    """Give the randomness of a picture by its name: the same in every split and order."""
+    return np.random.default_rng([seed, *name.encode()])
+
+
+def _frame(instance: Instance, record: Record, rng: np.random.Generator) -> Frame | None:
+    points = instance.attributes.get(POINTS)
+    if points is not None:
+        try:
+            return frame_of(_as_array(points))
+        except ValueError:
+            return None  # too few of its points are known
+    x1, y1, x2, y2 = instance.box
+    if (x2 - x1) * (y2 - y1) < FULL * record.width * record.height:
+        return None
+    return chip_frame(record.height, record.width, rng)
+
+
+def _as_array(points: Sequence[Any]) -> np.ndarray:
+    """Give `[n, 2]` of a label of landmarks; NaN where a place is not known."""
+    rows = [(None, None) if row is None else row[:2] for row in points]
+    return np.array([[np.nan if v is None else float(v) for v in row] for row in rows])
+
+
+def _labelled(instance: Instance, kind: str) -> Instance:
+    return replace(instance, attributes={**instance.attributes, LABEL: kind})
+
+
+class MaskedFaces:
+    """A source whose faces wear masks with the probability `share`, as `mask_faces`: always the
+    same ones, by the seed and the picture's name. A record stays in its group.
+    """
+
+    def __init__(self, source: Source, share: float = 1.0, seed: int = 0):
+        if not 0 <= share <= 1:
+            raise ValueError(f"masks {share} must be a probability, 0 to 1")
+        self.source, self.share, self.seed = source, share, seed
+        self.categories: tuple[Category, ...] = source.categories
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, position: int) -> Record:
+        record = self.source[position]
+        return mask_faces(record, self.share, face_rng(self.seed, record.file_name))
+
+    def group(self, position: int) -> str:
+        return self.source.group(position)

@@ -1,0 +1,142 @@
+"""MaskMTL's convolutions: several trunks side by side, which cross-stitch units may join.
+
+Source: MaskMTL (arXiv 2201.03002) and its published code; Misra et al., Cross-stitch Networks for
+Multi-task Learning, 2016, eq. 1.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
+
+from mtl_jax.layers.conv import Conv
+from mtl_jax.layers.non_local import NonLocal
+from mtl_jax.layers.norm import Norm
+from mtl_jax.types import Array
+
+# The slope of each stage's leaky ReLU below 0, and its pooling.
+SLOPES = (0.3, 0.3, 0.1, 0.1, 0.1)
+POOLS = (nn.max_pool, nn.avg_pool, nn.avg_pool, nn.max_pool, nn.max_pool)
+STITCH = 0.9  # what a trunk keeps of its own at the start
+
+
+class ConvStage(nn.Module):
+    """A 3x3 convolution, a norm, a leaky ReLU and a 2x2 pooling, of a picture's stage `number`."""
+
+    number: int  # from 1
+    features: int
+    norm: str
+    norm_eps: float
+    norm_momentum: float
+    non_local: bool
+    train: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W Ci"], valid: Bool[Array, "B"]
+    ) -> Float[Array, "B Ho Wo Co"]:
+        init = nn.initializers.glorot_uniform()
+        x = Conv(self.features, kernel_init=init, dtype=self.dtype, name="conv")(x)
+        settings = (self.norm, self.train, self.norm_eps, self.dtype, self.norm_momentum)
+        x = Norm(*settings, name="norm")(x, valid)
+        x = nn.leaky_relu(x, SLOPES[self.number - 1])
+        x = POOLS[self.number - 1](x, (2, 2), (2, 2))
+        if not self.non_local:
+            return x
+        return NonLocal(self.train, self.norm_eps, self.dtype, name="non_local")(x, valid)
+
+
+class CrossStitch(nn.Module):
+    """Give each trunk a mixture of the maps of all, channel by channel."""
+
+    @nn.compact
+    def __call__(
+        self, maps: Sequence[Float[Array, "B H W C"]]
+    ) -> tuple[Float[Array, "B H W C"], ...]:
+        tasks = len(maps)
+        own = jnp.eye(tasks)[..., None]
+        start = own * STITCH + (1 - own) * (1 - STITCH) / (tasks - 1)
+
+        def init(key: Array, shape: tuple[int, ...]) -> Array:
+            del key
+            return jnp.broadcast_to(start, shape)
+
+        shares = self.param("shares", init, (tasks, tasks, maps[0].shape[-1]))
+        mixed = jnp.einsum("tuc,ubhwc->tbhwc", shares.astype(maps[0].dtype), jnp.stack(maps))
+        return tuple(mixed)
+
+
+class ConvTrunks(nn.Module):
+    """Trunks by name, each as many stages deep as `depths` says.
+
+    A stage's child is named stage1 .. stage5, and in it the trunk's, so that a training stage can
+    say "4+". With `stitched`, cross-stitch units stand behind each stage of two trunks or more.
+    """
+
+    depths: Mapping[str, int]
+    features: tuple[int, ...]
+    norm: str
+    norm_eps: float
+    norm_momentum: float
+    non_local: tuple[int, ...]
+    stitched: bool
+    train: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "B H W C"], valid: Bool[Array, "B"]
+    ) -> dict[str, tuple[Float[Array, "B _ _ _"], ...]]:
+        """Give the maps of each trunk's stages."""
+        maps: dict[str, tuple[Array, ...]] = dict.fromkeys(self.depths, ())
+        at = dict.fromkeys(self.depths, images)
+        for number in range(1, max(self.depths.values()) + 1):
+            at = {name: at[name] for name, depth in self.depths.items() if depth >= number}
+            stage = TrunksStage(
+                number,
+                self.features[number - 1],
+                self.norm,
+                self.norm_eps,
+                self.norm_momentum,
+                number in self.non_local,
+                self.stitched,
+                self.train,
+                self.dtype,
+                name=f"stage{number}",
+            )
+            at = stage(at, valid)
+            maps |= {name: (*maps[name], x) for name, x in at.items()}
+        return maps
+
+
+class TrunksStage(nn.Module):
+    """One stage of all the trunks that are so deep."""
+
+    number: int
+    features: int
+    norm: str
+    norm_eps: float
+    norm_momentum: float
+    non_local: bool
+    stitched: bool
+    train: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, at: Mapping[str, Float[Array, "B H W Ci"]], valid: Bool[Array, "B"]
+    ) -> dict[str, Float[Array, "B Ho Wo Co"]]:
+        settings = (self.norm, self.norm_eps, self.norm_momentum, self.non_local)
+        maps = {
+            name: ConvStage(
+                self.number, self.features, *settings, self.train, self.dtype, name=name
+            )(x, valid)
+            for name, x in at.items()
+        }
+        if self.stitched and len(maps) > 1:
+            mixed = CrossStitch(name="stitch")(tuple(maps.values()))
+            maps = dict(zip(maps, mixed, strict=True))
+        return maps

@@ -1,0 +1,295 @@
+"""Masks on faces: where they lie, what they leave alone, in which light; and sources that wear
+them.
+"""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from faces import ibug
+from real_data import data_set
+
+from mtl_jax.data.__main__ import main
+from mtl_jax.data.face_masks import _inverse_bilinear, draw_wearing, put_on
+from mtl_jax.data.face_points import from_ibug
+from mtl_jax.data.mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
+from mtl_jax.data.mask_textures import BANK, KINDS, texture
+from mtl_jax.data.masked import WORN, MaskedFaces, mask_faces
+from mtl_jax.data.options import AugmentOptions, DataOptions
+from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.sources import SourceOptions, open_sources
+from mtl_jax.data.transforms import load
+from mtl_jax.errors import UserError
+from mtl_jax.images import ResizeOptions
+
+
+def overlap(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def wearing(kind="surgical", seed=0, **fit):
+    found = draw_wearing(np.random.default_rng(seed))
+    return found._replace(kind=kind, fit=Fit()._replace(**fit))
+
+
+def gray(side=120, level=150):
+    return np.full((side, side, 3), level, np.uint8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_covers_nose_and_mouth_and_leaves_the_eyes(kind):
+    points = ibug(center=(100.0, 90.0), width=110.0)
+    frame = frame_of(points)
+    outline = put_on(gray(200), frame, wearing(kind)).outline
+    x, y = np.rint([frame.tip, frame.mouth]).astype(int).T
+    assert outline[y, x].all()
+    eyes = np.rint(points[36:48]).astype(int)
+    assert not outline[eyes[:, 1], eyes[:, 0]].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_worn_below_the_nose_it_leaves_the_nose(kind):
+    frame = chip_frame(160, 160)
+    outline = put_on(gray(160), frame, wearing(kind, below_nose=True)).outline
+    (nose_x, nose_y), (x, y) = np.rint([frame.tip, frame.mouth]).astype(int)
+    assert not outline[nose_y, nose_x]
+    assert outline[y + 2, x]
+
+
+def test_pixels_away_from_the_mask_stay_to_the_bit():
+    image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    before = image.copy()
+    done = put_on(image, chip_frame(160, 160), wearing("kn95"))
+    np.testing.assert_array_equal(image, before)
+    changed = (done.image != image).any(-1)
+    frame = chip_frame(160, 160)
+    assert changed[done.outline].mean() > 0.98
+    assert not changed[: int(frame.bridge[1]) - 8].any()
+
+
+def test_inverse_bilinear_undoes_the_forward_map():
+    rng = np.random.default_rng(1)
+    square = np.array([[0, 0], [40, 0], [40, 40], [0, 40]], float)
+    a, b, c, d = square + rng.uniform(-12, 12, (4, 2))
+    u, v = rng.uniform(0, 1, (2, 50))
+    across = np.outer(1 - u, a) + np.outer(u, b), np.outer(1 - u, d) + np.outer(u, c)
+    points = (1 - v)[:, None] * across[0] + v[:, None] * across[1]
+    panel = np.concatenate([a, b - a, d - a, a - b + c - d])[:, None].repeat(50, 1)
+    found = _inverse_bilinear(panel, *points.T)
+    np.testing.assert_allclose(found, (u, v), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_face_from_the_front_has_a_symmetric_mask(kind):
+    moved = np.array([0.6, 0.0])  # to the middle, x = 100
+    frame = Frame(*(part + moved for part in chip_frame(200, 200)))
+    outline = put_on(gray(200), frame, wearing(kind)).outline
+    assert overlap(outline, outline[:, ::-1]) > 0.98
+
+
+def test_the_mask_turns_with_the_picture():
+    points = ibug(center=(100.0, 95.0), width=100.0)
+    image = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    plain = put_on(image, frame_of(points), wearing("cloth")).outline
+    turned = np.stack([200 - points[:, 1], points[:, 0]], -1)  # by 90 degrees, clockwise
+    found = put_on(np.rot90(image, -1).copy(), frame_of(turned), wearing("cloth")).outline
+    assert overlap(np.rot90(found), plain) > 0.95
+
+
+def test_twentyone_points_give_nearly_the_mask_of_sixtyeight():
+    points = ibug(center=(100.0, 95.0), width=100.0)
+    few = [(np.nan, np.nan) if p is None else p[:2] for p in from_ibug(points)]
+    masks = [put_on(gray(200), frame_of(p), wearing()).outline for p in (points, np.array(few))]
+    assert overlap(*masks) > 0.7
+
+
+def test_points_that_are_no_face_are_refused():
+    with pytest.raises(ValueError, match="5 points; a mask is fitted to 68"):
+        frame_of(np.zeros((5, 2)))
+    broken = ibug()
+    broken[8] = np.nan
+    with pytest.raises(ValueError, match="are missing"):
+        frame_of(broken)
+
+
+def test_a_larger_and_a_looser_mask_reach_farther():
+    frame = chip_frame(200, 200)
+
+    def width(**fit):
+        grid = grid_of(frame, Fit()._replace(**fit))
+        return grid[1, 4, 0] - grid[1, 0, 0]
+
+    assert width(size=1.1) == pytest.approx(1.1 * width(), rel=1e-6)
+    assert width(tightness=0.0) == pytest.approx(width() + 2 * 0.06 * frame.width, rel=1e-2)
+
+
+def test_a_mask_has_the_light_of_its_picture():
+    frame = chip_frame(160, 160)
+
+    def brightness(image):
+        done = put_on(image, frame, wearing("kn95"))
+        half = np.arange(160) < 80
+        inside = done.outline & cv2.erode(done.outline.astype(np.uint8), np.ones((9, 9))).astype(
+            bool
+        )
+        return [done.image[inside & side].mean() for side in (half, ~half)]
+
+    dark, bright = brightness(gray(160, 50)), brightness(gray(160, 160))
+    assert np.mean(dark) < 0.7 * np.mean(bright)
+    ramp = np.linspace(60, 220, 160, dtype=np.uint8)[None, :, None].repeat(160, 0).repeat(3, 2)
+    left, right = brightness(ramp)
+    even = brightness(gray(160, 140))
+    assert left / even[0] < 0.9
+    assert right / even[1] > 1.05
+
+
+def test_gray_pictures_stay_gray():
+    image = np.random.default_rng(0).integers(60, 200, (96, 96, 1), np.uint8)
+    done = put_on(image, chip_frame(96, 96), wearing("cloth"))
+    assert done.image.shape == image.shape
+    color = put_on(image.repeat(3, 2), chip_frame(96, 96), wearing("cloth")).image
+    luma = color @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(done.image[..., 0] - luma).max() < 3
+
+
+def test_a_bank_holds_different_masks_and_gives_the_same_again():
+    for kind in KINDS:
+        assert len({texture(kind, n).color.tobytes() for n in range(6)}) == 6
+        again = texture.__wrapped__(kind, 3)
+        np.testing.assert_array_equal(again.color, texture(kind, 3).color)
+    drawn = [draw_wearing(np.random.default_rng(i)) for i in range(300)]
+    counts = [sum(w.kind == kind for w in drawn) for kind in KINDS]
+    assert min(counts) > 30
+    assert 20 < sum(w.fit.below_nose for w in drawn) < 80
+    assert all(0 <= w.number < BANK for w in drawn)
+
+
+@pytest.mark.parametrize("yaw", [-90, -60, -30, 0, 30, 60, 90])
+def test_a_turned_head_wears_its_mask_on_the_side_of_its_nose(yaw):
+    # A sphere-like head: points on it turned about the upright axis.
+    front = ibug(center=(0.0, 0.0), width=1.0)
+    depth = 0.55 * np.sqrt(np.clip(1 - (front[:, 0] / 0.52) ** 2, 0, None))
+    depth[27:36] += 0.12
+    turn = np.radians(-yaw)
+    x = front[:, 0] * np.cos(turn) + depth * np.sin(turn)
+    points = np.stack([100 + 100 * x, 95 + 100 * front[:, 1]], -1)
+    outline = put_on(gray(200), frame_of(points), wearing("n95")).outline
+    assert outline.sum() > 800
+    middle = np.nonzero(outline)[1].mean() - 100
+    if yaw:
+        assert np.sign(middle) == -np.sign(yaw)  # yaw > 0: the nose points to the image's left
+    else:
+        assert abs(middle) < 3
+
+
+class Chips:
+    """Gray chips that fill their pictures."""
+
+    categories = (Category(1, "face"),)
+
+    def __init__(self, count=40, box=(0.0, 0.0, 64.0, 64.0), attributes=None):
+        self._count, self._box, self._attributes = count, box, attributes or {}
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, position):
+        face = Instance(self._box, 1, attributes={"age": 30, **self._attributes})
+        return Record(gray(64), 64, 64, position, f"{position}.png", (face,))
+
+    def group(self, position):
+        return f"g{position // 2}"
+
+
+def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
+    chips = Chips()
+    masked = MaskedFaces(chips, 0.5, seed=3)
+    records = [masked[i] for i in range(len(masked))]
+    kinds = [r.instances[0].attributes["face_mask"] for r in records]
+    for record, kind in zip(records, kinds, strict=True):
+        assert (record.image != 150).any() == (kind != "none")
+        assert record.instances[0].attributes["age"] == 30
+    assert 10 <= sum(kind != "none" for kind in kinds) <= 30
+    assert set(kinds) <= set(WORN)
+    np.testing.assert_array_equal(masked[5].image, records[5].image)
+    other = MaskedFaces(chips, 0.5, seed=4)
+    assert [other[i].instances[0].attributes["face_mask"] for i in range(40)] != kinds
+    assert [masked.group(i) for i in range(4)] == ["g0", "g0", "g1", "g1"]
+    with pytest.raises(ValueError, match=r"masks 1\.5 must be a probability"):
+        MaskedFaces(chips, 1.5)
+
+
+def test_a_face_that_cannot_be_found_stays_bare():
+    part = Chips(box=(0.0, 0.0, 30.0, 30.0))
+    unknown = Chips(attributes={"face": [None] * 21})
+    for source in (part, unknown):
+        record = mask_faces(source[0], 1.0, np.random.default_rng(0))
+        assert record.instances[0].attributes["face_mask"] == "none"
+        np.testing.assert_array_equal(record.image, 150)
+
+
+def test_training_puts_on_another_mask_each_time_and_evaluation_none():
+    resize = ResizeOptions("square", 64, 64, ((64, 64),))
+    augment = AugmentOptions(flip=0.0, mask=1.0)
+    options = DataOptions(resize=resize, augment=augment, max_instances=1, mask_size=1)
+    rows = [load(Chips()[0], 0, (), options, np.random.default_rng(i)).images for i in range(3)]
+    assert all((row != 150).any() for row in rows)
+    assert not np.array_equal(rows[0], rows[1])
+    np.testing.assert_array_equal(load(Chips()[0], 0, (), options).images, 150)
+
+
+def test_a_block_of_a_config_puts_masks_on():
+    def first(**block):
+        block = dict(format="synthetic", length=2, size=(96, 96), heads=(1, 1), **block)
+        opened = open_sources(SourceOptions(sources=({**block, "split": "test"},)), ())
+        return opened["test"].sources[0][0]
+
+    bare, masked = first(), first(masks=1.0, mask_seed=2)
+    assert (bare.image != masked.image).any()
+    assert masked.instances[0].attributes["face_mask"] in KINDS
+    with pytest.raises(UserError, match="masks of a synthetic source is not within 0 and 1"):
+        first(masks=2.0)
+
+
+def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "deep/b.png", "c.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / name), rng.integers(90, 200, (80, 80, 3), np.uint8))
+    (tmp_path / "in/broken.jpg").write_bytes(b"no picture")
+    points = "\n".join(f"{x} {y}" for x, y in ibug((40.0, 40.0), 50.0))
+    (tmp_path / "in/a.pts").write_text(points)
+    folders = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    assert main(["mask-faces", *folders, "--seed", "4"]) == 1
+    assert "broken.jpg: not a picture" in capsys.readouterr().err
+    worn = json.loads((tmp_path / "out/masks.json").read_text())
+    assert set(worn) == {"a.png", "deep/b.png", "c.jpg"}
+    for name in worn:
+        outline = cv2.imread(str(tmp_path / "out/outlines" / name.replace("jpg", "png")), 0)
+        assert set(np.unique(outline)) == {0, 255}
+        assert worn[name]["kind"] in KINDS
+    assert cv2.imread(str(tmp_path / "out/sheet.jpg")).shape == (128, 1024, 3)
+    with pytest.raises(UserError, match="is not empty; use another --output"):
+        main(["mask-faces", *folders])
+    shutil.copytree(tmp_path / "out", tmp_path / "first")
+    shutil.rmtree(tmp_path / "out")
+    main(["mask-faces", *folders, "--seed", "4"])
+    for name in ("images/a.png", "images/deep/b.png", "masks.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_real_chips_wear_masks_where_their_mouths_are():
+    folder = data_set("ytfaces68_udacity")
+    table = (folder / "keypoints.csv").read_text().splitlines()[1:20]
+    pictures = {path.name: path for path in folder.rglob("*.jpg")}
+    for i, line in enumerate(table):
+        name, *numbers = line.split(",")
+        points = np.array(numbers, float).reshape(68, 2)
+        image = cv2.imread(str(pictures[name.split("/")[-1]]))
+        outline = put_on(image, frame_of(points), wearing("surgical", seed=i)).outline
+        mouth = np.rint(points[48:]).astype(int)
+        eyes = np.rint(points[36:48]).astype(int)
+        assert outline[mouth[:, 1], mouth[:, 0]].mean() > 0.9
+        assert outline[eyes[:, 1], eyes[:, 0]].mean() < 0.1

@@ -1,0 +1,384 @@
+"""MaskMTL's networks: the published one beside Keras, the others by what they must do."""
+
+from dataclasses import replace
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scripts
+from flax.traverse_util import flatten_dict
+from scenes import random_batch
+
+from mtl_jax.attributes import Categorical, Continuous
+from mtl_jax.commandline import load_config_file
+from mtl_jax.data.records import Category
+from mtl_jax.experiment import Task
+from mtl_jax.models.mask_mtl import mask_mtl
+from mtl_jax.models.options import (
+    BackboneOptions,
+    ConvTrunkOptions,
+    MaskMTLOptions,
+    PictureHeadOptions,
+    ViewOptions,
+)
+from mtl_jax.types import AttributeLabels
+
+CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py")
+AGE = Continuous("age", range=(0.0, 100.0))
+GENDER = Categorical("gender", classes=("male", "female"), loss="binary_cross_entropy")
+RACE = Categorical("race", classes=("a", "b", "c", "d", "e"))
+FACE = (AGE, GENDER, RACE)
+EXITS = (("age", 3), ("gender", 4), ("race", 5))
+SMALL = MaskMTLOptions(
+    convs=ConvTrunkOptions(features=(4, 4, 6, 6, 6)),
+    head=PictureHeadOptions(features=(8,), dropout=0.0),
+    exits=EXITS,
+)
+RESNET = replace(
+    SMALL,
+    trunk="resnet",
+    backbone=BackboneOptions(18, 8, "batch"),
+    head=PictureHeadOptions("mean", (), 0.0),
+    exits=(),
+)
+
+
+def face_batch(images=4, size=48, channels=1, seed=0, slots=1):
+    """Give chips of noise with ages, genders and races."""
+    rng = np.random.default_rng(seed)
+    batch = random_batch(images, size, slots=slots, objects=slots, channels=channels, seed=seed)
+    labels = {
+        "age": rng.integers(1, 90, (images, slots, 1)).repeat(2, -1),
+        "gender": rng.integers(0, 2, (images, slots, 1)),
+        "race": rng.integers(0, 5, (images, slots, 1)),
+    }
+    known = {name: np.ones(values.shape, bool) for name, values in labels.items()}
+    labels = {n: AttributeLabels(v.astype(np.float32), known[n]) for n, v in labels.items()}
+    return batch._replace(gt=batch.gt._replace(attributes=labels))
+
+
+def start(options, attributes=FACE, batch=None, **settings):
+    """Give a model, variables for it, and a batch."""
+    model = mask_mtl(options, attributes, **settings)
+    batch = face_batch() if batch is None else batch
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        kind = path[-1].key
+        if kind in ("kernel", "shares"):
+            spread = np.sqrt(1 / max(1, np.prod(leaf.shape[:-1])))
+            return rng.normal(0, spread, leaf.shape).astype(np.float32)
+        return np.full(leaf.shape, float(kind in ("scale", "var")), np.float32)
+
+    return model, jax.tree_util.tree_map_with_path(draw, shapes), batch
+
+
+@pytest.fixture(scope="module")
+def published():
+    task = Task.from_config(load_config_file(CONFIG), [Category(1, "face")])
+    batch = face_batch(8)
+    return task.model, jax.jit(task.model.init)(jax.random.key(0), batch), batch
+
+
+def test_the_published_network_has_the_published_size(published):
+    _, variables, _ = published
+    count = {k: sum(x.size for x in jax.tree.leaves(v)) for k, v in variables.items()}
+    assert count["params"] == 13_223_719
+    assert sum(count.values()) == 13_225_767
+
+
+def test_it_gives_what_keras_gives(published):
+    from models import keras_mask_mtl
+
+    model, variables, batch = published
+    rng = np.random.default_rng(1)
+    moved = jax.tree.map(
+        lambda x: x + rng.uniform(0, 0.3, x.shape).astype(np.float32), variables["batch_stats"]
+    )
+    variables = {**variables, "batch_stats": moved}
+    network = keras_mask_mtl.build()
+    keras_mask_mtl.set_weights(network, variables)
+    expected = network(batch.images.astype(np.float32) / 255, training=False)
+    expected = {name: np.asarray(value) for name, value in expected.items()}
+    found = jax.jit(model.predict)(variables, batch).attributes
+    np.testing.assert_allclose(found["age"][:, 0], expected["age"], atol=1e-4)
+    np.testing.assert_allclose(found["gender"][:, 0, 1:], expected["gender"], atol=1e-4)
+    np.testing.assert_allclose(found["race"][:, 0], expected["race"], atol=1e-4)
+
+
+def smooth(batch, seed):
+    """Give a batch with pictures like faces: most of them is alike, and changes slowly."""
+    rng = np.random.default_rng(seed)
+    shared = np.random.default_rng(0).uniform(60, 200, (6, 6))
+    images = [
+        cv2.resize(shared + rng.normal(0, 20, (6, 6)), (48, 48), interpolation=cv2.INTER_CUBIC)
+        for _ in batch.images
+    ]
+    return batch._replace(images=np.clip(images, 0, 255).astype(np.uint8)[..., None])
+
+
+@pytest.mark.slow
+def test_ten_steps_have_the_losses_that_keras_has():
+    import keras
+    import optax
+    from models import keras_mask_mtl
+
+    # Few features: the full network's first steps are chaotic, rounding grows tenfold in each.
+    config = load_config_file(f"{CONFIG}:tiny")
+    config.model.head.dropout = 0.0
+    model = Task.from_config(config, [Category(1, "face")]).model
+    batches = [smooth(face_batch(32, seed=seed), seed) for seed in range(10)]
+    variables = jax.jit(model.init)(jax.random.key(0), batches[0])
+    network = keras_mask_mtl.build((16, 16, 24, 24, 24), 32, dropout=0.0)
+    keras_mask_mtl.set_weights(network, variables)
+    losses = {"age": "mse", "gender": "binary_crossentropy", "race": "categorical_crossentropy"}
+    network.compile(keras.optimizers.Adam(1e-3), losses)
+    optimizer = optax.adam(1e-3, eps=1e-7)
+    state = optimizer.init(variables["params"])
+
+    @jax.jit
+    def step(variables, state, batch):
+        def loss(params):
+            total, _, stats = model.loss({**variables, "params": params}, batch, jax.random.key(0))
+            return total, stats
+
+        (total, stats), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        updates, state = optimizer.update(grads, state)
+        params = optax.apply_updates(variables["params"], updates)
+        return total, {"params": params, "batch_stats": stats}, state
+
+    for batch in batches:
+        labels = {name: label.values[:, 0] for name, label in batch.gt.attributes.items()}
+        wanted = {
+            "age": labels["age"][:, :1],
+            "gender": labels["gender"],
+            "race": np.eye(5)[labels["race"][:, 0].astype(int)],
+        }
+        total, variables, state = step(variables, state, batch)
+        pictures = batch.images.astype(np.float32) / 255
+        expected = network.train_on_batch(pictures, wanted, return_dict=True)["loss"]
+        np.testing.assert_allclose(total, expected, rtol=1e-3)
+        network.reset_metrics()
+
+
+def gradients(options):
+    """Give, for each attribute, the paths of the parameters that its loss has a slope along."""
+    model, variables, batch = start(options)
+
+    def terms(params):
+        return model.loss({**variables, "params": params}, batch, jax.random.key(1))[1]
+
+    slopes = jax.jit(jax.jacrev(terms))(variables["params"])
+    return {
+        a.name: {
+            path
+            for path, slope in flatten_dict(slopes[f"attribute/{a.name}"], sep="/").items()
+            if np.any(slope)
+        }
+        for a in FACE
+    }
+
+
+def test_in_the_hierarchy_a_task_trains_the_trunk_up_to_its_exit():
+    found = gradients(SMALL)
+    for name, exit_stage in EXITS:
+        stages = {path.split("/")[1] for path in found[name] if path.startswith("backbone")}
+        assert stages == {f"stage{i}" for i in range(1, exit_stage + 1)}
+        heads = {path.split("/")[0] for path in found[name]} - {"backbone"}
+        assert heads == {f"{name}_head", f"{name}_output"}
+
+
+def test_single_task_networks_share_nothing():
+    found = gradients(replace(SMALL, sharing="none"))
+    assert not set.intersection(found["age"], found["gender"])
+    assert not set.intersection(found["gender"], found["race"])
+
+
+def test_a_single_task_network_is_the_one_of_its_attribute_alone():
+    together, variables, batch = start(replace(SMALL, sharing="none"))
+    alone, own, _ = start(replace(SMALL, exits=(("age", 3),)), (AGE,))
+    params = variables["params"]
+    for stage, children in own["params"]["backbone"].items():
+        children["shared"] = params["backbone"][stage]["age_trunk"]
+    own["params"] |= {name: params[name] for name in ("age_head", "age_output")}
+    key = jax.random.key(2)
+    _, terms, _ = jax.jit(together.loss)(variables, batch, key)
+    _, term, _ = jax.jit(alone.loss)(own, batch, key)
+    np.testing.assert_allclose(term["attribute/age"], terms["attribute/age"], rtol=1e-5)
+
+
+def test_cross_stitched_trunks_meet_where_both_are():
+    stitched = replace(SMALL, sharing="cross_stitch")
+    batch = face_batch()
+    variables = jax.jit(mask_mtl(stitched, FACE).init)(jax.random.key(0), batch)
+    backbone = variables["params"]["backbone"]
+    shapes = {n: s["stitch"]["shares"].shape for n, s in backbone.items() if "stitch" in s}
+    wide = (3, 3, 4), (3, 3, 4), (3, 3, 6), (2, 2, 6)
+    assert shapes == {f"stage{i}": shape for i, shape in enumerate(wide, 1)}
+    np.testing.assert_allclose(backbone["stage1"]["stitch"]["shares"].sum(1), 1, rtol=1e-6)
+    found = gradients(stitched)
+    assert "backbone/stage3/race_trunk/conv/kernel" in found["age"]
+    assert "backbone/stage4/race_trunk/conv/kernel" not in found["age"]
+    assert "backbone/stage4/race_trunk/conv/kernel" in found["gender"]
+
+
+def test_cross_stitch_units_of_an_identity_part_the_trunks():
+    stitched, variables, batch = start(replace(SMALL, sharing="cross_stitch"))
+    parted, own, _ = start(replace(SMALL, sharing="none"))
+    for stage, children in variables["params"]["backbone"].items():
+        if "stitch" in children:
+            shares = children["stitch"]["shares"]
+            identity = jnp.broadcast_to(jnp.eye(len(shares))[..., None], shares.shape)
+            children["stitch"] = {"shares": identity}
+        own["params"]["backbone"][stage] = {k: v for k, v in children.items() if k != "stitch"}
+    own["params"] |= {n: v for n, v in variables["params"].items() if n != "backbone"}
+    key = jax.random.key(2)
+    expected = jax.jit(parted.loss)(own, batch, key)[0]
+    np.testing.assert_allclose(
+        jax.jit(stitched.loss)(variables, batch, key)[0], expected, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("options", [SMALL, RESNET])
+def test_soft_sharing_draws_the_trunks_together(options):
+    model, variables, batch = start(replace(options, sharing="soft", sharing_weight=0.25))
+    total, terms, _ = jax.jit(model.loss)(variables, batch, jax.random.key(0))
+    flat = flatten_dict(variables["params"]["backbone"], sep="/")
+    squares = [
+        ((flat[path] - flat[other]) ** 2).sum()
+        for path in flat
+        for a, b in (("age", "gender"), ("age", "race"), ("gender", "race"))
+        if f"{a}_trunk" in path and (other := path.replace(f"{a}_trunk", f"{b}_trunk")) in flat
+    ]
+    np.testing.assert_allclose(terms["sharing"], np.sum(squares) / 3, rtol=1e-5)
+    rest = sum(float(terms[f"attribute/{a.name}"]) for a in FACE)
+    np.testing.assert_allclose(total, rest + 0.25 * terms["sharing"], rtol=1e-5)
+
+
+def test_a_non_local_block_changes_nothing_at_first_and_then_looks_everywhere():
+    plain, variables, batch = start(SMALL)
+    options = replace(SMALL, convs=replace(SMALL.convs, non_local=(2,)))
+    model, own, _ = start(options)
+    block = own["params"]["backbone"]["stage2"]["shared"]["non_local"]
+    own["params"] = jax.tree.map(lambda x: x, variables["params"])
+    own["params"]["backbone"]["stage2"]["shared"]["non_local"] = block
+    expected = jax.jit(plain.predict)(variables, batch).attributes
+    found = jax.jit(model.predict)(own, batch).attributes
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+
+
+def test_non_local_attention_beside_loops():
+    from mtl_jax.layers.non_local import NonLocal
+
+    x = np.random.default_rng(0).normal(0, 1, (2, 2, 3, 4)).astype(np.float32)
+    valid = np.ones(2, bool)
+    layer = NonLocal(train=False, norm_eps=1e-3)
+    variables = layer.init(jax.random.key(0), x, valid)
+    params = {**variables["params"], "gain": np.arange(1, 5, dtype=np.float32)}
+    found = layer.apply({**variables, "params": params}, x, valid)
+    p = {n: np.asarray(params[n]["kernel"], np.float64)[0, 0] for n in
+         ("query", "key", "value", "output")}  # fmt: skip
+    for image, out in zip(x.reshape(2, 6, 4), np.reshape(found, (2, 6, 4)), strict=True):
+        for i, cell in enumerate(image):
+            weights = [np.exp((cell @ p["query"]) @ (other @ p["key"])) for other in image]
+            pairs = zip(weights, image, strict=True)
+            mixed = sum(w * (other @ p["value"]) for w, other in pairs) / sum(weights)
+            expected = cell + np.arange(1, 5) * (mixed @ p["output"]) / np.sqrt(1 + 1e-3)
+            np.testing.assert_allclose(out[i], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(48, 1), (64, 3)])
+def test_a_picture_is_one_thing_with_its_labels(size, channels):
+    batch = face_batch(3, size, channels)
+    batch = batch._replace(
+        valid=np.array([True, False, True]), sizes=np.array([[48, 40], [48, 48], [30, 48]], "f4")
+    )
+    model, variables, _ = start(RESNET, batch=batch)
+    found = jax.jit(model.predict)(variables, batch)
+    assert found.valid.tolist() == [[True], [False], [True]]
+    np.testing.assert_array_equal(found.boxes[::2, 0], [[0, 0, 40, 48], [0, 0, 48, 30]])
+    np.testing.assert_array_equal(found.scores[::2], 1)
+    np.testing.assert_array_equal(found.classes[::2], 1)
+    assert found.masks is None
+    np.testing.assert_allclose(np.sum(found.attributes["race"][0], -1), 1, rtol=1e-5)
+
+
+def test_labels_are_those_of_the_first_thing_and_padding_counts_for_nothing():
+    model, variables, batch = start(SMALL, batch=face_batch(3, slots=3))
+    gt = batch.gt
+    key = jax.random.key(0)
+    loss = jax.jit(model.loss)
+
+    def spoil(label, rows):
+        values = label.values.copy()
+        values[rows] = np.nan
+        return label._replace(values=values)
+
+    first = gt._replace(
+        valid=np.array([[1, 1, 0], [0, 1, 1], [0, 0, 0]], bool),
+        crowd=np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0]], bool),
+    )
+    expected = loss(variables, batch._replace(gt=first), key)[1]
+    others = (np.array([0, 0, 1, 1, 2, 2, 2]), np.array([0, 2, 0, 2, 0, 1, 2]))
+    spoilt = first._replace(attributes={n: spoil(v, others) for n, v in gt.attributes.items()})
+    found = loss(variables, batch._replace(gt=spoilt), key)[1]
+    assert all(np.array_equal(found[n], expected[n]) for n in expected)
+    changed = first._replace(attributes={
+        n: v._replace(values=np.roll(v.values, 1, 1)) for n, v in gt.attributes.items()
+    })  # fmt: skip
+    assert loss(variables, batch._replace(gt=changed), key)[0] != sum(expected.values())
+
+
+def test_what_stands_in_filling_rows_changes_nothing():
+    model, variables, batch = start(SMALL, batch=face_batch(4))
+    batch = batch._replace(valid=np.array([True, True, True, False]))
+    images = batch.images.copy()
+    images[3] = 255 - images[3]
+    loss = jax.jit(model.loss)
+    one, _, stats = loss(variables, batch, jax.random.key(0))
+    other, _, other_stats = loss(variables, batch._replace(images=images), jax.random.key(0))
+    assert one == other
+    jax.tree.map(np.testing.assert_array_equal, stats, other_stats)
+
+
+def test_a_mirrored_view_is_averaged():
+    model, variables, batch = start(SMALL, views=ViewOptions(flip=True))
+    plain = mask_mtl(SMALL, FACE)
+    mirrored = batch._replace(images=batch.images[:, :, ::-1])
+    both = [jax.jit(plain.predict)(variables, b).attributes for b in (batch, mirrored)]
+    found = jax.jit(model.predict)(variables, batch).attributes
+    for name in found:
+        np.testing.assert_allclose(found[name], (both[0][name] + both[1][name]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "attributes", "views", "line"),
+    [
+        (SMALL, (), ViewOptions(), "config.attributes is empty"),
+        (SMALL, (AGE, RACE), ViewOptions(), "exits names 'gender'; there are age, race"),
+        (SMALL, FACE, ViewOptions(scales=(1.0, 2.0)), "config.eval.scales must be"),
+    ],
+)
+def test_what_does_not_go_together_is_said(options, attributes, views, line):
+    with pytest.raises(ValueError, match=line):
+        mask_mtl(options, attributes, views=views)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(trunk="vgg"),
+        dict(sharing="softly"),
+        dict(sharing="cross_stitch", trunk="resnet", exits=()),
+        dict(exits=(("age", 6),)),
+        dict(trunk="resnet", exits=(("age", 1),)),
+        dict(dtype="float31"),
+    ],
+)
+def test_options_that_are_wrong_are_said(change):
+    with pytest.raises(ValueError, match="model"):
+        replace(SMALL, **change)
