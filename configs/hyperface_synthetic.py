@@ -9,7 +9,9 @@ With --config.model.detection.rounds=0 the evaluation does without Iterative Reg
 
 The whole of it has not been measured yet. Measured after 400 steps of 64 regions of 600 scenes, in
 15 minutes of two busy CPU cores, on 112 heads of 60 unseen scenes: box AP50 0.553, NME 12.3 %, yaw,
-pitch, roll 7.7, 10.7, 8.9 degrees, gender 0.853, 37 misses. It was still learning.
+pitch, roll 7.7, 10.7, 8.9 degrees, gender 0.853, 37 misses. It was still learning. Without
+Iterative Region Proposals box AP50 was 0.559; without Landmarks-based NMS 0.834 and 11 misses,
+since rectangles are only as good as the points that say them.
 """
 
 from ml_collections import ConfigDict
