@@ -77,8 +77,9 @@ def _correlated(thumbs: np.ndarray, threshold: float) -> list[tuple[int, int]]:
 
 def _thumbnail(picture: Path | np.ndarray) -> np.ndarray:
     """Give `[SIDE, SIDE]` gray, less its blurred self."""
-    image = picture
-    if isinstance(picture, Path):
+    if isinstance(picture, np.ndarray):
+        image = picture
+    else:
         image = cv2.imread(str(picture), cv2.IMREAD_REDUCED_GRAYSCALE_2)
     if image is None:
         return np.zeros((SIDE, SIDE), np.float32)
