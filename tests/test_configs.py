@@ -114,18 +114,21 @@ def test_coco(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "name", "attributes", "shown"),
     [
-        (
-            "maskmtl_utkface.py",
-            "utkface_crop_part1",
-            {"age": AGE, "gender": CLASSES, "race": CLASSES},
-            {"age": {"value"}, "gender": {"label", "scores"}, "race": {"label", "scores"}},
-        ),
         ("prima_pose.py", "prima_headpose", {"head": POSE}, {"head": {"yaw", "pitch"}}),
-        (
-            "utkface_age.py",
-            "utkface_crop_part1",
-            {"age": AGE, "gender": CLASSES, "race": CLASSES},
-            {"age": {"value"}, "gender": {"label", "scores"}, "race": {"label", "scores"}},
+        *(
+            (
+                config,
+                "utkface_crop_part1",
+                {"age": AGE, "gender": CLASSES, "race": CLASSES},
+                {"age": {"value"}, "gender": {"label", "scores"}, "race": {"label", "scores"}},
+            )
+            for config in (
+                "utkface_age.py",
+                "maskmtl_utkface.py",
+                "maskmtl_nonlocal.py",
+                "maskmtl_best.py",
+                "utkface_attributes.py",
+            )
         ),
     ],
 )

@@ -24,6 +24,7 @@ _COMMON: dict[str, Any] = {
     "cache": False,  # True: records are made once and kept in memory, for costly ones
     "masks": 0.0,  # probability that a picture's faces wear masks, always the same ones
     "mask_seed": 0,
+    "mask_splits": ("train", "val", "test", "external"),  # in which they do
     "scene": {},  # options of SceneSource: compose chips to scenes
     "attribute_keys": {},
     "attribute_preset": "",

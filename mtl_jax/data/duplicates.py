@@ -15,21 +15,28 @@ SIDE = 32  # of the thumbnails that are compared
 # mirrored); of 16 looked at just above 0.75, none is. A 256-bit difference hash has other faces
 # among its three nearest pairs: all faces share their layout.
 THRESHOLD = 0.8
+# Rows above most masks, and the correlation of these. Of 300 UTKFace chips and two masked copies of
+# each, 99.2 % of the copies are above it, and 20 of 2.6 million pairs of different chips.
+UPPER, UPPER_THRESHOLD = 10, 0.85
 _ROWS = 512  # compared at a time
 
 
-def near_duplicates(paths: Sequence[Path], stamps: Sequence[str] = ()) -> list[int]:
+def near_duplicates(
+    pictures: Sequence[Path | np.ndarray], stamps: Sequence[str] = (), masked: bool = False
+) -> list[int]:
     """Give for each picture the first that it is linked to: by likeness, mirrored or not, or by an
     equal stamp.
 
-    Thumbnails keep only what is finer than a quarter of the face, less what all of them share.
+    Pictures are files, or gray pixels `[H, W]`. With `masked`, those whose upper parts alone are
+    alike are linked too: a face and its copies in masks. Thumbnails keep only what is finer than a
+    quarter of the face, less what all of them share.
     Links carry over: a like b and b like c put a and c together. 6,843 chips take 4 s on two cores.
     """
-    first = list(range(len(paths)))
-    for i, j in [*_equal(stamps), *_alike(paths)]:
+    first = list(range(len(pictures)))
+    for i, j in [*_equal(stamps), *_alike(pictures, masked)]:
         a, b = _root(first, i), _root(first, j)
         first[max(a, b)] = min(a, b)
-    return [_root(first, i) for i in range(len(paths))]
+    return [_root(first, i) for i in range(len(pictures))]
 
 
 def _root(first: list[int], i: int) -> int:
@@ -44,28 +51,36 @@ def _equal(stamps: Sequence[str]) -> list[tuple[int, int]]:
     return [(seen.setdefault(stamp, i), i) for i, stamp in enumerate(stamps)]
 
 
-def _alike(paths: Sequence[Path]) -> list[tuple[int, int]]:
-    if len(paths) < 2:
+def _alike(pictures: Sequence[Path | np.ndarray], masked: bool) -> list[tuple[int, int]]:
+    if len(pictures) < 2:
         return []
     with ThreadPoolExecutor() as threads:
-        thumbs = np.stack(list(threads.map(_thumbnail, paths)))
+        thumbs = np.stack(list(threads.map(_thumbnail, pictures)))
+    pairs = _correlated(thumbs, THRESHOLD)
+    return pairs + _correlated(thumbs[:, :UPPER], UPPER_THRESHOLD) if masked else pairs
+
+
+def _correlated(thumbs: np.ndarray, threshold: float) -> list[tuple[int, int]]:
     mirrored = thumbs[:, :, ::-1]
     shared = (
-        (thumbs.mean(0) + mirrored.mean(0)) / 2 if len(paths) >= 100 else np.zeros_like(thumbs[0])
+        (thumbs.mean(0) + mirrored.mean(0)) / 2 if len(thumbs) >= 100 else np.zeros_like(thumbs[0])
     )
     plain, mirrored = _normalise(thumbs - shared), _normalise(mirrored - shared)
     pairs = []
     for other in (plain, mirrored):
-        for start in range(0, len(paths), _ROWS):
-            rows, columns = np.nonzero(plain[start : start + _ROWS] @ other.T > THRESHOLD)
+        for start in range(0, len(thumbs), _ROWS):
+            rows, columns = np.nonzero(plain[start : start + _ROWS] @ other.T > threshold)
             rows += start
             pairs += [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if i < j]
     return pairs
 
 
-def _thumbnail(path: Path) -> np.ndarray:
+def _thumbnail(picture: Path | np.ndarray) -> np.ndarray:
     """Give `[SIDE, SIDE]` gray, less its blurred self."""
-    image = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    if isinstance(picture, np.ndarray):
+        image = picture
+    else:
+        image = cv2.imread(str(picture), cv2.IMREAD_REDUCED_GRAYSCALE_2)
     if image is None:
         return np.zeros((SIDE, SIDE), np.float32)
     thumb = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)

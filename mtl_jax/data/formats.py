@@ -14,6 +14,7 @@ from mtl_jax.data.biwi import read_biwi
 from mtl_jax.data.coco import CocoSource
 from mtl_jax.data.coco_faces import read_coco_faces
 from mtl_jax.data.converted import CocoLists
+from mtl_jax.data.face_csv import FaceCsvSource
 from mtl_jax.data.fairface import FairFaceSource
 from mtl_jax.data.hyperface import HyperFaceSource
 from mtl_jax.data.labelme import read_labelme
@@ -196,6 +197,11 @@ def _open_fairface(folder: Path, block: Block, labels: Labels) -> Source:
     )
 
 
+def _open_face_csv(folder: Path, block: Block, labels: Labels) -> Source:
+    path = find_annotations(folder, block["annotations"], (".csv",))
+    return FaceCsvSource(path, labels.attributes, keys=labels.keys, on_error=labels.on_error)
+
+
 def _open_each(read: Callable[[Path], CocoLists]) -> Callable[[Path, Block, Labels], Source]:
     """Open a format whose labels lie beside each picture, and which says what stays together."""
 
@@ -298,6 +304,13 @@ FORMATS: dict[str, Format] = {
         {"annotations": ""},
         ("fairface",),
         "https://github.com/joojs/fairface, padding 0.25 (CC BY 4.0)",
+    ),
+    "face_csv": Format(
+        _open_face_csv,
+        {"annotations": ""},
+        ("face_csv", "age_gender.csv"),
+        "https://www.kaggle.com/datasets/nipunarora8/age-gender-and-ethnicity-face-data-csv "
+        "(of UTKFace: non-commercial research)",
     ),
     "aflw": Format(
         _open_aflw,

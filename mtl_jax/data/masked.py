@@ -23,18 +23,20 @@ def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record
     each with what it wears, one of WORN.
 
     A face is found by its landmarks (AFLW's 21 or iBUG's 68), or, where its box is the whole
-    picture, by the template of aligned chips; others stay bare.
+    picture, by the template of aligned chips; others stay bare. What wears a mask keeps it.
     """
     if rng.random() >= share:
-        return replace(record, instances=tuple(_labelled(i, BARE) for i in record.instances))
+        return replace(record, instances=tuple(_labelled(i, _worn(i)) for i in record.instances))
     given = record.image
     pixels = given if isinstance(given, np.ndarray) else images.decode(given)
     faces = []
     for instance in record.instances:
         frame, wearing = _frame(instance, record, rng), draw_wearing(rng)
-        if frame is not None:
-            pixels = put_on(pixels, frame, wearing).image
-        faces.append(_labelled(instance, BARE if frame is None else wearing.kind))
+        if frame is None or _worn(instance) != BARE:
+            faces.append(_labelled(instance, _worn(instance)))
+            continue
+        pixels = put_on(pixels, frame, wearing).image
+        faces.append(_labelled(instance, wearing.kind))
     return replace(record, image=pixels, instances=tuple(faces))
 
 
@@ -60,6 +62,10 @@ def _as_array(points: Sequence[Any]) -> np.ndarray:
     """Give `[n, 2]` of a label of landmarks; NaN where a place is not known."""
     rows = [(None, None) if row is None else row[:2] for row in points]
     return np.array([[np.nan if v is None else float(v) for v in row] for row in rows])
+
+
+def _worn(instance: Instance) -> str:
+    return instance.attributes.get(LABEL, BARE)
 
 
 def _labelled(instance: Instance, kind: str) -> Instance:

@@ -295,7 +295,7 @@ def _part(
             f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
         )
     part: Source = View(source, positions, labels, tuple(united), block["exhaustive"])
-    if block["masks"]:
+    if block["masks"] and split in block["mask_splits"]:
         part = MaskedFaces(part, block["masks"], block["mask_seed"])
     if block["scene"]:
         part = _compose(part, block, attributes, split)

@@ -249,6 +249,11 @@ def test_a_block_of_a_config_puts_masks_on():
     bare, masked = first(), first(masks=1.0, mask_seed=2)
     assert (bare.image != masked.image).any()
     assert masked.instances[0].attributes["face_mask"] in KINDS
+    elsewhere = first(masks=1.0, mask_splits=("train",))
+    np.testing.assert_array_equal(elsewhere.image, bare.image)
+    again = mask_faces(masked, 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(again.image, masked.image)  # it wears one
+    assert again.instances[0].attributes == masked.instances[0].attributes
     with pytest.raises(UserError, match="masks of a synthetic source is not within 0 and 1"):
         first(masks=2.0)
 

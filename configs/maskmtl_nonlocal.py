@@ -1,0 +1,57 @@
+"""MaskMTL's headline: the hierarchical network with non-local blocks, on UTKFace's chips in masks.
+
+    python train.py --config configs/maskmtl_nonlocal.py
+    python evaluate.py --workdir runs/maskmtl_nonlocal
+
+48 x 48 gray. In training a face wears another mask each time, three of four times; the validation
+and the test wear the same ones always. The recipe is that of maskmtl_utkface.py but for what made
+its age unstable: the age's error is in units of ten years, and the learning rate falls.
+The variant bare trains and tests on faces without masks.
+
+The original says, on a split that parts faces from their copies: masked gender 0.891, race 0.793,
+age 12.2; bare 0.897, 0.785, 11.6. Not measured yet here.
+"""
+
+from ml_collections import ConfigDict
+
+from mtl_jax.defaults import get_chips, make_tiny
+
+VARIANTS = ("", "bare", "tiny")
+RACES = ("White", "Black", "Asian", "Indian", "Others")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = get_chips(side=48, channels=1)
+    config.attributes = ConfigDict(
+        {
+            "age": dict(kind="continuous", range=(0.0, 116.0), scale=10.0, weight=0.5),
+            "gender": dict(
+                kind="categorical", classes=("male", "female"), loss="binary_cross_entropy"
+            ),
+            "race": dict(kind="categorical", classes=RACES),
+        }
+    )
+    config.model.exits = (("age", 3), ("gender", 4), ("race", 5))
+    config.model.convs.non_local = (2, 3, 4)
+    config.data.fractions = (0.6, 0.2, 0.2)
+    masks = 0.0 if variant == "bare" else 1.0
+    config.data.sources = (
+        dict(format="utkface", masks=masks, mask_splits=("val", "test", "external")),
+    )
+    config.data.augment.mask = 0.75 * masks
+    config.optimizer.update(
+        name="adamw",
+        learning_rate=1e-3,
+        epsilon=1e-7,
+        weight_decay=1e-3,
+        clip_norm=10.0,
+        schedule="cosine",
+        warmup_steps=100,
+    )
+    config.stages = (dict(layers="all", steps=1536, learning_rate=0.0),)  # 12 epochs
+    config.train.update(batch_size=32, eval_every=128, checkpoint_every=128)
+    config.eval.best_metric = "age/mae"
+    if variant == "tiny":
+        config.model.convs.features = (16, 16, 24, 24, 24)
+        config.model.head.features = (32, 32)
+    return make_tiny(config) if variant == "tiny" else config

@@ -1,0 +1,133 @@
+"""Faces in a table: read, written, refused where rows are wrong, and kept together."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mtl_jax import attributes as attribute_kinds
+from mtl_jax.data.duplicates import near_duplicates
+from mtl_jax.data.face_csv import FaceCsvSource, write_face_csv
+from mtl_jax.data.face_masks import draw_wearing, put_on
+from mtl_jax.data.mask_fit import chip_frame
+from mtl_jax.data.sources import SourceOptions, open_sources
+from mtl_jax.errors import AnnotationErrors, UserError
+
+DECLARED = attribute_kinds.from_config(
+    {
+        "age": dict(kind="continuous", range=(0, 116)),
+        "gender": dict(kind="categorical", classes=("male", "female")),
+        "race": dict(kind="categorical", classes=("White", "Black", "Asian", "Indian", "Others")),
+    }
+)
+
+
+def face(seed, side=48):
+    """Give a picture that no other is like."""
+    coarse = np.random.default_rng(seed).uniform(30, 220, (14, 14)).astype(np.float32)
+    return np.clip(cv2.resize(coarse, (side, side)), 0, 255).astype(np.uint8)
+
+
+def pixels(image):
+    return " ".join(map(str, image.ravel()))
+
+
+def write(path, *rows):
+    """Write a table with the original's columns: its first has no name."""
+    lines = [",age,ethnicity,gender,pixels", *(f"{i},{row}" for i, row in enumerate(rows))]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_rows_are_read_as_the_original_wrote_them(tmp_path):
+    first, second = face(0), face(1)
+    path = write(tmp_path / "new2.csv", f"1,2,0,{pixels(first)}", f"116,4,1.0,{pixels(second)}")
+    source = FaceCsvSource(path, DECLARED)
+    assert [source.key(i) for i in range(len(source))] == [2, 3]
+    record = source[0]
+    np.testing.assert_array_equal(record.image[..., 0], first)
+    assert (record.height, record.width) == (48, 48)
+    assert record.instances[0].box == (0, 0, 48, 48)
+    assert record.instances[0].attributes == {"age": 1, "gender": "male", "race": "Asian"}
+    assert source[1].instances[0].attributes == {"age": 116, "gender": "female", "race": "Others"}
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    labels = [
+        {"age": 30 + i, "gender": "female", "race": race}
+        for i, race in enumerate(("White", "Indian"))
+    ]
+    color = np.stack([face(2), face(3), face(4)], -1)
+    path = tmp_path / "faces.csv"
+    assert write_face_csv(path, zip((face(5), color), labels, strict=True)) == 2
+    source = FaceCsvSource(path)
+    np.testing.assert_array_equal(source[0].image[..., 0], face(5))
+    np.testing.assert_array_equal(source[1].image[..., 0], cv2.cvtColor(color, cv2.COLOR_RGB2GRAY))
+    assert [source[i].instances[0].attributes for i in range(2)] == labels
+
+
+BAD = {
+    f"1,5,0,{pixels(face(0))}": "ethnicity is '5', which is no whole number from 0 to 4",
+    f"x,0,0,{pixels(face(0))}": "age is 'x', which is no whole number from 0 to 120",
+    f"3,0,,{pixels(face(0))}": "gender is '', which is no whole number",
+    "3,0,0,1 2 3": "3 pixels are no square picture",
+    "3,0,0,": "0 pixels are no square picture",
+    "3,0,0": "0 pixels are no square picture",
+    "3,0,0,1 2 3 256": "a pixel is outside 0 to 255",
+    "3,0,0,1 2 3 a": "pixels are not whole numbers",
+}
+
+
+def test_every_bad_row_is_listed(tmp_path):
+    path = write(tmp_path / "faces.csv", *BAD, f"7,0,0,{pixels(face(0))}")
+    with pytest.raises(AnnotationErrors) as error:
+        FaceCsvSource(path)
+    for number, (fault, text) in enumerate(zip(error.value.faults, BAD.values(), strict=True), 2):
+        assert f"faces.csv: line {number}: {text}" in fault
+    source = FaceCsvSource(path, on_error="skip")
+    assert len(source) == 1
+    assert len(source.skipped) == len(BAD)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("age,gender,pixels\n", "has no column ethnicity; wanted age, ethnicity"),
+        ("age,ethnicity,gender,pixels\n", "holds no row that can be used"),
+    ],
+)
+def test_a_table_that_is_none_is_one_line(tmp_path, text, line):
+    path = tmp_path / "faces.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=line):
+        FaceCsvSource(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        FaceCsvSource(tmp_path / "absent.csv")
+
+
+def test_a_face_and_its_masked_copies_stay_together(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, owner = [], []
+    for i in range(12):
+        bare = face(i)
+        copies = [
+            put_on(bare[..., None], chip_frame(48, 48), draw_wearing(rng)).image for _ in "ab"
+        ]
+        rows += [f"{20 + i},0,0,{pixels(image)}" for image in (bare, *copies)]
+        owner += [i] * 3
+    source = FaceCsvSource(write(tmp_path / "faces.csv", *rows))
+    groups = [source.group(i) for i in range(len(source))]
+    assert len(set(groups)) == 12
+    for i in range(12):
+        assert len({g for g, o in zip(groups, owner, strict=True) if o == i}) == 1
+    block = dict(format="face_csv", path=str(tmp_path / "faces.csv"))
+    opened = open_sources(SourceOptions(sources=(block,), fractions=(0.5, 0.25, 0.25)), DECLARED)
+    ages = [{part.sources[0][i].instances[0].attributes["age"] for i in range(len(part.sources[0]))}
+            for part in opened.values()]  # fmt: skip
+    assert sum(map(len, ages)) == 12
+
+
+def test_without_masks_the_upper_part_alone_links_nothing():
+    one, other = face(0), face(1)
+    other[:16] = one[:16]
+    assert near_duplicates([one, other]) == [0, 1]
+    assert near_duplicates([one, other], masked=True) == [0, 0]
