@@ -37,7 +37,7 @@ def never_trains(monkeypatch):
         ("--config.stages[0].steps=abc", "config.stages[0].steps wants a value like 2"),
         ("--config.model.mask_head.enabled=maybe", "wants a value like True"),
         ("--config.train.seed", "config.train.seed wants a value like 0"),
-        ("--config.train=3", "config.train holds the fields accumulate, batch_size, "),
+        ("--config.train=3", "config.train holds the fields accumulate, balance, "),
         ("--workdri=x", "unknown argument '--workdri=x'; did you mean --workdir?"),
         ("--xyzzy", "unknown argument '--xyzzy'"),
         ("more", "unknown argument 'more'"),
@@ -102,7 +102,7 @@ def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp
     config = load_config_file(str(path))
     override(config, ["--config.attributes.age.weight=2"])
     assert config.attributes.to_dict() == {
-        "age": {"kind": "continuous", "range": (0, 9), "weight": 2.0, "loss": ""}
+        "age": {"kind": "continuous", "range": (0, 9), "weight": 2.0, "loss": "", "scale": 0.0}
     }
     assert config.data.attribute_keys.to_dict() == {"age": ("Age", 1.0, 0.0)}
 
