@@ -83,9 +83,7 @@ def hyperface(
             raise ValueError(f"{batch.images.shape} are no regions of {side} x {side}")
         summed, stats = summed_terms(terms_of, variables, batch, key, parts)
         terms = {name: losses.term_value(term) for name, term in summed.items()}
-        weights = loss_weights(options, attributes)
-        total = sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
-        return total, terms, stats
+        return losses.weighted_sum(terms, loss_weights(options, attributes)), terms, stats
 
     def predict(variables: Variables, batch: Batch) -> Detections:
         look = cast(Look, partial(make(train=False).apply, variables))
@@ -99,15 +97,16 @@ def hyperface(
         found = jax.lax.map(find, (images, batch.sizes))
         return found._replace(valid=found.valid & batch.valid[:, None])
 
-    return Model(init, loss, predict)
+    return Model(init, loss, predict, loss_weights(options, attributes))
 
 
 def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
     """Give the weight of each loss term by the term's name."""
-    weights = {CLASS: options.loss_weights.detection}
+    weights = {CLASS: options.loss_weights.detection} if options.detection.enabled else {}
     for attribute in attributes:
         weights[f"attribute/{attribute.name}"] = attribute.weight
-        weights[f"visibility/{attribute.name}"] = options.loss_weights.visibility
+        if isinstance(attribute, Landmarks):
+            weights[f"visibility/{attribute.name}"] = options.loss_weights.visibility
     return weights
 
 

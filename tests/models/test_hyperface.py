@@ -272,6 +272,8 @@ def test_losses_are_the_papers(hidden):
     for name, value in expected.items():
         np.testing.assert_allclose(terms[name], value, rtol=1e-4, err_msg=name)
     weights = loss_weights(options, declared)
+    assert model.weights == weights
+    assert set(weights) == set(expected)
     wanted = sum(weights[name] * value for name, value in expected.items())
     np.testing.assert_allclose(total, wanted, rtol=1e-4)
     assert weights["visibility/face"] == 0.5
