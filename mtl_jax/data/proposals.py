@@ -49,18 +49,21 @@ class Proposals:
 
     def __init__(self, source: Source, options: RegionOptions, folder: Path):
         self.source, self.options, self.folder = source, options, folder
+        self._paths: dict[int, Path] = {}  # a picture has many regions, and is read once for them
 
     def __call__(self, position: int) -> np.ndarray:
         """Give boxes `[P, 4]`. Raises ValueError, or OSError of a file, for an unreadable
         picture.
         """
-        record = self.source[position]
-        path = self.folder / f"{self._key(record)}.npz"
+        path = self._paths.get(position)
+        if path is None:
+            path = self.folder / f"{self._key(self.source[position])}.npz"
+            self._paths[position] = path
         if path.is_file():
             with np.load(path, allow_pickle=False) as stored:
                 return stored["boxes"]
         o = self.options
-        boxes = selective_search(read(record, 3), o.proposals, o.search_side)
+        boxes = selective_search(read(self.source[position], 3), o.proposals, o.search_side)
         with write_whole(path) as draft, open(draft, "wb") as file:
             np.savez_compressed(file, boxes=boxes)
         return boxes
