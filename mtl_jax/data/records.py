@@ -74,3 +74,20 @@ class Source(Protocol):
         photograph.
         """
         ...
+
+
+def overlaps(boxes: np.ndarray, gt_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the IoU `[D, M]` and the share of each box that lies in each instance's box `[D, M]`; 0
+    for empty boxes.
+    """
+    boxes = np.reshape(boxes, (-1, 4)).astype(np.float64)[:, None]
+    others = np.reshape(gt_boxes, (-1, 4)).astype(np.float64)[None]
+    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(
+        boxes[..., :2], others[..., :2]
+    )
+    common = np.clip(sides, 0, None).prod(-1)
+    area = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(-1)
+    union = area + np.clip(others[..., 2:] - others[..., :2], 0, None).prod(-1) - common
+    iou = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    share = np.divide(common, area, out=np.zeros_like(common), where=area > 0)
+    return iou, share

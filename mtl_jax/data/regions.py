@@ -14,7 +14,7 @@ import numpy as np
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data.options import RegionOptions
 from mtl_jax.data.proposals import Proposals, search_all
-from mtl_jax.data.records import Category, Frame, Instance, Record, Source
+from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
 
 POSITIVE, NEGATIVE = 0.5, 0.35
 BETWEEN_SHARE = 0.2  # of the regions that show things: those that are between
@@ -86,7 +86,7 @@ class RegionSource:
         low, high = (NEGATIVE, POSITIVE) if rng.random() < BETWEEN_SHARE else (POSITIVE, np.inf)
         for candidates in (proposals, around(box, rng, 0.15, 0.2), box[None]):
             frames = to_frames(candidates, record)
-            overlap = overlaps(frames, [thing.box])[:, 0]
+            overlap = overlaps(frames, np.array(thing.box))[0][:, 0]
             fitting = frames[(overlap >= low) & (overlap < high)]
             if len(fitting):
                 chosen = _frame(fitting[rng.integers(len(fitting))])
@@ -97,7 +97,7 @@ class RegionSource:
 
     def _show(self, record: Record, things: list[Instance], frame: Frame) -> Record:
         """Give the record of a region, by the thing that it overlaps most."""
-        overlap = overlaps(np.array([frame]), [t.box for t in things])[0]
+        overlap = overlaps(np.array(frame), _boxes(things))[0][0]
         best, thing = float(overlap.max()), things[int(overlap.argmax())]
         labels = thing.attributes if best > NEGATIVE else {}
         if best < POSITIVE:
@@ -121,9 +121,9 @@ class RegionSource:
         drawn = rng.permutation(np.concatenate([anywhere(record, rng), *near]))
         for candidates in (proposals, drawn):
             frames = to_frames(candidates, record)
-            clear = overlaps(frames, [t.box for t in things]).max(1, initial=0) < NEGATIVE
-            for crowd in (t.box for t in record.instances if t.crowd):
-                clear &= covered(frames, crowd) <= CROWD_SHARE
+            iou, _ = overlaps(frames, _boxes(things))
+            _, share = overlaps(frames, _boxes([t for t in record.instances if t.crowd]))
+            clear = (iou < NEGATIVE).all(1) & (share <= CROWD_SHARE).all(1)
             if clear.any():
                 chosen = rng.choice(np.flatnonzero(clear))
                 return replace(nothing, exhaustive=True, region=_frame(frames[chosen]))
@@ -181,22 +181,8 @@ def to_frames(boxes: np.ndarray, record: Record) -> np.ndarray:
     return np.concatenate([low, high], -1).astype(int)
 
 
-def overlaps(frames: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    """Give the IoU `[n, m]` of frames with boxes."""
-    others = np.asarray(boxes, float).reshape(-1, 4)
-    common = _common(frames[:, None], others)
-    areas = [(a[..., 2:] - a[..., :2]).prod(-1) for a in (frames[:, None], others)]
-    return common / np.maximum(areas[0] + areas[1] - common, 1e-9)
-
-
-def covered(frames: np.ndarray, box: Sequence[float]) -> np.ndarray:
-    """Give the part of each frame `[n]` that lies in a box."""
-    return _common(frames, np.asarray(box, float)) / (frames[:, 2:] - frames[:, :2]).prod(-1)
-
-
-def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    return sides.clip(0).prod(-1)
+def _boxes(things: Sequence[Instance]) -> np.ndarray:
+    return np.array([thing.box for thing in things], float)
 
 
 def _frame(row: np.ndarray) -> Frame:

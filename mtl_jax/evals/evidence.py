@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.data.records import Category, Record
-from mtl_jax.evals.matching import Truth, match, overlaps
+from mtl_jax.data.records import Category, Record, overlaps
+from mtl_jax.evals.matching import Truth, match
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 

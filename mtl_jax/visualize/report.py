@@ -9,13 +9,12 @@ from matplotlib.axes import Axes
 
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
 from mtl_jax.data import transforms
-from mtl_jax.data.records import Category
+from mtl_jax.data.records import Category, overlaps
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.attributes import Labels
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
-from mtl_jax.evals.matching import overlaps
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result
 from mtl_jax.visualize.draw import as_rgb, draw

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mtl_jax.evals.matching import Truth, match, overlaps
+from mtl_jax.data.records import overlaps
+from mtl_jax.evals.matching import Truth, match
 
 
 def iou(a, b):
