@@ -19,7 +19,7 @@ from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, seen_e
 from mtl_jax.models.mask_rcnn import Network, mask_rcnn
 from mtl_jax.models.options import DetectionOptions, MaskRCNNOptions
 from mtl_jax.models.proposals import Anchors, Proposals, select_detections
-from mtl_jax.models.targets import image_keys, sample_anchors, sample_regions
+from mtl_jax.models.targets import image_keys, sample_batch_anchors, sample_regions
 from mtl_jax.results import paste_mask
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Variables
 
@@ -207,9 +207,8 @@ def _targets(o: MaskRCNNOptions, batch: Batch, anchors: Anchors, regions: Propos
     keys = image_keys(jax.random.key(0), jnp.arange(len(batch.images)))
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x], 1), regions)
     sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
-    of_anchors = jax.vmap(partial(sample_anchors, options=o.rpn))
     return (
-        of_anchors(keys, anchors, batch.gt, batch.valid),
+        sample_batch_anchors(keys, anchors, batch.gt, batch.valid, o.rpn),
         jax.vmap(sampler)(keys, twice, batch.gt, batch.valid),
     )
 

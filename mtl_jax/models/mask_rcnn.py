@@ -41,7 +41,7 @@ from mtl_jax.models.targets import (
     RegionTargets,
     clean,
     image_keys,
-    sample_anchors,
+    sample_batch_anchors,
     sample_regions,
 )
 from mtl_jax.models.views import View, make_views, merge
@@ -238,9 +238,7 @@ class Network(nn.Module):
         rpn_keys, roi_keys = (image_keys(k, places) for k in jax.random.split(key))
         pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
         proposals, logits, deltas, anchors = self._proposals(pyramid, batch)
-        anchor_targets = jax.vmap(partial(sample_anchors, options=o.rpn))(
-            rpn_keys, anchors, batch.gt, negatives_allowed
-        )
+        anchor_targets = sample_batch_anchors(rpn_keys, anchors, batch.gt, negatives_allowed, o.rpn)
         terms = rpn_losses(logits, deltas, anchor_targets, o.rpn.smooth_l1_beta)
         sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
         regions: RegionTargets = jax.lax.stop_gradient(

@@ -2,10 +2,12 @@
 One image.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax.models.options import RoiOptions, RpnOptions
@@ -69,6 +71,27 @@ def sample_anchors(
     gt_boxes = gt.boxes[matches.gt_index[samples.index]]
     deltas = box_ops.encode(gt_boxes, anchors.boxes[samples.index], options.box_weights)
     return AnchorTargets(samples, deltas)
+
+
+def sample_batch_anchors(
+    keys: Array,
+    anchors: Anchors,
+    gt: GroundTruth,
+    negatives_allowed: Bool[Array, "B"],
+    options: RpnOptions,
+) -> AnchorTargets:
+    """Do as `sample_anchors` for each image, with a quarter of the slots if they hold all objects,
+    as they mostly do: each slot is compared with every anchor.
+    """
+    quarter = -(-gt.valid.shape[1] // 4)
+
+    def run(slots: int | None) -> AnchorTargets:
+        few = jax.tree.map(lambda x: x[:, :slots], gt)
+        sampler = partial(sample_anchors, options=options)
+        return jax.vmap(sampler)(keys, anchors, few, negatives_allowed)
+
+    beyond = jnp.any(gt.valid[:, quarter:])
+    return lax.cond(beyond, partial(run, None), partial(run, quarter))
 
 
 def sample_regions(

@@ -210,26 +210,40 @@ def _pool_backward(saved: Any, g: Float[Array, "R s s C"]) -> tuple[Any, None]:
 _pool.defvjp(_pool_forward, _pool_backward)
 
 
+# Boxes at a time: what is added up for them stays in the cache of a CPU; is bounded on a GPU.
+SCATTERED, SPREAD = 8, 64
+
+
+def _chunks(g: Array, reads: _Reads, size: int) -> tuple[Array, _Reads]:
+    """Cut the boxes into chunks of `size`, the last filled up with boxes whose gradient is 0."""
+    fill = -len(g) % size
+
+    def cut(x: Array) -> Array:
+        return jnp.pad(x, ((0, fill), *((0, 0),) * (x.ndim - 1))).reshape(-1, size, *x.shape[1:])
+
+    return jax.tree.map(cut, (g, reads))
+
+
 def _scatter(
     shapes: Sequence[tuple[int, int, int]], g: Float[Array, "R s s C"], reads: _Reads
 ) -> list[Float[Array, "_ _ C"]]:
     """Add each bin's gradient to the cells that it read, one by one: the fastest on CPU."""
-    rows, columns = _flat_rows(shapes, reads), reads.x.index[:, None]
     ends = np.cumsum([height * width for height, width, _ in shapes])
+
+    def add(flat: Array, chunk: tuple[Array, _Reads]) -> tuple[Array, None]:
+        g, reads = chunk
+        rows, columns = _flat_rows(shapes, reads), reads.x.index[:, None]
+        for i in range(rows.shape[-1]):
+            weight = reads.y.weight[:, :, None, None, i] * reads.x.weight[:, None]
+            cells = rows[:, :, None, None, i] + columns
+            flat = flat.at[cells].add(g[:, :, :, None] * weight[..., None])
+        return flat, None
+
     flat = jnp.zeros((int(ends[-1]), g.shape[-1]), jnp.float32)
-    for i in range(
-        rows.shape[-1]
-    ):  # in parts: the weighted gradients are as large as all that was read
-        weight = reads.y.weight[:, :, None, None, i] * reads.x.weight[:, None]
-        flat = flat.at[rows[:, :, None, None, i] + columns].add(
-            g[:, :, :, None] * weight[..., None]
-        )
+    flat, _ = lax.scan(add, flat, _chunks(g, reads, SCATTERED))
     return [
         part.reshape(shape) for part, shape in zip(jnp.split(flat, ends[:-1]), shapes, strict=True)
     ]
-
-
-CHUNK = 64  # boxes at a time: bounds the memory of `_spread`
 
 
 def _spread(
@@ -240,13 +254,6 @@ def _spread(
     Contended float32 scatter-adds are some hundred times slower on GPU (openxla/xla#46225), and
     many boxes overlap.
     """
-    pad = -len(g) % CHUNK
-    chunks = jax.tree.map(
-        lambda a: jnp.pad(a, ((0, pad), *((0, 0),) * (a.ndim - 1))).reshape(
-            -1, CHUNK, *a.shape[1:]
-        ),
-        (g, reads),
-    )
 
     def add(total: list[Array], chunk: tuple[Array, _Reads]) -> tuple[list[Array], None]:
         g, reads = chunk
@@ -257,7 +264,8 @@ def _spread(
             new.append(jnp.einsum("rph,rpwc->hwc", _dense(reads.y, height) * here, across))
         return [old + part for old, part in zip(total, new, strict=True)], None
 
-    return lax.scan(add, [jnp.zeros(shape, jnp.float32) for shape in shapes], chunks)[0]
+    none = [jnp.zeros(shape, jnp.float32) for shape in shapes]
+    return lax.scan(add, none, _chunks(g, reads, SPREAD))[0]
 
 
 def _dense(taps: _Taps, size: int) -> Float[Array, "R s size"]:

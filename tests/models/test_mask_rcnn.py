@@ -12,9 +12,15 @@ from scenes import ATTRIBUTES, TINY, random_batch
 from mtl_jax.convert.torchvision_names import arch_options
 from mtl_jax.models.canvas import STRIDES, Pyramid
 from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn
-from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions
-from mtl_jax.models.proposals import Proposals
-from mtl_jax.models.targets import clean, image_keys, sample_anchors, sample_regions
+from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions, RpnOptions
+from mtl_jax.models.proposals import Anchors, Proposals
+from mtl_jax.models.targets import (
+    clean,
+    image_keys,
+    sample_anchors,
+    sample_batch_anchors,
+    sample_regions,
+)
 
 MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask")
 
@@ -199,6 +205,25 @@ def test_each_image_of_a_batch_draws_its_own_sample():
     regions = draw(image_keys(jax.random.key(0), np.arange(3)), proposals, batch.gt, batch.valid)
     assert not np.array_equal(regions.boxes[0], regions.boxes[1])
     assert not np.array_equal(regions.boxes[1], regions.boxes[2])
+
+
+@pytest.mark.parametrize("last", [1, 4, 8])
+def test_anchors_are_matched_with_all_objects_wherever_they_stand(last):
+    """Of 8 slots the first two are looked at alone where the rest is empty."""
+    rng = np.random.default_rng(last)
+    corners = rng.uniform(0, 30, (2, 208, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 25, (2, 208, 2))], -1)
+    anchors = Anchors(boxes[:, 8:].astype(np.float32), np.ones((2, 200), bool))
+    valid = np.zeros((2, 8), bool)
+    valid[0, 0] = valid[1, last - 1] = True
+    batch = jax.tree.map(lambda x: np.repeat(x[:, :1], 8, 1), random_batch(2).gt)
+    gt = batch._replace(boxes=boxes[:, :8].astype(np.float32), valid=valid)
+    keys, yes = image_keys(jax.random.key(0), np.arange(2)), np.ones(2, bool)
+    options = RpnOptions()
+    found = sample_batch_anchors(keys, anchors, gt, yes, options)
+    expected = jax.vmap(partial(sample_anchors, options=options))(keys, anchors, gt, yes)
+    assert found.samples.positive.any(1).all()
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_a_batch_without_objects_trains_the_rpn_and_the_classes_alone():

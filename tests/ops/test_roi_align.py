@@ -127,7 +127,8 @@ def test_fault_2_resizes_commute():
 @pytest.mark.parametrize("ratio", [1, 2])
 @pytest.mark.parametrize("backward", [roi_align._scatter, roi_align._spread])
 def test_both_backward_formulations_are_the_gradient(backward, ratio, monkeypatch):
-    monkeypatch.setattr(roi_align, "CHUNK", 4)  # several chunks, the last one not full
+    for name in ("SCATTERED", "SPREAD"):
+        monkeypatch.setattr(roi_align, name, 4)  # several chunks, the last one not full
     monkeypatch.setattr(roi_align, "_scatter", backward)
     features = pyramid()
     boxes, levels = np.concatenate([BOXES, BOXES[:1]]), np.append(LEVELS, LEVELS[0])
