@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from mtl_jax import image_headers
+from mtl_jax.whole_files import write_whole
 
 # What is wrong with a file is said by the error of `decode`, not by lines on stderr.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -186,6 +187,12 @@ def encode_png(image: np.ndarray) -> bytes:
     if not done:
         raise ValueError(f"OpenCV cannot encode a picture of shape {image.shape}")
     return data.tobytes()
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write what `encode_png` gives, whole or not at all, with the folders that the path needs."""
+    with write_whole(path) as draft:
+        draft.write_bytes(encode_png(image))
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:

@@ -86,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "whole_files": set(),
     "image_headers": set(),
-    "images": {"image_headers"},
+    "images": {"image_headers", "whole_files"},
     "attributes": {"images"},
     "results": {"data.records", "data.segmentation", "visualize.draw"}
     | GROUND,  # it draws itself when asked

@@ -47,7 +47,7 @@ N95, KN95, cloth, scarf.
 
 Pictures are aligned chips such as UTKFace's, or have iBUG's points beside them (.pts, or a .mat as
 AFLW2000's). OUTPUT/images holds them under their names, OUTPUT/outlines where the masks are,
-OUTPUT/masks.json which they are, OUTPUT/sheet.jpg some to look at. A config does the same on the
+OUTPUT/masks.json which they are, OUTPUT/sheet.png some to look at. A config does the same on the
 way, with `masks` in a block of config.data.sources, or config.data.augment.mask.
 
 Exit 0: all were written; 1: some could not be read; 2: none was, or bad usage."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from mtl_jax.data.records import Instance, Source
 from mtl_jax.data.segmentation import to_mask
+from mtl_jax.images import write_png
 from mtl_jax.whole_files import write_json
 
 
@@ -18,14 +18,13 @@ def export(source: Source, output: Path) -> int:
     The masks of instances are COCO's uncompressed RLE, their attributes stand under `attributes`.
     """
     folder = output / "images"
-    folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for position in range(len(source)):
         record = source[position]
         if not isinstance(record.image, np.ndarray):
             raise TypeError(f"{record.file_name} lies in a file already")
         name = f"{position:06d}.png"
-        cv2.imwrite(str(folder / name), record.image[..., ::-1])
+        write_png(folder / name, record.image)
         images.append(
             {"id": position, "file_name": name, "width": record.width, "height": record.height}
         )

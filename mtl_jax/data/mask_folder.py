@@ -14,6 +14,7 @@ from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
 from mtl_jax.data.masked import BARE, face_rng
 from mtl_jax.data.pts import read_points
 from mtl_jax.errors import UserError
+from mtl_jax.images import write_png
 from mtl_jax.whole_files import write_json
 
 SHEET, CELL, ROW = 48, 128, 8  # pictures on a contact sheet, their side, and how many in a row
@@ -26,7 +27,7 @@ class Written(NamedTuple):
 
 def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) -> Written:
     """Write the pictures below a folder, masked, under their names to OUTPUT/images, each mask's
-    outline to OUTPUT/outlines, what was worn to OUTPUT/masks.json, and OUTPUT/sheet.jpg to look at.
+    outline to OUTPUT/outlines, what was worn to OUTPUT/masks.json, and OUTPUT/sheet.png to look at.
 
     A face is found by iBUG's points in a .pts file beside the picture, or a .mat as AFLW2000's;
     without one the picture is an aligned chip. Pictures that stay bare are written unchanged. The
@@ -50,8 +51,10 @@ def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) 
         wearing = draw_wearing(rng)
         nothing = np.zeros(image.shape[:2], bool)
         done = Masked(image, nothing) if bare else put_on(image, frame, wearing)
-        _write(output / "images" / Path(name).with_suffix(".png"), done.image)
-        _write(output / "outlines" / Path(name).with_suffix(".png"), done.outline * np.uint8(255))
+        write_png(output / "images" / Path(name).with_suffix(".png"), done.image)
+        write_png(
+            output / "outlines" / Path(name).with_suffix(".png"), done.outline * np.uint8(255)
+        )
         worn[name] = {"kind": BARE} if bare else {"kind": wearing.kind, **wearing.fit._asdict()}
         if len(shown) < SHEET:
             shown.append(_cell(done.image, frame))
@@ -61,7 +64,7 @@ def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) 
     blank = np.zeros((CELL, CELL, 3), np.uint8)
     shown += [blank] * (-len(shown) % ROW)
     rows = [np.hstack(shown[i : i + ROW]) for i in range(0, len(shown), ROW)]
-    _write(output / "sheet.jpg", np.vstack(rows))
+    write_png(output / "sheet.png", np.vstack(rows))
     return Written(len(worn), tuple(faults))
 
 
@@ -76,11 +79,6 @@ def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Fram
         return frame_of(np.asarray(found, float)[:2].T)
     height, width = image.shape[:2]
     return chip_frame(height, width, rng)
-
-
-def _write(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image)
 
 
 def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.errors import UserError
+from mtl_jax.images import write_png
 from mtl_jax.inference.collect import InputFile, collect
-from mtl_jax.inference.output import Predictions, write_crops, write_picture
+from mtl_jax.inference.output import Predictions, write_crops
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.inference.video import Video, VideoWriter
 from mtl_jax.results import Result
@@ -101,7 +102,7 @@ class _Job:
                 continue
             with self._predictor.times.measure("draw"):
                 drawn = self._draw(result, name)
-                write_picture(self._output / "overlays" / f"{name}.png", drawn)
+                write_png(self._output / "overlays" / f"{name}.png", drawn)
                 entries[position] = result.to_json(position, name)
             self._show(drawn, wait=True)
         for position in sorted(entries):  # they come in the order of their canvases

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from mtl_jax.attributes import Attribute, Categorical, Landmarks, Pose
-from mtl_jax.images import encode_png
+from mtl_jax.images import write_png
 from mtl_jax.results import Result
 from mtl_jax.visualize.draw import as_rgb, to_show
 from mtl_jax.whole_files import write_whole
@@ -72,12 +72,6 @@ class Predictions:
         return self._files.enter_context(open(draft, "w", encoding="utf-8", newline=""))
 
 
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write RGB pixels as a PNG, with the folders that its path needs."""
-    with write_whole(path) as draft:
-        draft.write_bytes(encode_png(image))
-
-
 def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "") -> None:
     """Write the box of each detection that is drawn, from the picture's own pixels, as
     `<number>_<class>.png`: the number counts the picture's detections from 0, the highest score
@@ -89,7 +83,7 @@ def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "
         crop = image[y1:y2, x1:x2]
         if crop.size:
             name = re.sub(r"[^\w.-]+", "_", result.class_names[i])
-            write_picture(folder / f"{prefix}{i}_{name}.png", as_rgb(crop))
+            write_png(folder / f"{prefix}{i}_{name}.png", as_rgb(crop))
 
 
 def _row(entry: dict[str, Any], declared: Sequence[Attribute]) -> list[Any]:

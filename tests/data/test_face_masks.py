@@ -275,7 +275,7 @@ def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
         outline = cv2.imread(str(tmp_path / "out/outlines" / name.replace("jpg", "png")), 0)
         assert set(np.unique(outline)) == {0, 255}
         assert worn[name]["kind"] in KINDS
-    assert cv2.imread(str(tmp_path / "out/sheet.jpg")).shape == (128, 1024, 3)
+    assert cv2.imread(str(tmp_path / "out/sheet.png")).shape == (128, 1024, 3)
     with pytest.raises(UserError, match="is not empty; use another --output"):
         main(["mask-faces", *folders])
     shutil.copytree(tmp_path / "out", tmp_path / "first")
