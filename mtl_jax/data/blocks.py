@@ -50,7 +50,7 @@ class SourceOptions:
     fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # train, val, test of what is divided
     split_seed: int = 0
     attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # as labels.LabelReader's keys
-    attribute_preset: str = ""  # mtl_mrcnn: its swapped and shifted Yaw and Pitch
+    attribute_preset: str = ""  # mtl_mrcnn: its Yaw and Pitch; utkface: FairFace's races as its
     on_error: str = "stop"  # at a faulty record; "skip": list it and leave it out
 
 

@@ -193,6 +193,7 @@ def _open_fairface(folder: Path, block: Block, labels: Labels) -> Source:
         labels.attributes,
         annotations=block["annotations"],
         keys=labels.keys,
+        preset=labels.preset,
         on_error=labels.on_error,
     )
 
