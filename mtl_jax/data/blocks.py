@@ -88,6 +88,20 @@ def complete(block: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
+def describe_people(options: SourceOptions) -> tuple[str, ...]:
+    """Say what labels of people are, a line for each block whose format has such."""
+    lines = []
+    for block in map(complete, merge_short(options)):
+        kind = FORMATS[block["format"]]
+        line = f"{block['format']} ({kind.origin}): {kind.people}"
+        if block["masks"]:
+            line += f"; {block['masks']:.0%} of its faces in {', '.join(block['mask_splits'])} wear"
+            line += " masks that are drawn"
+        if kind.people:
+            lines.append(line)
+    return tuple(lines)
+
+
 def _check(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
     for key, value in given.items():
         if key not in known:

@@ -153,7 +153,8 @@ def _key(name: str, value: Any) -> Key:
         raise UserError(
             f"attribute_keys: {name} is {value!r}; give (key, scale, offset) or (key, classes)"
         )
-    return Key(parts[0], *(float(part) for part in parts[1:]))
+    scale, offset = (*map(float, parts[1:]), *(1.0, 0.0)[len(parts) - 1 :])
+    return Key(parts[0], scale, offset)
 
 
 def _is_list(value: Any) -> bool:
