@@ -311,8 +311,8 @@ def evaluate(
     """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, and
     landmarks.json where the model gives landmarks.
 
-    With `config.eval.coverage` the split val is gone through before, to calibrate intervals; val
-    itself gets none.
+    With `config.eval.coverage` the split test gets intervals, and val is gone through before, to
+    calibrate them; they promise nothing of other pictures.
     """
     for argument in overrides:
         if not argument.removeprefix("--config.").startswith(EVALUATION):
@@ -332,7 +332,7 @@ def evaluate(
         raise UserError(f"{workdir}: the config's data has no records for split {split!r}")
     options = read_options(EvalOptions, run.task.config.eval)
     evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
-    if options.coverage and split != "val":
+    if options.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
     for record, result in detect(run.predict, opened.sources, run.task, run.batch_size):
         evaluator.add(record, result)

@@ -18,7 +18,7 @@ class EvalOptions:
     # range of a continuous one, as ("age", 10.0).
     groups: tuple[Any, ...] = ()
     limits: tuple[Any, ...] = ()  # ("age", 5.0): the share of errors up to it, cs5
-    coverage: float = 0.0  # of intervals calibrated on the split val by evaluate.py; 0: none
+    coverage: float = 0.0  # of the split test's intervals, calibrated on val; 0: none
 
     def __post_init__(self) -> None:
         for name, pairs in (("groups", self.groups), ("limits", self.limits)):
