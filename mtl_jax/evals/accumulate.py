@@ -7,6 +7,7 @@ import numpy as np
 from mtl_jax.attributes import Attribute, Continuous
 from mtl_jax.data.records import Category, Record
 from mtl_jax.evals import attributes as attribute_metrics
+from mtl_jax.evals.cases import AttributeCases
 from mtl_jax.evals.coco import CocoScorer
 from mtl_jax.evals.face_errors import FaceErrors
 from mtl_jax.evals.groups import Groups, read_groupings
@@ -34,6 +35,7 @@ class Evaluator:
         self._options = options or EvalOptions()
         self._coco = CocoScorer(categories)
         self.faces = FaceErrors(self.attributes)
+        self.cases = AttributeCases(self.attributes)
         self._rows = {
             a.name: [] for a in self.attributes
         }  # matched: values, known, box, prediction
@@ -56,6 +58,7 @@ class Evaluator:
         finders = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0}
         self._instances += sum(not instance.crowd for instance in record.instances)
         self.faces.add(record, result, finders)
+        self.cases.add(record, result, finders)
         for attribute in self.attributes:
             self._add_attribute(attribute, record, result, finders)
         if record.exhaustive:

@@ -12,6 +12,7 @@ from mtl_jax.data import transforms
 from mtl_jax.data.records import Category, overlaps
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.attributes import Labels, interval_errors
+from mtl_jax.evals.cases import AttributeCase, AttributeCases
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
@@ -53,6 +54,7 @@ def write_report(
         _add_attribute(page, attribute, labels, predictions)
         for by in (by for name, by in tables if name == attribute.name):
             _add_groups(page, f"{attribute.name} by {by}", tables[attribute.name, by])
+    _add_cases(page, evaluator.cases, channels)
     _add_faces(page, evaluator.faces)
     _add_history(page, history)
     _add_worst(page, evidence, channels)
@@ -256,6 +258,35 @@ def _add_points(page: Page, attribute: Landmarks, labels: Labels, predictions: n
     page.picture(
         f"attribute_{attribute.name}", plots.bars(means, "distance / side", most=68), caption
     )
+
+
+def _add_cases(page: Page, cases: AttributeCases, channels: int) -> None:
+    """Show the instances whose attributes are found best and worst."""
+    if not cases.best:
+        return
+    page.heading("Attributes found best and worst")
+    for name, chosen in (("successes", cases.best), ("failures", cases.worst)):
+        pictures = [_cut(case, channels) for case in chosen]
+        captions = [_found_and_annotated(case, cases.attributes) for case in chosen]
+        what = f"{name}: what is found (what is annotated)"
+        page.picture(name, sheet(pictures, 3, captions, (240, 340)), what)
+
+
+def _cut(case: AttributeCase, channels: int) -> np.ndarray:
+    """Cut an instance's box out of its picture."""
+    pixels = as_rgb(transforms.read(case.record, channels))
+    x1, y1, x2, y2 = (round(v) for v in case.instance.box)
+    height, width = pixels.shape[:2]
+    top, left = min(max(y1, 0), height - 1), min(max(x1, 0), width - 1)
+    return pixels[top : max(y2, top + 1), left : max(x2, left + 1)]
+
+
+def _found_and_annotated(case: AttributeCase, attributes: Sequence[Attribute]) -> str:
+    found, annotated = (
+        ", ".join(a.caption(values[a.name]) for a in attributes if a.name in values)
+        for values in (case.predictions, case.labels)
+    )
+    return f"{found} ({annotated})"
 
 
 def _add_faces(page: Page, faces: FaceErrors) -> None:
