@@ -5,7 +5,8 @@
     python evaluate.py --workdir runs/prima_pose --data /data/other/prima_headpose
 
 Prints a table and writes RUN/evaluation/SPLIT/metrics.json and, to open in a browser,
-RUN/evaluation/SPLIT/report/index.html. Without --workdir: the newest run.
+RUN/evaluation/SPLIT/report/index.html; for a model of people also model_card.md, whom it errs for.
+Without --workdir: the newest run.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
 
     from mtl_jax import experiment
     from mtl_jax.evals.table import format_table
+    from mtl_jax.visualize.card import write_card
     from mtl_jax.visualize.report import write_report
 
     found = experiment.evaluate(workdir, args.split, args.step, args.data, overrides)
@@ -39,6 +41,15 @@ def main(argv: Sequence[str]) -> int:
         history=workdir / "metrics.jsonl",
     )
     print(f"\nreport: {page}")
+    if found.people:
+        card = write_card(
+            found.folder / "model_card.md",
+            f"{workdir.name}, split {found.folder.name}",
+            found.people,
+            found.metrics,
+            found.evaluator,
+        )
+        print(f"model card: {card}")
     return 0
 
 

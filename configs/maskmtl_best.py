@@ -48,6 +48,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.stages = (dict(layers="all", steps=3000, learning_rate=0.0),)  # 40 epochs of 4,790 chips
     config.train.update(batch_size=64, ema=0.995, eval_every=250, checkpoint_every=250)
     config.eval.best_metric = "age/mae"
+    config.eval.update(
+        groups=(("age", 10.0), ("gender", 0.0), ("race", 0.0), ("masked", 0.0)),
+        limits=(("age", 5.0),),
+        coverage=0.9,
+    )
     if variant == "tiny":
         config.model.backbone.width = 8
     return make_tiny(config) if variant == "tiny" else config

@@ -51,6 +51,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.stages = (dict(layers="all", steps=1536, learning_rate=0.0),)  # 12 epochs
     config.train.update(batch_size=32, eval_every=128, checkpoint_every=128)
     config.eval.best_metric = "age/mae"
+    config.eval.update(
+        groups=(("age", 10.0), ("gender", 0.0), ("race", 0.0), ("masked", 0.0)),
+        limits=(("age", 5.0),),
+        coverage=0.9,
+    )
     if variant == "tiny":
         config.model.convs.features = (16, 16, 24, 24, 24)
         config.model.head.features = (32, 32)

@@ -39,6 +39,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.stages = (dict(layers="all", steps=5000, learning_rate=0.0),)
     config.train.update(batch_size=16, eval_every=1000, checkpoint_every=500)
     config.eval.update(batch_size=16, best_metric="age/mae")
+    config.eval.update(
+        groups=(("age", 10.0), ("gender", 0.0), ("race", 0.0)),
+        limits=(("age", 5.0),),
+        coverage=0.9,
+    )
     if variant == "scenes":
         config.data.sources = (
             dict(format="utkface", scene=dict(size=(160, 160), sides=(48, 112))),

@@ -171,12 +171,15 @@ class Categorical(Attribute):
 class Ordinal(Attribute):
     """One of `classes` that stand in an order; `levels` are their numbers (0, 1, 2, ... when not
     given).
+
+    Both losses ask of each level but the last whether the label is above it; with coral one score
+    answers all of these questions, so that the answers cannot contradict each other.
     """
 
     classes: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
     kind: ClassVar[str] = "ordinal"
-    losses: ClassVar[tuple[str, ...]] = ("cumulative",)
+    losses: ClassVar[tuple[str, ...]] = ("cumulative", "coral")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,14 +217,17 @@ class Continuous(Attribute):
     """A number within `range`. A label may be an interval (low, high): there is no loss inside
     it.
 
-    `scale` is what counts as 1 in the output and in the loss; 0: the whole range. An output of 0
-    means the middle of the range.
+    The losses distribution and coral cut the range into steps. The first learns how probable each
+    is; of an interval, that their probabilities add up to 1. The second asks for each step whether
+    the number is above it; an interval leaves those within it open. Of the other losses `scale` is
+    what counts as 1 in the output and in the loss; 0: the whole range. An output of 0 means the
+    middle of the range.
     """
 
     range: tuple[float, float] = (0.0, 1.0)
     scale: float = 0.0
     kind: ClassVar[str] = "continuous"
-    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", "distribution")
+    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", "distribution", "coral")
 
     def __post_init__(self) -> None:
         super().__post_init__()

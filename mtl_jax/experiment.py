@@ -17,7 +17,8 @@ from mtl_jax import attributes as attribute_kinds
 from mtl_jax import images
 from mtl_jax.attributes import Attribute
 from mtl_jax.commandline import override
-from mtl_jax.data import pipeline, sources, transforms
+from mtl_jax.data import masked, pipeline, sources, transforms
+from mtl_jax.data.blocks import describe_people
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.regions import cut_regions
@@ -203,6 +204,7 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
     checks = read_options(ValidationOptions, config.eval)
     optimizer = read_options(OptimizerOptions, config.optimizer)
     best = check_best_metric(task)
+    make_evaluator(task)
     mesh = make_mesh()
     write_json(workdir / "config.json", config.to_dict())
     checkpointer = Checkpointer(
@@ -300,6 +302,7 @@ class Evaluation:
     evidence: Evidence
     metrics: dict[str, float]
     channels: int  # of the pictures
+    people: tuple[str, ...] = ()  # what the labels of people are, a line for each source of such
 
 
 def evaluate(
@@ -307,6 +310,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, and
     landmarks.json where the model gives landmarks.
+
+    With `config.eval.coverage` the split test gets intervals, and val is gone through before, to
+    calibrate them; they promise nothing of other pictures.
     """
     for argument in overrides:
         if not argument.removeprefix("--config.").startswith(EVALUATION):
@@ -325,16 +331,47 @@ def evaluate(
     if not opened.sources:
         raise UserError(f"{workdir}: the config's data has no records for split {split!r}")
     options = read_options(EvalOptions, run.task.config.eval)
-    evaluator = Evaluator(run.categories, run.attributes, options)
-    evidence = Evidence(run.categories, options)
+    evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
+    if options.coverage and split == "test":
+        evaluator.calibrate(evaluate_validation(run, workdir))
     for record, result in detect(run.predict, opened.sources, run.task, run.batch_size):
         evaluator.add(record, result)
         evidence.add(record, result)
     metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics | evaluator.group_metrics())
     if evaluator.faces.landmarks is not None:
         write_json(folder / "landmarks.json", evaluator.faces.summary())
-    return Evaluation(folder, evaluator, evidence, metrics, run.channels)
+    people = describe_people(read_sources(run.task.config))
+    return Evaluation(folder, evaluator, evidence, metrics, run.channels, people)
+
+
+def evaluate_validation(run: Run, workdir: Path) -> Evaluator:
+    """Evaluate a run on its split val."""
+    opened = open_data(run.task.config, "val", workdir, run.categories)
+    if not opened.sources:
+        raise UserError(
+            f"{workdir}: config.eval.coverage wants records of the split val; there are none"
+        )
+    evaluator = make_evaluator(run.task)
+    for record, result in detect(run.predict, opened.sources, run.task, run.batch_size):
+        evaluator.add(record, result)
+    return evaluator
+
+
+def make_evaluator(task: Task) -> Evaluator:
+    """Build the evaluator that `config.eval` says. Raises UserError where the attributes or the
+    data have not what it asks for.
+    """
+    options = read_options(EvalOptions, as_tuples(task.config.eval))
+    known = [*(attribute.name for attribute in task.attributes), masked.LABEL, masked.COVERED]
+    if unknown := [name for name, _ in options.groups if name not in known]:
+        raise UserError(
+            f"config.eval.groups names {unknown[0]!r}, which is none of {', '.join(known)}"
+        )
+    try:
+        return Evaluator(task.categories, task.attributes, options)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[str] = ()) -> Run:
@@ -393,11 +430,10 @@ def make_validator(
     seen = as_regions(task, held_out).sources[0]  # as the loss sees it
     predict = make_detect(task.model, mesh)
     losses = make_eval_loss(task.model, mesh)
-    options = read_options(EvalOptions, task.config.eval)
 
     def validate(variables: Variables, step: int) -> dict[str, float]:
         del step
-        evaluator = Evaluator(task.categories, task.attributes, options)
+        evaluator = make_evaluator(task)
         found = detect(partial(predict, variables), held_out.sources, task, checks.batch_size)
         for record, result in islice(found, checks.pictures or None):
             evaluator.add(record, result)
@@ -548,8 +584,10 @@ def check_best_metric(task: Task) -> str:
     """Give `config.eval.best_metric`. Raises UserError where the model has no metric of that
     name.
     """
-    best = read_options(EvalOptions, task.config.eval).best_metric
-    known = metric_names(task.categories, task.attributes, has_masks(task.config))
-    if best not in known:
-        raise UserError(f"config.eval.best_metric {best!r} is none of {', '.join(known)}")
-    return best
+    options = read_options(EvalOptions, task.config.eval)
+    known = metric_names(task.categories, task.attributes, has_masks(task.config), options)
+    if options.best_metric not in known:
+        raise UserError(
+            f"config.eval.best_metric {options.best_metric!r} is none of {', '.join(known)}"
+        )
+    return options.best_metric

@@ -71,7 +71,9 @@ def binary_cross_entropy(
     logits: Float[Array, "*S"], targets: Float[Array, "*S"]
 ) -> Float[Array, "*S"]:
     """Give the cross entropy of sigmoid(logits) with targets in 0..1, soft ones included."""
-    return jnp.maximum(logits, 0) - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    # At 0 both halves bend: so cut, their gradients add up to the right one, sigmoid(0) - target.
+    positive = jnp.where(logits >= 0, logits, 0)
+    return positive - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
 
 
 def regression(

@@ -9,11 +9,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mtl_jax import attributes
+from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError
 from mtl_jax.training.checkpoint import Checkpointer
 
-# What may change when a run is resumed, beside more steps: how often it says something.
+# What may change when a run is resumed, beside more steps: how often it says something, and what
+# evaluate.py says of it.
 CHANGEABLE = ("train.log_every", "train.eval_every", "train.checkpoint_every")
+CHANGEABLE += ("eval.groups", "eval.limits", "eval.coverage")
 
 
 def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
@@ -52,10 +55,14 @@ def read_config(path: Path) -> ConfigDict:
 
 
 def differing_fields(old: ConfigDict, new: ConfigDict) -> Iterator[str]:
-    """Name the fields that a run cannot be resumed with; more steps and other logging it can."""
+    """Name the fields that a run cannot be resumed with; more steps and other logging it can.
+
+    What a run of an older version does not say has its default.
+    """
     there, now = (dict(flat_fields(_complete(config))) for config in (old, new))
+    default = dict(flat_fields(as_tuples(get_default(new.family))))
     for name in sorted(there.keys() | now.keys()):
-        a, b = there.get(name), now.get(name)
+        a, b = (fields.get(name, default.get(name)) for fields in (there, now))
         stage = re.match(r"stages\[\d+\]\.", name)
         is_longer = stage and (name.endswith("].steps") or name not in there)
         if a != b and name not in CHANGEABLE and not is_longer:

@@ -23,7 +23,7 @@ SHORT = (
     "--config.eval.loss=False",
     "--config.eval.batch_size=2",
 )
-AGE = {"mae", "std"}
+AGE = {"mae", "std", "cs5"}
 CLASSES = {"accuracy", "macro_f1"}
 POSE = {"yaw/mae", "yaw/std", "pitch/mae", "pitch/std"}
 

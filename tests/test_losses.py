@@ -62,3 +62,5 @@ def test_cross_entropies():
             target < 1, (1 - target) * np.log1p(-p), 0
         )
     np.testing.assert_allclose(losses.binary_cross_entropy(x, target), expected, atol=1e-5)
+    gradient = jax.grad(lambda x: losses.binary_cross_entropy(x, target).sum())(jnp.array(x))
+    np.testing.assert_allclose(gradient, p - target, atol=1e-6)

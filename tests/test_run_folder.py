@@ -25,6 +25,16 @@ def test_the_fields_that_differ_are_named():
     ]
 
 
+def test_an_older_run_has_the_defaults_of_what_it_does_not_say():
+    old, new = load_config_file(CONFIG), load_config_file(CONFIG)
+    with old.unlocked():
+        del old.train.ema, old.eval.groups
+    override(new, ["--config.eval.groups=(('age',10.0),)", "--config.eval.coverage=0.9"])
+    assert list(differing_fields(old, new)) == []
+    override(new, ["--config.train.ema=0.9"])
+    assert list(differing_fields(old, new)) == ["train.ema (0.0 there, 0.9 now)"]
+
+
 def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
     config = load_config_file(CONFIG)
     write_json(tmp_path / "config.json", config.to_dict())

@@ -50,7 +50,7 @@ class SourceOptions:
     fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # train, val, test of what is divided
     split_seed: int = 0
     attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # as labels.LabelReader's keys
-    attribute_preset: str = ""  # mtl_mrcnn: its swapped and shifted Yaw and Pitch
+    attribute_preset: str = ""  # mtl_mrcnn: its Yaw and Pitch; utkface: FairFace's races as its
     on_error: str = "stop"  # at a faulty record; "skip": list it and leave it out
 
 
@@ -86,6 +86,20 @@ def complete(block: Mapping[str, Any]) -> dict[str, Any]:
     if full["weight"] < 0:
         raise UserError(f"config.data: weight {full['weight']} of a {name} source is negative")
     return full
+
+
+def describe_people(options: SourceOptions) -> tuple[str, ...]:
+    """Say what labels of people are, a line for each block whose format has such."""
+    lines = []
+    for block in map(complete, merge_short(options)):
+        kind = FORMATS[block["format"]]
+        line = f"{block['format']} ({kind.origin}): {kind.people}"
+        if block["masks"]:
+            line += f"; {block['masks']:.0%} of its faces in {', '.join(block['mask_splits'])} wear"
+            line += " masks that are drawn"
+        if kind.people:
+            lines.append(line)
+    return tuple(lines)
 
 
 def _check(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

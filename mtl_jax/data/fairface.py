@@ -47,9 +47,10 @@ class FairFaceSource:
     """One record for each row of the tables, with one face, whose box is the whole picture.
 
     Labels: `age`, the interval of its range in years; `age_group`, the range as written; `gender`,
-    male or female; `race`, one of RACES. `annotations` names a table below the folder; without it
-    all `fairface*.csv` there are read. Every faulty row is raised at once as AnnotationErrors, or,
-    with `on_error="skip"`, left out and listed in `skipped`.
+    male or female; `race`, one of RACES, which the preset utkface gives UTKFace's names.
+    `annotations` names a table below the folder; without it all `fairface*.csv` there are read.
+    Every faulty row is raised at once as AnnotationErrors, or, with `on_error="skip"`, left out and
+    listed in `skipped`.
     """
 
     categories = (Category(1, "face"),)
@@ -61,10 +62,11 @@ class FairFaceSource:
         *,
         annotations: str = "",
         keys: Mapping[str, Any] | None = None,
+        preset: str = "",
         on_error: str = "stop",
     ):
         self.folder = Path(folder)
-        self._reader = LabelReader(attributes, keys)
+        self._reader = LabelReader(attributes, keys, preset)
         if annotations:
             tables = [self.folder / annotations]
         else:

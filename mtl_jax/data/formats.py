@@ -51,6 +51,7 @@ class Format:
     options: Mapping[str, Any] = field(default_factory=dict)  # a block's keys, with defaults
     folders: tuple[str, ...] = ()  # its usual names below the data root
     origin: str = ""  # where to get it, and under what terms
+    people: str = ""  # what its labels of people are, where it has such
 
 
 def _open_coco(folder: Path, block: Block, labels: Labels) -> Source:
@@ -193,6 +194,7 @@ def _open_fairface(folder: Path, block: Block, labels: Labels) -> Source:
         labels.attributes,
         annotations=block["annotations"],
         keys=labels.keys,
+        preset=labels.preset,
         on_error=labels.on_error,
     )
 
@@ -251,6 +253,7 @@ def _made_up(kind: Callable[..., Source]) -> Format:
     return Format(open_source, options)
 
 
+_UTKFACE = "age, gender and race as a program (DEX) guessed them and an annotator checked them"
 _3DDFA = "http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
 FORMATS: dict[str, Format] = {
     "coco": Format(
@@ -291,6 +294,7 @@ FORMATS: dict[str, Format] = {
         {},
         ("utkface", "UTKFace", "crop_part1", "utkface_crop_part1"),
         "https://susanqq.github.io/UTKFace, aligned and cropped faces (non-commercial research)",
+        _UTKFACE,
     ),
     "prima": Format(
         _open_prima,
@@ -304,6 +308,7 @@ FORMATS: dict[str, Format] = {
         {"annotations": ""},
         ("fairface",),
         "https://github.com/joojs/fairface, padding 0.25 (CC BY 4.0)",
+        "range of age, gender and race as most of three paid annotators saw them",
     ),
     "face_csv": Format(
         _open_face_csv,
@@ -311,6 +316,7 @@ FORMATS: dict[str, Format] = {
         ("face_csv", "age_gender.csv"),
         "https://www.kaggle.com/datasets/nipunarora8/age-gender-and-ethnicity-face-data-csv "
         "(of UTKFace: non-commercial research)",
+        _UTKFACE,
     ),
     "aflw": Format(
         _open_aflw,
@@ -318,6 +324,7 @@ FORMATS: dict[str, Format] = {
         ("aflw", "AFLW"),
         "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw, "
         "aflw-db.tar.gz and the pictures (non-commercial research, on request)",
+        "gender as an annotator saw it",
     ),
     "hyperface": Format(
         _open_hyperface,
@@ -325,6 +332,7 @@ FORMATS: dict[str, Format] = {
         ("hyperface",),
         "https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation"
         ", data/sample_data.npy (of AFLW)",
+        "gender as an annotator saw it",
     ),
     "aflw2000": Format(
         _open_each(read_mats),

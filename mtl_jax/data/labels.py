@@ -1,5 +1,5 @@
-"""Which key of an annotation holds the label of which declared attribute, and how its numbers are
-meant.
+"""Which key of an annotation holds the label of which declared attribute, and how its numbers and
+classes are meant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,27 +10,46 @@ from mtl_jax.errors import UserError
 
 
 class Key(NamedTuple):
-    """The label is `scale * annotation[name] + offset`."""
+    """The label is `scale * annotation[name] + offset`, or the class that `classes` gives for the
+    annotated one; '' there makes it a missing label.
+    """
 
     name: str
     scale: float = 1.0
     offset: float = 0.0
+    classes: Mapping[str, str] = {}
 
 
-# MTL_MRCNN's two fields run from 0 to 180 with 90 in the middle, and stand in each other's place.
-PRESETS: dict[str, dict[str, Key]] = {
-    "mtl_mrcnn": {"yaw": Key("Pitch", -1, 90), "pitch": Key("Yaw", -1, 90)},
+class Preset(NamedTuple):
+    """What a data set calls otherwise."""
+
+    angles: Mapping[str, Key] = {}  # of every pose
+    classes: Mapping[str, str] = {}  # of every attribute, those that it does not declare itself
+
+
+PRESETS: dict[str, Preset] = {
+    # Its two fields run from 0 to 180 with 90 in the middle, and stand in each other's place.
+    "mtl_mrcnn": Preset(angles={"yaw": Key("Pitch", -1, 90), "pitch": Key("Yaw", -1, 90)}),
+    # FairFace's races as UTKFace's, whose Others are Hispanic, Latino, Middle Eastern and the like.
+    "utkface": Preset(
+        classes={
+            "East Asian": "Asian",
+            "Southeast Asian": "Asian",
+            "Latino_Hispanic": "Others",
+            "Middle Eastern": "Others",
+        }
+    ),
 }
 
 
 class LabelReader:
     """Reads the labels of the declared attributes from annotations.
 
-    `keys` maps the name of an attribute to a key, or to (key, scale, offset); a pose's angles are
-    named one by one, as `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not
-    named has its own name as key. `preset` names the keys of every pose's angles. With `texts` a
-    text that names no class is read as a number, and an empty one as missing. Raises UserError
-    where a name is not declared.
+    `keys` maps the name of an attribute to a key, to (key, scale, offset), or to (key, classes),
+    where classes maps annotated names to declared ones; a pose's angles are named one by one, as
+    `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not named has its own name
+    as key. `preset` is one of PRESETS. With `texts` a text that names no class is read as a number,
+    and an empty one as missing. Raises UserError where a name is not declared.
     """
 
     def __init__(
@@ -44,13 +63,12 @@ class LabelReader:
         self._texts = texts
         if preset and preset not in PRESETS:
             raise UserError(f"attribute_preset {preset!r} is none of {', '.join(PRESETS)}")
+        angles, self._classes = PRESETS[preset] if preset else Preset()
         self._keys: dict[str, Key] = {a.name: Key(a.name) for a in attributes}
         self._angles: dict[str, dict[str, Key]] = {
-            a.name: {
-                angle: PRESETS[preset][angle] for angle in a.angles if angle in PRESETS[preset]
-            }
+            a.name: {angle: angles[angle] for angle in a.angles if angle in angles}
             for a in attributes
-            if preset and isinstance(a, Pose)
+            if angles and isinstance(a, Pose)
         }
         for name, value in (keys or {}).items():
             self._add(name, value)
@@ -114,19 +132,29 @@ class LabelReader:
 
     def _find(self, attribute: Attribute, annotation: Mapping[str, Any], key: Key) -> Any:
         raw = _find(annotation, key.name)
-        if not self._texts or not isinstance(raw, str):
+        if not isinstance(raw, str):
             return raw
-        if isinstance(attribute, Categorical | Ordinal) and raw in attribute.classes:
-            return raw
-        return _number(raw)
+        if raw in key.classes:
+            return key.classes[raw] or None
+        if isinstance(attribute, Categorical | Ordinal):
+            if raw in attribute.classes:
+                return raw
+            if raw in self._classes:
+                return self._classes[raw]
+        return _number(raw) if self._texts else raw
 
 
 def _key(name: str, value: Any) -> Key:
     parts = [value] if isinstance(value, str) else list(value) if _is_list(value) else []
+    if len(parts) == 2 and isinstance(parts[0], str) and isinstance(parts[1], Mapping):
+        return Key(parts[0], classes=parts[1])
     numbers = all(isinstance(part, int | float) for part in parts[1:])
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], str) or not numbers:
-        raise UserError(f"attribute_keys: {name} is {value!r}; give (key, scale, offset)")
-    return Key(parts[0], *(float(part) for part in parts[1:]))
+        raise UserError(
+            f"attribute_keys: {name} is {value!r}; give (key, scale, offset) or (key, classes)"
+        )
+    scale, offset = (*map(float, parts[1:]), *(1.0, 0.0)[len(parts) - 1 :])
+    return Key(parts[0], scale, offset)
 
 
 def _is_list(value: Any) -> bool:

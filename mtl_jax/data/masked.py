@@ -15,12 +15,13 @@ from mtl_jax.data.records import Category, Instance, Record, Source
 BARE = "none"
 WORN = (BARE, *KINDS)  # the classes of the label `face_mask`
 LABEL, POINTS = "face_mask", "face"  # the attributes of an instance: what is worn, its landmarks
+COVERED = "masked"  # and whether a mask is, yes or no
 FULL = 0.9  # of a picture that a face's box covers from which on it is an aligned chip
 
 
 def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record:
     """Let the faces of a record wear masks with the probability `share`, all or none, and label
-    each with what it wears, one of WORN.
+    each with what it wears, one of WORN, and with whether that is a mask.
 
     A face is found by its landmarks (AFLW's 21 or iBUG's 68), or, where its box is the whole
     picture, by the template of aligned chips; others stay bare. What wears a mask keeps it.
@@ -69,7 +70,8 @@ def _worn(instance: Instance) -> str:
 
 
 def _labelled(instance: Instance, kind: str) -> Instance:
-    return replace(instance, attributes={**instance.attributes, LABEL: kind})
+    covered = "no" if kind == BARE else "yes"
+    return replace(instance, attributes={**instance.attributes, LABEL: kind, COVERED: covered})
 
 
 class MaskedFaces:

@@ -4,11 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute
+from mtl_jax.attributes import Attribute, Continuous
 from mtl_jax.data.records import Category, Record
 from mtl_jax.evals import attributes as attribute_metrics
+from mtl_jax.evals.cases import AttributeCases
 from mtl_jax.evals.coco import CocoScorer
 from mtl_jax.evals.face_errors import FaceErrors
+from mtl_jax.evals.groups import Groups, read_groupings
+from mtl_jax.evals.intervals import Interval, calibrate
 from mtl_jax.evals.matching import Match, Truth, match
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
@@ -18,7 +21,8 @@ class Evaluator:
     """Takes one picture after another; `metrics` gives the flat dictionary of `metrics.json`.
 
     Crowds are neither instances nor misses. Pictures whose records are not exhaustive give no AP
-    and no false alarms, since what is found there may well be right.
+    and no false alarms, since what is found there may well be right. Raises ValueError where the
+    options do not fit the attributes.
     """
 
     def __init__(
@@ -27,14 +31,18 @@ class Evaluator:
         attributes: Sequence[Attribute] = (),
         options: EvalOptions | None = None,
     ):
-        self._attributes = tuple(attributes)
+        self.attributes = tuple(attributes)
         self._options = options or EvalOptions()
         self._coco = CocoScorer(categories)
-        self.faces = FaceErrors(self._attributes)
+        self.faces = FaceErrors(self.attributes)
+        self.cases = AttributeCases(self.attributes)
         self._rows = {
-            a.name: [] for a in self._attributes
+            a.name: [] for a in self.attributes
         }  # matched: values, known, box, prediction
         self._labelled = dict.fromkeys(self._rows, 0)
+        self._groups = Groups(read_groupings(self._options.groups, self.attributes))
+        self._limits = _read_limits(self._options, self.attributes)
+        self.intervals: dict[str, Interval] = {}  # of continuous attributes, once calibrated
         self._instances = 0
         self._exhaustive = 0  # pictures
         self._false_alarms = 0
@@ -50,7 +58,8 @@ class Evaluator:
         finders = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0}
         self._instances += sum(not instance.crowd for instance in record.instances)
         self.faces.add(record, result, finders)
-        for attribute in self._attributes:
+        self.cases.add(record, result, finders)
+        for attribute in self.attributes:
             self._add_attribute(attribute, record, result, finders)
         if record.exhaustive:
             self._exhaustive += 1
@@ -64,7 +73,11 @@ class Evaluator:
         """
         values = self._coco.metrics()
         for attribute, labels, predictions in self.matched():
-            scores = attribute_metrics.score(attribute, predictions, labels)
+            scores = self._score(attribute, predictions, labels)
+            if attribute.name in self.intervals:
+                interval = self.intervals[attribute.name]
+                scores["interval/half_width"] = interval.half_width
+                scores["interval/calibrated_on"] = float(interval.labels)
             labelled = self._labelled[attribute.name]
             scores |= {
                 "instances": float(self._instances),
@@ -76,13 +89,59 @@ class Evaluator:
             values["detections/false_alarms"] = float(self._false_alarms)
         return values
 
+    def by_group(self) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+        """Give the metrics of each attribute by each grouping, as (age, gender): of each group."""
+        tables: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+        for attribute, labels, predictions in self.matched():
+            for by, group, places in self._groups.members(attribute.name):
+                rows = [place for place in places if place is not None]
+                part = attribute_metrics.Labels(*(x[rows] for x in labels))
+                scores = self._score(attribute, predictions[rows], part)
+                if by == attribute.name:
+                    scores.pop("macro_f1", None)  # all of one class
+                counts = {"labelled": len(places), "misses": len(places) - len(rows)}
+                scores = {name: float(count) for name, count in counts.items()} | scores
+                tables.setdefault((attribute.name, by), {})[group] = scores
+        return tables
+
+    def group_metrics(self) -> dict[str, float]:
+        """Give what `by_group` does as metrics.json does: `age/by_gender/female/mae`."""
+        return {
+            f"{attribute}/by_{by}/{group}/{name}": value
+            for (attribute, by), table in self.by_group().items()
+            for group, scores in table.items()
+            for name, value in scores.items()
+        }
+
+    def calibrate(self, other: "Evaluator") -> None:
+        """Give continuous predictions intervals by the errors that another evaluator took, of
+        records that were not trained on. Labels that it missed have no part in them.
+        """
+        for attribute, labels, predictions in other.matched():
+            if isinstance(attribute, Continuous):
+                errors = attribute_metrics.interval_errors(predictions, labels)
+                interval = calibrate(errors, self._options.coverage)
+                if interval is not None:
+                    self.intervals[attribute.name] = interval
+
+    def _score(
+        self, attribute: Attribute, predictions: np.ndarray, labels: attribute_metrics.Labels
+    ) -> dict[str, float]:
+        limit = self._limits.get(attribute.name, 0.0)
+        scores = attribute_metrics.score(attribute, predictions, labels, limit)
+        if scores and attribute.name in self.intervals:
+            errors = attribute_metrics.interval_errors(predictions, labels)
+            covered = errors <= self.intervals[attribute.name].half_width
+            scores["interval/coverage"] = float(covered.mean())
+        return scores
+
     def curves(self) -> dict[str, np.ndarray]:
         """Give precision by recall as `CocoScorer.curves`."""
         return self._coco.curves()
 
     def matched(self) -> Iterator[tuple[Attribute, attribute_metrics.Labels, np.ndarray]]:
         """Give each attribute with the labels and predictions `[N, E]` of what was found."""
-        for attribute in self._attributes:
+        for attribute in self.attributes:
             rows = self._rows[attribute.name]
             predictions = np.array([row[3] for row in rows]).reshape(-1, attribute.prediction_size)
             yield attribute, attribute_metrics.stack(attribute, rows), predictions
@@ -106,13 +165,26 @@ class Evaluator:
             if instance.crowd or not known.any():
                 continue
             self._labelled[attribute.name] += 1
+            rows, place = self._rows[attribute.name], None
             if g in finders:
                 prediction = result.attributes[attribute.name][finders[g]]
-                self._rows[attribute.name].append((values, known, instance.box, prediction))
+                place = len(rows)
+                rows.append((values, known, instance.box, prediction))
+            self._groups.add(attribute.name, instance, place)
+
+
+def _read_limits(options: EvalOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
+    continuous = {a.name for a in attributes if isinstance(a, Continuous)}
+    if unknown := [name for name, _ in options.limits if name not in continuous]:
+        raise ValueError(f"config.eval.limits: {unknown[0]!r} is no continuous attribute")
+    return dict(options.limits)
 
 
 def metric_names(
-    categories: Sequence[Category], attributes: Sequence[Attribute], masks: bool
+    categories: Sequence[Category],
+    attributes: Sequence[Attribute],
+    masks: bool,
+    options: EvalOptions | None = None,
 ) -> list[str]:
     """Name the metrics of a model on data that has labels for all of them."""
     names = [
@@ -125,8 +197,9 @@ def metric_names(
         labels = attribute_metrics.Labels(
             np.zeros((1, size)), np.ones((1, size), bool), np.array([[0.0, 0.0, 1.0, 1.0]])
         )
+        limit = dict((options or EvalOptions()).limits).get(attribute.name, 0.0)
         scores = attribute_metrics.score(
-            attribute, np.zeros((1, attribute.prediction_size)), labels
+            attribute, np.zeros((1, attribute.prediction_size)), labels, limit
         )
         counts = ("instances", "labelled", "misses")
         names += [f"{attribute.name}/{name}" for name in (*scores, *counts)]

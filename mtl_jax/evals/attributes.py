@@ -40,14 +40,17 @@ def stack(attribute: Attribute, rows: list[tuple]) -> Labels:
     return Labels(values, known, np.array([row[2] for row in rows], np.float64).reshape(-1, 4))
 
 
-def score(attribute: Attribute, predictions: np.ndarray, labels: Labels) -> dict[str, float]:
+def score(
+    attribute: Attribute, predictions: np.ndarray, labels: Labels, limit: float = 0.0
+) -> dict[str, float]:
     """Compare predictions `[N, E]` with labels; a metric for which nothing is known is left out.
 
     `mae` and `std` are the mean and the standard deviation of the absolute error: in the
     attribute's unit, in an ordinal's levels, in degrees around the circle; to the nearer end where
-    a label is an interval, 0 inside it. `macro_f1` is over the classes that are labelled or
-    predicted. `nme` is the mean over instances of the mean distance of their known points over the
-    square root of the annotated box's area; landmarks' `accuracy` is of visibility.
+    a label is an interval, 0 inside it. The cumulative score, `cs5` if `limit` is 5, is the share
+    of a continuous attribute's errors up to the limit; 0: none. `macro_f1` is over the classes that
+    are labelled or predicted. `nme` is the mean over instances of the mean distance of their known
+    points over the square root of the annotated box's area; landmarks' `accuracy` is of visibility.
     """
     predictions = np.asarray(predictions, np.float64)
     known = labels.known[:, 0] if labels.known.size else np.zeros(0, bool)
@@ -60,9 +63,11 @@ def score(attribute: Attribute, predictions: np.ndarray, labels: Labels) -> dict
             right = attribute.nearest(values) == truth
             return _errors(values - np.asarray(attribute.levels)[truth]) | _accuracy(right)
         case Continuous():
-            low, high = labels.values[known].T
-            values = predictions[known, 0]
-            return _errors(np.maximum(np.maximum(low - values, values - high), 0))
+            errors = interval_errors(predictions, labels)
+            scores = _errors(errors)
+            if limit and scores:
+                scores[f"cs{limit:g}"] = float((errors <= limit).mean())
+            return scores
         case Pose():
             turns = predictions - labels.values
             errors = np.abs((turns + 180) % 360 - 180)
@@ -75,6 +80,16 @@ def score(attribute: Attribute, predictions: np.ndarray, labels: Labels) -> dict
             return _landmarks(predictions, labels)
         case _:
             raise TypeError(f"no metric for attributes of kind {attribute.kind!r}")
+
+
+def interval_errors(predictions: np.ndarray, labels: Labels) -> np.ndarray:
+    """Give how far predictions `[N, 1]` of a continuous attribute are from the intervals of those
+    labels that are known, 0 inside.
+    """
+    known = labels.known[:, 0]
+    low, high = labels.values[known].T
+    values = predictions[known, 0]
+    return np.maximum(np.maximum(low - values, values - high), 0)
 
 
 def trivial_metrics(attribute: Attribute, train: Labels, test: Labels) -> dict[str, float]:

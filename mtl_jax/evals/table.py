@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 PRECISIONS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 COUNTS = ("instances", "labelled", "misses")
-FRACTIONS = ("accuracy", "macro_f1", "nme")
+FRACTIONS = ("accuracy", "macro_f1", "nme", "coverage")
 
 
 def format_table(
@@ -105,5 +105,6 @@ def _rest(metrics: Mapping[str, float]) -> list[str]:
 def _number(key: str, metrics: Mapping[str, float]) -> str:
     if key not in metrics:
         return "-"
-    fraction = key.startswith(("box/", "mask/")) or key.rsplit("/", 1)[-1] in FRACTIONS
+    name = key.rsplit("/", 1)[-1]
+    fraction = key.startswith(("box/", "mask/")) or name in FRACTIONS or name.startswith("cs")
     return f"{metrics[key]:.3f}" if fraction else f"{metrics[key]:.2f}"

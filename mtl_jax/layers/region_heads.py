@@ -1,12 +1,13 @@
 """The heads of a network that looks at one region at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from mtl_jax.layers.output import output_layer
 from mtl_jax.types import Array
 
 
@@ -23,6 +24,7 @@ class RegionHeads(nn.Module):
     dropout: float
     train: bool
     dtype: DTypeLike = jnp.float32
+    one_score: Collection[str] = ()  # the layers whose outputs share a score
 
     @nn.compact
     def __call__(self, x: Float[Array, "R F"]) -> dict[str, Float[Array, "R O"]]:
@@ -39,5 +41,5 @@ class RegionHeads(nn.Module):
         for name, size in self.outputs.items():
             y = hidden(x, self.features, f"{name}_hidden").astype(jnp.float32)
             small = nn.initializers.normal(0.01)
-            found[name] = nn.Dense(size, kernel_init=small, name=name)(y)
+            found[name] = output_layer(size, name in self.one_score, small, name)(y)
         return found

@@ -1,6 +1,6 @@
 """The head that reads attributes from pooled regions."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
 from mtl_jax.layers.norm import make_norm
+from mtl_jax.layers.output import output_layer
 from mtl_jax.types import Array
 
 
@@ -31,6 +32,7 @@ class AttributeHead(nn.Module):
     norm_eps: float
     train: bool
     dtype: DTypeLike = jnp.float32
+    one_score: Collection[str] = ()  # the attributes whose outputs share a score
 
     @nn.compact
     def __call__(
@@ -48,7 +50,8 @@ class AttributeHead(nn.Module):
                 y = self._norm_relu(y, f"{name}_norm", valid)
             y = nn.Dropout(self.dropout, deterministic=not self.train)(y).astype(jnp.float32)
             init = nn.initializers.normal(0.01)
-            outputs[name] = nn.Dense(size, kernel_init=init, name=f"{name}_output")(y)
+            layer = output_layer(size, name in self.one_score, init, f"{name}_output")
+            outputs[name] = layer(y)
         return outputs
 
     def _light_trunk(self, x: Float[Array, "R S S C"], valid: Bool[Array, "R"]) -> Array:

@@ -6,6 +6,7 @@ The kinds and the layout of labels and predictions are those of `mtl_jax.attribu
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import entr
 from jaxtyping import Bool, Float
 
 from mtl_jax import losses
@@ -14,6 +15,7 @@ from mtl_jax.losses import Term
 from mtl_jax.types import Array
 
 BINS = 101  # of a continuous attribute that is learnt as a distribution over its range
+STEPS = BINS - 1  # of its range, for each of which coral asks whether the number is above it
 SMOOTH_L1_BETA = 1 / 9  # in units of the range, of `Pose.scale`, of the box's side
 
 
@@ -26,8 +28,15 @@ def output_size(attribute: Attribute) -> int:
             return len(attribute.classes) - 1
         case Continuous(loss="distribution"):
             return BINS
+        case Continuous(loss="coral"):
+            return STEPS
         case _:
             return attribute.prediction_size
+
+
+def has_one_score(attribute: Attribute) -> bool:
+    """Say whether the attribute's outputs share a score, and differ by their biases alone."""
+    return attribute.loss == "coral"
 
 
 def attribute_loss(
@@ -122,22 +131,53 @@ def _continuous_loss(
 ) -> Float[Array, "R"]:
     """Compare with the nearest number of the label's interval, both in units of the scale."""
     interval = (values - attribute.range[0]) / _scale(attribute)
+    if attribute.loss == "coral":
+        return _coral_loss(outputs, interval)
     value = _scaled_value(attribute, outputs)
     target = jnp.clip(jax.lax.stop_gradient(value), interval[:, 0], interval[:, 1])
-    if attribute.loss != "distribution":
-        return losses.regression(attribute.loss, value, target, SMOOTH_L1_BETA)
-    # A Gaussian of 2 % of the range around the interval, with the error of the mean beside it.
-    # Source: Gao et al., Age Estimation Using Expectation of Label Distribution Learning, 2018.
-    bins = jnp.linspace(0.0, 1.0, BINS)
+    if attribute.loss == "distribution":
+        error = losses.regression("l1", value, target, SMOOTH_L1_BETA)
+        return 0.1 * _distribution_loss(outputs, interval) + error
+    return losses.regression(attribute.loss, value, target, SMOOTH_L1_BETA)
+
+
+def _distribution_loss(
+    outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]
+) -> Float[Array, "R"]:
+    """Compare the probabilities of the bins with a Gaussian of 2 % of the range around a number.
+
+    Source: Gao et al., Age Estimation Using Expectation of Label Distribution Learning, 2018, which
+    puts the error of the mean beside it. An interval does not say how likely each of its numbers
+    is: it gives minus the logarithm of the mass in it, its ends being as soft.
+    """
+    bins = jnp.linspace(0.0, 1.0, BINS)[None]
+    log_scores = jax.nn.log_softmax(outputs)
     distance = bins - jnp.clip(bins, interval[:, :1], interval[:, 1:])
-    wanted = jax.nn.softmax(-0.5 * (distance / 0.02) ** 2)
-    entropy = -(wanted * jax.nn.log_softmax(outputs)).sum(-1)
-    return 0.1 * entropy + losses.regression("l1", value, target, SMOOTH_L1_BETA)
+    near = -0.5 * (distance / 0.02) ** 2
+    entropy = -(jax.nn.softmax(near) * log_scores).sum(-1)
+    mass = -jax.nn.logsumexp(log_scores + near, -1)
+    return jnp.where(interval[:, 1] > interval[:, 0], mass, entropy)
+
+
+def _coral_loss(outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]) -> Float[Array, "R"]:
+    """Ask for each step whether the number is above it: the divergence of the answer from the part
+    of the step that lies below the number, averaged over the steps.
+
+    On the ends of steps that is the cross entropy of the paper, up to its factor, the number of
+    steps. Between, and anywhere in an interval, the parts below its two ends bound the answer.
+    Source: Cao, Mirjalili, Raschka, Rank Consistent Ordinal Regression for Neural Networks, 2020,
+    equation 4.
+    """
+    starts = jnp.arange(STEPS)[None]
+    least, most = (jnp.clip(STEPS * interval[:, i, None] - starts, 0, 1) for i in (0, 1))
+    target = jnp.clip(jax.lax.stop_gradient(jax.nn.sigmoid(outputs)), least, most)
+    entropy = entr(target) + entr(1 - target)
+    return (losses.binary_cross_entropy(outputs, target) - entropy).mean(-1)
 
 
 def _scale(attribute: Continuous) -> float:
     low, high = attribute.range
-    whole = attribute.loss == "distribution" or not attribute.scale
+    whole = attribute.loss in ("distribution", "coral") or not attribute.scale
     return high - low if whole else attribute.scale
 
 
@@ -147,6 +187,8 @@ def _scaled_value(attribute: Continuous, outputs: Float[Array, "R O"]) -> Float[
     """
     if attribute.loss == "distribution":
         return jax.nn.softmax(outputs) @ jnp.linspace(0.0, 1.0, BINS)
+    if attribute.loss == "coral":
+        return jax.nn.sigmoid(outputs).mean(-1)
     low, high = attribute.range
     return outputs[:, 0] + 0.5 * (high - low) / _scale(attribute)
 

@@ -27,7 +27,12 @@ from mtl_jax.models.canvas import normalize
 from mtl_jax.models.face_rectangle import first_rectangle, follow, rectangle_of
 from mtl_jax.models.face_search import Look, Search
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.region_tasks import CLASS, output_sizes, region_losses
+from mtl_jax.models.region_tasks import (
+    CLASS,
+    one_score_layers,
+    output_sizes,
+    region_losses,
+)
 from mtl_jax.models.targets import clean
 from mtl_jax.types import Array, Batch, Detections, Model, Variables
 
@@ -146,6 +151,7 @@ class Network(nn.Module):
             o.dropout,
             self.train,
             dtype,
+            one_score_layers(self.attributes),
             # Layers of one name have one shape: the fused ones read more than the others.
             name="fused_heads" if o.fused else "heads",
         )(x)

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from mtl_jax import losses
 from mtl_jax.attributes import Attribute
 from mtl_jax.layers.conv_trunk import ConvTrunks
+from mtl_jax.layers.output import output_layer
 from mtl_jax.layers.picture_head import PictureHead
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.losses import MaskedSum, Term
@@ -182,8 +183,9 @@ class Network(nn.Module):
             )
             features = head(x, _cells(inside, stride, x.shape[1:3])).astype(jnp.float32)
             init = nn.initializers.glorot_uniform()
-            size, name = attribute_tasks.output_size(a), f"{a.name}_output"
-            outputs[a.name] = nn.Dense(size, kernel_init=init, name=name)(features)
+            size, one_score = attribute_tasks.output_size(a), attribute_tasks.has_one_score(a)
+            layer = output_layer(size, one_score, init, f"{a.name}_output")
+            outputs[a.name] = layer(features)
         return outputs
 
     def _convs(

@@ -155,6 +155,7 @@ class Network(nn.Module):
             head.dropout,
             head.norm,
             *last,
+            one_score=[a.name for a in self.attributes if attribute_tasks.has_one_score(a)],
         )
 
     def detect(self, batch: Batch, views: Sequence[View] = (View(),)) -> Detections:

@@ -34,6 +34,11 @@ def output_sizes(
     return sizes
 
 
+def one_score_layers(attributes: Sequence[Attribute]) -> tuple[str, ...]:
+    """Name the output layers whose outputs share a score."""
+    return tuple(place_layer(a) for a in attributes if attribute_tasks.has_one_score(a))
+
+
 def place_layer(attribute: Attribute) -> str:
     """Name the output layer of an attribute; of landmarks, of their places."""
     return f"{attribute.name}_output"

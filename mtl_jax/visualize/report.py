@@ -11,10 +11,12 @@ from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Or
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Category, overlaps
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.attributes import Labels
+from mtl_jax.evals.attributes import Labels, interval_errors
+from mtl_jax.evals.cases import AttributeCase, AttributeCases
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
+from mtl_jax.evals.table import COUNTS
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result
 from mtl_jax.visualize.draw import as_rgb, draw
@@ -47,8 +49,12 @@ def write_report(
         _add_curves(page, kind, precision, evidence.names[1:])
     _add_confusion(page, evidence)
     _add_calibration(page, evidence)
+    tables = evaluator.by_group()
     for attribute, labels, predictions in evaluator.matched():
         _add_attribute(page, attribute, labels, predictions)
+        for by in (by for name, by in tables if name == attribute.name):
+            _add_groups(page, f"{attribute.name} by {by}", tables[attribute.name, by])
+    _add_cases(page, evaluator.cases, channels)
     _add_faces(page, evaluator.faces)
     _add_history(page, history)
     _add_worst(page, evidence, channels)
@@ -175,9 +181,7 @@ def _add_attribute(
         case Continuous():
             rows = known[:, 0]
             truth, found = labels.values[rows].mean(1), predictions[rows, 0]
-            low, high = labels.values[rows].T
-            errors = np.maximum(np.maximum(low - found, found - high), 0)
-            _add_scatter(page, name, truth, found, errors)
+            _add_scatter(page, name, truth, found, interval_errors(predictions, labels))
         case Pose():
             for i, angle in enumerate(attribute.angles):
                 rows = known[:, i]
@@ -186,6 +190,16 @@ def _add_attribute(
                 _add_scatter(page, f"{name}_{angle}", truth, found, errors)
         case Landmarks():
             _add_points(page, attribute, labels, predictions)
+
+
+def _add_groups(page: Page, title: str, groups: Mapping[str, Mapping[str, float]]) -> None:
+    columns = list(dict.fromkeys(name for scores in groups.values() for name in scores))
+    rows = []
+    for group, scores in groups.items():
+        cells = [scores.get(column, float("nan")) for column in columns]
+        counts = [column in COUNTS for column in columns]
+        rows.append((group, *(int(c) if n else c for c, n in zip(cells, counts, strict=True))))
+    page.table((title, *columns), rows)
 
 
 def _add_classes(
@@ -244,6 +258,35 @@ def _add_points(page: Page, attribute: Landmarks, labels: Labels, predictions: n
     page.picture(
         f"attribute_{attribute.name}", plots.bars(means, "distance / side", most=68), caption
     )
+
+
+def _add_cases(page: Page, cases: AttributeCases, channels: int) -> None:
+    """Show the instances whose attributes are found best and worst."""
+    if not cases.best:
+        return
+    page.heading("Attributes found best and worst")
+    for name, chosen in (("successes", cases.best), ("failures", cases.worst)):
+        pictures = [_cut(case, channels) for case in chosen]
+        captions = [_found_and_annotated(case, cases.attributes) for case in chosen]
+        what = f"{name}: what is found (what is annotated)"
+        page.picture(name, sheet(pictures, 3, captions, (240, 340)), what)
+
+
+def _cut(case: AttributeCase, channels: int) -> np.ndarray:
+    """Cut an instance's box out of its picture."""
+    pixels = as_rgb(transforms.read(case.record, channels))
+    x1, y1, x2, y2 = (round(v) for v in case.instance.box)
+    height, width = pixels.shape[:2]
+    top, left = min(max(y1, 0), height - 1), min(max(x1, 0), width - 1)
+    return pixels[top : max(y2, top + 1), left : max(x2, left + 1)]
+
+
+def _found_and_annotated(case: AttributeCase, attributes: Sequence[Attribute]) -> str:
+    found, annotated = (
+        ", ".join(a.caption(values[a.name]) for a in attributes if a.name in values)
+        for values in (case.predictions, case.labels)
+    )
+    return f"{found} ({annotated})"
 
 
 def _add_faces(page: Page, faces: FaceErrors) -> None:

@@ -209,6 +209,7 @@ def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
     records = [masked[i] for i in range(len(masked))]
     kinds = [r.instances[0].attributes["face_mask"] for r in records]
     for record, kind in zip(records, kinds, strict=True):
+        assert record.instances[0].attributes["masked"] == ("no" if kind == "none" else "yes")
         assert (record.image != 150).any() == (kind != "none")
         assert record.instances[0].attributes["age"] == 30
     assert 10 <= sum(kind != "none" for kind in kinds) <= 30
@@ -227,6 +228,7 @@ def test_a_face_that_cannot_be_found_stays_bare():
     for source in (part, unknown):
         record = mask_faces(source[0], 1.0, np.random.default_rng(0))
         assert record.instances[0].attributes["face_mask"] == "none"
+        assert record.instances[0].attributes["masked"] == "no"
         np.testing.assert_array_equal(record.image, 150)
 
 

@@ -10,7 +10,12 @@ from real_data import data_set
 
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.data.fairface import AGES, FairFaceSource
+from mtl_jax.data.options import DataOptions
+from mtl_jax.data.pipeline import eval_batches
+from mtl_jax.data.sources import SourceOptions, open_split
+from mtl_jax.data.utkface import GENDERS, RACES
 from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.images import ResizeOptions
 
 HEAD = "file,age,gender,race,service_test\n"
 GOOD = "val/1.jpg,3-9,Male,East Asian,False\nval/2.jpg,more than 70,Female,Latino_Hispanic,True\n"
@@ -40,6 +45,62 @@ def test_rows_are_labels(folder: Path):
     undeclared = FairFaceSource(folder)[1].instances[0].attributes
     assert undeclared["race"] == "Latino_Hispanic"
     assert undeclared["age_group"] == "more than 70"
+
+
+UTKFACE = attribute_kinds.from_config(
+    {
+        "age": {"kind": "continuous", "range": (0, 116), "loss": "coral"},
+        "gender": {"kind": "categorical", "classes": GENDERS},
+        "race": {"kind": "categorical", "classes": RACES},
+    }
+)
+
+
+def test_races_can_be_utkfaces(folder: Path):
+    (folder / "fairface_label_val.csv").write_text(HEAD + GOOD)
+    source = FairFaceSource(folder, UTKFACE, preset="utkface")
+    races = [source[i].instances[0].attributes["race"] for i in range(2)]
+    assert races == ["Asian", "Others"]
+    with pytest.raises(UserError, match="race is 'East Asian', which is none of White, Black"):
+        FairFaceSource(folder, UTKFACE)
+    with pytest.raises(UserError, match="attribute_preset 'utkfase' is none of mtl_mrcnn, utkface"):
+        FairFaceSource(folder, UTKFACE, preset="utkfase")
+    own = attribute_kinds.from_config(
+        {"race": {"kind": "categorical", "classes": ("East Asian", "Latino_Hispanic")}}
+    )
+    races = [FairFaceSource(folder, own, preset="utkface")[i] for i in range(2)]
+    assert [r.instances[0].attributes["race"] for r in races] == ["East Asian", "Latino_Hispanic"]
+
+
+def test_a_block_renames_the_classes_of_an_attribute(folder: Path):
+    (folder / "fairface_label_val.csv").write_text(HEAD + GOOD)
+    declared = {"looks": {"kind": "categorical", "classes": ("east", "other")}}
+    renamed = {"East Asian": "east", "Latino_Hispanic": ""}
+    block = dict(
+        format="fairface",
+        path=str(folder),
+        split="train",
+        attribute_keys={"looks": ("race", renamed)},
+    )
+    options = SourceOptions(sources=(block,))
+    (source,) = open_split(options, attribute_kinds.from_config(declared), "train").sources
+    assert [source[i].instances[0].attributes for i in range(2)] == [{"looks": "east"}, {}]
+    renamed["Latino_Hispanic"] = "west"
+    with pytest.raises(UserError, match="looks is 'west', which is none of east, other"):
+        open_split(options, attribute_kinds.from_config(declared), "train")
+
+
+def test_an_age_range_is_trained_as_an_interval(folder: Path):
+    """From the table to the batch that the loss sees: both ends, and no middle."""
+    (folder / "fairface_label_val.csv").write_text(HEAD + GOOD)
+    source = FairFaceSource(folder, UTKFACE, preset="utkface")
+    resize = ResizeOptions(mode="square", min_size=32, max_size=32, canvases=((32, 32),))
+    data = DataOptions(resize=resize, max_instances=1, mask_size=1)
+    batch = next(eval_batches(source, UTKFACE, data, batch_size=2))
+    ages = batch.gt.attributes["age"]
+    assert ages.values[:, 0].tolist() == [[3, 9], [70, 116]]
+    assert ages.known.all()
+    assert batch.gt.attributes["race"].values[:, 0].tolist() == [[2], [4]]
 
 
 def test_faulty_rows_are_told_together_or_skipped(folder: Path):
@@ -79,3 +140,13 @@ def test_the_real_folder():
     assert source[1].file_name == "val/2.jpg"
     assert labels[1]["age"] == (50, 59)
     assert labels[1]["gender"] == "female"
+    # Counted in the table: 519 East and 477 Southeast Asians, 527 Latinos, 373 of the Middle East.
+    source = FairFaceSource(data_set("fairface"), UTKFACE, preset="utkface")
+    races = Counter(source[i].instances[0].attributes["race"] for i in range(len(source)))
+    assert races == {
+        "White": 700,
+        "Black": 491,
+        "Asian": 519 + 477,
+        "Indian": 486,
+        "Others": 527 + 373,
+    }

@@ -10,7 +10,7 @@ import pytest
 from mtl_jax.attributes import Categorical, Continuous, Landmarks, Ordinal, Pose
 from mtl_jax.losses import term_value
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.attribute_tasks import BINS, decode, output_size, place
+from mtl_jax.models.attribute_tasks import BINS, STEPS, decode, output_size, place
 
 GENDER = Categorical("gender", classes=("male", "female"))
 SMILE = Ordinal("smile", classes=("none", "slight", "broad"), levels=(0.0, 1.0, 4.0))
@@ -18,6 +18,7 @@ AGE = Continuous("age", range=(0.0, 116.0))
 SEX = Categorical("sex", classes=("male", "female"), loss="binary_cross_entropy")
 YEARS = Continuous("years", range=(0.0, 116.0), scale=1.0, loss="l2")
 AGE_BINS = Continuous("age", range=(0.0, 100.0), loss="distribution")
+AGE_STEPS = Continuous("age", range=(0.0, 100.0), loss="coral")
 HEAD = Pose("head", angles=("yaw", "pitch"))
 FACE = Landmarks("face", points=("eye", "nose"))
 BOXES = jnp.array([[10.0, 20.0, 50.0, 100.0], [0.0, 0.0, 8.0, 4.0]])
@@ -29,6 +30,12 @@ PERFECT = [
     (YEARS, [[-20.0], [58.0]], [[38.0], [116]], [[38.0], [116.0]]),
     (SMILE, [[30.0, 30.0], [30.0, -30.0]], [["broad"], ["slight"]], [[4.0], [1.0]]),
     (AGE, [[0.0], [0.5]], [[58.0], [116]], [[58.0], [116.0]]),
+    (
+        AGE_STEPS,
+        [[40.0] * 58 + [-40.0] * 42, [40.0] * 100],
+        [[58], [(99.5, 100)]],
+        [[58.0], [100.0]],
+    ),
     (
         HEAD,
         [[1.0, -1.0], [0.0, 0.5]],
@@ -63,7 +70,7 @@ def test_a_perfect_head_has_no_loss_and_decodes_to_its_label(attribute, outputs,
     np.testing.assert_allclose(found, prediction, atol=1e-4)
 
 
-@pytest.mark.parametrize("attribute", [GENDER, SMILE, AGE, AGE_BINS, HEAD, FACE])
+@pytest.mark.parametrize("attribute", [GENDER, SMILE, AGE, AGE_BINS, AGE_STEPS, HEAD, FACE])
 def test_missing_labels_give_no_loss_and_no_gradient(attribute):
     outputs = jax.random.normal(jax.random.key(0), (2, output_size(attribute)))
     values = jnp.full((2, attribute.label_size), jnp.nan)
@@ -75,7 +82,7 @@ def test_missing_labels_give_no_loss_and_no_gradient(attribute):
     np.testing.assert_array_equal(gradient, 0)
 
 
-@pytest.mark.parametrize("attribute", [GENDER, SMILE, AGE, AGE_BINS, HEAD, FACE])
+@pytest.mark.parametrize("attribute", [GENDER, SMILE, AGE, AGE_BINS, AGE_STEPS, HEAD, FACE])
 def test_a_missing_label_counts_no_more_than_an_absent_instance(attribute):
     raw = {
         "gender": "female",
@@ -107,13 +114,103 @@ def test_a_pose_with_one_angle_missing_learns_the_other():
     assert loss[0, 1] == 0
 
 
-@pytest.mark.parametrize("attribute", [AGE, AGE_BINS])
+def at(attribute, number):
+    """Give outputs that say `number` and nothing else."""
+    if attribute is AGE:
+        return jnp.array([[number / 116 - 0.5]])
+    if attribute is AGE_BINS:
+        return jnp.where(jnp.arange(BINS) == number, 40.0, -40.0)[None]
+    return jnp.where(jnp.arange(STEPS) < number, 40.0, -40.0)[None]
+
+
+@pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_STEPS])
 def test_inside_an_interval_a_number_costs_nothing(attribute):
     values, known = attribute.parse((20, 29))
-    gradient = jax.grad(lambda o: attribute_loss(AGE, o, values[None], known[None], BOXES[:1]))
-    inside, below = (24.0 / 116 - 0.5), (10.0 / 116 - 0.5)
-    assert gradient(jnp.array([[inside]]))[0, 0] == 0
-    assert gradient(jnp.array([[below]]))[0, 0] < 0
+
+    def loss(outputs):
+        return attribute_loss(attribute, outputs, values[None], known[None], BOXES[:1])
+
+    cost = {number: float(loss(at(attribute, number))) for number in (10, 20, 24, 29, 40)}
+    for number in (20, 24, 29):
+        np.testing.assert_allclose(cost[number], 0, atol=1e-6)
+        np.testing.assert_allclose(jax.grad(loss)(at(attribute, number)), 0, atol=1e-6)
+    assert cost[10] > 0.01
+    assert cost[40] > 0.01
+
+
+@pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_STEPS])
+def test_a_number_is_drawn_into_its_interval(attribute):
+    values, known = attribute.parse((20, 29))
+    outputs = jnp.zeros((1, output_size(attribute)))
+    rate = {"smooth_l1": 0.01, "distribution": 20, "coral": 100}[attribute.loss]
+    gradient = jax.jit(
+        jax.grad(lambda o: attribute_loss(attribute, o, values[None], known[None], BOXES[:1]))
+    )
+    for _ in range(300):
+        outputs -= rate * gradient(outputs)
+    assert 19 < decode(attribute, outputs)[0, 0] < 30
+
+
+def test_an_interval_of_a_distribution_is_its_mass():
+    outputs = jax.random.normal(jax.random.key(3), (1, BINS))
+    values, known = AGE_BINS.parse((20, 29))
+    loss = attribute_loss(AGE_BINS, outputs, values[None], known[None], BOXES[:1])
+    p = np.exp(np.array(outputs[0], float))
+    p /= p.sum()
+    inside = 0.0
+    for k in range(BINS):
+        outside = max(20 - k, k - 29, 0)  # of bins that are one apart; 2 % of the range are two
+        inside += p[k] * np.exp(-0.5 * (outside / 2) ** 2)
+    mean = sum(k * p[k] for k in range(BINS))
+    np.testing.assert_allclose(loss, -0.1 * np.log(inside) + (mean - 29) / 100, rtol=1e-5)
+
+
+def test_coral_asks_of_each_step_whether_the_number_is_above_it():
+    outputs = jax.random.normal(jax.random.key(4), (2, STEPS)) * 3
+    values, known = labels(AGE_STEPS, [[37], [(62, 62)]])
+    total = 0.0
+    for row, number in enumerate((37, 62)):
+        for k in range(STEPS):
+            p = 1 / (1 + np.exp(-float(outputs[row, k])))
+            total -= np.log(p) if number > k else np.log(1 - p)
+    loss = attribute_loss(AGE_STEPS, outputs, values, known, BOXES)
+    np.testing.assert_allclose(loss, total / (2 * STEPS), rtol=1e-5)
+    value = sum(1 / (1 + np.exp(-np.array(outputs[0], float))))
+    np.testing.assert_allclose(decode(AGE_STEPS, outputs)[0, 0], value, rtol=1e-5)
+
+
+def test_coral_on_paper():
+    # All answers are 1 / 2: 50. Of 100 steps those between 20 and 29 are not asked, the others
+    # cost log 2 each; below 20 their outputs shall rise, above 29 fall.
+    values, known = AGE_STEPS.parse((20, 29))
+    outputs = jnp.zeros((1, STEPS))
+    assert decode(AGE_STEPS, outputs)[0, 0] == 50
+    loss, gradient = jax.value_and_grad(attribute_loss, 1)(
+        AGE_STEPS, outputs, values[None], known[None], BOXES[:1]
+    )
+    np.testing.assert_allclose(loss, 0.91 * np.log(2), rtol=1e-6)
+    wanted = [-0.5] * 20 + [0.0] * 9 + [0.5] * 71
+    np.testing.assert_allclose(gradient[0], np.array(wanted) / 100, atol=1e-7)
+    # A number within a step: its part of the step is the answer that costs nothing.
+    values, known = AGE_STEPS.parse(30.25)
+    best = at(AGE_STEPS, 30).at[0, 30].set(np.log(0.25 / 0.75))
+    loss = attribute_loss(AGE_STEPS, best, values[None], known[None], BOXES[:1])
+    np.testing.assert_allclose(loss, 0, atol=1e-7)
+    np.testing.assert_allclose(decode(AGE_STEPS, best), [[30.25]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("raw", [0, 100, 33, 33.3, (0, 100), (20, 29), (99, 100)])
+@pytest.mark.parametrize("size", [0.0, 1e4, -1e4])
+@pytest.mark.parametrize("attribute", [AGE_BINS, AGE_STEPS])
+def test_losses_over_steps_stay_finite(attribute, size, raw):
+    values, known = attribute.parse(raw)
+    outputs = jnp.linspace(size, -size, output_size(attribute))[None]
+    loss, gradient = jax.value_and_grad(attribute_loss, 1)(
+        attribute, outputs, values[None], known[None], BOXES[:1]
+    )
+    assert loss >= 0
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
 
 
 def test_a_distribution_decodes_to_its_mean_and_learns_towards_its_label():

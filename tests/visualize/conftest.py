@@ -12,6 +12,7 @@ from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.evidence import Evidence
+from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.report import write_report
@@ -95,7 +96,8 @@ def make_picture(rng: np.random.Generator, number: int) -> tuple[Record, Result]
 @pytest.fixture(scope="session")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    evaluator, evidence = Evaluator(CATEGORIES, ATTRIBUTES), Evidence(CATEGORIES)
+    groups = EvalOptions(groups=(("age", 10.0), ("sex", 0.0)), limits=(("age", 1.0),))
+    evaluator, evidence = Evaluator(CATEGORIES, ATTRIBUTES, groups), Evidence(CATEGORIES)
     rng = np.random.default_rng(0)
     for number in range(12):
         record, result = make_picture(rng, number)
@@ -106,4 +108,4 @@ def report(tmp_path_factory):
     history.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 10, "tr')
     metrics = evaluator.metrics()
     write_report("made up", evaluator, evidence, metrics, folder / "report", history=history)
-    return folder / "report", metrics
+    return folder / "report", metrics | evaluator.group_metrics()

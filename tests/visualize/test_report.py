@@ -20,7 +20,7 @@ PICTURES = (
     "worst",
 )
 PICTURES += ("overlap_grid", "attribute_age", "attribute_sex", "attribute_size", "attribute_face")
-PICTURES += ("cumulative_errors",)
+PICTURES += ("cumulative_errors", "successes", "failures")
 PICTURES += tuple(f"attribute_head_{angle}" for angle in ("yaw", "pitch", "roll"))
 
 
@@ -35,6 +35,20 @@ def test_the_page_holds_the_metrics(report):
     assert "://" not in text
     for name in ("box/AP", "mask/AP50", "age/mae", "head/yaw/mae", "detections/false_alarms"):
         assert f'<td>{name}</td><td class="number">{metrics[name]:.4g}</td>' in text
+
+
+def test_errors_stand_in_tables_by_group(report):
+    folder, metrics = report
+    text = (folder / "index.html").read_text()
+    for title in ("age by age", "age by sex", "face by sex", "sex by age"):
+        assert f"<th>{title}</th>" in text
+    for group in ("by_age/0 to 10", "by_age/10 to 20", "by_sex/f", "by_sex/m"):
+        labelled, misses, mae, std, share = (
+            metrics[f"age/{group}/{name}"] for name in ("labelled", "misses", "mae", "std", "cs1")
+        )
+        cells = [f"{labelled:.0f}", f"{misses:.0f}", *(f"{v:.4g}" for v in (mae, std, share))]
+        row = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+        assert f"<tr><td>{group.partition('/')[2]}</td>{row}</tr>" in text
 
 
 def test_the_table_of_classes_is_pycocotools(report):

@@ -1,0 +1,88 @@
+"""The layer whose outputs share a score, alone and in the models that have it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from scenes import TINY, random_batch
+
+from mtl_jax.attributes import Continuous, Ordinal
+from mtl_jax.layers.output import OneScore
+from mtl_jax.losses import term_value
+from mtl_jax.models import attribute_tasks
+from mtl_jax.models.hyperface import hyperface
+from mtl_jax.models.hyperface_options import HyperFaceOptions
+from mtl_jax.models.mask_mtl import mask_mtl
+from mtl_jax.models.mask_rcnn import mask_rcnn
+from mtl_jax.models.options import MaskMTLOptions
+
+AGE = Continuous("age", range=(0.0, 20.0), loss="coral")
+SIZE = Ordinal("size", classes=("s", "m", "l"), loss="coral")
+PLAIN = Ordinal("plain", classes=("s", "m", "l"))
+
+
+def test_outputs_differ_by_their_biases_alone():
+    layer = OneScore(3, jax.nn.initializers.normal())
+    x = jax.random.normal(jax.random.key(0), (5, 4))
+    params = layer.init(jax.random.key(1), x)["params"]
+    np.testing.assert_array_equal(params["bias"], 0)
+    weights, biases = np.array(params["kernel"], float)[:, 0], np.array([2.0, 0.5, -1.0])
+    found = layer.apply({"params": {**params, "bias": jnp.array(biases)}}, x)
+    for r in range(5):
+        score = sum(w * v for w, v in zip(weights, np.array(x[r], float), strict=True))
+        np.testing.assert_allclose(found[r], score + biases, atol=1e-5)
+
+
+def test_biases_learn_their_order():
+    """At the minimum they fall, whatever they begin as. Source: Cao et al., theorem 1."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2)).astype(np.float32)
+    ages = np.clip(8 + 4 * x[:, 0] + rng.normal(0, 1, 200), 0, 20).round().astype(np.float32)
+    values, known = jnp.repeat(ages[:, None], 2, 1), jnp.ones((200, 2), bool)
+    layer = OneScore(attribute_tasks.STEPS, jax.nn.initializers.normal())
+    params = layer.init(jax.random.key(0), x)["params"]
+    params["bias"] = jnp.asarray(rng.normal(0, 0.5, attribute_tasks.STEPS), jnp.float32)
+
+    @jax.jit
+    def step(params):
+        def loss(params):
+            outputs = layer.apply({"params": params}, x)
+            boxes = jnp.zeros((200, 4))
+            return term_value(attribute_tasks.attribute_loss(AGE, outputs, values, known, boxes))
+
+        # Each bias has a hundredth part in the mean.
+        rates = {"kernel": 1.0, "bias": 100.0}
+        return {k: params[k] - rates[k] * g for k, g in jax.grad(loss)(params).items()}
+
+    for _ in range(1500):
+        params = step(params)
+    bias = np.array(params["bias"])
+    assert (np.diff(bias) < 1e-3).all()
+    found = attribute_tasks.decode(AGE, layer.apply({"params": params}, x))[:, 0]
+    assert np.abs(found - ages).mean() < 1.2
+
+
+def shapes(model, batch):
+    """Give the shapes of the output layers' parameters."""
+    params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    flat = flatten_dict(params)
+    return {path[-2:]: leaf.shape for path, leaf in flat.items() if path[-2].endswith("_output")}
+
+
+MODELS = {
+    "mask_mtl": lambda attributes: mask_mtl(MaskMTLOptions(), attributes),
+    "mask_rcnn": lambda attributes: mask_rcnn(TINY, 2, attributes),
+    "hyperface": lambda attributes: hyperface(HyperFaceOptions(fused=False), 2, attributes),
+}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_models_give_coral_one_score(name):
+    attributes = (AGE, SIZE, PLAIN)
+    side = {"mask_mtl": 48, "mask_rcnn": 64, "hyperface": 227}[name]
+    batch = random_batch(1, side, slots=1, objects=1)
+    found = shapes(MODELS[name](attributes), batch)
+    for attribute, outputs, columns in ((AGE, 100, 1), (SIZE, 2, 1), (PLAIN, 2, 2)):
+        assert found[f"{attribute.name}_output", "kernel"][1] == columns
+        assert found[f"{attribute.name}_output", "bias"] == (outputs,)
