@@ -239,12 +239,14 @@ def _batches(
 def _leaves(row: Batch) -> list[np.ndarray]:
     """Flatten a row for TensorFlow, attributes in the order of their declaration."""
     labels = [array for pair in row.gt.attributes.values() for array in pair]
-    return [*row[:-1], *row.gt[:-1], *labels]
+    picture = [row.images, row.sizes, row.valid, row.exhaustive, row.index]
+    return [*picture, *row.gt[:-1], *labels]
 
 
 def _from_leaves(leaves: Sequence[np.ndarray], attributes: Sequence[Attribute]) -> Batch:
     """Undo `_leaves`, of batches."""
-    outer, inner = len(Batch._fields) - 1, len(GroundTruth._fields) - 1
-    labels = leaves[outer + inner :]
+    images, sizes, valid, exhaustive, index, *rest = leaves
+    fields = len(GroundTruth._fields) - 1
+    truth, labels = rest[:fields], rest[fields:]
     found = {a.name: AttributeLabels(*labels[2 * i : 2 * i + 2]) for i, a in enumerate(attributes)}
-    return Batch(*leaves[:outer], gt=GroundTruth(*leaves[outer : outer + inner], attributes=found))
+    return Batch(images, sizes, valid, exhaustive, index, GroundTruth(*truth, attributes=found))

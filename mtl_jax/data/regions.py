@@ -13,7 +13,7 @@ import numpy as np
 
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data.options import RegionOptions
-from mtl_jax.data.proposals import Proposals, search_all
+from mtl_jax.data.proposals import SearchedSource, search_all
 from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
 
 POSITIVE, NEGATIVE = 0.5, 0.35
@@ -142,7 +142,8 @@ def cut_regions(
     """
     finders: list[Finder | None] = [None] * len(sources)
     if options.proposals != "jitter":
-        searches = [Proposals(s, options, Path(options.cache or folder)) for s in sources]
+        cache = Path(options.cache or folder)
+        searches = [SearchedSource(source, options, cache) for source in sources]
         search_all(searches)
         finders = list(searches)
     return tuple(
