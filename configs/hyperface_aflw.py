@@ -6,9 +6,9 @@
 
 Regions are of selective search, as the paper's, in training and at test time; what it found is kept
 in the run's folder, that of training where config.data.regions.cache says. In an evaluation
---config.model.detection.proposals=windows looks everywhere instead; =rpn where the RPN points of the
-mask_rcnn whose RUN is config.model.detection.rpn. unfused is Multitask_Face, whose heads read pool5
-alone; repository is the network of the Keras implementation (33,831,942 numbers).
+--config.model.detection.proposals=windows looks everywhere instead; =rpn where the RPN points of
+the mask_rcnn whose RUN is config.model.detection.rpn. unfused is Multitask_Face, whose heads read
+pool5 alone; repository is the network of the Keras implementation (33,831,942 numbers).
 
 The paper: NME 4.26 %, yaw, pitch, roll 7.61, 6.13, 3.92 degrees. Not measured: the data set is not
 part of this repository, and is given on request for research alone.
