@@ -26,7 +26,7 @@ Finder = Callable[[int], np.ndarray]  # position -> boxes [P, 4]
 
 class RegionSource:
     """`per_picture` regions of every picture of a source; region i depends on the arguments and i
-    alone.
+    alone, or, in training, on what is drawn each time.
 
     A record shows `region`, and holds what that shows: a thing, with the labels that count; nothing
     and exhaustive, a negative; or, where an overlap or a picture that is not exhaustive leaves it
@@ -54,9 +54,11 @@ class RegionSource:
         return self.source.group(position // self.options.per_picture)
 
     def __getitem__(self, position: int) -> Record:
+        return self.draw(position, np.random.default_rng((self.seed, position)))
+
+    def draw(self, position: int, rng: np.random.Generator) -> Record:
         picture, slot = divmod(position, self.options.per_picture)
         record = self.source[picture]
-        rng = np.random.default_rng((self.seed, position))
         proposals = self._proposals(picture)
         things = [t for t in record.instances if not t.crowd]
         wanted = slot < self.options.positive_fraction * self.options.per_picture
