@@ -2,6 +2,8 @@
 
     python predict.py --input photo.jpg --output out
     python predict.py --workdir runs/mtl_synthetic --input FOLDER MORE.png --output out
+    python predict.py --workdir runs/hyperface_synthetic --proposals runs/mtl_synthetic \\
+        --input photo.jpg --output out
     python predict.py --input 'holidays/**/*.jpg' film.mp4 --classes person dog --style splash \\
         --csv --crops --output out
 
@@ -37,6 +39,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--scales", nargs="+", metavar="S", help="look at sizes S times the run's, as .8 1 1.25"
     )
+    parser.add_argument(
+        "--proposals",
+        metavar="KIND",
+        help="where a hyperface looks: windows; fast or quality, selective search; or a RUN of a "
+        "mask_rcnn, by its RPN",
+    )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these")
     parser.add_argument("--style", default="overlay", choices=STYLES, help="how it is drawn")
     parser.add_argument("--csv", action="store_true", help="write OUT/predictions.csv too")
@@ -49,9 +57,11 @@ def main(argv: Sequence[str]) -> int:
 
     from mtl_jax.inference.files import OutputOptions, predict_folder
     from mtl_jax.inference.predictor import Predictor
+    from mtl_jax.models.hyperface_options import proposal_overrides
 
     overrides = ["--config.eval.flip=True"] * args.flip
     overrides += [f"--config.eval.scales=({','.join(args.scales)},)"] if args.scales else []
+    overrides += proposal_overrides(args.proposals) if args.proposals else []
     predictor = Predictor.from_checkpoint(
         workdir, args.step, args.threshold, args.classes, overrides
     )

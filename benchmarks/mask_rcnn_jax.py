@@ -18,10 +18,10 @@ from mtl_jax.convert import torchvision_names as names
 from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, seen_extent
 from mtl_jax.models.mask_rcnn import Network, mask_rcnn
 from mtl_jax.models.options import DetectionOptions, MaskRCNNOptions
-from mtl_jax.models.proposals import Anchors, Proposals, select_detections
+from mtl_jax.models.proposals import Anchors, select_detections
 from mtl_jax.models.targets import image_keys, sample_batch_anchors, sample_regions
 from mtl_jax.results import paste_mask
-from mtl_jax.types import Batch, Detections, GroundTruth, Model, Variables
+from mtl_jax.types import Batch, Detections, GroundTruth, Model, Proposals, Variables
 
 SLOTS, MASK_SIDE = 100, 112  # of the ground truth: the input pipeline's defaults
 

@@ -4,9 +4,11 @@
     python train.py --config configs/hyperface_aflw.py --config.init.checkpoint=runs/rcnn_face
     python evaluate.py --workdir runs/hyperface_aflw
 
-Regions are of selective search, as the paper's; what it found is kept in the run's folder, or where
-config.data.regions.cache says. Pictures are searched by windows. unfused is Multitask_Face, whose
-heads read pool5 alone; repository is the network of the Keras implementation (33,831,942 numbers).
+Regions are of selective search, as the paper's, in training and at test time; what it found is kept
+in the run's folder, that of training where config.data.regions.cache says. In an evaluation
+--config.model.detection.proposals=windows looks everywhere instead; =rpn where the RPN points of
+the mask_rcnn whose RUN is config.model.detection.rpn. unfused is Multitask_Face, whose heads read
+pool5 alone; repository is the network of the Keras implementation (33,831,942 numbers).
 
 The paper: NME 4.26 %, yaw, pitch, roll 7.61, 6.13, 3.92 degrees. Not measured: the data set is not
 part of this repository, and is given on request for research alone.
@@ -22,6 +24,7 @@ VARIANTS = ("", "unfused", "repository", "tiny")
 def get_config(variant: str = "") -> ConfigDict:
     config = get_hyperface(side=512)
     config.model.dropout = 0.5
+    config.model.detection.proposals = "fast"
     config.data.format = "aflw"
     config.data.fractions = (0.93, 0.02, 0.05)  # of some 21,000 pictures
     config.data.regions.update(proposals="fast", per_picture=32)

@@ -21,16 +21,17 @@ VARIANTS = ("", "tiny")
 def get_config(variant: str = "") -> ConfigDict:
     config = get_small_hyperface(side=256)
     config.model.windows.min_side = 56.0
+    heads_are_faces = dict(head="face")
     drawn = dict(format="synthetic", split="train", length=1000, cache=True, heads=(1, 3))
     # Few pictures with many labels come often, many with one label seldom.
     config.data.sources = (
         dict(format="ibug", weight=8.0),
         dict(format="youtube_faces", weight=6.0),
         dict(format="aflw2000", weight=6.0),
-        dict(format="prima"),
+        dict(format="prima", rename=heads_are_faces),
         dict(format="fairface", weight=0.3),
         dict(format="utkface", weight=0.2),
-        dict(drawn, head_heights=(0.25, 0.7)),
+        dict(drawn, rename=heads_are_faces, head_heights=(0.25, 0.7)),
     )
     config.data.augment.update(
         brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, blur=0.2, noise=0.2

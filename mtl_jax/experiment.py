@@ -19,7 +19,8 @@ from mtl_jax.attributes import Attribute
 from mtl_jax.commandline import override
 from mtl_jax.data import masked, pipeline, sources, transforms
 from mtl_jax.data.blocks import describe_people
-from mtl_jax.data.options import DataOptions
+from mtl_jax.data.options import DataOptions, RegionOptions
+from mtl_jax.data.proposals import BatchSearch
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.regions import cut_regions
 from mtl_jax.data.sources import SourceOptions
@@ -29,10 +30,11 @@ from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
 from mtl_jax.models.hyperface import hyperface
-from mtl_jax.models.hyperface_options import HyperFaceOptions
+from mtl_jax.models.hyperface_options import FaceDetectionOptions, HyperFaceOptions
 from mtl_jax.models.mask_mtl import mask_mtl
 from mtl_jax.models.mask_rcnn import mask_rcnn
 from mtl_jax.models.options import MaskMTLOptions, MaskRCNNOptions, ViewOptions
+from mtl_jax.models.rpn_proposals import rpn_proposals
 from mtl_jax.results import Result
 from mtl_jax.run_folder import as_tuples, prepare_folder
 from mtl_jax.training import find as finding
@@ -53,6 +55,7 @@ from mtl_jax.whole_files import write_json
 
 Options = TypeVar("Options")
 Predict = Callable[[Batch], Detections]
+Propose = Callable[[Batch], Batch]  # puts proposals in
 # What may change when a run is evaluated; the rest is what it was trained as.
 EVALUATION = ("data.", "eval.", "model.detection.")
 
@@ -160,6 +163,7 @@ class Run:
     variables: Variables
     batch_size: int
     predict: Predict
+    propose: Propose | None = None  # of a model that is told where to look: before `predict`
 
     @property
     def resize(self) -> images.ResizeOptions:
@@ -206,6 +210,7 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
     best = check_best_metric(task)
     make_evaluator(task)
     mesh = make_mesh()
+    propose = make_propose(task, mesh, workdir / "proposals")
     write_json(workdir / "config.json", config.to_dict())
     checkpointer = Checkpointer(
         workdir / "checkpoints",
@@ -220,7 +225,7 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
             stages,
             optimizer,
             partial(train_batches, task, training, loop),
-            make_validator(task, validation, checks, mesh),
+            make_validator(task, validation, checks, mesh, propose),
             checkpointer,
             MetricWriter(workdir, total),
             mesh,
@@ -318,7 +323,7 @@ def evaluate(
         if not argument.removeprefix("--config.").startswith(EVALUATION):
             allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
             raise UserError(f"{argument}: a trained model's; only {allowed} may be set here")
-    run = load_run(workdir, step, overrides)
+    run = load_run(workdir, step, overrides, workdir / "proposals")
     if data:
         split, opened = (
             "external",
@@ -334,7 +339,8 @@ def evaluate(
     evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
     if options.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
-    for record, result in detect(run.predict, opened.sources, run.task, run.batch_size):
+    predict = after(run.propose, run.predict)
+    for record, result in detect(predict, opened.sources, run.task, run.batch_size):
         evaluator.add(record, result)
         evidence.add(record, result)
     metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
@@ -353,7 +359,8 @@ def evaluate_validation(run: Run, workdir: Path) -> Evaluator:
             f"{workdir}: config.eval.coverage wants records of the split val; there are none"
         )
     evaluator = make_evaluator(run.task)
-    for record, result in detect(run.predict, opened.sources, run.task, run.batch_size):
+    predict = after(run.propose, run.predict)
+    for record, result in detect(predict, opened.sources, run.task, run.batch_size):
         evaluator.add(record, result)
     return evaluator
 
@@ -374,8 +381,15 @@ def make_evaluator(task: Task) -> Evaluator:
         raise UserError(str(error)) from None
 
 
-def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[str] = ()) -> Run:
-    """Load a run's model from its folder, or from its packed file, alone."""
+def load_run(
+    workdir: str | Path,
+    step: str | int = "best",
+    overrides: Sequence[str] = (),
+    proposals: Path | None = None,
+) -> Run:
+    """Load a run's model from its folder, or from its packed file, alone. What selective search
+    finds is kept in the folder `proposals`, if there is one.
+    """
     enable_compilation_cache()
     metadata, variables = read_checkpoint(workdir, step)
     task = Task.from_metadata(metadata, overrides)
@@ -383,7 +397,8 @@ def load_run(workdir: str | Path, step: str | int = "best", overrides: Sequence[
     detect = make_detect(task.model, mesh)
     variables = replicate(variables, mesh)
     batch_size = task.config.eval.batch_size
-    return Run(task, variables, batch_size, partial(detect, variables))
+    propose = make_propose(task, mesh, proposals)
+    return Run(task, variables, batch_size, partial(detect, variables), propose)
 
 
 def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:
@@ -421,8 +436,63 @@ def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detect
     return detect
 
 
+def make_propose(task: Task, mesh: Mesh, folder: Path | None = None) -> Propose | None:
+    """Give what puts proposals into batches as `config.model.detection` says; None where a model
+    wants none. What selective search finds is kept in `folder`, if there is one.
+    """
+    if task.config.family != "hyperface":
+        return None
+    options = read_options(FaceDetectionOptions, task.config.model.detection)
+    if options.proposals == "windows" or not options.enabled:
+        return None
+    if options.proposals == "rpn":
+        return _make_rpn_propose(task, options, mesh)
+    if task.data.channels not in (1, 3):
+        raise UserError(f"selective search reads no pictures of {task.data.channels} channels")
+    search = RegionOptions(options.proposals, search_side=task.data.regions.search_side)
+    return BatchSearch(search, options.max_proposals, folder)
+
+
+def _make_rpn_propose(task: Task, options: FaceDetectionOptions, mesh: Mesh) -> Propose:
+    """Load the run of `config.model.detection.rpn`; it sees the canvases of this task."""
+    field = "config.model.detection.rpn"
+    if not options.rpn:
+        raise UserError(f"{field} is empty; name the RUN of a mask_rcnn, or take other proposals")
+    try:
+        metadata, variables = read_checkpoint(options.rpn, "best")
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
+    other = Task.from_metadata(metadata)
+    check_family(other.config, f"{field} {options.rpn}: an RPN")
+    if other.data.channels != task.data.channels:
+        channels = f"{other.data.channels} channels, this model {task.data.channels}"
+        raise UserError(f"{field} {options.rpn}: reads pictures of {channels}")
+    rpn = read_options(MaskRCNNOptions, other.config.model)
+    find = rpn_proposals(
+        rpn, len(other.categories) + 1, other.attributes, count=options.max_proposals
+    )
+    compiled = jax.jit(find, out_shardings=replicated(mesh))
+    variables = replicate(variables, mesh)
+
+    def propose(batch: Batch) -> Batch:
+        found = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
+        rows = len(batch.valid)
+        return batch._replace(proposals=jax.tree.map(lambda x: x[:rows], found))
+
+    return propose
+
+
+def after(propose: Propose | None, predict: Predict) -> Predict:
+    """Give detection with its proposals."""
+    return predict if propose is None else lambda batch: predict(propose(batch))
+
+
 def make_validator(
-    task: Task, held_out: sources.Opened, checks: ValidationOptions, mesh: Mesh
+    task: Task,
+    held_out: sources.Opened,
+    checks: ValidationOptions,
+    mesh: Mesh,
+    propose: Propose | None = None,
 ) -> Callable[[Variables, int], dict[str, float]] | None:
     """Give the function that measures a model during training; None without held-out records."""
     if not held_out.sources:
@@ -434,7 +504,8 @@ def make_validator(
     def validate(variables: Variables, step: int) -> dict[str, float]:
         del step
         evaluator = make_evaluator(task)
-        found = detect(partial(predict, variables), held_out.sources, task, checks.batch_size)
+        predict_proposed = after(propose, partial(predict, variables))
+        found = detect(predict_proposed, held_out.sources, task, checks.batch_size)
         for record, result in islice(found, checks.pictures or None):
             evaluator.add(record, result)
         metrics = evaluator.metrics()

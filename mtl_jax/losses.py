@@ -71,9 +71,8 @@ def binary_cross_entropy(
     logits: Float[Array, "*S"], targets: Float[Array, "*S"]
 ) -> Float[Array, "*S"]:
     """Give the cross entropy of sigmoid(logits) with targets in 0..1, soft ones included."""
-    # At 0 both halves bend: so cut, their gradients add up to the right one, sigmoid(0) - target.
-    positive = jnp.where(logits >= 0, logits, 0)
-    return positive - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    # Written with a maximum and a logarithm it has, at 0, gradients of its own.
+    return jnp.logaddexp(logits, 0.0) - logits * targets
 
 
 def regression(

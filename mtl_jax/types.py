@@ -48,6 +48,15 @@ class GroundTruth(NamedTuple):
     attributes: Mapping[str, AttributeLabels]
 
 
+class Proposals(NamedTuple):
+    """Regions of an image in which things may be, in P slots; rows where `valid` is False hold
+    nothing of meaning.
+    """
+
+    boxes: Float[Array, "*B P 4"]
+    valid: Bool[Array, "*B P"]
+
+
 class Batch(NamedTuple):
     """Images of one canvas size and their ground truth."""
 
@@ -61,6 +70,7 @@ class Batch(NamedTuple):
     ]  # False: unlabelled objects stand in the picture, so it gives no negatives
     index: Int[Array, "*B"]  # the record's position in its data set; -1 where not valid
     gt: GroundTruth
+    proposals: Proposals | None = None  # of a model that is told where to look
 
 
 class Detections(NamedTuple):

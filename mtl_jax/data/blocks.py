@@ -18,6 +18,7 @@ _COMMON: dict[str, Any] = {
     "name": "",  # in splits.json; "": the format's
     "path": "",  # below the data root; "": the format's usual folder
     "split": "",  # train, val or test: wholly that; "": divided by group
+    "rename": {},  # classes by the names that they are to have, as {"head": "face"}
     "weight": 1.0,  # how often each record comes in an epoch of training
     "repeat_threshold": 0.0,  # classes in a smaller share of the pictures come more often
     "exhaustive": None,  # None: as the format says

@@ -19,7 +19,7 @@ import numpy as np
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import plan, transforms
 from mtl_jax.data.options import DataOptions
-from mtl_jax.data.records import Record, Source
+from mtl_jax.data.records import Record, Redrawn, Source
 from mtl_jax.errors import UserError
 from mtl_jax.images import Size
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth
@@ -112,9 +112,14 @@ def file_names(sources: Sequence[Source], index: np.ndarray) -> list[str]:
 
 def find_record(sources: Sequence[Source], index: int) -> Record:
     """Give a record by its position among all sources' records."""
+    source, position = _find(sources, index)
+    return source[position]
+
+
+def _find(sources: Sequence[Source], index: int) -> tuple[Source, int]:
     for source in sources:
         if index < len(source):
-            return source[index]
+            return source, index
         index -= len(source)
     raise IndexError(f"the sources hold no record {index}")
 
@@ -162,7 +167,11 @@ class _Loader:
         """
         if index < 0:
             return transforms.empty_row(canvas, self.attributes, self.options)
-        record = find_record(self.sources, index)
+        source, position = _find(self.sources, index)
+        if rng is not None and isinstance(source, Redrawn):
+            record = source.draw(position, rng)
+        else:
+            record = source[position]
         try:
             row = transforms.load(record, index, self.attributes, self.options, rng)
         except (ValueError, OSError) as error:
@@ -239,12 +248,14 @@ def _batches(
 def _leaves(row: Batch) -> list[np.ndarray]:
     """Flatten a row for TensorFlow, attributes in the order of their declaration."""
     labels = [array for pair in row.gt.attributes.values() for array in pair]
-    return [*row[:-1], *row.gt[:-1], *labels]
+    picture = [row.images, row.sizes, row.valid, row.exhaustive, row.index]
+    return [*picture, *row.gt[:-1], *labels]
 
 
 def _from_leaves(leaves: Sequence[np.ndarray], attributes: Sequence[Attribute]) -> Batch:
     """Undo `_leaves`, of batches."""
-    outer, inner = len(Batch._fields) - 1, len(GroundTruth._fields) - 1
-    labels = leaves[outer + inner :]
+    images, sizes, valid, exhaustive, index, *rest = leaves
+    fields = len(GroundTruth._fields) - 1
+    truth, labels = rest[:fields], rest[fields:]
     found = {a.name: AttributeLabels(*labels[2 * i : 2 * i + 2]) for i, a in enumerate(attributes)}
-    return Batch(*leaves[:outer], gt=GroundTruth(*leaves[outer : outer + inner], attributes=found))
+    return Batch(images, sizes, valid, exhaustive, index, GroundTruth(*truth, attributes=found))

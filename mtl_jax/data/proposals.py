@@ -4,16 +4,19 @@ Source: Uijlings et al., Selective Search for Object Recognition, 2013, by OpenC
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mtl_jax import images
 from mtl_jax.data.options import RegionOptions
 from mtl_jax.data.records import Record, Source
 from mtl_jax.data.transforms import read
+from mtl_jax.types import Batch, Proposals
 from mtl_jax.whole_files import write_whole
 
 MIN_SIDE = 8  # pixels of the searched picture; smaller boxes are not given
@@ -42,7 +45,7 @@ def selective_search(image: np.ndarray, kind: str, longest: int) -> np.ndarray:
     return np.unique(boxes, axis=0)
 
 
-class Proposals:
+class SearchedSource:
     """The boxes of a source's pictures, by position; `folder` holds a file for each content and
     setting.
     """
@@ -57,28 +60,77 @@ class Proposals:
         """
         path = self._paths.get(position)
         if path is None:
-            path = self.folder / f"{self._key(self.source[position])}.npz"
+            record = self.source[position]
+            path = self.folder / _file_name(
+                _content(record), (record.height, record.width), self.options
+            )
             self._paths[position] = path
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                return stored["boxes"]
         o = self.options
-        boxes = selective_search(read(self.source[position], 3), o.proposals, o.search_side)
-        with write_whole(path) as draft, open(draft, "wb") as file:
-            np.savez_compressed(file, boxes=boxes)
-        return boxes
-
-    def _key(self, record: Record) -> str:
-        if isinstance(record.image, np.ndarray):
-            content = record.image.tobytes()
-        else:
-            content = record.image if isinstance(record.image, bytes) else record.image.read_bytes()
-        setting = f"{self.options.proposals} {self.options.search_side} {cv2.__version__} "
-        setting += f"{record.height} {record.width} "
-        return hashlib.sha256(setting.encode() + content).hexdigest()
+        return _kept(
+            path,
+            lambda: selective_search(read(self.source[position], 3), o.proposals, o.search_side),
+        )
 
 
-def search_all(proposals: Sequence[Proposals]) -> None:
+@dataclass(frozen=True)
+class BatchSearch:
+    """Puts what is found on the pictures of a batch into it, of each `count` boxes at most.
+
+    The search sees what the model does, the picture on its canvas. What it found is kept in
+    `folder`, if there is one. Raises ValueError for pictures of other than 1 or 3 channels.
+    """
+
+    options: RegionOptions
+    count: int
+    folder: Path | None = None
+
+    def __call__(self, batch: Batch) -> Batch:
+        boxes = np.zeros((len(batch.valid), self.count, 4), np.float32)
+        valid = np.zeros(boxes.shape[:2], bool)
+        for row in np.flatnonzero(batch.valid):
+            height, width = batch.sizes[row].astype(int)
+            found = self._search(batch.images[row, :height, :width])
+            if len(found) > self.count:
+                # They are sorted from left to right: all of the picture keeps its part.
+                found = found[np.linspace(0, len(found) - 1, self.count).astype(int)]
+            boxes[row, : len(found)], valid[row, : len(found)] = found, True
+        return batch._replace(proposals=Proposals(boxes, valid))
+
+    def _search(self, pixels: np.ndarray) -> np.ndarray:
+        whole = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+        image, o = images.to_channels(whole, 3), self.options
+
+        def search() -> np.ndarray:
+            return selective_search(image, o.proposals, o.search_side)
+
+        if self.folder is None:
+            return search()
+        return _kept(self.folder / _file_name(image.tobytes(), image.shape[:2], o), search)
+
+
+def _kept(path: Path, search: Callable[[], np.ndarray]) -> np.ndarray:
+    """Give the boxes of a file; search for them, and write it, where it is not there."""
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["boxes"]
+    boxes = search()
+    with write_whole(path) as draft, open(draft, "wb") as file:
+        np.savez_compressed(file, boxes=boxes)
+    return boxes
+
+
+def _file_name(content: bytes, size: images.Size, options: RegionOptions) -> str:
+    setting = f"{options.proposals} {options.search_side} {cv2.__version__} {size[0]} {size[1]} "
+    return f"{hashlib.sha256(setting.encode() + content).hexdigest()}.npz"
+
+
+def _content(record: Record) -> bytes:
+    if isinstance(record.image, np.ndarray):
+        return record.image.tobytes()
+    return record.image if isinstance(record.image, bytes) else record.image.read_bytes()
+
+
+def search_all(proposals: Sequence[SearchedSource]) -> None:
     """Search every picture that is not yet, with a bar on a terminal. A picture that cannot be read
     is left to who reads it for training.
     """

@@ -76,6 +76,13 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Redrawn(Protocol):
+    """A source whose records are drawn anew each time that they come in training."""
+
+    def draw(self, position: int, rng: np.random.Generator) -> Record: ...
+
+
 def overlaps(boxes: np.ndarray, gt_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Give the IoU `[D, M]` and the share of each box that lies in each instance's box `[D, M]`; 0
     for empty boxes.

@@ -13,7 +13,7 @@ import numpy as np
 
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data.options import RegionOptions
-from mtl_jax.data.proposals import Proposals, search_all
+from mtl_jax.data.proposals import SearchedSource, search_all
 from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
 
 POSITIVE, NEGATIVE = 0.5, 0.35
@@ -26,7 +26,7 @@ Finder = Callable[[int], np.ndarray]  # position -> boxes [P, 4]
 
 class RegionSource:
     """`per_picture` regions of every picture of a source; region i depends on the arguments and i
-    alone.
+    alone, or, in training, on what is drawn each time.
 
     A record shows `region`, and holds what that shows: a thing, with the labels that count; nothing
     and exhaustive, a negative; or, where an overlap or a picture that is not exhaustive leaves it
@@ -54,9 +54,11 @@ class RegionSource:
         return self.source.group(position // self.options.per_picture)
 
     def __getitem__(self, position: int) -> Record:
+        return self.draw(position, np.random.default_rng((self.seed, position)))
+
+    def draw(self, position: int, rng: np.random.Generator) -> Record:
         picture, slot = divmod(position, self.options.per_picture)
         record = self.source[picture]
-        rng = np.random.default_rng((self.seed, position))
         proposals = self._proposals(picture)
         things = [t for t in record.instances if not t.crowd]
         wanted = slot < self.options.positive_fraction * self.options.per_picture
@@ -142,7 +144,8 @@ def cut_regions(
     """
     finders: list[Finder | None] = [None] * len(sources)
     if options.proposals != "jitter":
-        searches = [Proposals(s, options, Path(options.cache or folder)) for s in sources]
+        cache = Path(options.cache or folder)
+        searches = [SearchedSource(source, options, cache) for source in sources]
         search_all(searches)
         finders = list(searches)
     return tuple(

@@ -118,7 +118,8 @@ def open_sources(
     if stored is not None and categories:  # a block that is wholly of another split is not needed
         blocks = [block for block in blocks if block["split"] in ("", *wanted)]
     sources = [_open(block, options, attributes, data_root) for block in blocks]
-    united = tuple(categories) or _unite([source.categories for source in sources])
+    named = [_categories(b, source) for b, source in zip(blocks, sources, strict=True)]
+    united = tuple(categories) or _unite(named)
     skipped = [source.skipped for source in sources if isinstance(source, Faulty)]
     undeclared = [source.undeclared for source in sources if isinstance(source, Telling)]
     nothing = Opened((), (), united, sum(skipped, ()), sum(undeclared, ()))
@@ -185,7 +186,9 @@ def open_external(
         if not (base / block[key]).exists():
             block[key] = ""  # it is laid out otherwise: look for them
     source = _open(block, options, attributes, "")
-    united = tuple(categories) or source.categories
+    names = {category.name for category in source.categories}
+    block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
+    united = tuple(categories) or _categories(block, source)
     part = _part(block, source, range(len(source)), united, attributes, "external")
     return Opened((part,), (1.0,), united)
 
@@ -222,6 +225,18 @@ def _keys(source: Source) -> list[Key]:
     if isinstance(source, Keyed):
         return [source.key(position) for position in range(len(source))]
     return list(range(len(source)))
+
+
+def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...]:
+    """Give a source's classes by the names that its block gives them."""
+    names, rename = [category.name for category in source.categories], block["rename"]
+    for name in rename:
+        if name not in names:
+            mend = suggest(name, names) or f"; there are {', '.join(names[:10])}"
+            raise UserError(
+                f"config.data, source {block['name']}: rename finds no class {name!r}{mend}"
+            )
+    return tuple(c._replace(name=str(rename.get(c.name, c.name))) for c in source.categories)
 
 
 def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
@@ -285,11 +300,12 @@ def _part(
     block says so. Only training's scenes repeat chips, and only training repeats rare classes.
     """
     label = {category.name: i for i, category in enumerate(united, 1)}
-    labels = [label.get(category.name, 0) for category in source.categories]
-    unknown = [category.name for category in source.categories if category.name not in label]
+    categories = _categories(block, source)
+    labels = [label.get(category.name, 0) for category in categories]
+    unknown = [category.name for category in categories if category.name not in label]
     if unknown:
         _log.warning("%s: classes %s are not the model's", block["name"], ", ".join(unknown))
-    if len(unknown) == len(source.categories):
+    if len(unknown) == len(categories):
         known = ", ".join(list(label)[:10])
         raise UserError(
             f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"

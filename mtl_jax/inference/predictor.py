@@ -43,6 +43,11 @@ class LoadedRun(Protocol):
     @property
     def batch_size(self) -> int: ...
 
+    @property
+    def propose(self) -> Callable[[Batch], Batch] | None:
+        """Put proposals into a batch; None of a model that wants none."""
+        ...
+
     def predict(self, batch: Batch, /) -> Detections:
         """Detect on one batch of static shape; NumPy in, NumPy out."""
         ...
@@ -183,9 +188,15 @@ class Predictor:
 
     def _predict(self, group: list[_Placed], size: int) -> Iterator[tuple[int, Result]]:
         shape = (size, group[0].canvas)
-        with self.times.measure("infer" if shape in self._met else "first"):
-            detections = self._run.predict(self._batch(group, size))
+        new = shape not in self._met
+        batch = self._batch(group, size)
+        if self._run.propose is not None:
+            with self.times.measure("first" if new else "propose"):
+                batch = self._run.propose(batch)
+        with self.times.measure("first" if new else "infer"):
+            detections = self._run.predict(batch)
         self._met.add(shape)
+        self.times.later += 0 if new else len(group)
         threshold = self._score_threshold
         for row, placed in enumerate(group):
             height, width = placed.image.shape[:2]

@@ -19,7 +19,7 @@ from mtl_jax.ops.face_box import fit_similarity, place_rectangle
 from mtl_jax.ops.landmark_nms import group_regions, median, precise_boxes
 from mtl_jax.ops.roi_align import multilevel_roi_align
 from mtl_jax.ops.windows import sliding_windows
-from mtl_jax.types import Array, Detections
+from mtl_jax.types import Array, Detections, Proposals
 
 # (regions [R, s, s, C], valid [R]) -> each task's outputs
 Look = Callable[[Float[Array, "R s s C"], Bool[Array, "R"]], Mapping[str, Float[Array, "R _"]]]
@@ -47,6 +47,7 @@ class Search(NamedTuple):
     rectangle: Float[Array, "4"]  # of `face_rectangle`
     image: Float[Array, "H W C"]
     size: Float[Array, "2"]
+    proposals: Proposals | None = None  # None: windows
 
     def run(self) -> Detections:
         """Find the image's faces."""
@@ -54,7 +55,8 @@ class Search(NamedTuple):
         if not o.enabled:
             whole = jnp.stack([jnp.zeros(2), self.size[::-1]]).reshape(1, 4)
             return _as_detections(self.see(whole, jnp.ones(1, bool)))
-        found = [self._best(self.see(*self.windows()))]
+        first = self.windows() if self.proposals is None else self._usable(self.proposals)
+        found = [self._best(self.see(*first))]
         if self.points is not None:
             for _ in range(o.rounds):
                 again = self.see(*self.rectangles(found[-1]))
@@ -71,8 +73,14 @@ class Search(NamedTuple):
         cut = box_ops.clip(whole, self.size[0], self.size[1])
         return cut, box_ops.area(cut) >= 0.5 * box_ops.area(whole)
 
+    def _usable(self, proposals: Proposals) -> tuple[Float[Array, "P 4"], Bool[Array, "P"]]:
+        """Give proposals cut to the picture, without those of which too little is left."""
+        boxes = jnp.where(proposals.valid[:, None], proposals.boxes, 0.0)
+        boxes = box_ops.clip(boxes, self.size[0], self.size[1])
+        return boxes, proposals.valid & box_ops.is_larger(boxes, MIN_SIDE)
+
     def see(self, boxes: Float[Array, "R 4"], valid: Bool[Array, "R"]) -> Regions:
-        """Run the network on regions, some at a time."""
+        """Run the network on regions, some at a time; not at all on a chunk without valid ones."""
         o = self.options
         count = len(boxes)
         chunk = min(o.detection.chunk, count)
@@ -87,7 +95,14 @@ class Search(NamedTuple):
             )
             return self._read(self.look(regions, part[1]), *part)
 
-        found = jax.lax.map(run, (boxes_in_chunks, valid_in_chunks))
+        chunks = boxes_in_chunks, valid_in_chunks
+        shapes = jax.eval_shape(run, jax.tree.map(lambda x: x[0], chunks))
+
+        def run_or_skip(part: tuple[Array, Array]) -> Regions:
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            return jax.lax.cond(part[1].any(), run, lambda _: nothing, part)
+
+        found = jax.lax.map(run_or_skip, chunks)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
 
     def _read(self, outputs: Mapping[str, Array], boxes: Array, valid: Array) -> Regions:

@@ -34,7 +34,7 @@ from mtl_jax.models.region_tasks import (
     region_losses,
 )
 from mtl_jax.models.targets import clean
-from mtl_jax.types import Array, Batch, Detections, Model, Variables
+from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Variables
 
 
 def hyperface(
@@ -94,12 +94,17 @@ def hyperface(
         look = cast(Look, partial(make(train=False).apply, variables))
         rectangle = jnp.zeros(4) if points is None else rectangle_of(variables)
         search = partial(Search, look, attributes, points, options, rectangle)
+        kind, proposals = options.detection.proposals, batch.proposals
+        if kind == "windows":
+            proposals = None
+        elif proposals is None and options.detection.enabled:
+            raise UserError(f"config.model.detection.proposals is {kind!r}, and none are given")
 
-        def find(image: tuple[Array, Array]) -> Detections:
+        def find(image: tuple[Array, Array, Proposals | None]) -> Detections:
             return search(*image).run()
 
         images = normalize(batch, options.pixel_mean, options.pixel_std)
-        found = jax.lax.map(find, (images, batch.sizes))
+        found = jax.lax.map(find, (images, batch.sizes, proposals))
         return found._replace(valid=found.valid & batch.valid[:, None])
 
     return Model(init, loss, predict, loss_weights(options, attributes))

@@ -14,6 +14,7 @@ from mtl_jax.layers.norm import NORMS
 from mtl_jax.models.options import BackboneOptions
 
 TRUNKS = ("alexnet", "resnet")
+PROPOSALS = ("windows", "fast", "quality", "rpn")  # where a picture is looked at
 # The mean of 131 faces of HELEN and AFW, made symmetric, about the points' mean in units of their
 # mean distance from it (root of the squares); the ears are drawn faces'. In AFLW's order.
 FACE_TEMPLATE = (
@@ -43,6 +44,9 @@ class WindowOptions:
 @dataclass(frozen=True)
 class FaceDetectionOptions:
     enabled: bool = True  # False: the whole picture is one face, of score 1
+    proposals: str = "windows"  # windows | fast | quality (selective search) | rpn
+    rpn: str = ""  # the RUN of a mask_rcnn whose RPN gives the proposals
+    max_proposals: int = 2000  # of a picture, where they are no windows
     score_threshold: float = 0.25  # of a region, to be looked at again and to be found
     rounds: int = 2  # of Iterative Region Proposals; 0: none
     max_candidates: int = 64  # regions that go through the rounds, the best ones
@@ -88,6 +92,11 @@ class HyperFaceOptions:
     def __post_init__(self) -> None:
         if self.trunk not in TRUNKS:
             raise ValueError(f"model.trunk {self.trunk!r} is none of {', '.join(TRUNKS)}")
+        if (proposals := self.detection.proposals) not in PROPOSALS:
+            known = ", ".join(PROPOSALS)
+            raise ValueError(f"model.detection.proposals {proposals!r} is none of {known}")
+        if self.detection.max_proposals < 1:
+            raise ValueError("model.detection.max_proposals is at least 1")
         if self.alexnet.variant not in VARIANTS:
             known = ", ".join(VARIANTS)
             raise ValueError(f"model.alexnet.variant {self.alexnet.variant!r} is none of {known}")
@@ -100,3 +109,11 @@ class HyperFaceOptions:
             raise ValueError(f"model.dtype {self.dtype!r} is neither float32 nor bfloat16")
         if not (self.windows.min_side > 0 and self.windows.growth > 1 and self.windows.step > 0):
             raise ValueError("model.windows wants min_side and step above 0 and growth above 1")
+
+
+def proposal_overrides(name: str) -> list[str]:
+    """Give the changes of a config that take these proposals: a kind, or else an RPN's RUN."""
+    field = "--config.model.detection"
+    if name in PROPOSALS:
+        return [f"{field}.proposals={name}"]
+    return [f"{field}.proposals=rpn", f"{field}.rpn={name}"]

@@ -30,7 +30,6 @@ from mtl_jax.models.detection_losses import box_losses, rpn_losses
 from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
 from mtl_jax.models.proposals import (
     Anchors,
-    Proposals,
     Selected,
     Steps,
     image_anchors,
@@ -48,7 +47,7 @@ from mtl_jax.models.views import View, make_views, merge
 from mtl_jax.ops.boxes import FAR_EDGES
 from mtl_jax.ops.masks import mask_targets
 from mtl_jax.ops.roi_align import multilevel_crop, multilevel_roi_align, roi_levels
-from mtl_jax.types import Array, Batch, Detections, Model, Variables
+from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Variables
 
 ROI_LEVELS = 4  # regions are read from P2 .. P5
 

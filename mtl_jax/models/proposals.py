@@ -14,17 +14,12 @@ from mtl_jax.models.options import BoxHeadOptions, DetectionOptions, RpnOptions
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.anchors import pyramid_anchors
 from mtl_jax.ops.nms import nms
-from mtl_jax.types import Array
+from mtl_jax.types import Array, Proposals
 
 
 class Anchors(NamedTuple):
     boxes: Float[Array, "*B N 4"]
     valid: Bool[Array, "*B N"]  # False: it stands where the network sees nothing
-
-
-class Proposals(NamedTuple):
-    boxes: Float[Array, "*B P 4"]
-    valid: Bool[Array, "*B P"]
 
 
 class Selected(NamedTuple):

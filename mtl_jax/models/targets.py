@@ -11,11 +11,11 @@ from jax import lax
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax.models.options import RoiOptions, RpnOptions
-from mtl_jax.models.proposals import Anchors, Proposals
+from mtl_jax.models.proposals import Anchors
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.matching import Matches, match
 from mtl_jax.ops.sampling import Samples, sample
-from mtl_jax.types import Array, Batch, GroundTruth
+from mtl_jax.types import Array, Batch, GroundTruth, Proposals
 
 CROWD_OVERLAP = 0.5  # a candidate that lies by more than this within a crowd is no negative
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from mtl_jax.models.canvas import outline
 from mtl_jax.models.options import MaskRCNNOptions
-from mtl_jax.models.proposals import Proposals, image_anchors
+from mtl_jax.models.proposals import image_anchors
 from mtl_jax.models.targets import clean, match_anchors, sample_anchors, sample_regions
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.masks import mask_targets
-from mtl_jax.types import Batch
+from mtl_jax.types import Batch, Proposals
 
 RANDOM_REGIONS = 2000  # in place of a network's proposals
 MASK_SIDE = 28

@@ -1,13 +1,15 @@
 """Selective search finds what is drawn, once, and keeps it."""
 
+import jax
 import numpy as np
 import oracles
 import pytest
 from faces import DECLARED
 
 from mtl_jax.data import proposals as module
-from mtl_jax.data.options import RegionOptions
-from mtl_jax.data.proposals import Proposals, search_all, selective_search
+from mtl_jax.data import transforms
+from mtl_jax.data.options import DataOptions, RegionOptions
+from mtl_jax.data.proposals import BatchSearch, SearchedSource, search_all, selective_search
 from mtl_jax.data.regions import cut_regions
 from mtl_jax.data.synthetic import SyntheticSource
 
@@ -27,7 +29,7 @@ def test_the_boxes_are_the_same_each_time_and_one_is_near_the_head(kind):
 
 
 def test_a_picture_is_searched_once(tmp_path, monkeypatch):
-    found = Proposals(SOURCE, FAST, tmp_path)
+    found = SearchedSource(SOURCE, FAST, tmp_path)
     search_all([found])
     assert len(list(tmp_path.iterdir())) == 2
     first = found(0)
@@ -35,7 +37,7 @@ def test_a_picture_is_searched_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "selective_search", lambda *a: calls.append(a) or first[:1])
     np.testing.assert_array_equal(found(0), first)
     assert not calls
-    other = Proposals(SOURCE, RegionOptions(proposals="quality", search_side=100), tmp_path)
+    other = SearchedSource(SOURCE, RegionOptions(proposals="quality", search_side=100), tmp_path)
     other(0)  # another setting
     assert len(calls) == 1
 
@@ -46,7 +48,7 @@ def test_a_killed_search_leaves_no_half_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.np, "savez_compressed", broken)
     with pytest.raises(KeyboardInterrupt):
-        Proposals(SOURCE, FAST, tmp_path)(0)
+        SearchedSource(SOURCE, FAST, tmp_path)(0)
     assert not list(tmp_path.iterdir())
 
 
@@ -66,6 +68,47 @@ def test_an_unreadable_picture_is_left_to_the_pipeline(tmp_path):
 
     (regions,) = cut_regions([Broken()], DECLARED, FAST, tmp_path / "cache")
     assert regions[0].region is not None
+
+
+def batch_of_two():
+    """A drawn picture that covers a part of its canvas, and a row that only fills up."""
+    canvas = np.full((2, 100, 140, 3), 77, np.uint8)
+    canvas[0, :96, :128] = SOURCE[0].image
+    row = transforms.empty_row((100, 140), (), DataOptions(max_instances=1, mask_size=1))
+    batch = jax.tree.map(lambda x: np.stack([x, x]), row)
+    sizes = np.array([[96, 128], [100, 140]], np.float32)
+    return batch._replace(images=canvas, sizes=sizes, valid=np.array([True, False]))
+
+
+def test_a_batch_is_given_the_boxes_of_its_pictures(tmp_path):
+    found = BatchSearch(FAST, 2000)(batch_of_two()).proposals
+    boxes = selective_search(SOURCE[0].image, "fast", 100)
+    assert found.valid.sum(1).tolist() == [len(boxes), 0]
+    np.testing.assert_array_equal(found.boxes[0, : len(boxes)], boxes)
+    few = BatchSearch(FAST, 9)(batch_of_two()).proposals
+    assert few.valid.all(1).tolist() == [True, False]
+    kept = {tuple(row) for row in few.boxes[0].tolist()}
+    assert len(kept) == 9
+    assert kept < {tuple(row) for row in boxes.tolist()}
+    assert np.ptp(few.boxes[0, :, 0]) == np.ptp(boxes[:, 0])  # not those of one side
+
+
+def test_a_batchs_pictures_are_searched_once(tmp_path, monkeypatch):
+    first = BatchSearch(FAST, 100, tmp_path)(batch_of_two())
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(module, "selective_search", None)
+    again = BatchSearch(FAST, 100, tmp_path)(batch_of_two())
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+
+
+def test_gray_and_float_canvases_are_searched_too():
+    batch = batch_of_two()
+    gray = batch.images.mean(-1, keepdims=True).astype(np.float32)
+    found = BatchSearch(FAST, 2000)(batch._replace(images=gray)).proposals
+    whole = np.repeat(np.rint(gray[0, :96, :128]).astype(np.uint8), 3, -1)
+    np.testing.assert_array_equal(
+        found.boxes[0][found.valid[0]], selective_search(whole, "fast", 100)
+    )
 
 
 def test_regions_are_of_the_proposals(tmp_path):

@@ -1,7 +1,9 @@
 """Regions to train on: the paper's rules by slow loops, and what a region's row holds."""
 
 from dataclasses import replace
+from itertools import islice, pairwise
 
+import jax
 import numpy as np
 import oracles
 import pytest
@@ -10,6 +12,7 @@ from faces import AT, DECLARED
 from mtl_jax.data import transforms
 from mtl_jax.data.face_points import LANDMARKS
 from mtl_jax.data.options import AugmentOptions, DataOptions, RegionOptions
+from mtl_jax.data.pipeline import eval_batches, train_batches
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.regions import RegionSource
 from mtl_jax.images import ResizeOptions
@@ -125,6 +128,38 @@ def test_a_region_depends_on_its_seed_and_place_alone():
     assert [source(seed=1)[i].region for i in (5, 3)] != again
     assert len({regions[i].region for i in range(20)}) > 15
     assert regions.group(45) == "photograph 2"
+
+
+def training(steps, start_step=0):
+    regions, options = source(per_picture=4), replace(OPTIONS, workers=1)
+    batches = train_batches(
+        [regions], [1.0], DECLARED, options, batch_size=4, seed=7, start_step=start_step
+    )
+    return list(islice(batches, steps))
+
+
+def test_training_draws_other_regions_of_a_picture_each_epoch():
+    epochs = [{}, {}, {}]
+    for step, batch in enumerate(training(12)):
+        epochs[step // 4] |= dict(zip(batch.index.tolist(), batch.images, strict=True))
+    assert [sorted(epoch) for epoch in epochs] == [list(range(16))] * 3
+    # Of the last picture nothing is known, so it is shown whole.
+    pairs = [(one[i], other[i]) for one, other in pairwise(epochs) for i in range(12)]
+    assert not any(np.array_equal(*pair) for pair in pairs)
+
+
+def test_training_goes_on_with_the_same_regions():
+    whole, tail = training(12), training(5, start_step=7)
+    for a, b in zip(whole[7:], tail, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_evaluation_sees_the_same_regions_each_time():
+    regions = source(per_picture=4)
+    first, second = (list(eval_batches(regions, DECLARED, OPTIONS, batch_size=4)) for _ in "ab")
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    row = transforms.load(regions[5], 5, DECLARED, OPTIONS)
+    np.testing.assert_array_equal(first[1].images[1], row.images)
 
 
 def test_proposals_of_the_wanted_kind_are_taken_first():

@@ -110,6 +110,42 @@ def test_classes_are_united_by_name(data_root: Path):
     assert opened.weights == (1.0, 1.0, 0.5)
 
 
+def test_classes_are_renamed_before_they_are_united(data_root: Path):
+    write_coco(data_root / "a", ["face"])
+    write_coco(data_root / "b", ["car", "head", "profile"])
+    other = {"format": "coco", "path": "b", "split": "train"}
+    other["rename"] = {"head": "face", "profile": "face"}
+    blocks = options({"format": "coco", "path": "a", "split": "train"}, other)
+    opened = open_split(blocks, (), "train")
+    assert opened.categories == ((7, "face"), (8, "car"))
+    labels = [[i.label for i in source[0].instances] for source in opened.sources]
+    assert labels == [[1], [2, 1, 1]]
+    # A trained model of faces reads a folder of heads; without the new name it has none of them.
+    model = (Category(7, "face"),)
+    external = open_external(data_root / "b", options(other), (), categories=model)
+    assert [i.label for i in external.sources[0][0].instances] == [1, 1]
+    found = open_external(data_root / "a", options(other), (), categories=model)  # faces already
+    assert [i.label for i in found.sources[0][0].instances] == [1]
+    del other["rename"]
+    with pytest.raises(UserError, match="labels car, head, profile, the model face"):
+        open_external(data_root / "b", options(other), (), categories=model)
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        ({"haed": "face"}, "source coco: rename finds no class 'haed'; did you mean head?"),
+        ({"tree": "face"}, "source coco: rename finds no class 'tree'; there are car, head"),
+        ("head", "a coco source: rename is 'head' and wants the like of {}"),
+    ],
+)
+def test_a_class_that_is_not_there_is_not_renamed(data_root: Path, rename, message: str):
+    write_coco(data_root / "coco", ["car", "head"])
+    with pytest.raises(UserError) as raised:
+        open_split(options({"format": "coco", "rename": rename}), (), "train")
+    assert message in str(raised.value)
+
+
 def test_whole_splits_and_given_classes(data_root: Path):
     write_coco(data_root / "a", ["face"])
     blocks = [{**SHAPES, "split": "train"}, {"format": "coco", "path": "a", "split": "test"}]

@@ -23,6 +23,8 @@ class FakeRun:
         self.resize = resize or ResizeOptions("square", 64, 128, ((128, 128), (64, 128)))
         self.batches = []
 
+    propose = None  # its model looks everywhere
+
     def class_of(self, image):
         return 1
 

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import time
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.inference.collect import collect
 from mtl_jax.inference.files import OutputOptions, predict_folder
 from mtl_jax.inference.predictor import Predictor
+from mtl_jax.types import Proposals
 from mtl_jax.visualize.styles import STYLES
 from mtl_jax.visualize.window import Window
 
@@ -225,6 +227,37 @@ def test_where_the_time_went(tmp_path, capsys):
     predictor(tmp_path / "a.png")
     assert predictor.times.seconds["infer"] > 0
     assert predictor.times.seconds["first"] == first
+
+
+class Told(FakeRun):
+    """A model that is told where to look, slowly, and looks only there."""
+
+    def propose(self, batch):
+        time.sleep(0.05)
+        boxes = np.zeros((len(batch.valid), 2, 4), np.float32)
+        return batch._replace(proposals=Proposals(boxes, np.zeros(boxes.shape[:2], bool)))
+
+    def predict(self, batch):
+        assert batch.proposals is not None
+        return super().predict(batch)
+
+
+def test_the_time_of_a_picture_is_split_into_proposals_and_network(tmp_path, capsys):
+    for name in "abcdef":
+        write(tmp_path / f"{name}.png")
+    predictor = Predictor(Told(batch_size=2))
+    assert predict_folder(predictor, [tmp_path], tmp_path / "out") == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    found = re.fullmatch(
+        r"decode .* images a second; later a picture takes proposals ([\d.]+) s, network [\d.]+ s",
+        line,
+    )
+    assert found is not None
+    # Two of the three batches, each of two pictures; the first one's time is another.
+    seconds = predictor.times.seconds
+    assert seconds["propose"] >= 0.1
+    assert float(found[1]) == pytest.approx(seconds["propose"] / 4, abs=1e-3)
+    assert seconds["first"] >= 0.05
 
 
 def test_what_is_drawn_is_shown(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from mtl_jax.models.hyperface_options import (
     WindowOptions,
 )
 from mtl_jax.ops.windows import sliding_windows
+from mtl_jax.types import Proposals
 
 HEIGHT, WIDTH, SIDE = 64, 120, 16
 TEMPLATE = np.array(FACE_TEMPLATE)
@@ -90,7 +91,7 @@ def look(regions, valid):
     }
 
 
-def search(size=(HEIGHT, WIDTH), **changes):
+def search(size=(HEIGHT, WIDTH), proposals=None, **changes):
     options = replace(OPTIONS, detection=replace(OPTIONS.detection, **changes))
     found = Search(
         look,
@@ -100,6 +101,7 @@ def search(size=(HEIGHT, WIDTH), **changes):
         jnp.asarray(RECTANGLE),
         jnp.asarray(IMAGE),
         jnp.asarray(size, jnp.float32),
+        proposals,
     )
     return jax.tree.map(np.asarray, jax.jit(found.run)())
 
@@ -187,6 +189,31 @@ def test_nothing_is_found_beyond_the_picture():
     found = search(size=(HEIGHT, 64))
     assert found.valid.sum() == 2
     assert (found.boxes[..., 2] <= 64).all()
+
+
+def given(boxes, slots):
+    """Give boxes as proposals; what stands in the other slots is no number."""
+    padded = np.full((slots, 4), np.nan, np.float32)
+    padded[: len(boxes)] = boxes
+    return Proposals(padded, np.arange(slots) < len(boxes))
+
+
+def test_given_proposals_are_looked_at_in_the_place_of_windows():
+    windows = sliding_windows(HEIGHT, WIDTH, 16, 1.4, 0.2)
+    same = search(proposals=given(windows, len(windows) + 130))  # whole chunks hold nothing
+    jax.tree.map(np.testing.assert_array_equal, same, search())
+    few = search(proposals=given(BOXES[[1, 3]], 7), landmark_nms=False, rounds=0)
+    assert few.valid.sum() == 2
+    np.testing.assert_array_equal(
+        np.sort(few.boxes[:2], 0), np.clip(BOXES[[1, 3]], 0, (WIDTH, HEIGHT) * 2)
+    )
+    assert not search(proposals=given(BOXES[:0], 7)).valid.any()
+
+
+def test_proposals_beyond_the_picture_are_cut_to_it():
+    boxes = np.array([[-20, -30, 200, 90], [WIDTH + 1, 5, WIDTH + 40, 50]], np.float32)
+    found = search(proposals=given(boxes, 2), score_threshold=0.0, landmark_nms=False, rounds=0)
+    np.testing.assert_array_equal(found.boxes[found.valid], [[0, 0, WIDTH, HEIGHT]])
 
 
 def test_without_detection_the_picture_is_one_face():

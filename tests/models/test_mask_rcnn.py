@@ -13,7 +13,7 @@ from mtl_jax.convert.torchvision_names import arch_options
 from mtl_jax.models.canvas import STRIDES, Pyramid
 from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn
 from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions, RpnOptions
-from mtl_jax.models.proposals import Anchors, Proposals
+from mtl_jax.models.proposals import Anchors
 from mtl_jax.models.targets import (
     clean,
     image_keys,
@@ -21,6 +21,7 @@ from mtl_jax.models.targets import (
     sample_batch_anchors,
     sample_regions,
 )
+from mtl_jax.types import Proposals
 
 MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask")
 

@@ -8,8 +8,9 @@ import oracles
 import pytest
 
 from mtl_jax.models.options import BoxHeadOptions, DetectionOptions, RpnOptions
-from mtl_jax.models.proposals import Anchors, Proposals, propose, select_detections
+from mtl_jax.models.proposals import Anchors, propose, select_detections
 from mtl_jax.ops import boxes as box_ops
+from mtl_jax.types import Proposals
 
 SIZE = np.array([90, 100], np.float32)
 LEVEL_SIZES = (60, 40, 20)

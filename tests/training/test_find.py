@@ -1,5 +1,6 @@
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from training.toy import init, make_batches, make_model
@@ -46,16 +47,7 @@ def test_a_larger_batch_takes_more_memory():
     batch = next(make_batches()(0))
 
     def take(count):
-        return type(batch)(
-            *(np.concatenate([np.asarray(x)] * count) for x in batch[:-1]),
-            gt=batch.gt._replace(
-                **{
-                    name: np.concatenate([np.asarray(value)] * count)
-                    for name, value in batch.gt._asdict().items()
-                    if name != "attributes"
-                }
-            ),
-        )
+        return jax.tree.map(lambda x: np.concatenate([np.asarray(x)] * count), batch)
 
     sizes = [
         step_memory(make_model(), variables, take(count), OPTIONS, mask, mesh) for count in (1, 8)
