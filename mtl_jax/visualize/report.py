@@ -1,7 +1,7 @@
 """The page of an evaluation: curves, confusion, attributes, the worst pictures, in one file."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from mtl_jax.evals.cases import AttributeCase, AttributeCases
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
+from mtl_jax.evals.groups import compared_metric
 from mtl_jax.evals.table import COUNTS
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result
@@ -26,6 +27,7 @@ from mtl_jax.visualize.sheets import sheet
 RECALLS = np.linspace(0, 1, 101)
 MOST_CURVES = 12  # classes whose curves are drawn
 BINS = 10
+Groups = Mapping[str, Mapping[str, float]]  # the metrics of each group
 
 
 def write_report(
@@ -52,8 +54,8 @@ def write_report(
     tables = evaluator.by_group()
     for attribute, labels, predictions in evaluator.matched():
         _add_attribute(page, attribute, labels, predictions)
-        for by in (by for name, by in tables if name == attribute.name):
-            _add_groups(page, f"{attribute.name} by {by}", tables[attribute.name, by])
+        name = attribute.name
+        _add_groups(page, name, {by: table for (a, by), table in tables.items() if a == name})
     _add_cases(page, evaluator.cases, channels)
     _add_faces(page, evaluator.faces)
     _add_history(page, history)
@@ -192,14 +194,32 @@ def _add_attribute(
             _add_points(page, attribute, labels, predictions)
 
 
-def _add_groups(page: Page, title: str, groups: Mapping[str, Mapping[str, float]]) -> None:
-    columns = list(dict.fromkeys(name for scores in groups.values() for name in scores))
-    rows = []
+def _add_groups(page: Page, name: str, tables: Mapping[str, Groups]) -> None:
+    """Add a table of an attribute's metrics for each grouping, and draw the first of them."""
+    cells = []
+    for by, groups in tables.items():
+        columns = list(dict.fromkeys(column for scores in groups.values() for column in scores))
+        page.table((f"{name} by {by}", *columns), _group_rows(groups, columns))
+        if metric := compared_metric(groups):
+            known = {group: scores[metric] for group, scores in groups.items() if metric in scores}
+            cells.append((f"{metric} by {by}", _group_bars(known)))
+    if cells:
+        page.picture(f"groups_{name}", plots.plots(cells, 2), f"{name} by group")
+
+
+def _group_rows(groups: Groups, columns: Sequence[str]) -> Iterator[tuple]:
     for group, scores in groups.items():
-        cells = [scores.get(column, float("nan")) for column in columns]
+        numbers = [scores.get(column, float("nan")) for column in columns]
         counts = [column in COUNTS for column in columns]
-        rows.append((group, *(int(c) if n else c for c, n in zip(cells, counts, strict=True))))
-    page.table((title, *columns), rows)
+        yield group, *(int(x) if n else x for x, n in zip(numbers, counts, strict=True))
+
+
+def _group_bars(values: Mapping[str, float]) -> Callable[[Axes], None]:
+    def draw_on(axes: Axes) -> None:
+        axes.bar(range(len(values)), list(values.values()), color=plots.BLUE)
+        axes.set_xticks(range(len(values)), list(values), rotation=45, ha="right", fontsize=7)
+
+    return draw_on
 
 
 def _add_classes(
