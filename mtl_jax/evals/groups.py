@@ -1,11 +1,13 @@
 """Whom an instance is one of: women, people in their thirties, those who wear a mask."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Ordinal
 from mtl_jax.data.records import Instance
+
+_COMPARED = ("mae", "accuracy", "nme")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class Groups:
 
 def _range(low: float, high: float) -> str:
     return f"{low:g} to {high:g}"
+
+
+def compared_metric(groups: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Name the metric that groups are compared by, the first error or accuracy that any has."""
+    names = (name for scores in groups.values() for name in scores)
+    return next((name for name in names if name.rsplit("/", 1)[-1] in _COMPARED), None)
 
 
 def read_groupings(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Ordinal
 from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.groups import compared_metric
 from mtl_jax.evals.options import higher_is_better
 from mtl_jax.evals.table import COUNTS
 from mtl_jax.whole_files import write_whole
 
 FEWEST = 30  # labels of a group from which on it is named as the best or the worst
-_MAIN = ("mae", "accuracy", "nme")  # what groups are compared by, the first that there is
 
 _LABELS = """\
 Labels of people are impressions: what annotators or a program took a face for. They are not what
@@ -106,18 +106,17 @@ def _groups(tables: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]])
 
 
 def _extremes(title: str, table: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    for metric in _MAIN:
-        known = [
-            (scores[metric], group, scores["labelled"])
-            for group, scores in table.items()
-            if metric in scores and scores["labelled"] >= FEWEST
-        ]
-        if len(known) > 1:
-            known.sort(reverse=higher_is_better(metric))
-            ends = (f"{_number(value)} ({group}, {n:.0f} labels)" for value, group, n in known)
-            best, *_, worst = ends
-            yield f"{title}: {metric} from {best} to {worst}"
-            return
+    metric = compared_metric(table) or ""
+    known = [
+        (scores[metric], group, scores["labelled"])
+        for group, scores in table.items()
+        if metric in scores and scores["labelled"] >= FEWEST
+    ]
+    if len(known) > 1:
+        known.sort(reverse=higher_is_better(metric))
+        ends = (f"{_number(value)} ({group}, {n:.0f} labels)" for value, group, n in known)
+        best, *_, worst = ends
+        yield f"{title}: {metric} from {best} to {worst}"
 
 
 def _cell(scores: Mapping[str, float], column: str) -> str:

@@ -96,3 +96,10 @@ def matrix(
 
     size = 2.8 + 0.5 * min(len(columns), 30), 1.9 + 0.35 * min(len(rows), 40)
     return plot(draw, size=size)
+
+
+def confusion(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Draw a confusion matrix [annotated, found]; shades are shares of the row."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    texts = [[f"{count:,}" if count else "" for count in row] for row in counts.tolist()]
+    return matrix(shares, texts, names, names, "found", "annotated")

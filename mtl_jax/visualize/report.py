@@ -7,18 +7,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Category, overlaps
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.attributes import Labels, interval_errors
-from mtl_jax.evals.cases import AttributeCase, AttributeCases
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
-from mtl_jax.evals.table import COUNTS
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result
+from mtl_jax.visualize.attribute_report import add_attributes
 from mtl_jax.visualize.draw import as_rgb, draw
 from mtl_jax.visualize.page import Page
 from mtl_jax.visualize.sheets import sheet
@@ -49,12 +46,7 @@ def write_report(
         _add_curves(page, kind, precision, evidence.names[1:])
     _add_confusion(page, evidence)
     _add_calibration(page, evidence)
-    tables = evaluator.by_group()
-    for attribute, labels, predictions in evaluator.matched():
-        _add_attribute(page, attribute, labels, predictions)
-        for by in (by for name, by in tables if name == attribute.name):
-            _add_groups(page, f"{attribute.name} by {by}", tables[attribute.name, by])
-    _add_cases(page, evaluator.cases, channels)
+    add_attributes(page, evaluator, channels)
     _add_faces(page, evaluator.faces)
     _add_history(page, history)
     _add_worst(page, evidence, channels)
@@ -117,20 +109,13 @@ def _add_confusion(page: Page, evidence: Evidence) -> None:
         "Detections by score 0.5 and more against annotations, matched at IoU 0.5 whatever their "
         "class. In background's row stand false alarms, in its column misses."
     )
-    page.picture("confusion", confusion_picture(evidence.confusion, evidence.names), "Confusion")
+    page.picture("confusion", plots.confusion(evidence.confusion, evidence.names), "Confusion")
     if evidence.best_overlaps:
         page.picture(
             "overlaps",
             plots.histogram(evidence.best_overlaps, "IoU"),
             "How well the best detection of whatever class overlaps each annotated thing",
         )
-
-
-def confusion_picture(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draw a confusion matrix [annotated, found]; shades are shares of the row."""
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    texts = [[f"{count:,}" if count else "" for count in row] for row in counts.tolist()]
-    return plots.matrix(shares, texts, names, names, "found", "annotated")
 
 
 def _add_calibration(page: Page, evidence: Evidence) -> None:
@@ -159,134 +144,6 @@ def _add_calibration(page: Page, evidence: Evidence) -> None:
     mean = np.bincount(place, scores, minlength=BINS)
     error = float(np.abs(hits - mean).sum() / max(counts.sum(), 1))
     page.text(f"Expected calibration error: {error:.3f}.")
-
-
-def _add_attribute(
-    page: Page, attribute: Attribute, labels: Labels, predictions: np.ndarray
-) -> None:
-    page.heading(f"Attribute {attribute.name}")
-    if not len(predictions):
-        page.text("No labelled thing was found.")
-        return
-    name, known = attribute.name, labels.known
-    match attribute:
-        case Categorical():
-            truth = labels.values[known[:, 0], 0].astype(int)
-            found = predictions[known[:, 0]].argmax(-1)
-            _add_classes(page, name, attribute.classes, truth, found)
-        case Ordinal():
-            truth = labels.values[known[:, 0], 0].astype(int)
-            found = attribute.nearest(predictions[known[:, 0], 0])
-            _add_classes(page, name, attribute.classes, truth, found)
-        case Continuous():
-            rows = known[:, 0]
-            truth, found = labels.values[rows].mean(1), predictions[rows, 0]
-            _add_scatter(page, name, truth, found, interval_errors(predictions, labels))
-        case Pose():
-            for i, angle in enumerate(attribute.angles):
-                rows = known[:, i]
-                truth, found = labels.values[rows, i], predictions[rows, i]
-                errors = np.abs((found - truth + 180) % 360 - 180)
-                _add_scatter(page, f"{name}_{angle}", truth, found, errors)
-        case Landmarks():
-            _add_points(page, attribute, labels, predictions)
-
-
-def _add_groups(page: Page, title: str, groups: Mapping[str, Mapping[str, float]]) -> None:
-    columns = list(dict.fromkeys(name for scores in groups.values() for name in scores))
-    rows = []
-    for group, scores in groups.items():
-        cells = [scores.get(column, float("nan")) for column in columns]
-        counts = [column in COUNTS for column in columns]
-        rows.append((group, *(int(c) if n else c for c, n in zip(cells, counts, strict=True))))
-    page.table((title, *columns), rows)
-
-
-def _add_classes(
-    page: Page, name: str, classes: Sequence[str], truth: np.ndarray, found: np.ndarray
-) -> None:
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (truth, found), 1)
-    page.picture(f"attribute_{name}", confusion_picture(counts, classes), f"{name}: confusion")
-
-
-def _add_scatter(
-    page: Page, name: str, truth: np.ndarray, found: np.ndarray, errors: np.ndarray
-) -> None:
-    if not len(truth):
-        return
-    low, high = float(min(truth.min(), found.min())), float(max(truth.max(), found.max()))
-    high = max(high, low + 1e-6)
-    edges = np.linspace(low, high, BINS + 1)
-    place = np.clip(np.digitize(truth, edges) - 1, 0, BINS - 1)
-    counts = np.bincount(place, minlength=BINS)
-    means = np.bincount(place, errors, minlength=BINS) / np.maximum(counts, 1)
-
-    def scatter(axes: Axes) -> None:
-        axes.plot([low, high], [low, high], color=plots.GRAY, linewidth=1)
-        axes.scatter(truth, found, s=6, alpha=0.5, color=plots.BLUE, linewidths=0)
-        axes.set_xlabel("annotated")
-        axes.set_ylabel("predicted")
-
-    def by_range(axes: Axes) -> None:
-        filled = counts > 0
-        middle = (edges[:-1] + edges[1:]) / 2
-        axes.bar(middle[filled], means[filled], width=0.9 * (edges[1] - edges[0]), color=plots.BLUE)
-        axes.set_xlabel("annotated")
-        axes.set_ylabel("mean error")
-
-    cells = [("annotated and predicted", scatter), ("error by range", by_range)]
-    page.picture(
-        f"attribute_{name}", plots.plots(cells, 2), f"{name}: mean error {errors.mean():.3g}"
-    )
-
-
-def _add_points(page: Page, attribute: Landmarks, labels: Labels, predictions: np.ndarray) -> None:
-    guess, truth, known = (
-        a.reshape(len(a), -1, 3) for a in (predictions, labels.values, labels.known)
-    )
-    sides = labels.boxes[:, 2:] - labels.boxes[:, :2]
-    scale = np.sqrt(np.maximum(sides.prod(-1), 1e-12))[:, None]
-    distance = np.linalg.norm(guess[..., :2] - truth[..., :2], axis=-1) / scale
-    placed = known[..., 0]
-    means = {
-        point: float(distance[placed[:, j], j].mean())
-        for j, point in enumerate(attribute.points)
-        if placed[:, j].any()
-    }
-    caption = f"{attribute.name}: mean distance by the box's side"
-    page.picture(
-        f"attribute_{attribute.name}", plots.bars(means, "distance / side", most=68), caption
-    )
-
-
-def _add_cases(page: Page, cases: AttributeCases, channels: int) -> None:
-    """Show the instances whose attributes are found best and worst."""
-    if not cases.best:
-        return
-    page.heading("Attributes found best and worst")
-    for name, chosen in (("successes", cases.best), ("failures", cases.worst)):
-        pictures = [_cut(case, channels) for case in chosen]
-        captions = [_found_and_annotated(case, cases.attributes) for case in chosen]
-        what = f"{name}: what is found (what is annotated)"
-        page.picture(name, sheet(pictures, 3, captions, (240, 340)), what)
-
-
-def _cut(case: AttributeCase, channels: int) -> np.ndarray:
-    """Cut an instance's box out of its picture."""
-    pixels = as_rgb(transforms.read(case.record, channels))
-    x1, y1, x2, y2 = (round(v) for v in case.instance.box)
-    height, width = pixels.shape[:2]
-    top, left = min(max(y1, 0), height - 1), min(max(x1, 0), width - 1)
-    return pixels[top : max(y2, top + 1), left : max(x2, left + 1)]
-
-
-def _found_and_annotated(case: AttributeCase, attributes: Sequence[Attribute]) -> str:
-    found, annotated = (
-        ", ".join(a.caption(values[a.name]) for a in attributes if a.name in values)
-        for values in (case.predictions, case.labels)
-    )
-    return f"{found} ({annotated})"
 
 
 def _add_faces(page: Page, faces: FaceErrors) -> None:

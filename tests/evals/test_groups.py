@@ -6,7 +6,7 @@ import pytest
 from mtl_jax.attributes import from_config
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.groups import read_groupings
+from mtl_jax.evals.groups import compared_metric, read_groupings
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 
@@ -74,6 +74,13 @@ def test_what_cannot_be_grouped_by_is_refused():
         Evaluator(CATEGORIES, ATTRIBUTES, EvalOptions(limits=(("gender", 5.0),)))
     with pytest.raises(ValueError, match="groups holds 'age'; give"):
         EvalOptions(groups=("age", 10.0))
+
+
+def test_groups_are_compared_by_the_first_error():
+    counts = {"labelled": 1.0, "misses": 1.0}
+    assert compared_metric({"a": counts, "b": {**counts, "mae": 1.0, "accuracy": 0.5}}) == "mae"
+    assert compared_metric({"a": {**counts, "yaw/std": 1.0, "yaw/mae": 1.0}}) == "yaw/mae"
+    assert compared_metric({"a": counts}) is None
 
 
 def random_people(count, seed=0):
