@@ -10,8 +10,11 @@ With --config.model.detection.rounds=0 the evaluation does without Iterative Reg
 The whole of it has not been measured yet. Measured after 400 steps of 64 regions of 600 scenes, in
 15 minutes of two busy CPU cores, on 112 heads of 60 unseen scenes: box AP50 0.553, NME 12.3 %, yaw,
 pitch, roll 7.7, 10.7, 8.9 degrees, gender 0.853, 37 misses. It was still learning. Without
-Iterative Region Proposals box AP50 was 0.559; without Landmarks-based NMS 0.834 and 11 misses,
-since rectangles are only as good as the points that say them.
+Iterative Region Proposals box AP50 was 0.559; without Landmarks-based NMS 0.834 and 11 misses:
+a face's rectangle was then one for all poses, which lost the turned heads even where their points
+were right. It follows the face's shape now; the training has not been measured again. A network
+that answers the truth, and each point of it 5 % of a region's side astray, gives on 150 unseen
+scenes AP50 0.999 with both and 0.996 with neither, at IoU 0.7 AP 0.918 and 0.599.
 """
 
 from ml_collections import ConfigDict

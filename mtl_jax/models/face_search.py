@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int
 
 from mtl_jax.attributes import Attribute, Categorical, Landmarks
 from mtl_jax.models import attribute_tasks
+from mtl_jax.models.face_rectangle import FaceRectangle
 from mtl_jax.models.hyperface_options import HyperFaceOptions
 from mtl_jax.models.region_tasks import CLASS, attribute_outputs
 from mtl_jax.ops import boxes as box_ops
-from mtl_jax.ops.face_box import fit_similarity, place_rectangle
 from mtl_jax.ops.landmark_nms import group_regions, median, precise_boxes
 from mtl_jax.ops.roi_align import multilevel_roi_align
 from mtl_jax.ops.windows import sliding_windows
@@ -44,7 +44,7 @@ class Search(NamedTuple):
     attributes: tuple[Attribute, ...]
     points: Landmarks | None  # that a face's rectangle is found by
     options: HyperFaceOptions
-    rectangle: Float[Array, "4"]  # of `face_rectangle`
+    rectangle: FaceRectangle | None  # None where there are no points
     image: Float[Array, "H W C"]
     size: Float[Array, "2"]
     proposals: Proposals | None = None  # None: windows
@@ -131,10 +131,10 @@ class Search(NamedTuple):
         """Give the rectangles that regions' landmarks say, cut to the picture, and which of them
         are such.
         """
+        assert self.rectangle is not None
         places, visible = self._landmarks(regions)
         template = jnp.asarray(self.options.template, jnp.float32)
-        similarity = fit_similarity(template, places, visible.astype(jnp.float32))
-        boxes = place_rectangle(similarity, self.rectangle)
+        boxes = self.rectangle.place(template, places, visible | self.options.hidden_points)
         boxes = box_ops.clip(boxes, self.size[0], self.size[1])
         enough = visible.sum(1) >= self.options.detection.min_visible
         return boxes, regions.valid & enough & box_ops.is_larger(boxes, MIN_SIDE)

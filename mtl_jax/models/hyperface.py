@@ -92,7 +92,7 @@ def hyperface(
 
     def predict(variables: Variables, batch: Batch) -> Detections:
         look = cast(Look, partial(make(train=False).apply, variables))
-        rectangle = jnp.zeros(4) if points is None else rectangle_of(variables)
+        rectangle = None if points is None else rectangle_of(variables)
         search = partial(Search, look, attributes, points, options, rectangle)
         kind, proposals = options.detection.proposals, batch.proposals
         if kind == "windows":

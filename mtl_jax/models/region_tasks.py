@@ -113,7 +113,7 @@ def _landmark_losses(
     each = losses.regression(
         attribute.loss, points[..., :2], targets, attribute_tasks.SMOOTH_L1_BETA
     )
-    shown = known[..., :2] & _counts(truth, known, hidden)[..., None]
+    shown = known[..., :2] & learnt_points(truth, known, hidden)[..., None]
     visible = (jax.nn.sigmoid(points[..., 2]) - truth[..., 2]) ** 2
     return (
         (losses.masked_sum(each, shown),),
@@ -121,9 +121,11 @@ def _landmark_losses(
     )
 
 
-def _counts(
+def learnt_points(
     truth: Float[Array, "R J 3"], known: Bool[Array, "R J 3"], hidden: bool
 ) -> Bool[Array, "R J"]:
-    """Say which points' places count: those that nobody called hidden, or all."""
+    """Say which points' places are learnt: the known ones that nobody called hidden, or all known
+    ones.
+    """
     is_hidden = known[..., 2] & (truth[..., 2] < 0.5)
-    return jnp.ones_like(is_hidden) if hidden else ~is_hidden
+    return known[..., :2].all(-1) & (hidden | ~is_hidden)

@@ -1,9 +1,10 @@
 """The rectangle of a face by its landmarks: what HyperFace takes from AFLW's FaceRectCalculator.
 
-A template of the J points is laid over a face's visible ones by the similarity (shift, turn, scale)
-of least squares; the face's rectangle, known in the template's coordinates, goes along. It is
-shifted and scaled, not turned: annotated boxes stay upright when a head does not. A similarity is
-sure of few points, where the homographies of published ports tear profiles apart.
+A template of the J points is laid over a face's own by the similarity (shift, turn, scale) of least
+squares; the face's rectangle, known in the template's coordinates, goes along. It is shifted and
+scaled, not turned: annotated boxes stay upright when a head does not. A similarity is sure of few
+points, where the homographies of published ports tear profiles apart. What it leaves of the points
+tells a profile, whose rectangle is another.
 """
 
 from typing import NamedTuple
@@ -54,26 +55,44 @@ def fit_similarity(
     return Similarity(cos, sin, point_means - turned)
 
 
-def place_rectangle(similarity: Similarity, rectangle: Float[Array, "4"]) -> Float[Array, "R 4"]:
-    """Give the boxes of faces; `rectangle` is its centre's x and y, its width and its height, in
-    the template's coordinates.
+def deviations(
+    similarity: Similarity,
+    template: Float[Array, "J 2"],
+    points: Float[Array, "R J 2"],
+    weights: Float[Array, "R J"],
+) -> Float[Array, "R J 2"]:
+    """Give what the similarity leaves of each point, in the template's coordinates, times its
+    weight; 0 where the scale is 0.
     """
-    centres = _turn(similarity.cos, similarity.sin, rectangle[:2]) + similarity.shift
-    half = 0.5 * similarity.scale[:, None] * rectangle[2:]
+    back = _inverse_turn(similarity, points - similarity.shift[:, None])
+    some = (similarity.scale > TINY)[:, None] & (weights > 0)
+    return jnp.where(some[..., None], (back - template) * weights[..., None], 0)
+
+
+def place_rectangle(similarity: Similarity, rectangles: Float[Array, "R 4"]) -> Float[Array, "R 4"]:
+    """Give the boxes of faces; of rectangles the centre's x and y, the width and the height, in the
+    template's coordinates.
+    """
+    centres = _turn(similarity.cos, similarity.sin, rectangles[:, :2]) + similarity.shift
+    half = 0.5 * similarity.scale[:, None] * rectangles[:, 2:]
     return jnp.concatenate([centres - half, centres + half], -1)
 
 
 def find_rectangle(similarity: Similarity, boxes: Float[Array, "R 4"]) -> Float[Array, "R 4"]:
     """Give the rectangles that `place_rectangle` makes these boxes of; 0 where the scale is 0."""
-    scale = similarity.scale
-    some = scale > TINY
-    scale = jnp.where(some, scale, 1)
-    sides = (boxes[:, 2:] - boxes[:, :2]) / scale[:, None]
+    some = similarity.scale > TINY
+    sides = (boxes[:, 2:] - boxes[:, :2]) / jnp.where(some, similarity.scale, 1)[:, None]
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - similarity.shift
-    centres = _turn(similarity.cos / scale**2, -similarity.sin / scale**2, offset)
+    centres = _inverse_turn(similarity, offset[:, None])[:, 0]
     return jnp.where(some[:, None], jnp.concatenate([centres, sides], -1), 0)
 
 
-def _turn(cos: Float[Array, "R"], sin: Float[Array, "R"], xy: Float[Array, "... 2"]) -> Array:
+def _inverse_turn(similarity: Similarity, xy: Float[Array, "R n 2"]) -> Float[Array, "R n 2"]:
+    scale = jnp.where(similarity.scale > TINY, similarity.scale, 1)
+    cos, sin = (x / scale**2 for x in (similarity.cos, similarity.sin))
+    return _turn(cos[:, None], -sin[:, None], xy)
+
+
+def _turn(cos: Float[Array, "..."], sin: Float[Array, "..."], xy: Float[Array, "... 2"]) -> Array:
     x, y = xy[..., 0], xy[..., 1]
     return jnp.stack([cos * x - sin * y, sin * x + cos * y], -1)

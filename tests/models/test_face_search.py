@@ -12,6 +12,7 @@ import oracles
 import pytest
 from faces import DECLARED
 
+from mtl_jax.models.face_rectangle import FaceRectangle
 from mtl_jax.models.face_search import Search
 from mtl_jax.models.hyperface_options import (
     FACE_TEMPLATE,
@@ -98,7 +99,7 @@ def search(size=(HEIGHT, WIDTH), proposals=None, **changes):
         DECLARED,
         FACE,
         options,
-        jnp.asarray(RECTANGLE),
+        FaceRectangle(jnp.zeros(63), jnp.asarray(RECTANGLE), jnp.zeros((63, 4))),
         jnp.asarray(IMAGE),
         jnp.asarray(size, jnp.float32),
         proposals,
@@ -207,7 +208,8 @@ def test_given_proposals_are_looked_at_in_the_place_of_windows():
     np.testing.assert_array_equal(
         np.sort(few.boxes[:2], 0), np.clip(BOXES[[1, 3]], 0, (WIDTH, HEIGHT) * 2)
     )
-    assert not search(proposals=given(BOXES[:0], 7)).valid.any()
+    none = search(proposals=given(BOXES[:0], 7), landmark_nms=False, rounds=0)
+    assert not none.valid.any()
 
 
 def test_proposals_beyond_the_picture_are_cut_to_it():

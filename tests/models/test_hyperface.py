@@ -329,10 +329,10 @@ def test_the_rectangle_follows_the_boxes_that_lie_wholly_within():
     batch.gt.boxes[:2] = (10, 5, 60, 55)
     batch.gt.boxes[2] = (0, 5, 60, 55)
     loss, stats = jax.jit(model.loss), variables["batch_stats"]
-    for _ in range(300):
+    for _ in range(3):
         stats = {**stats, **loss({**variables, "batch_stats": stats}, batch, jax.random.key(0))[2]}
     expected = [(35 - 30) / 8, (30 - 33) / 8, 50 / 8, 50 / 8]
-    np.testing.assert_allclose(stats[NAME]["rectangle"], expected, atol=0.02)
+    np.testing.assert_allclose(stats[NAME]["rectangle"], expected, atol=1e-3)
 
 
 def test_other_landmarks_than_the_templates_are_refused():

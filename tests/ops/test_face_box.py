@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from mtl_jax.ops.face_box import find_rectangle, fit_similarity, place_rectangle
+from mtl_jax.ops.face_box import (
+    deviations,
+    find_rectangle,
+    fit_similarity,
+    place_rectangle,
+)
 
 RNG = np.random.default_rng(0)
 TEMPLATE = RNG.normal(size=(21, 2)).astype(np.float32)
@@ -25,7 +30,7 @@ def test_a_turned_template_is_found_by_its_visible_points(visible):
     np.testing.assert_allclose(found.scale, [20], rtol=1e-4)
     np.testing.assert_allclose(np.degrees(np.arctan2(found.sin, found.cos)), [30], rtol=1e-4)
     np.testing.assert_allclose(found.shift, [[70, 50]], rtol=1e-4)
-    box = np.asarray(place_rectangle(found, RECTANGLE))[0]
+    box = np.asarray(place_rectangle(found, RECTANGLE[None]))[0]
     # Worked out: the centre (0.2, -0.1) turned by 30 degrees, times 20, and half of 60 x 80.
     x = 70 + 20 * (0.2 * np.cos(np.pi / 6) + 0.1 * np.sin(np.pi / 6))
     y = 50 + 20 * (0.2 * np.sin(np.pi / 6) - 0.1 * np.cos(np.pi / 6))
@@ -59,15 +64,38 @@ def test_rectangles_are_found_back():
     found = fit_similarity(TEMPLATE, points, np.ones((3, 21), np.float32))
     rectangles = np.asarray(find_rectangle(found, boxes))
     for i in (0, 1):
-        again = place_rectangle(type(found)(*(a[i : i + 1] for a in found)), rectangles[i])
+        again = place_rectangle(type(found)(*(a[i : i + 1] for a in found)), rectangles[i : i + 1])
         np.testing.assert_allclose(again[0], boxes[i], rtol=1e-3, atol=1e-3)
+
+
+def test_deviations_are_what_a_similarity_cannot_do():
+    """Worked out: points moved in the template's frame, then turned, scaled and shifted; the moves
+    have no shift, turn or scale in them.
+    """
+    moves = RNG.normal(0, 0.1, (21, 2))
+    centred = TEMPLATE - TEMPLATE.mean(0)
+    turned_by_90 = centred[:, ::-1] * [-1, 1]
+    right, down = (np.tile(axis, (21, 1)) for axis in np.eye(2))
+    for direction in (right, down, centred, turned_by_90):
+        moves -= direction * (direction * moves).sum() / (direction**2).sum()
+    cos, sin = 20 * np.cos(0.5), 20 * np.sin(0.5)
+    points = (TEMPLATE + moves) @ np.array([[cos, sin], [-sin, cos]]) + (70, 50)
+    points, ones = points[None].astype(np.float32), np.ones((1, 21), np.float32)
+    found = fit_similarity(TEMPLATE, points, ones)
+    np.testing.assert_allclose(deviations(found, TEMPLATE, points, ones)[0], moves, atol=1e-5)
+    few = ones * (np.arange(21) < 5)
+    points[0, 5:] = np.inf
+    found = fit_similarity(TEMPLATE, np.where(few[..., None] > 0, points, 0), few)
+    left = np.asarray(deviations(found, TEMPLATE, points, few))
+    assert (left[0, 5:] == 0).all()
+    assert np.isfinite(left).all()
 
 
 @pytest.mark.parametrize("visible", [0, 1])
 def test_too_few_points_give_a_finite_box_without_area(visible):
     weights = (np.arange(21) < visible).astype(np.float32)[None]
     found = fit_similarity(TEMPLATE, np.full((1, 21, 2), 5, np.float32), weights)
-    box = np.asarray(place_rectangle(found, RECTANGLE))[0]
+    box = np.asarray(place_rectangle(found, RECTANGLE[None]))[0]
     assert np.isfinite(box).all()
     assert (box[2:] - box[:2]).max() < 1e-3
     assert np.isfinite(find_rectangle(found, box[None])).all()

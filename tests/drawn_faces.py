@@ -1,0 +1,66 @@
+"""Drawn scenes of heads as plain arrays, and batches that teach HyperFace's rectangle by them."""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+
+SIDE = 192  # of the scenes, and of the region that a scene is taken for
+
+
+class Scenes(NamedTuple):
+    """Scenes of at most 3 heads each; a landmark is x, y, visible."""
+
+    boxes: np.ndarray  # [B, 3, 4]
+    points: np.ndarray  # [B, 3, 21, 3]
+    valid: np.ndarray  # [B, 3]
+
+    def heads(self) -> tuple[np.ndarray, np.ndarray]:
+        """Give the boxes `[R, 4]` and points `[R, 21, 3]` of all heads."""
+        return self.boxes[self.valid], self.points[self.valid]
+
+
+@cache
+def drawn_scenes(length: int, seed: int) -> Scenes:
+    """Draw those of configs/hyperface_synthetic.py."""
+    turns = dict(yaw=60.0, pitch=40.0, roll=30.0)
+    source = SyntheticSource(
+        length,
+        seed,
+        (SIDE, SIDE),
+        heads=(1, 3),
+        head_heights=(0.3, 0.7),
+        min_visible=0.7,
+        texture_seed=seed,
+        **turns,
+    )
+    shapes = ((length, 3, 4), (length, 3, 21, 3))
+    scenes = Scenes(*(np.zeros(s, np.float32) for s in shapes), np.zeros((length, 3), bool))
+    for i in range(length):
+        for j, head in enumerate(source[i].instances):
+            scenes.boxes[i, j], scenes.valid[i, j] = head.box, True
+            scenes.points[i, j] = head.attributes["face"]
+    scenes.points[..., 2] = scenes.points[..., 2] == 2
+    return scenes
+
+
+def batch_of(boxes: np.ndarray, points: np.ndarray, **changes: np.ndarray) -> Batch:
+    """Give a batch of regions of one face each, all of whose points are known."""
+    rows = len(boxes)
+    values = points.reshape(rows, 1, -1).astype(np.float32)
+    yes = np.ones(rows, bool)
+    truth = GroundTruth(
+        boxes=boxes[:, None].astype(np.float32),
+        classes=np.ones((rows, 1), np.int32),
+        valid=yes[:, None],
+        crowd=~yes[:, None],
+        masks=np.zeros((rows, 1, 1, 1), np.uint8),
+        mask_valid=~yes[:, None],
+        attributes={"face": AttributeLabels(values, np.ones(values.shape, bool))},
+    )
+    images = np.zeros((rows, 1, 1, 3), np.uint8)
+    batch = Batch(images, np.full((rows, 2), SIDE), yes, yes, np.arange(rows), truth)
+    return batch._replace(**changes)
