@@ -18,6 +18,7 @@ from mtl_jax import experiment, images
 from mtl_jax.commandline import load_config_file
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Category
+from mtl_jax.task import Task
 from mtl_jax.training.balance import METHODS
 from mtl_jax.training.balanced_gradients import make_balancing
 from mtl_jax.training.loop import LoopOptions
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a JSON file to write")
     options = parser.parse_args()
     config = load_config_file(options.config)
-    task = experiment.Task.from_config(config, [Category(1, "face")])
+    task = Task.from_config(config, [Category(1, "face")])
     batch, seconds = make_batch(task, options.batch_size), {}
     runners = {method: make_runner(task, method, batch) for method in METHODS}
     for _ in range(options.turns):
@@ -52,7 +53,7 @@ def main() -> None:
         options.output.write_text(json.dumps(median, indent=1) + "\n")
 
 
-def make_batch(task: experiment.Task, rows: int) -> Batch:
+def make_batch(task: Task, rows: int) -> Batch:
     """Give pictures of noise, each one thing with random labels."""
     rng = np.random.default_rng(0)
     canvas, _ = images.fit(512, 512, task.data.resize)
@@ -73,7 +74,7 @@ def make_batch(task: experiment.Task, rows: int) -> Batch:
     return batch._replace(images=noise, valid=np.ones(rows, bool), index=index, gt=gt)
 
 
-def make_runner(task: experiment.Task, method: str, batch: Batch):
+def make_runner(task: Task, method: str, batch: Batch):
     """Give a function that takes so many steps and gives their seconds; compile on the way."""
     mesh, options = make_mesh(), OptimizerOptions(name="adamw", warmup_steps=0)
     variables = experiment.initial_variables(task, 0)

@@ -24,6 +24,8 @@ from mtl_jax.convert.torchvision_names import model_tensors, to_state_dict
 from mtl_jax.data import sources
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.runs import detect
+from mtl_jax.task import Task, read_options, read_sources, read_stages
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule
 from mtl_jax.types import Batch, Detections
@@ -34,25 +36,25 @@ def finetune(config: ConfigDict, workdir: Path) -> dict[str, float]:
     config.data.mask_size = 0  # torchvision wants masks of the whole picture
     workdir.mkdir(parents=True, exist_ok=True)
     opened = sources.open_sources(
-        experiment.read_sources(config), (), workdir / "splits.json", wanted=("train", "test")
+        read_sources(config), (), workdir / "splits.json", wanted=("train", "test")
     )
-    task = experiment.Task.from_config(config, opened["train"].categories)
-    options = experiment.read_options(MaskRCNNOptions, config.model)
-    loop = experiment.read_options(LoopOptions, config.train)
+    task = Task.from_config(config, opened["train"].categories)
+    options = read_options(MaskRCNNOptions, config.model)
+    loop = read_options(LoopOptions, config.train)
     variables: Any = jax.device_get(experiment.initial_variables(task, loop.seed))
     state = to_state_dict(flatten_dict(variables, sep="/"), model_tensors(options))
     model = build(options, len(task.categories) + 1)
     model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
     torch.manual_seed(loop.seed)
-    (stage,) = experiment.read_stages(config)
+    (stage,) = read_stages(config)
     rate = stage.learning_rate or config.optimizer.learning_rate
     batches = experiment.train_batches(task, opened["train"], loop, 0)
-    recipe = experiment.read_options(OptimizerOptions, config.optimizer)
+    recipe = read_options(OptimizerOptions, config.optimizer)
     train(model, islice(batches, stage.steps), recipe, stage.steps, rate)
     torch.save(model.state_dict(), workdir / "model.pth")
     model.eval()
     evaluator = Evaluator(task.categories)
-    for record, result in experiment.detect(
+    for record, result in detect(
         partial(predict, model), opened["test"].sources, task, config.eval.batch_size
     ):
         evaluator.add(record, result)

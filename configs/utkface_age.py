@@ -8,8 +8,16 @@ The variant scenes composes several chips to a picture, so that finding them is 
 Measured on 1,026 chips of groups not trained on, of 6,843 in all (seed 0; two CPU cores shared with
 other work, 76 CPU minutes, the code of commit 0fa3cf3): age 6.22 years (always answering the
 median: 20.6), gender 0.852 (0.568), race 0.782 (0.538), no miss, box AP 0.997. It was still
-falling: 7.28, 6.53 at steps 3000 and 4000 on validation. The variant scenes has not been measured
-yet.
+falling: 7.28, 6.53 at steps 3000 and 4000 on validation.
+
+The variant scenes from the quick start's backbone, pyramid and box layers,
+
+    python train.py --config configs/utkface_age.py:scenes --workdir runs/utkface_scenes \\
+        --config.init.checkpoint=runs/quickstart "--config.init.exclude=('attribute_head',)"
+
+on the same 1,026 faces, composed to scenes (seed 0, 60 minutes of two busy cores, the code of
+commit 694bc33): box AP50 0.990, 2 misses, 118 false alarms; age 10.98 years, gender 0.677, race
+0.574. The faces are found; for what they are like 1,500 steps are few.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
 """Every field of a config with its default, as a ConfigDict that config files and overrides change.
 
 The defaults stand in the options of the parts that use them, as dataclasses; here they only become
-fields. `experiment.py` turns them back.
+fields. `task.py` turns them back.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
 
-# The fields of config.model by config.family; `experiment.build_model` builds the model of each.
+# The fields of config.model by config.family; `task.build_model` builds the model of each.
 FAMILIES: dict[str, type[Any]] = {
     "mask_rcnn": MaskRCNNOptions,
     "mask_mtl": MaskMTLOptions,

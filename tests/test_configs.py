@@ -13,7 +13,7 @@ from test_experiment import check_metrics, check_predictions, lines
 
 from mtl_jax import Predictor
 from mtl_jax.commandline import load_config_file
-from mtl_jax.experiment import has_masks
+from mtl_jax.task import has_masks
 from mtl_jax.training.checkpoint import Checkpointer
 
 CONFIGS = scripts.ROOT / "configs"

@@ -6,7 +6,6 @@ from dataclasses import fields, is_dataclass
 import pytest
 import scripts
 
-from mtl_jax import experiment
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Category
 from mtl_jax.data.sources import SourceOptions
@@ -14,6 +13,7 @@ from mtl_jax.defaults import FAMILIES, InitOptions, ValidationOptions, get_defau
 from mtl_jax.errors import UserError
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.models.options import LossWeights, ViewOptions
+from mtl_jax.task import Task, check_family
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.stages import Stage
@@ -76,16 +76,16 @@ def test_the_fields_of_another_family_are_one_line(family):
     config = get_default(family)
     config.family = "mask_rcnn"
     with pytest.raises(UserError, match=r"begin the config file with get_default\('mask_rcnn'\)"):
-        experiment.Task.from_config(config, [Category(1, "face")])
+        Task.from_config(config, [Category(1, "face")])
 
 
 def test_a_checkpoint_from_before_there_were_families_is_a_mask_rcnn():
     stored = json.loads(json.dumps({"config": get_default().to_dict(), "categories": []}))
     del stored["config"]["family"]
-    assert experiment.Task.from_metadata(stored).config.family == "mask_rcnn"
+    assert Task.from_metadata(stored).config.family == "mask_rcnn"
 
 
 def test_what_is_of_mask_rcnn_alone_is_refused_in_one_line():
-    experiment.check_family(get_default(), "RUN: torchvision's form")
+    check_family(get_default(), "RUN: torchvision's form")
     with pytest.raises(UserError, match="of mask_rcnn models alone, and this one is a mask_mtl"):
-        experiment.check_family(get_default("mask_mtl"), "RUN: torchvision's form")
+        check_family(get_default("mask_mtl"), "RUN: torchvision's form")

@@ -26,6 +26,7 @@ from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.evals.accumulate import metric_names
 from mtl_jax.evals.options import higher_is_better
 from mtl_jax.run_folder import as_tuples, read_config
+from mtl_jax.task import Task, changed_outputs, read_attributes
 from mtl_jax.training.checkpoint import Checkpointer
 
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
@@ -329,7 +330,7 @@ def check_metrics(path, attributes, classes, masks):
 
 def test_the_names_of_metrics_are_known_before_training():
     config = load_config_file(CONFIG)
-    declared = experiment.read_attributes(config)
+    declared = read_attributes(config)
     names = metric_names([Category(7, "head")], declared, masks=True)
     assert set(names) == design_names(ATTRIBUTES, ["head"], masks=True)
     assert {name for name in names if not higher_is_better(name)} == {
@@ -463,7 +464,7 @@ def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(train
     override(config, (*ARGUMENTS, f"--config.init.checkpoint={trained.folder}"))
     override(config, ["--config.attributes.gender.classes=('a','b','c')"])
     override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=9"])
-    task = experiment.Task.from_config(config, [Category(1, "cat"), Category(2, "dog")])
+    task = Task.from_config(config, [Category(1, "cat"), Category(2, "dog")])
     started = experiment.initial_variables(task, seed=0)
     table = capsys.readouterr().out
     leaves = jax.tree_util.tree_leaves_with_path(started)
@@ -486,17 +487,17 @@ def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(train
 def test_what_can_make_an_output_layer_mean_something_else():
     config = load_config_file(CONFIG)
     heads = (Category(1, "head"),)
-    task = experiment.Task.from_config(config, heads)
+    task = Task.from_config(config, heads)
     stored = json.loads(json.dumps(task.metadata))
-    assert experiment.changed_outputs(task, stored) == []
-    other = experiment.Task.from_config(config, (Category(1, "face"),))
-    assert experiment.changed_outputs(other, stored) == [
+    assert changed_outputs(task, stored) == []
+    other = Task.from_config(config, (Category(1, "face"),))
+    assert changed_outputs(other, stored) == [
         "/(class_logits|box_deltas)/",
         "/mask_logits",
     ]
     override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=2"])
-    task = experiment.Task.from_config(config, heads)
-    assert experiment.changed_outputs(task, stored) == ["/(visible_)?age_output/"]
+    task = Task.from_config(config, heads)
+    assert changed_outputs(task, stored) == ["/(visible_)?age_output/"]
 
 
 @pytest.mark.slow

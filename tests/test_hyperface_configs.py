@@ -27,6 +27,8 @@ from mtl_jax.errors import UserError
 from mtl_jax.models.face_rectangle import first_rectangle
 from mtl_jax.models.hyperface_options import HyperFaceOptions, proposal_overrides
 from mtl_jax.models.options import ViewOptions
+from mtl_jax.runs import make_propose, save_run
+from mtl_jax.task import Task
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.sharding import make_mesh
 
@@ -187,17 +189,17 @@ def test_mixed(tmp_path, monkeypatch):
     check_predictions(out, sizes, SHOWN, {(1, "face")}, masks=False)
 
 
-def task(**views: object) -> experiment.Task:
+def task(**views: object) -> Task:
     config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
-    return experiment.Task.from_config(config, [Category(1, "head")], ViewOptions(**views))
+    return Task.from_config(config, [Category(1, "head")], ViewOptions(**views))
 
 
-def saved(folder: Path, config: str, *overrides: str) -> experiment.Task:
+def saved(folder: Path, config: str, *overrides: str) -> Task:
     """Make a RUN of a config's tiny variant that was not trained."""
     read = load_config_file(f"{CONFIGS / config}:tiny")
     override(read, overrides)
-    made = experiment.Task.from_config(read, [Category(1, "head")])
-    experiment.save_run(folder, made, experiment.initial_variables(made, seed=0))
+    made = Task.from_config(read, [Category(1, "head")])
+    save_run(folder, made, experiment.initial_variables(made, seed=0))
     return made
 
 
@@ -238,19 +240,19 @@ def test_an_rpn_that_is_none_is_one_line(tmp_path):
         config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
         override(config, proposal_overrides(str(rpn)))
         config.data.update(**changes)
-        told = experiment.Task.from_config(config, [Category(1, "head")])
-        experiment.make_propose(told, make_mesh())
+        told = Task.from_config(config, [Category(1, "head")])
+        make_propose(told, make_mesh())
 
     with pytest.raises(UserError, match=r"detection.rpn is empty; name the RUN of a mask_rcnn"):
         propose("")
     with pytest.raises(UserError, match=r"^config.model.detection.rpn: .*none.* train first$"):
         propose(tmp_path / "none")
-    experiment.save_run(tmp_path / "run", task(), {"params": {"a": np.ones(1)}, "batch_stats": {}})
+    save_run(tmp_path / "run", task(), {"params": {"a": np.ones(1)}, "batch_stats": {}})
     with pytest.raises(UserError, match=r"rpn .*run: an RPN is of mask_rcnn models alone"):
         propose(tmp_path / "run")
     config = load_config_file(f"{CONFIGS / 'mtl_synthetic.py'}:tiny")
-    other = experiment.Task.from_config(config, [Category(1, "head")])
-    experiment.save_run(tmp_path / "rpn", other, {"params": {"a": np.ones(1)}, "batch_stats": {}})
+    other = Task.from_config(config, [Category(1, "head")])
+    save_run(tmp_path / "rpn", other, {"params": {"a": np.ones(1)}, "batch_stats": {}})
     with pytest.raises(UserError, match="reads pictures of 3 channels, this model 1"):
         propose(tmp_path / "rpn", channels=1)
 
@@ -258,7 +260,7 @@ def test_an_rpn_that_is_none_is_one_line(tmp_path):
 def test_a_model_that_is_told_where_to_look_refuses_to_guess():
     config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
     override(config, proposal_overrides("fast"))
-    told = experiment.Task.from_config(config, [Category(1, "head")])
+    told = Task.from_config(config, [Category(1, "head")])
     row = transforms.empty_row((192, 192), told.attributes, told.data)
     batch = jax.tree.map(lambda x: x[None], row)
     untrained = {"params": {}, "batch_stats": first_rectangle(HyperFaceOptions())}

@@ -10,6 +10,8 @@ from data.test_utkface import save, texture
 from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file
 from mtl_jax.data.records import Category
+from mtl_jax.runs import save_run
+from mtl_jax.task import Task
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py:tiny")
 GROUPS = "--config.eval.groups=(('age',10.0),('gender',0),('race',0.0),('masked',0.0))"
@@ -17,8 +19,8 @@ GROUPS = "--config.eval.groups=(('age',10.0),('gender',0),('race',0.0),('masked'
 
 def make_run(workdir):
     """Make a run of fresh weights."""
-    task = experiment.Task.from_config(load_config_file(CONFIG), [Category(1, "face")])
-    experiment.save_run(workdir, task, experiment.initial_variables(task, 0))
+    task = Task.from_config(load_config_file(CONFIG), [Category(1, "face")])
+    save_run(workdir, task, experiment.initial_variables(task, 0))
     return workdir
 
 

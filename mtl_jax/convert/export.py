@@ -15,7 +15,7 @@ from mtl_jax.attributes import with_defaults
 from mtl_jax.convert.loader import LOADER
 from mtl_jax.data import transforms
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import Run, load_run
+from mtl_jax.runs import Run, load_run
 from mtl_jax.types import Array
 
 PLATFORMS = ("cpu", "cuda", "tpu")

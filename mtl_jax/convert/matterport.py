@@ -13,7 +13,9 @@ from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.torchvision import read_categories
 from mtl_jax.defaults import get_matterport
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import Task, initial_variables, save_run
+from mtl_jax.experiment import initial_variables
+from mtl_jax.runs import save_run
+from mtl_jax.task import Task
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 
 

@@ -15,15 +15,10 @@ from mtl_jax.convert.weight_files import read_tensors, write_torch
 from mtl_jax.data.records import Category
 from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import (
-    Task,
-    check_family,
-    initial_variables,
-    load_run,
-    read_options,
-    save_run,
-)
+from mtl_jax.experiment import initial_variables
 from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.runs import load_run, save_run
+from mtl_jax.task import Task, check_family, read_options
 from mtl_jax.training.transfer import format_table, transfer
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax import experiment
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import transforms
 from mtl_jax.data.options import DataOptions
@@ -20,6 +19,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.models.canvas import STRIDES
 from mtl_jax.models.options import MaskRCNNOptions, RpnOptions
 from mtl_jax.results import Result
+from mtl_jax.task import read_attributes, read_options, read_sources
 from mtl_jax.types import Batch
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result, row_result
@@ -53,14 +53,14 @@ class Shown:
         """Open a split of a config's data; records with faults are listed and left out. Raises
         UserError where there are no records.
         """
-        options = replace(experiment.read_sources(config), on_error="skip")
-        attributes = experiment.read_attributes(config)
+        options = replace(read_sources(config), on_error="skip")
+        attributes = read_attributes(config)
         opened = open_split(options, attributes, split)
         if not opened.sources:
             raise UserError(f"the config's data has no records for split {split!r}")
-        data = experiment.read_options(DataOptions, config.data)
+        data = read_options(DataOptions, config.data)
         with_anchors = config.family == "mask_rcnn"
-        model = experiment.read_options(MaskRCNNOptions, config.model) if with_anchors else None
+        model = read_options(MaskRCNNOptions, config.model) if with_anchors else None
         return cls(opened, attributes, data, model, seed)
 
     @property

@@ -16,12 +16,13 @@ from matplotlib.axes import Axes
 from mtl_jax import images
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Record
-from mtl_jax.experiment import Run, check_family, load_run, read_options
 from mtl_jax.models.inspection import Inside, inspector
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.nms import nms
 from mtl_jax.results import Result
+from mtl_jax.runs import Run, load_run
+from mtl_jax.task import check_family, read_options
 from mtl_jax.types import Batch
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.architecture import architecture_svg, layers

@@ -7,7 +7,8 @@ from mtl_jax.data import splits
 from mtl_jax.data.pipeline import find_record
 from mtl_jax.data.records import Record
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import Run, open_data
+from mtl_jax.experiment import open_data
+from mtl_jax.runs import Run
 
 
 def named_record(run: Run, workdir: Path, name: str) -> tuple[Record, bool]:

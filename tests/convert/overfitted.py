@@ -68,7 +68,6 @@ def overfit(arch: str, source: CocoSource, steps: int, rate: float = 5e-4) -> di
     torch.manual_seed(0)
     classes = len(source.categories) + 1
     model = torchvision_side.make(arch, classes, (SIZE, SIZE), **SHORT).train()
-    _fix_norms(model, source)
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
     batches = np.random.default_rng(0)
@@ -84,18 +83,3 @@ def overfit(arch: str, source: CocoSource, steps: int, rate: float = 5e-4) -> di
         optimizer.step()
         schedule.step()
     return model.state_dict()
-
-
-def _fix_norms(model: torch.nn.Module, source: CocoSource) -> None:
-    """Make batch norms constants, of the statistics that all of `source` has before the training:
-    with those of each batch a model of few steps finds less, in twice the time.
-    """
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # the plain mean over the batches
-    with torch.no_grad():
-        for start in range(0, len(source) if norms else 0, BATCH):
-            records = [source[i] for i in range(start, start + BATCH)]
-            model([picture(r) for r in records], [target(r) for r in records])
-    for norm in norms:
-        norm.eval()

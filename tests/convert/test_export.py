@@ -13,7 +13,9 @@ from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.export import export
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import Task, initial_variables, save_run
+from mtl_jax.experiment import initial_variables
+from mtl_jax.runs import save_run
+from mtl_jax.task import Task
 
 pytestmark = pytest.mark.slow
 SIDE = 128

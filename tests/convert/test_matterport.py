@@ -15,8 +15,10 @@ from mtl_jax.convert.coco_names import coco_things
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.matterport import matterport_config
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import Task, initial_variables, load_run, read_options
+from mtl_jax.experiment import initial_variables
 from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.runs import load_run
+from mtl_jax.task import Task, read_options
 
 pytest.importorskip("tensorflow")
 from convert import matterport_keras as theirs

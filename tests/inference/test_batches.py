@@ -13,6 +13,8 @@ from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file
 from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.inference.predictor import Predictor
+from mtl_jax.runs import Run, make_detect
+from mtl_jax.task import Task
 from mtl_jax.training.sharding import make_mesh
 
 
@@ -20,10 +22,10 @@ from mtl_jax.training.sharding import make_mesh
 def test_batches_of_frames_find_what_single_pictures_do():
     source = SyntheticSource(6, seed=5)
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
-    task = experiment.Task.from_config(config, source.categories)
+    task = Task.from_config(config, source.categories)
     variables = experiment.initial_variables(task, seed=0, new=True)
-    detect = experiment.make_detect(task.model, make_mesh())
-    predictor = Predictor(experiment.Run(task, variables, 4, partial(detect, variables)))
+    detect = make_detect(task.model, make_mesh())
+    predictor = Predictor(Run(task, variables, 4, partial(detect, variables)))
     frames = [cv2.resize(np.asarray(source[i].image), (128, 96)) for i in range(6)]
     batched = list(predictor.predict_frames(frames))
     for frame, found in zip(frames, batched, strict=True):

@@ -7,8 +7,10 @@ from mtl_jax import Predictor
 from mtl_jax.commandline import load_config_file
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import Task, initial_variables, save_run
+from mtl_jax.experiment import initial_variables
 from mtl_jax.images import Geometry
+from mtl_jax.runs import save_run
+from mtl_jax.task import Task
 
 VIEWS = ("--config.eval.flip=True", "--config.eval.scales=(1.0,1.5)")
 WIDTH = 110

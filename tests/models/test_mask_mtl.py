@@ -14,7 +14,6 @@ from scenes import random_batch
 from mtl_jax.attributes import Categorical, Continuous
 from mtl_jax.commandline import load_config_file
 from mtl_jax.data.records import Category
-from mtl_jax.experiment import Task
 from mtl_jax.models.mask_mtl import mask_mtl
 from mtl_jax.models.options import (
     BackboneOptions,
@@ -23,6 +22,7 @@ from mtl_jax.models.options import (
     PictureHeadOptions,
     ViewOptions,
 )
+from mtl_jax.task import Task
 from mtl_jax.types import AttributeLabels
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py")

@@ -14,6 +14,8 @@ from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
+from mtl_jax.runs import save_run
+from mtl_jax.task import Task
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.report import write_report
 
@@ -42,9 +44,9 @@ def fresh_run(tmp_path_factory):
     """Make a run of fresh weights that finds everything, since nothing scores too low."""
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
     override(config, ["--config.model.detection.score_threshold=0.0"])
-    task = experiment.Task.from_config(config, [Category(1, "head")])
+    task = Task.from_config(config, [Category(1, "head")])
     workdir = tmp_path_factory.mktemp("runs") / "fresh"
-    experiment.save_run(workdir, task, experiment.initial_variables(task, 0))
+    save_run(workdir, task, experiment.initial_variables(task, 0))
     return workdir
 
 
