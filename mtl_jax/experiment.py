@@ -217,8 +217,7 @@ def evaluate(
     evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
     if options.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
-    predict = after(run.propose, run.predict)
-    for record, result in detect(predict, opened.sources, run.task, run.batch_size):
+    for record, result in run.detect(opened.sources):
         evaluator.add(record, result)
         evidence.add(record, result)
     metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
@@ -237,8 +236,7 @@ def evaluate_validation(run: Run, workdir: Path) -> Evaluator:
             f"{workdir}: config.eval.coverage wants records of the split val; there are none"
         )
     evaluator = make_evaluator(run.task)
-    predict = after(run.propose, run.predict)
-    for record, result in detect(predict, opened.sources, run.task, run.batch_size):
+    for record, result in run.detect(opened.sources):
         evaluator.add(record, result)
     return evaluator
 

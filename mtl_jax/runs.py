@@ -62,6 +62,11 @@ class Run:
     def attributes(self) -> Sequence[Attribute]:
         return self.task.attributes
 
+    def detect(self, held_out: Sequence[Source]) -> Iterator[tuple[Record, Result]]:
+        """Give every record of sources with what is found on it, its proposals included."""
+        predict = after(self.propose, self.predict)
+        return detect(predict, held_out, self.task, self.batch_size)
+
 
 def load_run(
     workdir: str | Path,

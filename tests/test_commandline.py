@@ -210,9 +210,7 @@ def test_show_without_a_display_is_one_line_before_anything_is_read(tmp_path, mo
 def test_predict_hands_its_options_on(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     cv2.imwrite(str(tmp_path / "a.png"), picture(64, 128, (20, 10, 60, 50)))
-    monkeypatch.setattr(
-        "mtl_jax.inference.predictor.load_run", lambda run, step, overrides: FakeRun()
-    )
+    monkeypatch.setattr("mtl_jax.runs.load_run", lambda run, step, overrides: FakeRun())
     common = ("--workdir", tmp_path, "--input", f"{tmp_path}/*.png", "--output", tmp_path / "out")
     line = scripts.mistake(scripts.call("predict", *common, "--classes", "light", "drak"))
     assert line == "class 'drak' is none of the model's; did you mean dark?"

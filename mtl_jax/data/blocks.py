@@ -94,12 +94,13 @@ def describe_people(options: SourceOptions) -> tuple[str, ...]:
     lines = []
     for block in map(complete, merge_short(options)):
         kind = FORMATS[block["format"]]
+        if not kind.people:
+            continue
         line = f"{block['format']} ({kind.origin}): {kind.people}"
         if block["masks"]:
             line += f"; {block['masks']:.0%} of its faces in {', '.join(block['mask_splits'])} wear"
             line += " masks that are drawn"
-        if kind.people:
-            lines.append(line)
+        lines.append(line)
     return tuple(lines)
 
 

@@ -51,10 +51,9 @@ def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) 
         wearing = draw_wearing(rng)
         nothing = np.zeros(image.shape[:2], bool)
         done = Masked(image, nothing) if bare else put_on(image, frame, wearing)
-        write_png(output / "images" / Path(name).with_suffix(".png"), done.image)
-        write_png(
-            output / "outlines" / Path(name).with_suffix(".png"), done.outline * np.uint8(255)
-        )
+        file = Path(name).with_suffix(".png")
+        write_png(output / "images" / file, done.image)
+        write_png(output / "outlines" / file, done.outline * np.uint8(255))
         worn[name] = {"kind": BARE} if bare else {"kind": wearing.kind, **wearing.fit._asdict()}
         if len(shown) < SHEET:
             shown.append(_cell(done.image, frame))

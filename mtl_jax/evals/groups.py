@@ -75,9 +75,14 @@ def _range(low: float, high: float) -> str:
     return f"{low:g} to {high:g}"
 
 
+def columns_of(groups: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Name every metric that any group has, each once."""
+    return list(dict.fromkeys(name for scores in groups.values() for name in scores))
+
+
 def compared_metric(groups: Mapping[str, Mapping[str, float]]) -> str | None:
     """Name the metric that groups are compared by, the first error or accuracy that any has."""
-    names = (name for scores in groups.values() for name in scores)
+    names = columns_of(groups)
     return next((name for name in names if name.rsplit("/", 1)[-1] in _COMPARED), None)
 
 

@@ -15,7 +15,6 @@ from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.inference.times import Times
 from mtl_jax.results import Result
-from mtl_jax.runs import load_run
 from mtl_jax.types import AttributeLabels, Batch, Detections, GroundTruth
 
 Picture = str | Path | np.ndarray
@@ -27,7 +26,7 @@ DECODERS = 2  # threads that read ahead; OpenCV holds no lock while it decodes
 
 @runtime_checkable
 class LoadedRun(Protocol):
-    """A trained model and what it was trained with, as `load_run` gives it."""
+    """A trained model and what it was trained with, as `runs.load_run` gives it."""
 
     @property
     def resize(self) -> images.ResizeOptions: ...
@@ -98,6 +97,7 @@ class Predictor:
         change its config, as `--config.eval.flip=True`. Raises UserError.
         """
         # With it come jax and the models, which a fake run in a test does without.
+        from mtl_jax.runs import load_run
 
         return cls(load_run(run, step, overrides), score_threshold, classes)
 

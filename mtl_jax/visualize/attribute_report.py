@@ -10,7 +10,7 @@ from mtl_jax.data import transforms
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.attributes import Labels, interval_errors
 from mtl_jax.evals.cases import AttributeCase, AttributeCases
-from mtl_jax.evals.groups import compared_metric
+from mtl_jax.evals.groups import columns_of, compared_metric
 from mtl_jax.evals.table import COUNTS
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.draw import as_rgb
@@ -66,7 +66,7 @@ def _add_groups(page: Page, name: str, tables: Mapping[str, Groups]) -> None:
     """Add a table of an attribute's metrics for each grouping, and draw the first of them."""
     cells = []
     for by, groups in tables.items():
-        columns = list(dict.fromkeys(column for scores in groups.values() for column in scores))
+        columns = columns_of(groups)
         page.table((f"{name} by {by}", *columns), _group_rows(groups, columns))
         if metric := compared_metric(groups):
             known = {group: scores[metric] for group, scores in groups.items() if metric in scores}

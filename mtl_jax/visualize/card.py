@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Ordinal
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.groups import compared_metric
+from mtl_jax.evals.groups import columns_of, compared_metric
 from mtl_jax.evals.options import higher_is_better
 from mtl_jax.evals.table import COUNTS
 from mtl_jax.whole_files import write_whole
@@ -97,7 +97,7 @@ def _groups(tables: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]])
         line for (name, by), table in tables.items() for line in _extremes(f"{name} by {by}", table)
     )
     for (name, by), table in tables.items():
-        columns = list(dict.fromkeys(column for scores in table.values() for column in scores))
+        columns = columns_of(table)
         rows = (
             (group, *(_cell(scores, column) for column in columns))
             for group, scores in table.items()
