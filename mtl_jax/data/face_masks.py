@@ -71,23 +71,23 @@ def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
             cv2.resize(x, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
             for x in (color, alpha, straps)
         )
-    lit = _light(part, alpha)
-    result = part.astype(np.float32)
-    result *= 1 - _shadow(alpha, frame.width)[..., None]
+    lit, left = _light(part, alpha), 1 - _shadow(alpha, frame.width)
+    result = cv2.multiply(part, cv2.merge([left] * part.shape[2]), dtype=cv2.CV_32F)
     if straps.any():
-        _paint(result, np.array(drawn.strap, np.float32) * lit, straps)
-    _paint(result, color * lit, alpha)
+        result = _paint(result, lit * np.array(drawn.strap, np.float32), straps)
+    result = _paint(result, cv2.multiply(color, lit, dtype=cv2.CV_32F), alpha)
     masked = image.copy()
     masked[y1:y2, x1:x2] = cv2.convertScaleAbs(result).reshape(part.shape)
     outline[y1:y2, x1:x2] = alpha > 127
     return Masked(masked, outline)
 
 
-def _paint(image: np.ndarray, color: np.ndarray, share: np.ndarray) -> None:
-    """Mix 0..255 of a colour `[h, w, 3]` into each pixel of an image of three channels or one."""
-    if image.shape[2] == 1:
-        color = (color @ _LUMA)[..., None]
-    image += (share * np.float32(1 / 255))[..., None] * (color - image)
+def _paint(image: np.ndarray, color: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Mix 0..255 of a colour `[h, w, 3]` into each pixel of an image `[h, w, 3]` or `[h, w]`."""
+    if image.ndim == 2:
+        color = cv2.transform(color, _LUMA[None])
+    share = share * np.float32(1 / 255)
+    return cv2.blendLinear(color, image, share, 1 - share)
 
 
 def _stretch(
@@ -95,12 +95,15 @@ def _stretch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stretch a flat mask over a grid of points; panels that face away are not seen."""
     panels, places, seen = _panels(grid, size)
-    ys, xs = np.nonzero(seen)
-    number = seen[ys, xs] - 1
-    u, v = _inverse_bilinear(panels[:, number], xs + np.float32(0.5), ys + np.float32(0.5))
-    maps = np.full((2, size[1], size[0]), -9.0, np.float32)
-    maps[0, ys, xs] = (places[0, number] + u) * ((WIDTH - 1) / (COLUMNS - 1))
-    maps[1, ys, xs] = (places[1, number] + v) * ((HEIGHT - 1) / (ROWS - 1))
+    at = np.flatnonzero(seen)
+    y, x = (n.astype(np.float32) for n in np.divmod(at.astype(np.int32), size[0]))
+    number = seen.ravel()[at].astype(np.intp) - 1
+    shown = np.take(np.concatenate([places, panels]), number, axis=1)
+    u, v = _inverse_bilinear(shown[2:], x + 0.5, y + 0.5)
+    maps = np.full((2, size[1] * size[0]), -9.0, np.float32)
+    maps[0, at] = (shown[0] + u) * ((WIDTH - 1) / (COLUMNS - 1))
+    maps[1, at] = (shown[1] + v) * ((HEIGHT - 1) / (ROWS - 1))
+    maps = maps.reshape(2, size[1], size[0])
     # Beyond its edge the colour goes on, so that a soft edge mixes no black in.
     color = cv2.remap(drawn.color, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
     alpha = cv2.remap(drawn.alpha, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT)
