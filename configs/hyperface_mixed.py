@@ -1,8 +1,6 @@
-"""HyperFace on photographs: eight data sets with a face, each training what it has labels for.
+"""HyperFace on photographs: seven sources of faces, each training what it has labels for.
 
-    python train.py --config configs/hyperface_synthetic.py
-    python train.py --config configs/hyperface_mixed.py \\
-        --config.init.checkpoint=runs/hyperface_synthetic
+    python train.py --config configs/hyperface_mixed.py
     python evaluate.py --workdir runs/hyperface_mixed
 
 Points of HELEN, AFW and YouTube Faces, poses and points of AFLW2000, poses of Prima, gender of
@@ -19,10 +17,10 @@ VARIANTS = ("", "tiny")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = get_small_hyperface(side=256)
-    config.model.windows.min_side = 56.0
+    config = get_small_hyperface(side=384)
+    config.model.windows.update(min_side=84.0, growth=1.4)
     heads_are_faces = dict(head="face")
-    drawn = dict(format="synthetic", split="train", length=1000, cache=True, heads=(1, 3))
+    drawn = dict(format="synthetic", split="train", length=2000, cache=True, heads=(1, 3))
     # Few pictures with many labels come often, many with one label seldom.
     config.data.sources = (
         dict(format="ibug", weight=8.0),
@@ -36,7 +34,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.augment.update(
         brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, blur=0.2, noise=0.2
     )
-    config.stages = (dict(layers="all", steps=12_000, learning_rate=0.0),)
+    config.data.regions.update(turn=20.0, positive_fraction=0.65)
+    config.stages = (dict(layers="all", steps=8000, learning_rate=0.0),)
     config.train.update(eval_every=2000, checkpoint_every=500)
     config.eval.pictures = 300
     return make_tiny(config) if variant == "tiny" else config
