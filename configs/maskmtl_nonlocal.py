@@ -33,7 +33,6 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.model.exits = (("age", 3), ("gender", 4), ("race", 5))
     config.model.convs.non_local = (2, 3, 4)
-    config.data.fractions = (0.6, 0.2, 0.2)
     masks = 0.0 if variant == "bare" else 1.0
     config.data.sources = (
         dict(format="utkface", masks=masks, mask_splits=("val", "test", "external")),
@@ -48,8 +47,8 @@ def get_config(variant: str = "") -> ConfigDict:
         schedule="cosine",
         warmup_steps=100,
     )
-    config.stages = (dict(layers="all", steps=1536, learning_rate=0.0),)  # 12 epochs
-    config.train.update(batch_size=32, eval_every=128, checkpoint_every=128)
+    config.stages = (dict(layers="all", steps=1800, learning_rate=0.0),)  # 12 epochs
+    config.train.update(batch_size=32, eval_every=300, checkpoint_every=300)
     config.eval.best_metric = "age/mae"
     config.eval.update(
         groups=(("age", 10.0), ("gender", 0.0), ("race", 0.0), ("masked", 0.0)),

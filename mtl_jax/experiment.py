@@ -58,10 +58,19 @@ from mtl_jax.whole_files import write_json
 
 # What may change when a run is evaluated; the rest is what it was trained as.
 EVALUATION = ("data.", "eval.", "model.detection.")
+MakeBatches = Callable[[Task, sources.Opened, LoopOptions, int], Iterator[Batch]]
 
 
-def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
-    """Train a config in a run's folder; go on from the latest checkpoint where it has one."""
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    hosts: bool = False,
+    batches: MakeBatches | None = None,
+) -> None:
+    """Train a config in a run's folder; go on from the latest checkpoint where it has one.
+
+    `batches` makes those of training from a step on, `train_batches` by default.
+    """
     if hosts:
         join_hosts()
     enable_compilation_cache()
@@ -102,7 +111,7 @@ def train(config: ConfigDict, workdir: Path, hosts: bool = False) -> None:
             initial_variables(task, loop.seed, new=not done),
             stages,
             optimizer,
-            partial(train_batches, task, training, loop),
+            partial(batches or train_batches, task, training, loop),
             make_validator(task, validation, checks, mesh, propose),
             checkpointer,
             MetricWriter(workdir, total),

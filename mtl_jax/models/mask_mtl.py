@@ -164,7 +164,7 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch) -> dict[str, Float[Array, "B O"]]:
-        """Give each attribute's outputs, in float32."""
+        """Give each attribute's outputs, in float32 or wider."""
         o, dtype = self.options, jnp.dtype(self.options.dtype)
         exits = {a.name: o.stages[-1] for a in self.attributes} | dict(o.exits)
         trunk = {a.name: SHARED if o.sharing == "hard" else trunk_name(a) for a in self.attributes}
@@ -181,7 +181,8 @@ class Network(nn.Module):
             head = PictureHead(
                 h.pool, h.features, h.dropout, self.train, dtype, name=f"{a.name}_head"
             )
-            features = head(x, _cells(inside, stride, x.shape[1:3])).astype(jnp.float32)
+            features = head(x, _cells(inside, stride, x.shape[1:3]))
+            features = features.astype(jnp.promote_types(dtype, jnp.float32))
             init = nn.initializers.glorot_uniform()
             size, one_score = attribute_tasks.output_size(a), attribute_tasks.has_one_score(a)
             layer = output_layer(size, one_score, init, f"{a.name}_output")

@@ -219,7 +219,9 @@ class MaskMTLOptions:
     head: PictureHeadOptions = field(default_factory=PictureHeadOptions)
     pixel_mean: tuple[float, ...] = (0.0,)  # of values 0..1; one number serves any channels
     pixel_std: tuple[float, ...] = (1.0,)
-    dtype: str = "float32"  # float32 or bfloat16; losses are float32 always
+    # float32 or bfloat16, losses are float32 always; or float64, where jax_enable_x64 is set, to
+    # compare with other implementations
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.trunk not in ("convs", "resnet"):
@@ -231,8 +233,8 @@ class MaskMTLOptions:
         for part in (self.convs, self.backbone):
             if part.norm not in NORMS:
                 raise ValueError(f"norm {part.norm!r} is none of {', '.join(NORMS)}")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"model.dtype {self.dtype!r} is neither float32 nor bfloat16")
+        if self.dtype not in ("float32", "bfloat16", "float64"):
+            raise ValueError(f"model.dtype {self.dtype!r} is none of float32, bfloat16, float64")
         for name, stage in self.exits:
             if stage not in self.stages:
                 known = f"{self.stages[0]} to {self.stages[-1]}"

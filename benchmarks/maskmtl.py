@@ -1,0 +1,184 @@
+"""MaskMTL's ablation: how much is shared, and how the tasks are balanced, on UTKFace's chips.
+
+    python -m benchmarks.maskmtl --workdir runs/maskmtl_table
+    python -m benchmarks.maskmtl --workdir runs/maskmtl_table --rows hard --worn masked --seeds 0 1
+    python -m benchmarks.maskmtl --workdir runs/maskmtl_table --table
+
+A row is a config with some of its fields changed; masked it trains and is tested on faces in masks,
+bare on the same faces without. All rows but best are configs/maskmtl_nonlocal.py: its dozen epochs
+with decay, its split; best is configs/maskmtl_best.py with its own schedule. The weights measured
+are those best on the validation split, which the test split is no part of. The seed is that of the
+weights, the order and the masks; the faces of each split stay.
+
+Rows that train on the same data with the same seed see the same batches, made once. Each writes
+WORKDIR/ROW_WORN_SEED.json and is not run again where that is there, so that several processes may
+share the folder with other `--rows`, `--worn` or `--seeds`. Overrides are those of `train.py`. A
+row takes 10 to 20 minutes on two cores.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mtl_jax import experiment
+from mtl_jax.commandline import load_config_file, override
+from mtl_jax.data.sources import Opened
+from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.task import Task
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.loop import LoopOptions
+from mtl_jax.types import Batch
+from mtl_jax.whole_files import write_json
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+ONE_EXIT = {"model.exits": (), "model.convs.non_local": ()}
+HIERARCHY = {"model.convs.non_local": ()}
+ROWS: dict[str, Mapping[str, Any]] = {
+    "single-task": {**ONE_EXIT, "model.sharing": "none"},  # three networks, trained side by side
+    "hard": ONE_EXIT,
+    "soft": {**ONE_EXIT, "model.sharing": "soft"},
+    "cross-stitch": {**ONE_EXIT, "model.sharing": "cross_stitch"},
+    "hierarchical": HIERARCHY,
+    "non-local": {},
+    **{
+        f"hierarchical, {method}": {**HIERARCHY, "train.balance": method}
+        for method in ("uncertainty", "gradnorm", "dwa", "pcgrad", "mgda", "pareto")
+    },
+    "best": {},
+}
+SEEDS = (0, 1, 2)
+THRICE = ("hierarchical", "non-local", "best")  # with each of them, the others with the first
+SPLITS = "splits.json"
+WORN = ("masked", "bare")
+COLUMNS = {
+    "gender/accuracy": ("gender", 3),
+    "gender/macro_f1": ("F1", 3),
+    "race/accuracy": ("race", 3),
+    "race/macro_f1": ("F1", 3),
+    "age/mae": ("age, years", 2),
+    "age/cs5": ("CS@5", 3),
+}
+
+
+def main() -> None:
+    options, overrides = _parse()
+    if not options.table:
+        tape = Tape()
+        for worn, seed, row in product(options.worn, options.seeds or SEEDS, options.rows):
+            wanted = options.seeds or seed == 0 or row in THRICE
+            if wanted and not result_file(options.workdir, row, worn, seed).exists():
+                measure(options.workdir, row, worn, seed, overrides, tape)
+    print(table(options.workdir))
+
+
+def _parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", type=Path, default=Path("runs/maskmtl_table"))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=tuple(ROWS))
+    parser.add_argument("--worn", nargs="+", choices=WORN, default=WORN)
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, help=f"of every row; 0, of {', '.join(THRICE)} also 1, 2"
+    )
+    parser.add_argument("--table", action="store_true", help="train nothing, print what is there")
+    return parser.parse_known_args()
+
+
+def result_file(workdir: Path, row: str, worn: str, seed: int) -> Path:
+    return workdir / f"{row.replace(', ', '_')}_{worn}_{seed}.json"
+
+
+def row_config(row: str, worn: str, seed: int, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Give what a row trains."""
+    name = "maskmtl_best.py" if row == "best" else "maskmtl_nonlocal.py"
+    config = load_config_file(str(CONFIGS / name) + (":bare" if worn == "bare" else ""))
+    config.update_from_flattened_dict(ROWS[row])
+    config.train.seed = seed
+    override(config, overrides)
+    return config
+
+
+class Tape:
+    """Give the batches of training; those of the last data that was asked for are kept."""
+
+    def __init__(self) -> None:
+        self._of = ""
+        self._made: list[Batch] = []
+        self._next: Iterator[Batch] = iter(())
+
+    def __call__(
+        self, task: Task, training: Opened, loop: LoopOptions, start_step: int
+    ) -> Iterator[Batch]:
+        made_of = f"{task.config.data.to_json()} {loop.seed} {loop.batch_size}"
+        if made_of != self._of:
+            self._of, self._made = made_of, []
+            self._next = experiment.train_batches(task, training, loop, 0)
+        for step in count(start_step):
+            while step >= len(self._made):
+                self._made.append(next(self._next))
+            yield self._made[step]
+
+
+def measure(
+    workdir: Path, row: str, worn: str, seed: int, overrides: Sequence[str], tape: Tape
+) -> None:
+    """Train a row and write what it gives on the test."""
+    config, result = row_config(row, worn, seed, overrides), result_file(workdir, row, worn, seed)
+    print(result.stem, flush=True)
+    run, begun = result.with_suffix(""), time.monotonic()
+    if (workdir / SPLITS).exists():  # found once: the configs divide the faces alike
+        run.mkdir(parents=True, exist_ok=True)
+        shutil.copy(workdir / SPLITS, run)
+    # The pictures of best, of more epochs and in colour, are gigabytes, and no other row sees them.
+    experiment.train(config, run, batches=None if row == "best" else tape)
+    metrics = experiment.evaluate(run, "test", "best").metrics
+    named = {"row": row, "worn": worn, "seed": seed, "seconds": round(time.monotonic() - begun)}
+    chosen_by = Checkpointer(run / "checkpoints").metrics("best")
+    write_json(result, named | {"val": chosen_by, "test": metrics})
+    shutil.copy(run / SPLITS, workdir)
+    shutil.rmtree(run / "checkpoints")  # hundreds of megabytes
+
+
+def table(workdir: Path) -> str:
+    """Give all that is measured in Markdown: the mean over the seeds, and their deviation."""
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for path in sorted(workdir.glob("*_*.json")):
+        result = json.loads(path.read_text())
+        found.setdefault((result["row"], result["worn"]), []).append(result["test"])
+    heads = ("", "seeds", *(head for head, _ in COLUMNS.values()))
+    lines = []
+    for worn in WORN:
+        rows = [row for row in ROWS if (row, worn) in found]
+        lines += [_line((worn, *heads[1:])), _line(["---"] * len(heads))] if rows else []
+        for row in rows:
+            tests = found[row, worn]
+            numbers = [
+                _mean([test[name] for test in tests], digits)
+                for name, (_, digits) in COLUMNS.items()
+            ]
+            lines.append(_line((row, str(len(tests)), *numbers)))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    main()

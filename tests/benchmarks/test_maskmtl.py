@@ -1,0 +1,109 @@
+"""The ablation's script: its rows are what they are called, and what is measured is not again."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from real_data import data_set
+
+from benchmarks import maskmtl
+from mtl_jax import experiment
+from mtl_jax.data.records import Category
+from mtl_jax.run_folder import differing_fields
+from mtl_jax.task import Task, read_options
+from mtl_jax.training.loop import LoopOptions
+
+TINY = (
+    "--config.stages=({'layers':'all','steps':2,'learning_rate':0.0},)",
+    "--config.train.batch_size=4",
+    "--config.eval.loss=False",
+    "--config.eval.pictures=8",
+    "--config.model.convs.features=(4,4,6,6,6)",
+    "--config.model.head.features=(8,)",
+)
+
+
+def changed(row, worn="bare", seed=0):
+    """Name the fields in which a row differs from the non-local one."""
+    base = maskmtl.row_config("non-local", "bare", 0)
+    fields = differing_fields(base, maskmtl.row_config(row, worn, seed))
+    return {field.split(" ")[0] for field in fields}
+
+
+def test_rows_differ_in_what_they_are_called_and_in_nothing_else():
+    head = {"model.exits", "model.convs.non_local"}
+    assert changed("non-local") == set()
+    assert changed("hierarchical") == {"model.convs.non_local"}
+    assert changed("hard") == head
+    assert (
+        changed("single-task")
+        == changed("soft")
+        == changed("cross-stitch")
+        == {
+            *head,
+            "model.sharing",
+        }
+    )
+    assert changed("hierarchical, mgda") == {"model.convs.non_local", "train.balance"}
+    assert changed("non-local", seed=2) == {"train.seed"}
+    assert changed("non-local", "masked") == {"data.augment.mask", "data.sources[0].masks"}
+    for row in maskmtl.ROWS:
+        config = maskmtl.row_config(row, "masked", 0)
+        Task.from_config(config, [Category(1, "face")])
+        assert config.data.fractions == maskmtl.row_config("best", "bare", 0).data.fractions
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["maskmtl", *map(str, arguments)])
+    maskmtl.main()
+
+
+def test_a_row_is_measured_once_and_shares_its_batches(tmp_path, monkeypatch, capsys):
+    data_set("utkface_crop_part1")
+    made = []
+    train_batches = experiment.train_batches
+
+    def count(*arguments):
+        made.append(arguments)
+        return train_batches(*arguments)
+
+    monkeypatch.setattr(experiment, "train_batches", count)
+    wanted = ("--workdir", tmp_path, "--worn", "bare", "--seeds", 1, *TINY)
+    run(monkeypatch, *wanted, "--rows", "hard", "hierarchical")
+    assert len(made) == 1
+    result = json.loads((tmp_path / "hard_bare_1.json").read_text())
+    assert result["test"]["gender/instances"] > 1000
+    assert result["val"]["val/gender/instances"] == 8
+    assert not (tmp_path / "hard_bare_1/checkpoints").exists()
+    monkeypatch.setattr(experiment, "train", pytest.fail)
+    capsys.readouterr()
+    run(monkeypatch, *wanted, "--rows", "hard")
+    accuracy = result["test"]["gender/accuracy"]
+    assert f"| hard | 1 | {accuracy:.3f} |" in capsys.readouterr().out
+
+
+def test_a_tape_gives_each_row_the_batches_that_training_would_make():
+    data_set("utkface_crop_part1")
+    config = maskmtl.row_config("hard", "bare", 3, ("--config.train.batch_size=4",))
+    training = experiment.open_data(config, "train", maskmtl.CONFIGS)
+    task = Task.from_config(config, training.categories)
+    loop = read_options(LoopOptions, config.train)
+    tape = maskmtl.Tape()
+    for start in (0, 1, 0):
+        expected = experiment.train_batches(task, training, loop, start)
+        found = tape(task, training, loop, start)
+        for _ in range(2):
+            np.testing.assert_array_equal(next(found).images, next(expected).images)
+
+
+def test_the_table_gives_mean_and_deviation(tmp_path):
+    for seed, accuracy in enumerate((0.8, 0.9)):
+        test = dict.fromkeys(maskmtl.COLUMNS, 0.5) | {"gender/accuracy": accuracy, "age/mae": 6.0}
+        result = {"row": "best", "worn": "masked", "test": test}
+        (tmp_path / f"best_masked_{seed}.json").write_text(json.dumps(result))
+    lines = maskmtl.table(tmp_path).splitlines()
+    assert lines[0] == "| masked | seeds | gender | F1 | race | F1 | age, years | CS@5 |"
+    deviation = np.std([0.8, 0.9], ddof=1)
+    assert lines[2].startswith(f"| best | 2 | 0.850 ± {deviation:.3f} | 0.500 ± 0.000 |")
+    assert "| 6.00 ± 0.00 |" in lines[2]
