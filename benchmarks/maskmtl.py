@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from mtl_jax.host_memory import restart_with_kept_memory
 
 from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data.sources import Opened
+from mtl_jax.host_memory import restart_with_kept_memory
 from mtl_jax.task import Task
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.loop import LoopOptions

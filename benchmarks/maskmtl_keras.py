@@ -33,10 +33,10 @@ from typing import cast
 
 import numpy as np
 from ml_collections import ConfigDict
-from mtl_jax.host_memory import restart_with_kept_memory
 
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data import sources, transforms
+from mtl_jax.host_memory import restart_with_kept_memory
 from mtl_jax.run_folder import as_tuples
 from mtl_jax.task import DataOptions, read_attributes, read_options, read_sources
 from mtl_jax.whole_files import write_json
