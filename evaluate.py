@@ -12,7 +12,7 @@ Without --workdir: the newest run.
 from collections.abc import Sequence
 
 from mtl_jax.commandline import Parser, find_run, run
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,5 +54,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_kept_memory()
     run(main)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commandline import Parser, find_run, run
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 from mtl_jax.visualize.styles import STYLES
 from mtl_jax.visualize.window import require_display
 
@@ -70,5 +70,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_kept_memory()
     run(main)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commandline import Parser, load_config_file, override, run
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,5 +38,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_kept_memory()
     run(main)

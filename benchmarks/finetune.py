@@ -25,7 +25,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.commandline import load_config_file, override
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 from mtl_jax.whole_files import write_json
 
 LIBRARIES = ("mtl_jax", "torchvision")
@@ -104,5 +104,5 @@ def print_table(
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_kept_memory()
     main()

@@ -19,6 +19,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
+from benchmarks.mask_rcnn_torchvision import DEVICE
 from mtl_jax import experiment
 from mtl_jax.convert.torchvision_names import model_tensors, to_state_dict
 from mtl_jax.data import sources
@@ -45,6 +46,7 @@ def finetune(config: ConfigDict, workdir: Path) -> dict[str, float]:
     state = to_state_dict(flatten_dict(variables, sep="/"), model_tensors(options))
     model = build(options, len(task.categories) + 1)
     model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
+    model.to(DEVICE)
     torch.manual_seed(loop.seed)
     (stage,) = read_stages(config)
     rate = stage.learning_rate or config.optimizer.learning_rate
@@ -117,7 +119,7 @@ def train(
 def pictures(batch: Batch) -> list[torch.Tensor]:
     """Cut a batch's pictures out of their canvases: `[3, h, w]`, 0..1."""
     return [
-        torch.from_numpy(image[: int(h), : int(w)].astype(np.float32) / 255).permute(2, 0, 1)
+        torch.from_numpy(image[: int(h), : int(w)]).to(DEVICE).permute(2, 0, 1) / 255
         for image, (h, w) in zip(batch.images, batch.sizes, strict=True)
     ]
 
@@ -127,15 +129,12 @@ def targets(batch: Batch) -> list[dict[str, torch.Tensor]]:
     result = []
     for row, (h, w) in enumerate(batch.sizes.astype(int)):
         kept = batch.gt.valid[row] & ~batch.gt.crowd[row] & batch.gt.mask_valid[row]
-        result.append(
-            {
-                "boxes": torch.from_numpy(batch.gt.boxes[row][kept]),
-                "labels": torch.from_numpy(batch.gt.classes[row][kept].astype(np.int64)),
-                "masks": torch.from_numpy(
-                    (batch.gt.masks[row][kept][:, :h, :w] > 127).astype(np.uint8)
-                ),
-            }
-        )
+        found = {
+            "boxes": batch.gt.boxes[row][kept],
+            "labels": batch.gt.classes[row][kept].astype(np.int64),
+            "masks": (batch.gt.masks[row][kept][:, :h, :w] > 127).astype(np.uint8),
+        }
+        result.append({name: torch.from_numpy(x).to(DEVICE) for name, x in found.items()})
     return result
 
 
@@ -151,9 +150,9 @@ def predict(model: MaskRCNN, batch: Batch) -> Detections:
     masks = np.zeros((rows, slots, 28, 28), np.float32)
     for row, found in enumerate(model(pictures(batch))):
         count = len(found["scores"])
-        boxes[row, :count] = found["boxes"]
-        scores[row, :count] = found["scores"]
-        classes[row, :count] = found["labels"]
-        masks[row, :count] = found["masks"][:, 0]
+        boxes[row, :count] = found["boxes"].cpu()
+        scores[row, :count] = found["scores"].cpu()
+        classes[row, :count] = found["labels"].cpu()
+        masks[row, :count] = found["masks"][:, 0].cpu()
     valid = (scores > 0) & batch.valid[:, None]
     return Detections(boxes, scores, classes, valid, masks, {})

@@ -43,7 +43,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 
 LIBRARIES = ("mtl_jax", "torchvision", "compiled")
 CLASSES = 91
@@ -200,5 +200,5 @@ def _ask(pipe: Connection, case: str) -> tuple[float, float, Any]:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()  # as our scripts; torchvision's process has them too
+    restart_with_kept_memory()  # as our scripts; torchvision's process has them too
     main()

@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data.sources import Opened
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 from mtl_jax.task import Task
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.loop import LoopOptions
@@ -180,5 +180,5 @@ def _mean(values: Sequence[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_with_kept_memory()
     main()

@@ -52,7 +52,7 @@ from mtl_jax.data import transforms
 from mtl_jax.data.coco import CocoSource
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Category, Record
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 
 LIBRARIES = ("mtl_jax", "torchvision")
 CASES = {  # the libraries that know it
@@ -270,5 +270,5 @@ def _break_down(options: argparse.Namespace, case: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()  # as our scripts; torchvision's process has them too
+    restart_with_kept_memory()  # as our scripts; torchvision's process has them too
     main()

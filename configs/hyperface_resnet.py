@@ -23,7 +23,8 @@ def get_config(variant: str = "") -> ConfigDict:
     else:
         config = aflw(variant)
         config.data.regions.proposals = "jitter"
-    config.model.update(trunk="resnet", fcs=(), head_features=512, input_size=224, dropout=0.0)
+    config.model.update(trunk="resnet", pooled=True, fcs=(), head_features=512, dropout=0.0)
+    config.model.input_size = 224
     config.model.resnet.update(depth=101, width=64)
     if variant == "tiny":
         config.model.update(head_features=16, input_size=64)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mtl_jax.images import Geometry
+from mtl_jax.images import Geometry, Turn
 
 Label = tuple[np.ndarray, np.ndarray]  # values [V] float32, known [V] bool
 
@@ -81,6 +81,10 @@ class Attribute:
     def move_prediction(self, prediction: np.ndarray, geometry: Geometry) -> np.ndarray:
         """Carry predictions `[..., E]` over to the coordinates of `geometry`."""
         return prediction
+
+    def turn(self, values: np.ndarray, turn: Turn) -> np.ndarray:
+        """Carry labels `[V]` along when their picture is turned in its plane."""
+        return values
 
     def crop(self, values: np.ndarray, known: np.ndarray, box: np.ndarray) -> Label:
         """Take from labels `[..., V]` what cannot be seen where only `box` `[4]` is left of the
@@ -324,6 +328,10 @@ class Pose(Attribute):
             [1.0 if angle == "pitch" else -1.0 for angle in self.angles], np.float32
         )
 
+    def turn(self, values: np.ndarray, turn: Turn) -> np.ndarray:
+        added = [turn.degrees if angle == "roll" else 0.0 for angle in self.angles]
+        return ((values + added + 180) % 360 - 180).astype(np.float32)
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         return {
             angle: round(float(value), 3)
@@ -407,6 +415,11 @@ class Landmarks(Attribute):
         if geometry.mirrored:
             rows = rows[..., _exchange(self.points, self.flip), :]
         return rows.reshape(prediction.shape).astype(np.float32)
+
+    def turn(self, values: np.ndarray, turn: Turn) -> np.ndarray:
+        rows = self._points(values)
+        turned = np.concatenate([turn.points(rows[..., :2]), rows[..., 2:]], -1)
+        return turned.reshape(values.shape).astype(np.float32)
 
     def crop(self, values: np.ndarray, known: np.ndarray, box: np.ndarray) -> Label:
         """Make the points outside `box` not visible, and their places unknown: no pixel tells."""

@@ -153,13 +153,17 @@ def get_hyperface(side: int) -> ConfigDict:
 
 
 def get_small_hyperface(side: int) -> ConfigDict:
-    """Give a HyperFace that two CPU cores train from nothing in an hour or two: a ResNet-18 of a
-    quarter of the width, on regions of 96 x 96.
+    """Give a HyperFace that two CPU cores train from nothing in a night, a GPU in minutes: a
+    ResNet-18 of half the width on regions of 128 x 128, whose heads see where things are.
     """
     config = get_hyperface(side)
-    config.model.update(trunk="resnet", fcs=(), head_features=128, input_size=96)
-    config.model.resnet.update(depth=18, width=16)
+    config.model.update(trunk="resnet", pooled=False, fcs=(), head_features=128, input_size=128)
+    config.model.resnet.update(depth=18, width=32)
+    # Squares all but forget what is a few pixels astray.
+    config.attributes.face.loss = "l1"
+    config.attributes.head.loss = "smooth_l1"
     config.optimizer.learning_rate = 2e-3
+    config.train.batch_size = 128
     return config
 
 

@@ -4,6 +4,7 @@ OpenCV alone.
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,38 @@ class Geometry(NamedTuple):
             -self.shift_x / self.scale_x,
             -self.shift_y / self.scale_y,
         )
+
+
+class Turn(NamedTuple):
+    """A turn in the picture's plane, by `degrees` clockwise about the point `centre` (x, y)."""
+
+    degrees: float
+    centre: tuple[float, float]
+
+    def points(self, xy: np.ndarray) -> np.ndarray:
+        """Carry points `[..., 2]` over."""
+        angle = np.radians(self.degrees)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return (np.asarray(xy) - self.centre) @ np.array([[cos, sin], [-sin, cos]]) + self.centre
+
+    def box(self, box: Sequence[float]) -> tuple[float, ...]:
+        """Carry the centre of a box over; it stays upright and as large, as annotated boxes do when
+        a head is turned.
+        """
+        low, high = np.asarray(box[:2], float), np.asarray(box[2:], float)
+        middle, half = self.points((low + high) / 2), (high - low) / 2
+        return *(middle - half).tolist(), *(middle + half).tolist()
+
+    def cut(self, image: np.ndarray, frame: tuple[int, int, int, int]) -> np.ndarray:
+        """Give what a picture `[H, W, C]`, C at most 4, shows in `frame` once it is turned; beyond
+        its borders it is mirrored.
+        """
+        x1, y1, x2, y2 = frame
+        x_axis, y_axis, origin = self.points(np.array([[1.5, 0.5], [0.5, 1.5], [0.5, 0.5]]))
+        matrix = np.stack([x_axis - origin, y_axis - origin, origin - (x1 + 0.5, y1 + 0.5)], -1)
+        size, channels = (x2 - x1, y2 - y1), image.shape[2]
+        turned = cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REFLECT)
+        return turned.reshape(size[1], size[0], channels)
 
 
 @dataclass(frozen=True)

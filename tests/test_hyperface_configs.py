@@ -176,8 +176,9 @@ def test_mixed(tmp_path, monkeypatch):
     names += ("prima_headpose", "fairface", "utkface_crop_part1")
     for name in names:
         few(name, tmp_path / "data", count=12)
+    (tmp_path / "data/coco_mini").symlink_to(data_set("coco_mini"))
     monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
-    folder = run("hyperface_mixed.py", tmp_path / "run", "--config.data.sources[6].length=2")
+    folder = run("hyperface_mixed.py", tmp_path / "run", "--config.data.sources[7].length=2")
     metrics = json.loads((folder / "evaluation/test/metrics.json").read_text())
     assert metrics["face/labelled"] > 0
     assert metrics["gender/labelled"] > 0

@@ -52,6 +52,7 @@ class RegionOptions:
     proposals: str = ""  # jitter | fast | quality (selective search); "": whole pictures
     per_picture: int = 16  # regions of each picture in an epoch
     positive_fraction: float = 0.5  # of them that show things, where there are any
+    turn: float = 0.0  # degrees, at most, that training turns a region in the picture's plane
     cache: str = ""  # folder of what selective search found; "": RUN/proposals
     search_side: int = 400  # the longer side of pictures that selective search looks at, at most
 
@@ -64,6 +65,8 @@ class RegionOptions:
             raise ValueError("regions.per_picture is at least 1, search_side 32")
         if not 0 <= self.positive_fraction <= 1:
             raise ValueError(f"regions.positive_fraction {self.positive_fraction} is 0 to 1")
+        if not 0 <= self.turn <= 180:
+            raise ValueError(f"regions.turn {self.turn} is degrees, 0 to 180")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from mtl_jax.images import Turn
+
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Frame = tuple[int, int, int, int]  # a box of whole pixels, within its picture
 Segmentation = list[list[float]] | dict[str, Any] | np.ndarray | None
@@ -53,6 +55,7 @@ class Record:
     instances: tuple[Instance, ...] = ()
     exhaustive: bool = True  # False: things of these classes stand in the picture without a label
     region: Frame | None = None  # what of the picture is seen; None: all
+    turn: Turn | None = None  # that the picture makes first, its things with it, but for masks
 
     @property
     def frame(self) -> Frame:

@@ -15,6 +15,7 @@ from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data.options import RegionOptions
 from mtl_jax.data.proposals import SearchedSource, search_all
 from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
+from mtl_jax.images import Turn
 
 POSITIVE, NEGATIVE = 0.5, 0.35
 BETWEEN_SHARE = 0.2  # of the regions that show things: those that are between
@@ -54,9 +55,17 @@ class RegionSource:
         return self.source.group(position // self.options.per_picture)
 
     def __getitem__(self, position: int) -> Record:
-        return self.draw(position, np.random.default_rng((self.seed, position)))
+        return self._region(position, np.random.default_rng((self.seed, position)))
 
     def draw(self, position: int, rng: np.random.Generator) -> Record:
+        record = self._region(position, rng)
+        if not self.options.turn or record.region is None:
+            return record
+        x1, y1, x2, y2 = record.region
+        degrees = float(rng.uniform(-self.options.turn, self.options.turn))
+        return replace(record, turn=Turn(degrees, ((x1 + x2) / 2, (y1 + y2) / 2)))
+
+    def _region(self, position: int, rng: np.random.Generator) -> Record:
         picture, slot = divmod(position, self.options.per_picture)
         record = self.source[picture]
         proposals = self._proposals(picture)

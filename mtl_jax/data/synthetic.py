@@ -13,7 +13,7 @@ import numpy as np
 
 from mtl_jax.data import textures
 from mtl_jax.data.distractors import draw_distractor, draw_shoulders
-from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS
+from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS, face_box
 from mtl_jax.data.hair import random_hair
 from mtl_jax.data.heads import Patch, draw_head
 from mtl_jax.data.looks import SMILES, Rng, random_look
@@ -58,7 +58,9 @@ class SyntheticSource:
     the heads' height from chin to crown as a fraction of the picture's shorter side, `yaw`, `pitch`
     and `roll` the angles in degrees. Nothing is placed where less than `min_visible` of a head
     would show. `missing` is the probability that a label is left out, one attribute at a time; a
-    smile is labelled only where some of the mouth shows.
+    smile is labelled only where some of the mouth shows. `boxes` are heads', hair and all, or, as
+    those of photographs with landmarks, faces': then a head whose face lies beyond the picture's
+    border is left out.
     """
 
     categories = CATEGORIES
@@ -78,6 +80,7 @@ class SyntheticSource:
         min_visible: float = 0.4,
         missing: float = 0.0,
         texture_seed: int = 0,
+        boxes: str = "head",
     ) -> None:
         if length < 0 or min(size) < 32 or not 0 <= missing <= 1:
             raise ValueError(
@@ -87,6 +90,9 @@ class SyntheticSource:
             raise ValueError("synthetic: heads and distractors are (least, most), 0 to 100")
         if not 0 < head_heights[0] <= head_heights[1] <= 2:
             raise ValueError("synthetic: head_heights are (least, most), above 0 to 2")
+        if boxes not in ("head", "face"):
+            raise ValueError(f"synthetic: boxes {boxes!r} is neither 'head' nor 'face'")
+        self.boxes = boxes
         self.length, self.seed, self.size = length, seed, (int(size[0]), int(size[1]))
         self.heads, self.distractors, self.head_heights = heads, distractors, head_heights
         self.yaw, self.pitch, self.roll, self.min_visible = yaw, pitch, roll, min_visible
@@ -201,6 +207,11 @@ class SyntheticSource:
             columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
             box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
             points = patch.points + corner
+            if self.boxes == "face":
+                try:
+                    box = face_box(points, self.size[1], self.size[0])
+                except ValueError:  # it lies beyond the border
+                    continue
             at = np.floor(points).astype(int)
             shown = patch.visible & (at >= 0).all(1) & (at < self.size[::-1]).all(1)
             # what is nearer was painted later

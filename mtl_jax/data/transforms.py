@@ -34,7 +34,9 @@ def load(
     if rng is not None and options.augment.mask:
         record = mask_faces(record, options.augment.mask, rng)
     x1, y1, x2, y2 = record.frame
-    image = read(record, options.channels)[y1:y2, x1:x2]
+    image = read(record, options.channels)
+    turn = record.turn
+    image = image[y1:y2, x1:x2] if turn is None else turn.cut(image, record.frame)
     height, width = image.shape[:2]
     canvas, geometry = images.fit(height, width, options.resize)
     if rng is not None:
@@ -143,7 +145,8 @@ def ground_truth(
     view = View(record, geometry, seen)
     slot = 0
     for instance in in_slot_order(record.instances):
-        box = clip_box(instance.box, view, options.min_visible)
+        whole = instance.box if record.turn is None else record.turn.box(instance.box)
+        box = clip_box(whole, view, options.min_visible)
         if box is None:
             continue
         if slot == options.max_instances:
@@ -188,6 +191,8 @@ def _fill_slot(
         gt.mask_valid[slot] = True
     for attribute in attributes:
         values, known = attribute.parse(instance.attributes.get(attribute.name))
+        if view.record.turn is not None:
+            values = attribute.turn(values, view.record.turn)
         values, known = attribute.crop(*attribute.move(values, known, view.geometry), view.seen)
         gt.attributes[attribute.name].values[slot] = values
         gt.attributes[attribute.name].known[slot] = known

@@ -187,4 +187,4 @@ class Network(nn.Module):
         stages = net(x, inside)
         fusion = ResNetFusion(r.norm, r.norm_eps, *last, name="fusion")
         fused = fusion(stages, valid) if self.options.fused else stages[-1]
-        return fused.mean((1, 2))
+        return fused.mean((1, 2)) if self.options.pooled else fused

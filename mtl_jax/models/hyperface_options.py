@@ -76,6 +76,7 @@ class HyperFaceOptions:
     resnet: BackboneOptions = field(default_factory=lambda: BackboneOptions(101, norm="batch"))
     fused: bool = True  # False: the heads read the trunk's last map alone
     fused_channels: int = 192  # of AlexNet's fused maps
+    pooled: bool = True  # a ResNet's last map is averaged; False: the heads see each of its cells
     fcs: tuple[int, ...] = (3072,)  # features of the layers that all tasks share
     head_features: int = 512
     dropout: float = 0.0  # after each hidden fully connected layer

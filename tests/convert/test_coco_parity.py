@@ -28,7 +28,7 @@ overfitted = pytest.importorskip("convert.overfitted")
 torchvision_side = pytest.importorskip("convert.torchvision_side")
 
 pytestmark = pytest.mark.slow
-STEPS = {"maskrcnn_resnet50_fpn": 160}  # seven minutes on two cores
+STEPS = {"maskrcnn_resnet50_fpn": 160, "maskrcnn_resnet50_fpn_v2": 160}  # minutes of two cores each
 SAME_CANVAS = f"--config.data.resize.canvases=({overfitted.CANVAS},)"
 CANVASES = {"same": (SAME_CANVAS,), "wider": ()}  # the run's own is as high as it is wide
 

@@ -15,7 +15,7 @@ from mtl_jax.data.options import AugmentOptions, DataOptions, RegionOptions
 from mtl_jax.data.pipeline import eval_batches, train_batches
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.regions import RegionSource
-from mtl_jax.images import ResizeOptions
+from mtl_jax.images import ResizeOptions, Turn
 
 SIDE = 67
 REGIONS = RegionOptions(proposals="jitter", per_picture=20)
@@ -209,6 +209,55 @@ def test_a_row_is_the_region_stretched_and_its_labels_follow(flip):
     assert row.gt.attributes["gender"].known[0, 0]
 
 
+def test_a_turned_regions_labels_turn_with_its_pixels():
+    frame = (28, 10, 68, 50)
+    straight = replace(PICTURES[0], instances=PICTURES[0].instances[:1], region=frame)
+    options = replace(OPTIONS, resize=ResizeOptions("stretch", canvases=((40, 40),)))
+    upright = transforms.load(straight, 0, DECLARED, options)
+    turned = replace(straight, turn=Turn(90, (48, 30)))
+    row = transforms.load(turned, 0, DECLARED, options)
+    np.testing.assert_array_equal(row.images, np.rot90(upright.images, -1))  # clockwise
+    # The box's centre (50.2, 37.4) comes to (40.6, 32.2); its sides 49.8 and 45.6 stay.
+    whole = np.array([40.6 - 24.9, 32.2 - 22.8, 40.6 + 24.9, 32.2 + 22.8]) - (28, 10, 28, 10)
+    np.testing.assert_allclose(row.gt.boxes[0], np.clip(whole, 0, 40), atol=1e-4)
+    before, after = (
+        [x[0].reshape(21, 3) for x in labels.gt.attributes["face"]] for labels in (upright, row)
+    )
+    both = before[1][:, 0] & after[1][:, 0]
+    assert both.sum() > 10
+    x, y = before[0][both, 0], before[0][both, 1]
+    np.testing.assert_allclose(after[0][both, :2], np.stack([40 - y, x], -1), atol=1e-4)
+    assert (after[0][both, 2] == before[0][both, 2]).all()
+    np.testing.assert_allclose(row.gt.attributes["head"].values[0], [30, 10, 95])
+
+
+def test_a_turn_between_keeps_pixels_and_points_together():
+    image = np.zeros((100, 160, 3), np.uint8)
+    image[39:42, 69:72] = 255  # about the point (70.5, 40.5)
+    label = [(70.5, 40.5, 2)] + [None] * 20
+    face = Instance((40, 10, 90, 60), 1, attributes={"face": label})
+    record = Record(image, 160, 100, 0, "a.png", (face,), region=(40, 10, 100, 70))
+    options = replace(OPTIONS, resize=ResizeOptions("stretch", canvases=((60, 60),)))
+    row = transforms.load(replace(record, turn=Turn(-25, (70, 40))), 0, DECLARED, options)
+    weight = row.images[..., 0].astype(float)
+    rows, columns = np.indices(weight.shape) + 0.5
+    seen = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+    np.testing.assert_allclose(row.gt.attributes["face"].values[0, :2], seen, atol=0.1)
+
+
+def test_training_turns_regions_and_evaluation_does_not():
+    turning = source(turn=20.0)
+    assert all(turning[i].turn is None for i in range(20))
+    rng = np.random.default_rng(0)
+    turns = [turning.draw(i % 20, rng).turn for i in range(200)]
+    degrees = [turn.degrees for turn in turns if turn is not None]
+    assert len(degrees) > 100
+    assert -20 <= min(degrees) < -15
+    assert 15 < max(degrees) <= 20
+    same = source().draw(3, np.random.default_rng(0))
+    assert turning.draw(3, np.random.default_rng(0)).region == same.region
+
+
 def test_a_negatives_row_holds_nothing_and_counts():
     record = source()[25]
     row = transforms.load(record, 25, DECLARED, OPTIONS)
@@ -220,3 +269,5 @@ def test_a_negatives_row_holds_nothing_and_counts():
 def test_options_are_checked():
     with pytest.raises(ValueError, match="none of jitter, fast, quality"):
         RegionOptions(proposals="slow")
+    with pytest.raises(ValueError, match="turn -5 is degrees"):
+        RegionOptions(turn=-5)

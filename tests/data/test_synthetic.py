@@ -69,6 +69,24 @@ def test_boxes_are_the_tight_boxes_of_disjoint_masks(records):
     assert len({n.id for n in _instances(records)}) == len(_instances(records))
 
 
+def test_faces_boxes_go_from_forehead_to_chin_and_ear_to_ear(records):
+    source = SyntheticSource(120, 11, boxes="face")
+    compared = 0
+    for i, record in enumerate(records):
+        faces = {face.id: face for face in source[i].instances}
+        for head in record.instances:
+            x, y = np.array([point[:2] for point in head.attributes["face"]]).T
+            top = y.min() - 0.25 * (y.max() - y.min())
+            box = np.clip([x.min(), top, x.max(), y.max()], 0, 256)
+            if (box[2:] > box[:2]).all():
+                face = faces.pop(head.id)
+                np.testing.assert_allclose(face.box, box, atol=2e-3)
+                assert face.attributes == head.attributes
+                compared += 1
+        assert not faces
+    assert compared > 200
+
+
 def test_every_head_shows_enough():
     source = SyntheticSource(40, 3, heads=(4, 8), min_visible=0.25)
     areas = [n.area for n in _instances(source)]
@@ -257,6 +275,8 @@ def test_a_wrong_position_or_argument_is_refused():
         SyntheticSource(2, 0, missing=2.0)
     with pytest.raises(ValueError, match="heads"):
         SyntheticSource(2, 0, heads=(3, 1))
+    with pytest.raises(ValueError, match="boxes 'body'"):
+        SyntheticSource(2, 0, boxes="body")
 
 
 def _thumbnails(source):

@@ -169,6 +169,33 @@ def test_the_face_network_computes_what_the_repositorys_does():
     compare(FACE_NET, (), face)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_heads_that_see_cells_see_their_mean_by_equal_weights(fused):
+    small = replace(RESNET.resnet, depth=18, width=4)
+    pooled = replace(RESNET, resnet=small, head_features=8, input_size=64, fused=fused)
+    variables = random_variables(pooled, DECLARED, 5)
+    regions = jnp.asarray(np.random.default_rng(6).normal(size=(2, 64, 64, 3)), jnp.float32)
+
+    def look(options, params):
+        net = Network(options, 2, DECLARED, train=False)
+        stats = {k: v for k, v in variables["batch_stats"].items() if k != NAME}
+        return net.apply({"params": params, "batch_stats": stats}, regions, jnp.ones(2, bool))
+
+    def with_cells(weights):  # of the 2 x 2 cells of the last map
+        flat = flatten_dict(variables["params"], sep="/")
+        wide = {
+            path: np.concatenate([w * x for w in weights]) if "_hidden/kernel" in path else x
+            for path, x in flat.items()
+        }
+        return look(replace(pooled, pooled=False), unflatten_dict(wide, sep="/"))
+
+    mean, equal = look(pooled, variables["params"]), with_cells([0.25] * 4)
+    first = with_cells([1, 0, 0, 0])
+    for name, value in mean.items():
+        np.testing.assert_allclose(equal[name], value, rtol=1e-4, atol=1e-5)
+        assert np.abs(first[name] - value).max() > 0.01
+
+
 def test_the_face_networks_weights_move_by_name():
     small, face = TINY, replace(TINY, fused=False)
     ours, theirs = (

@@ -4,11 +4,13 @@ import sys
 
 import pytest
 
+from mtl_jax.host_memory import TUNABLES
+
 PROGRAM = """
 import os, sys
-from mtl_jax.huge_pages import restart_with_huge_pages
+from mtl_jax.host_memory import restart_with_kept_memory
 print("started", flush=True)
-restart_with_huge_pages()
+restart_with_kept_memory()
 print(os.environ["GLIBC_TUNABLES"], sys.argv[1:])
 """
 
@@ -24,7 +26,7 @@ def test_a_process_starts_again_once_with_its_arguments():
         return done.stdout.splitlines()
 
     arguments = "['--config', 'a b']"
-    again = f"glibc.malloc.hugetlb=1 {arguments}"
-    assert lines() == ["started", "started", again]
+    again = ":".join(f"glibc.malloc.{name}" for name in TUNABLES)
+    assert lines() == ["started", "started", f"{again} {arguments}"]
     kept = "glibc.malloc.arena_max=4"
     assert lines(GLIBC_TUNABLES=kept) == ["started", f"{kept} {arguments}"]
