@@ -119,7 +119,7 @@ def train(
 def pictures(batch: Batch) -> list[torch.Tensor]:
     """Cut a batch's pictures out of their canvases: `[3, h, w]`, 0..1."""
     return [
-        torch.from_numpy(image[: int(h), : int(w)]).to(DEVICE).permute(2, 0, 1) / 255
+        torch.tensor(image[: int(h), : int(w)], device=DEVICE).permute(2, 0, 1) / 255
         for image, (h, w) in zip(batch.images, batch.sizes, strict=True)
     ]
 
