@@ -36,11 +36,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data import sources, transforms
-<<<<<<< HEAD
-from mtl_jax.huge_pages import restart_with_huge_pages
-=======
 from mtl_jax.host_memory import restart_with_kept_memory
->>>>>>> main
 from mtl_jax.run_folder import as_tuples
 from mtl_jax.task import DataOptions, read_attributes, read_options, read_sources
 from mtl_jax.whole_files import write_json
@@ -222,9 +218,5 @@ def table(workdir: Path) -> str:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-<<<<<<< HEAD
-    restart_with_huge_pages()
-=======
     restart_with_kept_memory()
->>>>>>> main
     main()
