@@ -70,7 +70,7 @@ def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
     stages = [64, 128, 256, 512] if o.backbone.depth < 50 else [256, 512, 1024, 2048]
     layers = {f"layer{i + 1}": str(i) for i in range(4)}
     channels, mask = o.fpn.channels, o.mask_head
-    return MaskRCNN(
+    model = MaskRCNN(
         BackboneWithFPN(body, layers, stages, channels),
         rpn_anchor_generator=AnchorGenerator(
             o.rpn.anchor_sizes, (o.rpn.anchor_ratios,) * len(o.rpn.anchor_sizes)
@@ -86,8 +86,10 @@ def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
         box_detections_per_img=o.detection.max_detections,
         mask_head=MaskRCNNHeads(channels, (mask.channels,) * mask.convs, 1),
         mask_predictor=MaskRCNNPredictor(mask.channels, mask.channels, classes),
-        _skip_resize=True,
     )
+    # Its own `_skip_resize` holds in training alone.
+    model.transform.resize = lambda image, target: (image, target)
+    return model
 
 
 def train(
