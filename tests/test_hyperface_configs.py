@@ -275,7 +275,8 @@ def test_training_sees_regions_and_evaluation_pictures():
     seen = experiment.as_regions(task(), opened)
     assert len(seen.sources[0]) == 2 * task().data.regions.per_picture
     batches = experiment.train_batches(task(), seen, LoopOptions(batch_size=3), 0)
-    assert next(batches).images.shape == (3, 96, 96, 3)
+    side = task().config.model.input_size
+    assert next(batches).images.shape == (3, side, side, 3)
     pictures = eval_batches(drawn, task().attributes, task().data, batch_size=2)
     assert next(pictures).images.shape == (2, 192, 192, 3)
 
