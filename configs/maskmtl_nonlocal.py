@@ -4,8 +4,10 @@
     python evaluate.py --workdir runs/maskmtl_nonlocal
 
 48 x 48 gray. In training a face wears another mask each time, three of four times; the validation
-and the test wear the same ones always. The recipe is that of maskmtl_utkface.py but for what made
-its age unstable: the age's error is in units of ten years, and the learning rate falls.
+and the test wear the same ones always. The recipe is that of maskmtl_utkface.py but for what makes
+its age err by a dozen years: between two rectified layers dropout changes the mean of what the
+output sees, so that without it, in evaluation, all ages are drawn together. There is less of it
+here, the age is learnt as a distribution, and the learning rate falls.
 The variant bare trains and tests on faces without masks.
 
 The original says, on a split that parts faces from their copies: masked gender 0.891, race 0.793,
@@ -17,44 +19,23 @@ from ml_collections import ConfigDict
 from mtl_jax.defaults import get_chips, make_tiny
 
 VARIANTS = ("", "bare", "tiny")
-RACES = ("White", "Black", "Asian", "Indian", "Others")
 
 
 def get_config(variant: str = "") -> ConfigDict:
     config = get_chips(side=48, channels=1)
-    config.attributes = ConfigDict(
-        {
-            "age": dict(kind="continuous", range=(0.0, 116.0), scale=10.0, weight=0.5),
-            "gender": dict(
-                kind="categorical", classes=("male", "female"), loss="binary_cross_entropy"
-            ),
-            "race": dict(kind="categorical", classes=RACES),
-        }
-    )
+    config.attributes.age.weight = 2.0
+    config.attributes.gender.loss = "binary_cross_entropy"
     config.model.exits = (("age", 3), ("gender", 4), ("race", 5))
     config.model.convs.non_local = (2, 3, 4)
+    config.model.head.dropout = 0.2
     masks = 0.0 if variant == "bare" else 1.0
     config.data.sources = (
         dict(format="utkface", masks=masks, mask_splits=("val", "test", "external")),
     )
     config.data.augment.mask = 0.75 * masks
-    config.optimizer.update(
-        name="adamw",
-        learning_rate=1e-3,
-        epsilon=1e-7,
-        weight_decay=1e-3,
-        clip_norm=10.0,
-        schedule="cosine",
-        warmup_steps=100,
-    )
+    config.optimizer.update(epsilon=1e-7, weight_decay=1e-3)
     config.stages = (dict(layers="all", steps=1800, learning_rate=0.0),)  # 12 epochs
     config.train.update(batch_size=32, eval_every=300, checkpoint_every=300)
-    config.eval.best_metric = "age/mae"
-    config.eval.update(
-        groups=(("age", 10.0), ("gender", 0.0), ("race", 0.0), ("masked", 0.0)),
-        limits=(("age", 5.0),),
-        coverage=0.9,
-    )
     if variant == "tiny":
         config.model.convs.features = (16, 16, 24, 24, 24)
         config.model.head.features = (32, 32)

@@ -22,10 +22,10 @@ commit 694bc33): box AP50 0.990, 2 misses, 80 false alarms; age 10.01 years, gen
 
 from ml_collections import ConfigDict
 
+from mtl_jax.data.utkface import GENDERS, RACES
 from mtl_jax.defaults import get_small, make_tiny
 
 VARIANTS = ("", "scenes", "tiny")
-RACES = ("White", "Black", "Asian", "Indian", "Others")
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -33,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.attributes = ConfigDict(
         {
             "age": dict(kind="continuous", range=(0.0, 116.0), loss="distribution", weight=4.0),
-            "gender": dict(kind="categorical", classes=("male", "female")),
+            "gender": dict(kind="categorical", classes=GENDERS),
             "race": dict(kind="categorical", classes=RACES, weight=0.5),
         }
     )

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.sources import SourceOptions
+from mtl_jax.data.utkface import GENDERS, RACES
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.models.hyperface_options import HyperFaceOptions
@@ -169,12 +170,49 @@ def get_small_hyperface(side: int) -> ConfigDict:
 
 def get_chips(side: int, channels: int) -> ConfigDict:
     """Give a MaskMTL for `side` x `side` chips, each of one face: pictures brought to that size,
-    no masks, one thing a picture.
+    no masks, one thing a picture; age, gender and race as UTKFace has them, and their errors by
+    each of them.
     """
     config = get_default("mask_mtl")
+    config.attributes = ConfigDict(
+        {
+            "age": dict(kind="continuous", range=(0.0, 116.0), loss="distribution", weight=4.0),
+            "gender": dict(kind="categorical", classes=GENDERS),
+            "race": dict(kind="categorical", classes=RACES),
+        }
+    )
     config.data.resize.update(mode="square", min_size=side, max_size=side, canvases=((side, side),))
     config.data.update(max_instances=1, mask_size=1, channels=channels)
-    config.eval.batch_size = 64
+    config.optimizer.update(
+        name="adamw",
+        learning_rate=1e-3,
+        clip_norm=10.0,
+        schedule="cosine",
+        warmup_steps=100,
+    )
+    config.eval.update(batch_size=64, best_metric="age/mae")
+    config.eval.update(
+        groups=(("age", 10.0), ("gender", 0.0), ("race", 0.0), ("masked", 0.0)),
+        limits=(("age", 5.0),),
+        coverage=0.9,
+    )
+    return config
+
+
+def get_colour_chips(side: int) -> ConfigDict:
+    """Give a ResNet-18 for colour chips of faces whose heads read the mean of its last map; an
+    average of the weights is what is kept.
+    """
+    config = get_chips(side, channels=3)
+    config.attributes.race.weight = 0.5
+    config.model.trunk = "resnet"
+    config.model.head.update(pool="mean", features=(256,), dropout=0.3)
+    config.model.update(pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
+    config.data.augment.update(
+        scale=(1.0, 1.2), brightness=0.5, contrast=0.5, saturation=0.3, blur=0.1
+    )
+    config.optimizer.update(learning_rate=2e-3, weight_decay=0.05)
+    config.train.update(batch_size=64, ema=0.995, eval_every=250, checkpoint_every=250)
     return config
 
 
