@@ -5,6 +5,7 @@ Multi-task Learning, 2016, eq. 1.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,11 +15,13 @@ from jaxtyping import Bool, Float
 from mtl_jax.layers.conv import Conv
 from mtl_jax.layers.non_local import NonLocal
 from mtl_jax.layers.norm import Norm
+from mtl_jax.ops.pooling import max_pool_2x2
 from mtl_jax.types import Array
 
 # The slope of each stage's leaky ReLU below 0, and its pooling.
 SLOPES = (0.3, 0.3, 0.1, 0.1, 0.1)
-POOLS = (nn.max_pool, nn.avg_pool, nn.avg_pool, nn.max_pool, nn.max_pool)
+_mean_pool_2x2 = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
+POOLS = (max_pool_2x2, _mean_pool_2x2, _mean_pool_2x2, max_pool_2x2, max_pool_2x2)
 STITCH = 0.9  # what a trunk keeps of its own at the start
 
 
@@ -43,7 +46,7 @@ class ConvStage(nn.Module):
         settings = (self.norm, self.train, self.norm_eps, self.dtype, self.norm_momentum)
         x = Norm(*settings, name="norm")(x, valid)
         x = nn.leaky_relu(x, SLOPES[self.number - 1])
-        x = POOLS[self.number - 1](x, (2, 2), (2, 2))
+        x = POOLS[self.number - 1](x)
         if not self.non_local:
             return x
         return NonLocal(self.train, self.norm_eps, self.dtype, name="non_local")(x, valid)
