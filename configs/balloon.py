@@ -6,7 +6,13 @@
     python evaluate.py --workdir runs/balloon
 
 The checkpoint may be any run or converted file; without one the weights are random. The variant
-pretrain trains the same network on drawn heads and COCO's photographs. Not measured yet.
+pretrain trains the same network on drawn heads and COCO's photographs.
+
+Measured on the split test, 200 steps (--config.stages[0].steps=200) from 1,000 of pretrain, three
+seeds, on two CPU cores: AP50 of boxes 0.618 ± 0.037, of masks the same; torchvision from the same
+weights, with the same batches and optimizer (benchmarks.finetune), 0.602 ± 0.011 and 0.604 ± 0.012.
+From random weights, one seed: 0.137 and 0.132, torchvision 0.118 and 0.107. All 400 steps from
+random weights: 0.277 and 0.266, in 8 minutes.
 """
 
 from ml_collections import ConfigDict
