@@ -8,8 +8,9 @@ Keras is not among the requirements; `pip install keras`, and tensorflow or jax 
 GPU the backend must be one that is built for it.
 
 speed prints training pictures a second, of the batch and the network of configs/maskmtl_utkface.py,
-arrays on the host to updated weights. Each library runs in a process of its own and they take
-turns, so that what else the machine does meets both; the ratio is that of the medians.
+arrays on the host to updated weights; and the processor time of all threads, the fair comparison
+where a machine's cores are shared. Each library runs in a process of its own and they take turns,
+so that what else the machine does meets both; numbers are of the medians.
 
 faces trains both on the faces of that config's split train with each of `--seeds`, and prints what
 gender, race and age are on the split val as the mean of the last five epochs: single epochs of this
@@ -77,28 +78,32 @@ def speed(options: argparse.Namespace, config: ConfigDict) -> None:
         arguments = (library, config.to_json(), there)
         context.Process(target=_serve, args=arguments, daemon=True).start()
         pipes[library].recv()
-    seconds: dict[str, list[float]] = {library: [] for library in pipes}
+    seconds: dict[str, list[tuple[float, float]]] = {library: [] for library in pipes}
     for _, library in product(range(options.turns), pipes):
         pipes[library].send(options.steps)
-        seconds[library].append(pipes[library].recv() / options.steps)
+        seconds[library].append(pipes[library].recv())
     for pipe in pipes.values():
         pipe.send(0)
-    rates = {library: config.train.batch_size / np.median(s) for library, s in seconds.items()}
-    for library, rate in rates.items():
-        print(f"{library:<10}{rate:10.0f} pictures a second")
-    if len(rates) == len(LIBRARIES):
-        print(f"ratio {rates['mtl_jax'] / rates['keras']:.2f}")
+    medians = {library: np.median(s, 0) / options.steps for library, s in seconds.items()}
+    for library, (wall, processor) in medians.items():
+        rate = config.train.batch_size / wall
+        print(f"{library:<10}{rate:8.0f} pictures a second, {1000 * processor:.0f} ms of processor")
+    if len(medians) == len(LIBRARIES):
+        ratio = medians["keras"] / medians["mtl_jax"]
+        print(f"Keras takes {ratio[0]:.2f} times as long, and {ratio[1]:.2f} the processor time")
     options.workdir.mkdir(parents=True, exist_ok=True)
-    write_json(options.workdir / "speed.json", {"rates": rates, "seconds": seconds})
+    write_json(options.workdir / "speed.json", seconds)
 
 
 def _serve(library: str, config: str, pipe: Connection) -> None:
-    """Answer each number of steps with the seconds that they take."""
+    """Answer each number of steps with the seconds, and processor seconds, that they take."""
     run = (_our_steps if library == "mtl_jax" else _keras_steps)(_read(config))
     run(2)
     pipe.send("ready")
     while steps := pipe.recv():
-        pipe.send(run(steps))
+        begun = time.process_time()
+        wall = run(steps)
+        pipe.send((wall, time.process_time() - begun))
 
 
 def _read(config: str) -> ConfigDict:
