@@ -12,8 +12,7 @@ weights, the order and the masks; the faces of each split stay.
 
 Rows that train on the same data with the same seed see the same batches, made once. Each writes
 WORKDIR/ROW_WORN_SEED.json and is not run again where that is there, so that several processes may
-share the folder with other `--rows`, `--worn` or `--seeds`. Overrides are those of `train.py`. A
-row takes 10 to 20 minutes on two cores.
+share the folder with other `--rows`, `--worn` or `--seeds`. Overrides are those of `train.py`.
 """
 
 import argparse
