@@ -17,6 +17,7 @@ from mtl_jax.data import pipeline
 from mtl_jax.data.coco import CocoSource
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.ops.boxes import iou
 from mtl_jax.results import Result
 from mtl_jax.runs import detect, load_run
 from mtl_jax.task import read_options
@@ -30,6 +31,7 @@ torchvision_side = pytest.importorskip("convert.torchvision_side")
 pytestmark = pytest.mark.slow
 STEPS = {"maskrcnn_resnet50_fpn": 160, "maskrcnn_resnet50_fpn_v2": 160}  # minutes of two cores each
 SAME_CANVAS = f"--config.data.resize.canvases=({overfitted.CANVAS},)"
+OVERLAP, LEAST_SCORE = 0.5, 0.05  # more is suppressed, less is not detected
 CANVASES = {"same": (SAME_CANVAS,), "wider": ()}  # the run's own is as high as it is wide
 
 
@@ -98,6 +100,28 @@ def as_result(record, out):
     return Pasted(*found, **size, mask_probabilities=out["masks"][:, 0])
 
 
+def pair(result, out):
+    """Give the indices of the detections that both libraries have, in the order of torchvision's.
+
+    Fails where one library alone has a detection for another reason than that two boxes overlap by
+    all but exactly what the suppression allows, or a score is all but the least.
+    """
+    boxes, classes = (result.boxes, out["boxes"]), (result.classes, out["labels"])
+    same = classes[0][:, None] == classes[1]
+    apart = np.abs(boxes[0][:, None] - boxes[1]).max(-1)
+    other, own = np.nonzero((same & (apart <= 0.02)).T)
+    assert len(set(own)) == len(set(other)) == len(own)
+    overlaps = np.where(same, np.asarray(iou(*boxes)), 0)
+    contested = np.abs(overlaps - OVERLAP) <= 1e-3
+    for scores, paired, by_a_hair in (
+        (result.scores, own, contested.any(1)),
+        (out["scores"], other, contested.any(0)),
+    ):
+        alone = np.setdiff1d(np.arange(len(scores)), paired)
+        assert (by_a_hair[alone] | (scores[alone] <= LEAST_SCORE + 1e-4)).all()
+    return own, other
+
+
 @pytest.mark.parametrize("canvas", CANVASES)
 def test_what_is_found_on_photographs(case, canvas):
     expected = theirs(case)
@@ -106,16 +130,13 @@ def test_what_is_found_on_photographs(case, canvas):
     categories, results = ours(case, *CANVASES[canvas])
     wrong_pixels = []
     for (record, out), result in zip(expected, results, strict=True):
-        assert len(result) == len(out["scores"]), record.file_name
+        own, other = pair(result, out)
         # Detections whose scores are all but equal may change places.
-        order = np.array([np.abs(result.boxes - box).sum(1).argmin() for box in out["boxes"]], int)
-        assert sorted(order) == list(range(len(result)))
-        moved = np.abs(result.scores - out["scores"])[order != np.arange(len(order))]
-        assert (moved <= 2e-4).all()
-        np.testing.assert_array_equal(result.classes[order], out["labels"])
-        np.testing.assert_allclose(result.boxes[order], out["boxes"], atol=0.02)
-        np.testing.assert_allclose(result.scores[order], out["scores"], atol=1e-4)
-        wrong_pixels.append((result.masks[order] != (out["masks"][:, 0] >= 0.5)).mean((1, 2)))
+        moved = own != np.sort(own)
+        scores, expected_scores = result.scores[own], out["scores"][other]
+        assert (np.abs(scores - expected_scores)[moved] <= 2e-4).all(), record.file_name
+        np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
+        wrong_pixels.append((result.masks[own] != (out["masks"][other, 0] >= 0.5)).mean((1, 2)))
     # A mask that is hardly learnt lies near one half all over: most are equal to the pixel.
     assert np.concatenate(wrong_pixels).mean() <= 1e-4
 
