@@ -20,7 +20,8 @@ Cases:
     augmented, masks    All of it.
 
 torchvision's peer is datasets.CocoDetection with the transforms of version 2 on uint8 tensors,
-padded to the largest of the batch; a worker process for each core, where ours has a thread.
+padded to the largest of the batch; a worker process for each core, where ours has a thread, or
+with `--processes` a process.
 
 Each library runs a case in a process of its own, bound to `--cores`; they take turns, run by run. A
 figure is the best of the runs: pictures a second of the wall clock, and pictures a second of
@@ -90,6 +91,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200, help="batches of a run: 200")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--processes", action="store_true", help="ours in processes too, not threads"
+    )
     parser.add_argument("--probability", type=float, default=0.5, help="of each change: 0.5")
     parser.add_argument("--breakdown", action="store_true", help="time the parts too")
     parser.add_argument("--output", default="", help="a JSON file for all times")
@@ -185,7 +189,9 @@ def _start_ours(case: str, options: argparse.Namespace) -> Callable[[], Iterator
     from mtl_jax.data import pipeline
 
     source = Pictures(options.data, "masks" in case)
-    settings = DataOptions(augment=_augment(options, case), workers=options.cores)
+    settings = DataOptions(
+        augment=_augment(options, case), workers=options.cores, processes=options.processes
+    )
     return lambda: islice(
         pipeline.train_batches([source], [1.0], (), settings, batch_size=options.batch, seed=0),
         options.steps,

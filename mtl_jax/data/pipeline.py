@@ -1,8 +1,7 @@
-"""Batches of NumPy arrays from sources: decoded and prepared by threads of tf.data, in an order
-that the plan fixes.
+"""Batches of NumPy arrays from sources, made ahead of their need in an order that the plan fixes.
 
-TensorFlow moves arrays between threads and nothing else; it is kept from the GPU, which belongs to
-JAX.
+tf.data's threads make them, or wait for processes that do. TensorFlow hands arrays on and nothing
+else; it is kept from the GPU, which belongs to JAX.
 """
 
 import atexit
@@ -11,18 +10,16 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mtl_jax.attributes import Attribute
-from mtl_jax.data import plan, transforms
+from mtl_jax.data import batches, plan, transforms
 from mtl_jax.data.options import DataOptions
-from mtl_jax.data.records import Record, Redrawn, Source
-from mtl_jax.errors import UserError
-from mtl_jax.images import Size
-from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+from mtl_jax.data.processes import in_processes
+from mtl_jax.data.records import Record, Source
+from mtl_jax.types import Batch
 
 # Read by TensorFlow when it is imported: without them it writes lines on stderr that help nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -41,9 +38,9 @@ def _stop_all() -> None:
 
     Later, TensorFlow would wait for threads that wait for the interpreter, for ever.
     """
-    for batches in list(_running):
+    for given in list(_running):
         with contextlib.suppress(ValueError):  # another thread is taking a batch from it
-            batches.close()
+            given.close()
 
 
 def steps_per_epoch(
@@ -69,21 +66,12 @@ def train_batches(
     Raises UserError that names the file where a picture cannot be read (at the batch that holds
     it).
     """
-    order = plan.TrainingPlan(plan.find_buckets(sources, options.resize), weights, batch_size, seed)
-
-    def load(loader: "_Loader", ticket: int) -> Batch:
-        step, row = divmod(ticket, batch_size)
-        bucket, indices = order.batch(step)
-        for index in _with_substitutes(bucket, int(indices[row])):
-            example = loader.load(index, bucket.canvas, order.example_rng(step, row))
-            if example.valid or options.on_error == "stop":
-                return example
-        raise UserError(f"none of the pictures for canvas {bucket.canvas} can be read")
-
-    loader = _Loader(sources, attributes, options, load)
-    tickets = tf.data.Dataset.range(start_step * batch_size, np.iinfo(np.int64).max)
-    report_every = steps_per_epoch(sources, weights, options, batch_size)
-    return _start(_batches(loader, tickets, batch_size, report_every))
+    buckets = plan.find_buckets(sources, options.resize)
+    order = plan.TrainingPlan(buckets, weights, batch_size, seed)
+    maker = batches.TrainingBatches(sources, attributes, options, order)
+    steps = range(start_step, np.iinfo(np.int64).max)
+    report_after = steps_per_epoch(sources, weights, options, batch_size)
+    return _start(_made_ahead(maker, steps, report_after))
 
 
 def eval_batches(
@@ -94,15 +82,9 @@ def eval_batches(
 
     With `on_error="skip"` the row of a picture that cannot be read is not valid either.
     """
-    batches = plan.eval_batches(plan.find_buckets([source], options.resize), batch_size)
-
-    def load(loader: "_Loader", ticket: int) -> Batch:
-        canvas, indices = batches[ticket // batch_size]
-        return loader.load(int(indices[ticket % batch_size]), canvas, None)
-
-    loader = _Loader([source], attributes, options, load)
-    tickets = tf.data.Dataset.range(len(batches) * batch_size)
-    return _start(_batches(loader, tickets, batch_size, max(1, len(batches))))
+    order = plan.eval_batches(plan.find_buckets([source], options.resize), batch_size)
+    maker = batches.EvalBatches([source], attributes, options, order)
+    return _start(_made_ahead(maker, range(len(order)), len(order)))
 
 
 def file_names(sources: Sequence[Source], index: np.ndarray) -> list[str]:
@@ -112,150 +94,84 @@ def file_names(sources: Sequence[Source], index: np.ndarray) -> list[str]:
 
 def find_record(sources: Sequence[Source], index: int) -> Record:
     """Give a record by its position among all sources' records."""
-    source, position = _find(sources, index)
+    source, position = batches.find(sources, index)
     return source[position]
 
 
-def _find(sources: Sequence[Source], index: int) -> tuple[Source, int]:
-    for source in sources:
-        if index < len(source):
-            return source, index
-        index -= len(source)
-    raise IndexError(f"the sources hold no record {index}")
+def _start(made: Generator[Batch, None, None]) -> Iterator[Batch]:
+    _running.add(made)
+    return made
 
 
-def _with_substitutes(bucket: plan.Bucket, index: int) -> Iterator[int]:
-    """Give a record of a bucket, then the others of it in a fixed order."""
-    yield index
-    others = np.concatenate(bucket.indices)
-    start = int(np.flatnonzero(others == index)[0])
-    for i in np.roll(others, -start)[1:]:
-        yield int(i)
+class _Messages:
+    """Say once of each record what must not go unsaid."""
 
+    def __init__(self, max_instances: int):
+        self._max_instances = max_instances
+        self._unread: set[int] = set()
+        self._overfull: set[int] = set()
 
-class _Loader:
-    """Make examples in tf.data's threads. What goes wrong there is kept here, since TensorFlow
-    would bury it.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        attributes: Sequence[Attribute],
-        options: DataOptions,
-        load_ticket: Callable[["_Loader", int], Batch],
-    ):
-        self.sources = sources
-        self.attributes = attributes
-        self.options = options
-        self.failures: dict[int, Exception] = {}  # by ticket
-        self.skipped: set[int] = set()
-        self.overflowing: set[int] = set()
-        self._load_ticket = load_ticket
-
-    def __call__(self, ticket: np.integer) -> list[np.ndarray]:
-        try:
-            row = self._load_ticket(self, int(ticket))
-        except Exception as error:  # `_batches` raises it in place of what TensorFlow makes of it
-            self.failures[int(ticket)] = error
-            raise
-        return _leaves(row)
-
-    def load(self, index: int, canvas: Size, rng: np.random.Generator | None) -> Batch:
-        """Give one example; an empty row for -1, and for a picture that cannot be read but may be
-        skipped.
-        """
-        if index < 0:
-            return transforms.empty_row(canvas, self.attributes, self.options)
-        source, position = _find(self.sources, index)
-        if rng is not None and isinstance(source, Redrawn):
-            record = source.draw(position, rng)
-        else:
-            record = source[position]
-        try:
-            row = transforms.load(record, index, self.attributes, self.options, rng)
-        except (ValueError, OSError) as error:
-            message = f"{_name(record)}: {_reason(error)}"
-            if self.options.on_error == "stop":
-                raise UserError(message) from error
-            if index not in self.skipped:
-                self.skipped.add(index)
-                _log.warning("skipped %s", message)
-            return transforms.empty_row(canvas, self.attributes, self.options)
-        self._count_overflow(record, index)
-        return row
-
-    def _count_overflow(self, record: Record, index: int) -> None:
-        limit = self.options.max_instances
-        if len(record.instances) > limit and index not in self.overflowing:
-            if not self.overflowing:
-                found = f"{_name(record)} holds {len(record.instances)} instances"
-                _log.warning("%s, max_instances=%d are kept; more such are counted", found, limit)
-            self.overflowing.add(index)
+    def add(self, made: batches.Made) -> None:
+        for index in made.unread.keys() - self._unread:
+            _log.warning("skipped %s", made.unread[index])
+        if made.overfull and not self._overfull:
+            first = next(iter(made.overfull.values()))
+            limit = self._max_instances
+            _log.warning("%s, max_instances=%d are kept; more such are counted", first, limit)
+        self._unread |= made.unread.keys()
+        self._overfull |= made.overfull.keys()
 
     def report(self) -> None:
         """Say how many pictures met so far hold more instances than there are slots."""
-        if self.overflowing:
+        if self._overfull:
             message = "%d pictures hold more than max_instances=%d instances; the rest is not used"
-            _log.warning(message, len(self.overflowing), self.options.max_instances)
+            _log.warning(message, len(self._overfull), self._max_instances)
 
 
-def _name(record: Record) -> str:
-    return str(record.image) if isinstance(record.image, Path) else record.file_name
-
-
-def _reason(error: Exception) -> str:
-    return f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
-
-
-def _start(batches: Generator[Batch, None, None]) -> Iterator[Batch]:
-    _running.add(batches)
-    return batches
-
-
-def _batches(
-    loader: _Loader, tickets: tf.data.Dataset, batch_size: int, report_every: int
+def _made_ahead(
+    maker: batches.BatchMaker, steps: range, report_after: int
 ) -> Generator[Batch, None, None]:
-    """Give the batches of `tickets`, a ticket for each row; raise what went wrong in the batch that
-    is due.
-    """
-    cv2.setNumThreads(0)  # the examples are what runs in parallel
-    empty = transforms.empty_row((1, 1), loader.attributes, loader.options)
-    types = [leaf.dtype for leaf in _leaves(empty)]
+    """Give the batches of `steps`; raise what went wrong in the batch that is due."""
+    cv2.setNumThreads(0)  # the batches are what is made in parallel
+    options = maker.options
+    messages = _Messages(options.max_instances)
+    # By step, beside TensorFlow, which hands arrays on and would bury what is raised.
+    notes: dict[int, batches.Made] = {}
+    failures: dict[int, Exception] = {}
+    with contextlib.ExitStack() as stack:
+        make: Callable[[int], batches.Made] = maker
+        if options.processes:
+            make = stack.enter_context(in_processes(maker, options.workers))
 
-    @tf.autograph.experimental.do_not_convert  # there is nothing to convert
-    def load(ticket: tf.Tensor) -> list[tf.Tensor]:
-        return tf.numpy_function(loader, [ticket], types)
+        def leaves(step: np.integer) -> list[np.ndarray]:
+            try:
+                made = make(int(step))
+            except Exception as error:
+                failures[int(step)] = error
+                raise
+            notes[int(step)] = made._replace(leaves=[])
+            return made.leaves
 
-    examples = tickets.map(load, num_parallel_calls=loader.options.workers, deterministic=True)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = loader.options.workers
-    dataset = examples.batch(batch_size, drop_remainder=True).prefetch(2).with_options(options)
-    failed = tf.errors.OpError  # found now: `tf` is gone when an exiting interpreter closes this
-    count = 0
-    try:
-        for leaves in dataset.as_numpy_iterator():
-            yield _from_leaves(tuple(leaves), loader.attributes)
-            count += 1
-            if count == report_every:
-                loader.report()
-    except failed:
-        if loader.failures:
-            raise loader.failures[min(loader.failures)] from None
-        raise
+        empty = transforms.empty_row((1, 1), maker.attributes, options)
+        types = [leaf.dtype for leaf in batches.to_leaves(empty)]
 
+        @tf.autograph.experimental.do_not_convert  # there is nothing to convert
+        def load(step: tf.Tensor) -> list[tf.Tensor]:
+            return tf.numpy_function(leaves, [step], types)
 
-def _leaves(row: Batch) -> list[np.ndarray]:
-    """Flatten a row for TensorFlow, attributes in the order of their declaration."""
-    labels = [array for pair in row.gt.attributes.values() for array in pair]
-    picture = [row.images, row.sizes, row.valid, row.exhaustive, row.index]
-    return [*picture, *row.gt[:-1], *labels]
-
-
-def _from_leaves(leaves: Sequence[np.ndarray], attributes: Sequence[Attribute]) -> Batch:
-    """Undo `_leaves`, of batches."""
-    images, sizes, valid, exhaustive, index, *rest = leaves
-    fields = len(GroundTruth._fields) - 1
-    truth, labels = rest[:fields], rest[fields:]
-    found = {a.name: AttributeLabels(*labels[2 * i : 2 * i + 2]) for i, a in enumerate(attributes)}
-    return Batch(images, sizes, valid, exhaustive, index, GroundTruth(*truth, attributes=found))
+        settings = tf.data.Options()
+        settings.threading.private_threadpool_size = options.workers
+        dataset = tf.data.Dataset.range(steps.start, steps.stop)
+        dataset = dataset.map(load, num_parallel_calls=options.workers, deterministic=True)
+        dataset = dataset.prefetch(2).with_options(settings)
+        failed = tf.errors.OpError  # found now: `tf` is gone when an exiting interpreter ends this
+        try:
+            for step, arrays in zip(steps, dataset.as_numpy_iterator(), strict=True):
+                messages.add(notes.pop(step))
+                yield batches.from_leaves(tuple(arrays), maker.attributes)
+                if step - steps.start + 1 == report_after:
+                    messages.report()
+        except failed:
+            if failures:
+                raise failures[min(failures)] from None
+            raise

@@ -86,6 +86,7 @@ class TrainingPlan:
         self.buckets = buckets
         self.batch_size = batch_size
         self.seed = seed
+        self._given = (buckets, weights, batch_size, seed)
         self._weights = [Fraction(weight).limit_denominator(10**6) for weight in weights]
         if any(weight < 0 for weight in self._weights):
             raise UserError(f"source weights {tuple(weights)} must not be negative")
@@ -99,6 +100,9 @@ class TrainingPlan:
         self._steps_per_epoch = Fraction(per_epoch) / batch_size
         self._bucket_epoch = lru_cache(8)(self._compute_bucket_epoch)
         self._epoch_batches = lru_cache(2)(self._compute_epoch_batches)
+
+    def __reduce__(self) -> tuple[type["TrainingPlan"], tuple[object, ...]]:
+        return TrainingPlan, self._given  # made again in another process, its caches empty
 
     def batch(self, step: int) -> tuple[Bucket, np.ndarray]:
         """Give the bucket and the record indices `[batch_size]` of a step, from 0."""

@@ -2,10 +2,14 @@
 
 import gc
 import logging
+import multiprocessing
+import os
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -133,6 +137,18 @@ def test_threads_do_not_change_a_bit():
     assert all(same(a, b) for a, b in zip(alone, many, strict=True))
 
 
+IN_PROCESSES = replace(OPTIONS, processes=True)
+
+
+def test_processes_do_not_change_a_bit():
+    sources, weights = [Pictures(11), Pictures(5, seed=9)], (1.0, 0.5)
+    expected = islice(train(sources, weights, start_step=3), 15)
+    given = islice(train(sources, weights, IN_PROCESSES, start_step=3), 15)
+    assert all(same(a, b) for a, b in zip(expected, given, strict=True))
+    pairs = zip(evaluate(Pictures(9)), evaluate(Pictures(9), IN_PROCESSES), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+
+
 @pytest.mark.parametrize("start", [1, 7, 13])
 def test_a_run_that_starts_later_is_the_tail(start):
     sources, weights = [Pictures(11), Pictures(5, seed=9)], (1.0, 0.5)
@@ -258,6 +274,53 @@ def test_batches_before_the_broken_one_are_given(broken):
     with pytest.raises(UserError):
         next(batches)
     assert given == [[0, 2], [3, 5], [6, 8]]  # the lying ones; 1, 4 and 7 stand
+
+
+def test_a_broken_picture_that_a_process_met_is_named(broken, caplog):
+    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated$"):
+        evaluate(broken, IN_PROCESSES)
+    with caplog.at_level(logging.WARNING):
+        evaluate(broken, replace(IN_PROCESSES, on_error="skip", max_instances=1))
+    assert [line for line in caplog.messages if "skipped" in line and "4.png" in line]
+    assert any(line.startswith("3 pictures hold more than") for line in caplog.messages)
+
+
+@dataclass
+class Deadly(Pictures):
+    """Pictures of which one ends the process that looks at it."""
+
+    def __getitem__(self, position: int) -> Record:
+        if position == 7 and multiprocessing.parent_process():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(position)
+
+
+def test_a_process_that_was_killed_is_one_line():
+    with pytest.raises(UserError, match="killed; if memory is short") as caught:
+        evaluate(Deadly(9), IN_PROCESSES)
+    assert "\n" not in str(caught.value)
+
+
+def test_processes_end_with_the_one_that_started_them():
+    """Also where that is killed, and has no time to tell them."""
+    code = """
+        import multiprocessing, os, signal, sys
+        sys.path[:0] = ["tests/data", "."]
+        from test_pipeline import IN_PROCESSES, train
+        batches = train(options=IN_PROCESSES)
+        next(batches)
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    children = [int(pid) for pid in done.stdout.split()]
+    assert children
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_missing_file_is_named(broken, tmp_path):
