@@ -6,9 +6,10 @@
 
 Both libraries start from the same weights, fresh heads included: those that `train.py` starts from,
 carried over to torchvision. They see the same batches (this library's pipeline), take the same
-number of steps with the same optimizer, and the last state is measured by the same code on the
-pictures of the split test. What differs is the network's own arithmetic, its sampling, losses and
-suppression. Each start (random weights, and `--checkpoint`) is run with each of `--seeds`.
+number of steps with the same optimizer, and the last state is measured by the same code on all
+pictures that were not trained on: val and test, as nothing is chosen by val. What differs is the
+network's own arithmetic, its sampling, losses and suppression. Each start (random weights, and
+`--checkpoint`) is run with each of `--seeds`.
 
 Writes WORKDIR/finetune.json after every run, goes on from it when started again, and prints a
 table.
@@ -17,7 +18,8 @@ table.
 import argparse
 import json
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -26,9 +28,11 @@ from ml_collections import ConfigDict
 
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.host_memory import restart_with_kept_memory
+from mtl_jax.types import Batch, Detections
 from mtl_jax.whole_files import write_json
 
 LIBRARIES = ("mtl_jax", "torchvision")
+UNSEEN = ("val", "test")
 METRICS = ("box/AP50", "mask/AP50")
 
 
@@ -70,15 +74,35 @@ def _in_process(library: str, config: ConfigDict, workdir: Path) -> dict[str, fl
 
 def _ours(config: str, workdir: Path) -> dict[str, float]:
     from mtl_jax import experiment
+    from mtl_jax.runs import load_run
 
     experiment.train(_read(config), workdir)
-    return experiment.evaluate(workdir, "test", "latest").metrics
+    return _measure(load_run(workdir, "latest").predict, _read(config), workdir)
 
 
 def _theirs(config: str, workdir: Path) -> dict[str, float]:
-    from benchmarks.finetune_torchvision import finetune
+    from benchmarks.finetune_torchvision import finetune, predict
 
-    return finetune(_read(config), workdir)
+    model = finetune(_read(config), workdir)
+    return _measure(partial(predict, model), _read(config), workdir)
+
+
+def _measure(
+    predict: Callable[[Batch], Detections], config: ConfigDict, workdir: Path
+) -> dict[str, float]:
+    """Give the metrics on the pictures that WORKDIR/splits.json does not train on."""
+    from mtl_jax.data.sources import open_sources
+    from mtl_jax.evals.accumulate import Evaluator
+    from mtl_jax.runs import detect
+    from mtl_jax.task import Task, read_sources
+
+    opened = open_sources(read_sources(config), (), workdir / "splits.json", wanted=UNSEEN)
+    task = Task.from_config(config, opened[UNSEEN[0]].categories)
+    pictures = [source for split in UNSEEN for source in opened[split].sources]
+    evaluator = Evaluator(task.categories)
+    for record, result in detect(predict, pictures, task, config.eval.batch_size):
+        evaluator.add(record, result)
+    return evaluator.metrics()
 
 
 def _read(config: str) -> ConfigDict:

@@ -1,7 +1,6 @@
 """torchvision's half of `benchmarks.finetune`: its Mask R-CNN with a config's sizes."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,28 +22,29 @@ from benchmarks.mask_rcnn_torchvision import DEVICE
 from mtl_jax import experiment
 from mtl_jax.convert.torchvision_names import model_tensors, to_state_dict
 from mtl_jax.data import sources
-from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.models.options import MaskRCNNOptions
-from mtl_jax.runs import detect
 from mtl_jax.task import Task, read_options, read_sources, read_stages
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule
 from mtl_jax.types import Batch, Detections
 
 
-def finetune(config: ConfigDict, workdir: Path) -> dict[str, float]:
-    """Train torchvision's model as `config` says and give its metrics on the split test."""
+def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
+    """Train torchvision's model as `config` says, or read it where that is done."""
     config.data.mask_size = 0  # torchvision wants masks of the whole picture
     workdir.mkdir(parents=True, exist_ok=True)
     opened = sources.open_sources(
-        read_sources(config), (), workdir / "splits.json", wanted=("train", "test")
+        read_sources(config), (), workdir / "splits.json", wanted=("train",)
     )
     task = Task.from_config(config, opened["train"].categories)
     options = read_options(MaskRCNNOptions, config.model)
+    model, trained = build(options, len(task.categories) + 1), workdir / "model.pth"
+    if trained.exists():
+        model.load_state_dict(torch.load(trained))
+        return model.to(DEVICE).eval()
     loop = read_options(LoopOptions, config.train)
     variables: Any = jax.device_get(experiment.initial_variables(task, loop.seed))
     state = to_state_dict(flatten_dict(variables, sep="/"), model_tensors(options))
-    model = build(options, len(task.categories) + 1)
     model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
     model.to(DEVICE)
     torch.manual_seed(loop.seed)
@@ -53,14 +53,8 @@ def finetune(config: ConfigDict, workdir: Path) -> dict[str, float]:
     batches = experiment.train_batches(task, opened["train"], loop, 0)
     recipe = read_options(OptimizerOptions, config.optimizer)
     train(model, islice(batches, stage.steps), recipe, stage.steps, rate)
-    torch.save(model.state_dict(), workdir / "model.pth")
-    model.eval()
-    evaluator = Evaluator(task.categories)
-    for record, result in detect(
-        partial(predict, model), opened["test"].sources, task, config.eval.batch_size
-    ):
-        evaluator.add(record, result)
-    return evaluator.metrics()
+    torch.save(model.state_dict(), trained)
+    return model.eval()
 
 
 def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
