@@ -8,8 +8,8 @@
 The checkpoint may be any run or converted file; without one the weights are random. The variant
 pretrain trains the same network on drawn heads and COCO's photographs.
 
-Measured on the 16 photographs that are not trained on (splits val and test, by benchmarks.finetune),
-three seeds, on two CPU cores, AP50 of boxes and masks: 200 steps (--config.stages[0].steps=200) from
+Measured on the 16 photographs that are not trained on (splits val and test; benchmarks.finetune),
+three seeds, two CPU cores, AP50 of boxes and masks: 200 steps (--config.stages[0].steps=200) from
 1,000 of pretrain, 0.573 ± 0.012 and 0.573 ± 0.012; torchvision from the same weights, with the same
 batches and optimizer, 0.571 ± 0.015 and 0.573 ± 0.018. All 400 steps from random weights, 0.302 ±
 0.017 and 0.296 ± 0.037, torchvision 0.292 ± 0.054 and 0.283 ± 0.053.
