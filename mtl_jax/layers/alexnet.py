@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
 from mtl_jax.layers.norm import make_norm
+from mtl_jax.ops.pooling import max_pool
 from mtl_jax.ops.response_norm import local_response_norm
 from mtl_jax.types import Array
 
@@ -49,7 +50,7 @@ class AlexNet(nn.Module):
             x = nn.relu(conv(x))
             if i in (1, 2, 5):
                 window = self.pool2 if i == 2 else 3
-                x = nn.max_pool(x, (window, window), (2, 2))
+                x = max_pool(x, window)
             if self.variant == "repository":
                 norm = make_norm("batch", self.train, EPSILON, self.dtype)
                 x = norm(name=f"norm{i}")(x, valid)

@@ -15,13 +15,14 @@ from jaxtyping import Bool, Float
 from mtl_jax.layers.conv import Conv
 from mtl_jax.layers.non_local import NonLocal
 from mtl_jax.layers.norm import Norm
-from mtl_jax.ops.pooling import max_pool_2x2
+from mtl_jax.ops.pooling import max_pool
 from mtl_jax.types import Array
 
 # The slope of each stage's leaky ReLU below 0, and its pooling.
 SLOPES = (0.3, 0.3, 0.1, 0.1, 0.1)
-_mean_pool_2x2 = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
-POOLS = (max_pool_2x2, _mean_pool_2x2, _mean_pool_2x2, max_pool_2x2, max_pool_2x2)
+_largest = partial(max_pool, window=2)
+_mean = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
+POOLS = (_largest, _mean, _mean, _largest, _largest)
 STITCH = 0.9  # what a trunk keeps of its own at the start
 
 

@@ -4,11 +4,13 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
 from mtl_jax.layers.norm import make_norm
+from mtl_jax.ops.pooling import max_pool
 from mtl_jax.types import Array
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -79,8 +81,10 @@ class Stem(nn.Module):
         x = Conv(self.features, 7, 2, use_bias=False, dtype=self.dtype, name="conv1")(images)
         norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)(name="norm1")
         x = nn.relu(norm(x, inside[:, ::2, ::2]))
-        padding = "SAME" if self.pool_same else ((1, 1), (1, 1))
-        x = nn.max_pool(x, (3, 3), (2, 2), padding)  # type: ignore[arg-type]
+        vertical, horizontal = (1, 1), (1, 1)
+        if self.pool_same:
+            vertical, horizontal = lax.padtype_to_pads(x.shape[1:3], (3, 3), (2, 2), "SAME")
+        x = max_pool(x, 3, (vertical, horizontal))
         return jnp.where(inside[:, ::4, ::4, None], x, 0)
 
 

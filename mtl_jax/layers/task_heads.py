@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from mtl_jax.layers.conv import Conv
 from mtl_jax.layers.norm import make_norm
 from mtl_jax.layers.output import output_layer
-from mtl_jax.ops.pooling import max_pool_2x2
+from mtl_jax.ops.pooling import max_pool
 from mtl_jax.types import Array
 
 
@@ -66,7 +66,7 @@ class AttributeHead(nn.Module):
         for i, size in enumerate((3, 3, 5)):
             x = self._conv(x, size, 1, f"conv{i + 1}", ((0, 0), (0, 0)))
             if i < 2:
-                x = max_pool_2x2(x)
+                x = max_pool(x, 2)
             x = self._norm_relu(x, f"norm{i + 1}", valid)
         return x
 
