@@ -9,7 +9,9 @@ With --config.model.detection.rounds=0 the evaluation does without Iterative Reg
 
 Measured after 4,000 of the 6,000 steps, on the test's 300 unseen scenes of 560 heads: AP50 0.982, 2
 misses, NME 0.032 of visible points (0.026 turned by less than 30 degrees, 0.043 by more); yaw,
-pitch, roll 2.6, 3.4, 2.2 degrees; gender 0.989, visibility 0.933. Unfused is not measured yet.
+pitch, roll 2.6, 3.4, 2.2 degrees; gender 0.989, visibility 0.933. Without Iterative
+Region Proposals AP50 0.978; without Landmarks-based NMS 0.999, and 177 false alarms instead of 884.
+Unfused is not measured yet.
 
 A network that answers the truth, and each point of it 5 % of a region's side astray, gives on 150
 unseen scenes AP50 0.999 with both and 0.996 with neither, at IoU 0.7 AP 0.918 and 0.599.

@@ -82,7 +82,7 @@ class DataOptions:
     mask_size: int = 112  # S, on the instance's box; 0: masks of the whole canvas
     channels: int = 3
     workers: int = 2  # threads that make batches, ahead of their need
-    processes: bool = False  # processes in their place: for more than about two cores' worth
+    processes: bool = False  # processes in their place: for many cores, which Python's lock idles
     regions: RegionOptions = field(default_factory=RegionOptions)
     on_error: str = "stop"  # at a picture that cannot be read; "skip": list it and take another
 
