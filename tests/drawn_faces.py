@@ -1,4 +1,4 @@
-"""Drawn scenes of heads as plain arrays, and batches that teach HyperFace's rectangle by them."""
+"""Drawn scenes of heads as plain arrays, and batches that teach HyperFace's rectangle."""
 
 from functools import cache
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.data.synthetic import SyntheticSource
-from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+from mtl_jax.types import Batch, GroundTruth
 
 SIDE = 192  # of the scenes, and of the region that a scene is taken for
 
@@ -47,10 +47,9 @@ def drawn_scenes(length: int, seed: int) -> Scenes:
     return scenes
 
 
-def batch_of(boxes: np.ndarray, points: np.ndarray, **changes: np.ndarray) -> Batch:
-    """Give a batch of regions of one face each, all of whose points are known."""
+def batch_of(boxes: np.ndarray, **changes: np.ndarray) -> Batch:
+    """Give a batch of regions of one face each, of which the box alone is known."""
     rows = len(boxes)
-    values = points.reshape(rows, 1, -1).astype(np.float32)
     yes = np.ones(rows, bool)
     truth = GroundTruth(
         boxes=boxes[:, None].astype(np.float32),
@@ -59,7 +58,7 @@ def batch_of(boxes: np.ndarray, points: np.ndarray, **changes: np.ndarray) -> Ba
         crowd=~yes[:, None],
         masks=np.zeros((rows, 1, 1, 1), np.uint8),
         mask_valid=~yes[:, None],
-        attributes={"face": AttributeLabels(values, np.ones(values.shape, bool))},
+        attributes={},
     )
     images = np.zeros((rows, 1, 1, 3), np.uint8)
     batch = Batch(images, np.full((rows, 2), SIDE), yes, yes, np.arange(rows), truth)

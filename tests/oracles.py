@@ -40,6 +40,15 @@ def iou_float32(p, q):
     return common / union if union > 0 else zero
 
 
+def smaller_overlap_float32(p, q):
+    """Part of the smaller of two boxes that lies in the larger, in float32."""
+    left, top, right, bottom = (f(a, b) for f, a, b in zip((max, max, min, min), p, q, strict=True))
+    zero = np.float32(0)
+    common = max(right - left, zero) * max(bottom - top, zero)
+    smaller = min((r[2] - r[0]) * (r[3] - r[1]) for r in (p, q))
+    return common / smaller if smaller > 0 else zero
+
+
 def bilinear(feature, y, x):
     """The weights by cell of a sample at `y`, `x`; cell (i, j) has its value at just (i, j)."""
     height, width = feature.shape[:2]

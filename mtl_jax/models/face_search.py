@@ -14,7 +14,7 @@ from mtl_jax.attributes import Attribute, Categorical, Landmarks
 from mtl_jax.models import attribute_tasks
 from mtl_jax.models.face_rectangle import FaceRectangle
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.region_tasks import CLASS, attribute_outputs
+from mtl_jax.models.region_tasks import CLASS, VISIBLE, attribute_outputs, placed_points
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.landmark_nms import group_regions, median, precise_boxes
 from mtl_jax.ops.roi_align import multilevel_roi_align
@@ -24,7 +24,6 @@ from mtl_jax.types import Array, Detections, Proposals
 # (regions [R, s, s, C], valid [R]) -> each task's outputs
 Look = Callable[[Float[Array, "R s s C"], Bool[Array, "R"]], Mapping[str, Float[Array, "R _"]]]
 MIN_SIDE = 4.0  # pixels of a region; in fewer nothing is seen
-VISIBLE = 0.5
 
 
 class Regions(NamedTuple):
@@ -132,25 +131,26 @@ class Search(NamedTuple):
         are such.
         """
         assert self.rectangle is not None
-        places, visible = self._landmarks(regions)
-        template = jnp.asarray(self.options.template, jnp.float32)
-        boxes = self.rectangle.place(template, places, visible | self.options.hidden_points)
+        o, points = self.options, self._landmarks(regions)
+        template = jnp.asarray(o.template, jnp.float32)
+        counts = placed_points(points, o.hidden_points)
+        boxes = self.rectangle.place(template, points[..., :2], counts)
         boxes = box_ops.clip(boxes, self.size[0], self.size[1])
-        enough = visible.sum(1) >= self.options.detection.min_visible
+        enough = (points[..., 2] >= VISIBLE).sum(1) >= o.detection.min_visible
         return boxes, regions.valid & enough & box_ops.is_larger(boxes, MIN_SIDE)
 
-    def _landmarks(self, regions: Regions) -> tuple[Float[Array, "R J 2"], Bool[Array, "R J"]]:
+    def _landmarks(self, regions: Regions) -> Float[Array, "R J 3"]:
         assert self.points is not None
-        rows = regions.attributes[self.points.name].reshape(len(regions.boxes), -1, 3)
-        return rows[..., :2], rows[..., 2] >= VISIBLE
+        return regions.attributes[self.points.name].reshape(len(regions.boxes), -1, 3)
 
     def _faces(self, regions: Regions) -> Regions:
         """Group regions to faces, each the median of its best ones."""
-        o = self.options.detection
+        o, hidden = self.options.detection, self.options.hidden_points
         boxes, overlap, top_k = regions.boxes, o.nms_iou, 1
         by_landmarks = self.points is not None and o.landmark_nms
         if by_landmarks:
-            boxes = precise_boxes(*self._landmarks(regions), otherwise=boxes)
+            points = self._landmarks(regions)
+            boxes = precise_boxes(points[..., :2], placed_points(points, hidden), otherwise=boxes)
             overlap, top_k = o.overlap, o.top_k
         grouped = group_regions(
             boxes, regions.scores, regions.valid, overlap, top_k, o.max_detections

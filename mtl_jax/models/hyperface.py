@@ -29,6 +29,7 @@ from mtl_jax.models.face_search import Look, Search
 from mtl_jax.models.hyperface_options import HyperFaceOptions
 from mtl_jax.models.region_tasks import (
     CLASS,
+    found_points,
     one_score_layers,
     output_sizes,
     region_losses,
@@ -77,7 +78,8 @@ def hyperface(
         outputs, updates = cast(tuple[dict[str, Array], Variables], applied)
         stats = updates.get("batch_stats", {})
         if points is not None:
-            stats = {**stats, **follow(variables["batch_stats"], points, batch, options)}
+            found = found_points(points, outputs, options.input_size)
+            stats = {**stats, **follow(variables["batch_stats"], found, batch, options)}
         return region_losses(outputs, batch, attributes, options), stats
 
     def loss(

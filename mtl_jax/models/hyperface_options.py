@@ -51,7 +51,7 @@ class FaceDetectionOptions:
     rounds: int = 2  # of Iterative Region Proposals; 0: none
     max_candidates: int = 64  # regions that go through the rounds, the best ones
     landmark_nms: bool = True  # False: NMS of the regions, each face as its best region sees it
-    overlap: float = 0.2  # of the boxes around visible landmarks that are one face
+    overlap: float = 0.5  # of the smaller of two boxes around landmarks that are one face's
     nms_iou: float = 0.3  # of regions, where landmark_nms is False
     top_k: int = 5  # regions whose median a face is
     min_visible: int = 4  # landmarks, for a rectangle by them

@@ -18,6 +18,7 @@ from mtl_jax.models.hyperface_options import HyperFaceOptions
 from mtl_jax.types import Array, AttributeLabels, Batch
 
 CLASS = "class_logits"
+VISIBLE = 0.5  # the least probability of a point that is seen
 
 
 def output_sizes(
@@ -78,8 +79,7 @@ def region_losses(
         classes = jnp.where(batch.gt.valid[:, 0], batch.gt.classes[:, 0], 0)
         each = losses.cross_entropy(outputs[CLASS], classes)
         terms[CLASS] = (losses.masked_sum(each, batch.valid & batch.exhaustive),)
-    side = options.input_size
-    frames = jnp.tile(jnp.array([[0.0, 0.0, side, side]]), (len(batch.valid), 1))
+    frames = _frames(len(batch.valid), options.input_size)
     for attribute in attributes:
         labels = AttributeLabels(*(x[:, 0] for x in batch.gt.attributes[attribute.name]))
         found = attribute_outputs(attribute, outputs)
@@ -119,6 +119,24 @@ def _landmark_losses(
         (losses.masked_sum(each, shown),),
         (losses.masked_sum(visible, known[..., 2]),),
     )
+
+
+def found_points(
+    attribute: Landmarks, outputs: Mapping[str, Float[Array, "R _"]], side: int
+) -> Float[Array, "R J 3"]:
+    """Give the landmarks x, y, visible that are found on regions of `side`, in their pixels."""
+    found = attribute_tasks.decode(attribute, attribute_outputs(attribute, outputs))
+    placed = attribute_tasks.place(attribute, found, _frames(len(found), side))
+    return placed.reshape(len(found), -1, 3)
+
+
+def placed_points(found: Float[Array, "R J 3"], hidden: bool) -> Bool[Array, "R J"]:
+    """Say which of found landmarks have places: those seen; all, where hidden ones are learnt."""
+    return (found[..., 2] >= VISIBLE) | hidden
+
+
+def _frames(count: int, side: int) -> Float[Array, "R 4"]:
+    return jnp.tile(jnp.array([[0.0, 0.0, side, side]]), (count, 1))
 
 
 def learnt_points(

@@ -37,6 +37,13 @@ def iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
     return _ratio(common, area(a)[:, None] + area(b) - common)
 
 
+def smaller_overlap(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
+    """Give the part of the smaller box of each pair that lies in the larger one; 0 where the
+    smaller has no area.
+    """
+    return _ratio(intersection(a, b), jnp.minimum(area(a)[:, None], area(b)))
+
+
 def crowd_overlap(boxes: Float[Array, "N 4"], crowds: Float[Array, "M 4"]) -> Float[Array, "N M"]:
     """Give the part of each box that lies in each crowd region; 0 for a box without area."""
     return _ratio(intersection(boxes, crowds), area(boxes)[:, None])

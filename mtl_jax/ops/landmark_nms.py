@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
-from mtl_jax.ops.boxes import iou
+from mtl_jax.ops.boxes import smaller_overlap
 from mtl_jax.ops.nms import nms
 from mtl_jax.types import Array
 
@@ -23,13 +23,12 @@ class Faces(NamedTuple):
 
 
 def precise_boxes(
-    points: Float[Array, "N J 2"], visible: Bool[Array, "N J"], otherwise: Float[Array, "N 4"]
+    points: Float[Array, "N J 2"], counts: Bool[Array, "N J"], otherwise: Float[Array, "N 4"]
 ) -> Float[Array, "N 4"]:
-    """Give the boxes around visible landmarks; `otherwise` where fewer than two are visible."""
-    seen = visible[..., None]
-    low = jnp.where(seen, points, jnp.inf).min(1)
-    high = jnp.where(seen, points, -jnp.inf).max(1)
-    enough = visible.sum(1, keepdims=True) >= 2
+    """Give the boxes around the landmarks that count; `otherwise` where fewer than two do."""
+    low = jnp.where(counts[..., None], points, jnp.inf).min(1)
+    high = jnp.where(counts[..., None], points, -jnp.inf).max(1)
+    enough = counts.sum(1, keepdims=True) >= 2
     return jnp.where(enough, jnp.concatenate([low, high], -1), otherwise)
 
 
@@ -44,13 +43,15 @@ def group_regions(
     """Keep faces by greedy NMS of their `precise_boxes`, and give each the `top_k` best of the
     regions that it stands for.
 
-    A region is of the best face that it overlaps by more than `overlap`: the one that suppresses
-    it. Regions of faces beyond `max_outputs` are of nobody.
+    A region is of the best face whose box and its own share more than `overlap` of the smaller of
+    the two: the one that suppresses it. Their IoU would not do: a region that shows half a face
+    sees a few of its landmarks, whose box is small and lies within the face's.
+    Regions of faces beyond `max_outputs` are of nobody.
     """
-    kept, filled = nms(boxes, scores, valid, overlap, max_outputs)
+    kept, filled = nms(boxes, scores, valid, overlap, max_outputs, overlap=smaller_overlap)
     usable = valid & ~jnp.isnan(scores)
     boxes = jnp.where(usable[:, None], boxes, 0)
-    touches = (iou(boxes[kept], boxes) > overlap) & filled[:, None] & usable
+    touches = (smaller_overlap(boxes[kept], boxes) > overlap) & filled[:, None] & usable
     touches |= (kept[:, None] == jnp.arange(len(boxes))) & filled[:, None]
     owner = jnp.argmax(touches, 0)  # the first: faces come by falling score
     own = touches & (owner == jnp.arange(max_outputs)[:, None])

@@ -1,6 +1,6 @@
 """Exact greedy non-maximum suppression in a few parallel rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +10,20 @@ from jaxtyping import Bool, Float, Int
 from mtl_jax.ops.boxes import iou
 from mtl_jax.types import Array
 
+Overlap = Callable[[Float[Array, "N 4"], Float[Array, "M 4"]], Float[Array, "N M"]]
+
 
 def nms(
     boxes: Float[Array, "N 4"],
     scores: Float[Array, "N"],
     valid: Bool[Array, "N"],
-    iou_threshold: float | Float[Array, ""],
+    threshold: float | Float[Array, ""],
     max_outputs: int,
     groups: Int[Array, "N"] | None = None,
     runs: Sequence[int] = (),
+    overlap: Overlap = iou,
 ) -> tuple[Int[Array, "D"], Bool[Array, "D"]]:
-    """Keep each box that overlaps no better kept box by more than `iou_threshold`.
+    """Keep each box whose `overlap` with every better kept box is at most `threshold`.
 
     Gives the indices of the `max_outputs` best kept boxes by falling score, and which of these
     slots are filled (index 0 stands in the others). Equal scores rank by index; a NaN score is
@@ -31,7 +34,7 @@ def nms(
     arrays = [boxes, scores, valid & ~jnp.isnan(scores)]
     arrays += [] if groups is None else [jnp.asarray(groups)]
     pieces = zip(*(jnp.split(array, ends) for array in arrays), strict=True)
-    keep = jnp.concatenate([_survivors(iou_threshold, *piece) for piece in pieces])
+    keep = jnp.concatenate([_survivors(overlap, threshold, *piece) for piece in pieces])
     order = jnp.argsort(jnp.where(keep, -scores, jnp.inf), stable=True)[:max_outputs]
     missing = max_outputs - len(order)
     filled = jnp.pad(keep[order], (0, missing))
@@ -39,7 +42,8 @@ def nms(
 
 
 def _survivors(
-    iou_threshold: float | Float[Array, ""],
+    overlap: Overlap,
+    threshold: float | Float[Array, ""],
     boxes: Float[Array, "N 4"],
     scores: Float[Array, "N"],
     usable: Bool[Array, "N"],
@@ -48,7 +52,7 @@ def _survivors(
     count = len(boxes)
     order = jnp.argsort(jnp.where(usable, -scores, jnp.inf), stable=True)
     boxes = jnp.where(usable[:, None], boxes, 0.0)[order]
-    suppresses = iou(boxes, boxes) > iou_threshold
+    suppresses = overlap(boxes, boxes) > threshold
     if groups is not None:
         suppresses &= groups[order][:, None] == groups[order]
     suppresses &= jnp.arange(count)[:, None] < jnp.arange(count)

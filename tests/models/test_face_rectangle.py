@@ -19,11 +19,12 @@ SEEN = HyperFaceOptions(trunk="resnet", input_size=SIDE)
 (FACE,) = (a for a in DECLARED if a.name == "face")
 
 
-def learn(batches, options):
+def learn(batches, options, **changes):
+    """Follow batches of boxes and of the points found there."""
     stats = first_rectangle(options)
-    step = jax.jit(partial(follow, attribute=FACE, options=options))
-    for batch in batches:
-        stats = step(stats, batch=batch)
+    step = jax.jit(partial(follow, options=options))
+    for boxes, points in batches:
+        stats = step(stats, found=points, batch=batch_of(boxes, **changes))
     return rectangle({"batch_stats": stats}), stats[NAME]
 
 
@@ -74,7 +75,7 @@ def made_up(rows, seed):
 @pytest.mark.parametrize("options", [ALL, SEEN])
 def test_the_regression_is_that_of_least_squares_with_noise(options):
     batches = [made_up(40, seed) for seed in range(3)]
-    face, _ = learn([batch_of(*faces) for faces in batches], options)
+    face, _ = learn(batches, options)
     boxes, points = (np.concatenate(parts).astype(float) for parts in zip(*batches, strict=True))
     counts = (points[..., 2] > 0) | options.hidden_points
     each = list(zip(boxes, points[..., :2], counts, strict=True))
@@ -107,7 +108,7 @@ def overlap_with_truth(face, options):
 def test_the_points_of_a_drawn_head_say_its_box(options, mean, misses):
     """One rectangle for all loses many heads, however well their points are known."""
     boxes, points = drawn_scenes(80, seed=0).heads()
-    face, _ = learn([batch_of(boxes, points)], options)
+    face, _ = learn([(boxes, points)], options)
     overlap = overlap_with_truth(face, options)
     assert overlap.mean() > mean
     assert (overlap < 0.5).mean() <= misses
@@ -120,7 +121,7 @@ def test_hidden_points_count_only_where_they_are_learnt():
     boxes, points = made_up(40, 0)
     junk = np.where(points[..., 2:] > 0, points, [[[1e5, -1e5, 0]]])
     for options, same in ((SEEN, True), (ALL, False)):
-        stats = [learn([batch_of(boxes, p)], options)[1] for p in (points, junk)]
+        stats = [learn([(boxes, p)], options)[1] for p in (points, junk)]
         assert np.array_equal(stats[0]["slopes"], stats[1]["slopes"]) is same
 
 
@@ -128,14 +129,14 @@ def test_batches_that_show_no_whole_face_change_nothing_and_the_others_run_toget
     boxes, points = made_up(40, 0)
     other = boxes + 5, points
     beyond = np.where(np.arange(4) < 2, -0.5, boxes)
-    first = learn([batch_of(boxes, points)], ALL)[1]
-    same = learn([batch_of(boxes, points), batch_of(beyond, points)], ALL)[1]
+    first = learn([(boxes, points)], ALL)[1]
+    same = learn([(boxes, points), (beyond, points)], ALL)[1]
     jax.tree.map(np.testing.assert_array_equal, first, same)
-    none = learn([batch_of(boxes, points, valid=np.zeros(40, bool))], ALL)[1]
+    none = learn([(boxes, points)], ALL, valid=np.zeros(40, bool))[1]
     jax.tree.map(np.testing.assert_array_equal, none, first_rectangle(ALL)[NAME])
     # Batches are averaged alike until they are 1 / (1 - MOMENTUM), then the latest counts so much.
-    single = learn([batch_of(*other)], ALL)[1]["rectangle"]
-    many = learn([batch_of(boxes, points)] * 60 + [batch_of(*other)], ALL)[1]["rectangle"]
+    single = learn([other], ALL)[1]["rectangle"]
+    many = learn([(boxes, points)] * 60 + [other], ALL)[1]["rectangle"]
     expected = MOMENTUM * first["rectangle"] + (1 - MOMENTUM) * single
     np.testing.assert_allclose(many, expected, atol=1e-5)
 
@@ -144,5 +145,5 @@ def test_one_wild_face_moves_little():
     boxes, points = made_up(40, 0)
     wild = boxes.copy()
     wild[3] = (2, 2, 190, 190)
-    tame, moved = (learn([batch_of(b, points)], ALL)[0] for b in (boxes, wild))
+    tame, moved = (learn([(b, points)], ALL)[0] for b in (boxes, wild))
     assert np.abs(moved.rectangle - tame.rectangle).max() < 0.1

@@ -121,7 +121,7 @@ def fit(points, visible):
     return np.clip(box, 0, (WIDTH, HEIGHT) * 2)
 
 
-def algorithms_1_and_2(rounds, top_k, candidates=64, threshold=0.25, overlap=0.2):
+def algorithms_1_and_2(rounds, top_k, candidates=64, threshold=0.25, overlap=0.5):
     """The paper's two algorithms, region by region."""
 
     def seen(boxes):
@@ -139,7 +139,8 @@ def algorithms_1_and_2(rounds, top_k, candidates=64, threshold=0.25, overlap=0.2
     left, faces = sorted(range(len(regions)), key=lambda i: -regions[i][1]), []
     while left:
         best = left[0]
-        own = [i for i in left if i == best or oracles.iou([precise[best]], [precise[i]]) > overlap]
+        shared = [oracles.smaller_overlap_float32(precise[best], p) for p in precise]
+        own = [i for i in left if i == best or shared[i] > overlap]
         left = [i for i in left if i not in own]
         top = [regions[i] for i in own[:top_k]]
         points = np.median([r[2] for r in top], 0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from drawn_faces import SIDE, batch_of, drawn_scenes
+from drawn_faces import SIDE, drawn_scenes
 from faces import DECLARED
 from models.test_face_rectangle import FACE, learn
 
@@ -87,9 +87,8 @@ def share_found(scenes, face, noise, least, **changes):
 
 @pytest.mark.slow
 def test_the_two_algorithms_bring_boxes_nearer_to_heads_than_windows_are():
-    face, _ = learn(
-        [batch_of(*drawn_scenes(80, seed=0).heads())], replace(OPTIONS, input_size=SIDE)
-    )
+    heads = drawn_scenes(80, seed=0).heads()
+    face, _ = learn([heads], replace(OPTIONS, input_size=SIDE))
     scenes = drawn_scenes(25, seed=2)
     windows, _ = share_found(scenes, face, 0.05, 0.7, rounds=0, landmark_nms=False)
     both, each = share_found(scenes, face, 0.05, 0.7)

@@ -39,6 +39,14 @@ def test_iou_of_a_box_with_itself_is_one():
     np.testing.assert_allclose(np.diag(box_ops.iou(boxes, boxes)), 1, atol=1e-6)
 
 
+def test_smaller_overlap_is_the_part_of_the_smaller_box():
+    a = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 5]], np.float32)
+    b = np.array([[5, 0, 9, 10], [0, 5, 30, 30]], np.float32)
+    expected = [[1, 0.5], [0, 0.25], [0, 0]]
+    np.testing.assert_allclose(box_ops.smaller_overlap(a, b), expected)
+    np.testing.assert_allclose(box_ops.smaller_overlap(b, a), np.transpose(expected))
+
+
 def test_crowd_overlap_is_the_part_of_the_box_alone():
     boxes = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 5]], np.float32)
     crowds = np.array([[5, 0, 100, 10], [0, 0, 0, 0]], np.float32)
