@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import jax
@@ -260,7 +260,8 @@ def make_validator(
     """Give the function that measures a model during training; None without held-out records."""
     if not held_out.sources:
         return None
-    seen = as_regions(task, held_out).sources[0]  # as the loss sees it
+    seen = as_regions(task, held_out).sources  # as the loss sees them
+    rows = checks.pictures * sum(map(len, seen)) // sum(map(len, held_out.sources))
     predict = make_detect(task.model, mesh)
     losses = make_eval_loss(task.model, mesh)
 
@@ -273,11 +274,14 @@ def make_validator(
             evaluator.add(record, result)
         metrics = evaluator.metrics()
         if checks.loss:
-            batches = pipeline.eval_batches(
-                seen, task.attributes, task.training_data, batch_size=checks.batch_size
+            batches = chain.from_iterable(
+                pipeline.eval_batches(
+                    source, task.attributes, task.training_data, batch_size=checks.batch_size
+                )
+                for source in seen
             )
             if checks.pictures:
-                batches = islice(batches, -(-checks.pictures // checks.batch_size))
+                batches = islice(batches, -(-rows // checks.batch_size))
             metrics |= {f"loss/{k}": v for k, v in losses(variables, batches).items()}
         # Where nothing was found there is no error to measure: not a number is the worst of all.
         metrics = {task.config.eval.best_metric: math.nan, **metrics}

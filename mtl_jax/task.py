@@ -65,7 +65,8 @@ class Task:
             return self.data
         side = self.config.model.input_size
         resize = replace(self.data.resize, mode="stretch", canvases=((side, side),))
-        return replace(self.data, resize=resize, max_instances=1)
+        # How much of a face a region shows is what the regions' own rules are about.
+        return replace(self.data, resize=resize, max_instances=1, min_visible=0.0)
 
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Task":
@@ -94,6 +95,11 @@ def build_model(
             case "hyperface":
                 if views != ViewOptions():
                     raise UserError("config.eval.flip and .scales are not of hyperface models")
+                if tuple(config.data.augment.scale) != (1.0, 1.0):
+                    raise UserError(
+                        "config.data.augment.scale is not of hyperface models; config.data.regions "
+                        "says how large faces are in regions"
+                    )
                 options = read_options(HyperFaceOptions, as_tuples(config.model))
                 return hyperface(options, num_classes, declared, parts)
             case "mask_mtl":

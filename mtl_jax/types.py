@@ -16,7 +16,7 @@ TensorFlow: a batch of the input pipeline holds NumPy arrays, a batch inside the
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int, UInt8
 
@@ -89,16 +89,28 @@ class Detections(NamedTuple):
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}; training adds "frozen"
 
 
+@runtime_checkable
+class Loss(Protocol):
+    """Give the weighted scalar, the unweighted differentiable terms by name, and the new batch
+    statistics.
+    """
+
+    def __call__(
+        self, variables: Variables, batch: Batch, key: Array, train: bool = True
+    ) -> tuple[Array, dict[str, Array], Any]: ...
+
+
 class Model(NamedTuple):
     """A network and its objective as three pure functions.
 
-    `init(key, batch)` gives the variables. `loss(variables, batch, key)` gives the weighted scalar,
-    the unweighted differentiable terms by name, and the new batch statistics. `predict(variables,
+    `init(key, batch)` gives the variables. `loss(variables, batch, key)` is what training lowers;
+    with `train` False it is that of the network as it predicts: without dropout, and with the
+    running statistics, which stay. `predict(variables,
     batch)` gives detections in canvas pixels. `weights` are those that the scalar gives to the
     terms of tasks; what else it holds, a penalty, is no task's.
     """
 
     init: Callable[[Array, Batch], Variables]
-    loss: Callable[[Variables, Batch, Array], tuple[Array, dict[str, Array], Any]]
+    loss: Loss
     predict: Callable[[Variables, Batch], Detections]
     weights: Mapping[str, float] = MappingProxyType({})

@@ -284,3 +284,13 @@ def test_training_sees_regions_and_evaluation_pictures():
 def test_views_at_test_time_are_refused():
     with pytest.raises(UserError, match="are not of hyperface models"):
         task(flip=True)
+
+
+def test_regions_alone_say_how_much_of_a_face_is_seen():
+    config = load_config_file(str(CONFIGS / "hyperface_synthetic.py"))
+    override(config, ["--config.data.min_visible=0.7"])
+    task = Task.from_config(config, [Category(1, "head")])
+    assert (task.data.min_visible, task.training_data.min_visible) == (0.7, 0.0)
+    override(config, ["--config.data.augment.scale=(1.0,2.0)"])
+    with pytest.raises(UserError, match=r"augment\.scale is not of hyperface models"):
+        Task.from_config(config, [Category(1, "head")])

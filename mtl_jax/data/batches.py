@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import plan, transforms
 from mtl_jax.data.options import DataOptions
-from mtl_jax.data.records import Record, Redrawn, Source
+from mtl_jax.data.records import Record, Redrawn, Source, named
 from mtl_jax.errors import UserError
 from mtl_jax.images import Size
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth
@@ -50,22 +49,24 @@ class BatchMaker:
         """
         if index < 0:
             return transforms.empty_row(canvas, self.attributes, self.options)
-        source, position = find(self.sources, index)
-        if rng is not None and isinstance(source, Redrawn):
-            record = source.draw(position, rng)
-        else:
-            record = source[position]
         try:
-            row = transforms.load(record, index, self.attributes, self.options, rng)
-        except (ValueError, OSError) as error:
-            message = f"{_name(record)}: {_reason(error)}"
+            record = self._record(index, rng)
+            with named(record):
+                row = transforms.load(record, index, self.attributes, self.options, rng)
+        except UserError as error:
             if self.options.on_error == "stop":
-                raise UserError(message) from error
-            made.unread[index] = message
+                raise
+            made.unread[index] = str(error)
             return transforms.empty_row(canvas, self.attributes, self.options)
         if len(record.instances) > self.options.max_instances:
-            made.overfull[index] = f"{_name(record)} holds {len(record.instances)} instances"
+            made.overfull[index] = f"{record.place} holds {len(record.instances)} instances"
         return row
+
+    def _record(self, index: int, rng: np.random.Generator | None) -> Record:
+        source, position = find(self.sources, index)
+        if rng is not None and isinstance(source, Redrawn):
+            return source.draw(position, rng)
+        return source[position]
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,6 @@ def _with_substitutes(bucket: plan.Bucket, index: int) -> Iterator[int]:
     start = int(np.flatnonzero(others == index)[0])
     for i in np.roll(others, -start)[1:]:
         yield int(i)
-
-
-def _name(record: Record) -> str:
-    return str(record.image) if isinstance(record.image, Path) else record.file_name
-
-
-def _reason(error: Exception) -> str:
-    return f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
 
 
 def to_leaves(batch: Batch) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 
 import cv2
 import numpy as np
@@ -142,22 +143,22 @@ def _made_ahead(
         make: Callable[[int], batches.Made] = maker
         if options.processes:
             make = stack.enter_context(in_processes(maker, options.workers))
+        nothing = batches.to_leaves(transforms.empty_row((1, 1), maker.attributes, options))
 
         def leaves(step: np.integer) -> list[np.ndarray]:
             try:
                 made = make(int(step))
+            except CancelledError:  # TensorFlow would write it out, and nobody waits for the batch
+                return nothing
             except Exception as error:
                 failures[int(step)] = error
                 raise
             notes[int(step)] = made._replace(leaves=[])
             return made.leaves
 
-        empty = transforms.empty_row((1, 1), maker.attributes, options)
-        types = [leaf.dtype for leaf in batches.to_leaves(empty)]
-
         @tf.autograph.experimental.do_not_convert  # there is nothing to convert
         def load(step: tf.Tensor) -> list[tf.Tensor]:
-            return tf.numpy_function(leaves, [step], types)
+            return tf.numpy_function(leaves, [step], [leaf.dtype for leaf in nothing])
 
         settings = tf.data.Options()
         settings.threading.private_threadpool_size = options.workers

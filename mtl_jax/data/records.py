@@ -2,13 +2,15 @@
 annotated on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from mtl_jax.errors import UserError
 from mtl_jax.images import Turn
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -60,6 +62,21 @@ class Record:
     @property
     def frame(self) -> Frame:
         return self.region or (0, 0, self.width, self.height)
+
+    @property
+    def place(self) -> str:
+        """Where the picture lies, or its name, for messages."""
+        return str(self.image) if isinstance(self.image, Path) else self.file_name
+
+
+@contextmanager
+def named(record: Record) -> Iterator[None]:
+    """Turn what goes wrong with a record's picture or labels into a UserError that names it."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        said = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
+        raise UserError(f"{record.place}: {said}") from error
 
 
 @runtime_checkable

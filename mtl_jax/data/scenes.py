@@ -11,7 +11,7 @@ import numpy as np
 from mtl_jax import images
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data import textures
-from mtl_jax.data.records import Instance, Record, Source
+from mtl_jax.data.records import Instance, Record, Source, named
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.images import Geometry
 
@@ -219,7 +219,10 @@ def _deal(
 
 
 def _pixels(chip: Record) -> np.ndarray:
-    return chip.image if isinstance(chip.image, np.ndarray) else images.decode(chip.image)
+    if isinstance(chip.image, np.ndarray):
+        return chip.image
+    with named(chip):
+        return images.decode(chip.image)
 
 
 def _covered(box: np.ndarray, by: np.ndarray) -> float:

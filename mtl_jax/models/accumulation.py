@@ -1,7 +1,7 @@
 """A batch's loss part by part: the same value and gradients as all at once, in less memory."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,11 +9,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Int
 
+from mtl_jax import losses
 from mtl_jax.losses import Term
-from mtl_jax.types import Array, Batch, Variables
+from mtl_jax.types import Array, Batch, Loss, Variables
 
 # (variables, part of the batch, key, its images' places in the batch) -> terms, batch statistics
 Terms = Callable[[Variables, Batch, Array, Int[Array, "b"]], tuple[dict[str, Term], Any]]
+# The same, told whether the network trains
+NetworkTerms = Callable[
+    [bool, Variables, Batch, Array, Int[Array, "b"]], tuple[dict[str, Term], Any]
+]
+
+
+def make_loss(terms_of: NetworkTerms, weights: Mapping[str, float], parts: int) -> Loss:
+    """Give the loss of `Model`: terms added up over `parts` parts of a batch, and weighted."""
+
+    def loss(
+        variables: Variables, batch: Batch, key: Array, train: bool = True
+    ) -> tuple[Array, dict[str, Array], Any]:
+        summed, stats = summed_terms(partial(terms_of, train), variables, batch, key, parts)
+        terms = {name: losses.term_value(term) for name, term in summed.items()}
+        return losses.weighted_sum(terms, weights), terms, stats
+
+    return loss
 
 
 def summed_terms(

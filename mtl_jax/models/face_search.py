@@ -14,7 +14,7 @@ from mtl_jax.attributes import Attribute, Categorical, Landmarks
 from mtl_jax.models import attribute_tasks
 from mtl_jax.models.face_rectangle import FaceRectangle
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.region_tasks import CLASS, VISIBLE, attribute_outputs, placed_points
+from mtl_jax.models.region_tasks import CLASS, attribute_outputs, placed_points
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.landmark_nms import group_regions, median, precise_boxes
 from mtl_jax.ops.roi_align import multilevel_roi_align
@@ -87,10 +87,13 @@ class Search(NamedTuple):
         boxes_in_chunks = jnp.pad(boxes, ((0, padding), (0, 0))).reshape(-1, chunk, 4)
         valid_in_chunks = jnp.pad(valid, (0, padding)).reshape(-1, chunk)
 
+        # What the canvas holds beyond the picture is not looked at.
+        cells = jnp.ceil(self.size[None]).astype(jnp.int32)
+
         def run(part: tuple[Array, Array]) -> Regions:
             level = jnp.zeros(chunk, jnp.int32)
             regions = multilevel_roi_align(
-                [self.image], part[0], level, (1,), o.input_size, aligned=True
+                [self.image], part[0], level, (1,), o.input_size, aligned=True, cells=cells
             )
             return self._read(self.look(regions, part[1]), *part)
 
@@ -136,7 +139,7 @@ class Search(NamedTuple):
         counts = placed_points(points, o.hidden_points)
         boxes = self.rectangle.place(template, points[..., :2], counts)
         boxes = box_ops.clip(boxes, self.size[0], self.size[1])
-        enough = (points[..., 2] >= VISIBLE).sum(1) >= o.detection.min_visible
+        enough = counts.sum(1) >= o.detection.min_visible
         return boxes, regions.valid & enough & box_ops.is_larger(boxes, MIN_SIDE)
 
     def _landmarks(self, regions: Regions) -> Float[Array, "R J 3"]:
@@ -146,15 +149,14 @@ class Search(NamedTuple):
     def _faces(self, regions: Regions) -> Regions:
         """Group regions to faces, each the median of its best ones."""
         o, hidden = self.options.detection, self.options.hidden_points
-        boxes, overlap, top_k = regions.boxes, o.nms_iou, 1
+        boxes, valid, overlap, top_k = regions.boxes, regions.valid, o.nms_iou, 1
         by_landmarks = self.points is not None and o.landmark_nms
         if by_landmarks:
             points = self._landmarks(regions)
-            boxes = precise_boxes(points[..., :2], placed_points(points, hidden), otherwise=boxes)
+            boxes, such = precise_boxes(points[..., :2], placed_points(points, hidden))
+            valid &= such  # a region without landmarks says nothing of whose it is
             overlap, top_k = o.overlap, o.top_k
-        grouped = group_regions(
-            boxes, regions.scores, regions.valid, overlap, top_k, o.max_detections
-        )
+        grouped = group_regions(boxes, regions.scores, valid, overlap, top_k, o.max_detections)
         best = grouped.members[:, 0]
         faces = Regions(
             regions.boxes[best],

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from mtl_jax import losses
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.errors import UserError
 from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
@@ -22,7 +21,7 @@ from mtl_jax.layers.region_heads import RegionHeads
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.resnet_fusion import ResNetFusion
 from mtl_jax.losses import Term
-from mtl_jax.models.accumulation import summed_terms
+from mtl_jax.models.accumulation import make_loss
 from mtl_jax.models.canvas import normalize
 from mtl_jax.models.face_rectangle import first_rectangle, follow, rectangle_of
 from mtl_jax.models.face_search import Look, Search
@@ -65,32 +64,29 @@ def hyperface(
         return {"params": variables["params"], "batch_stats": stats}
 
     def terms_of(
-        variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
     ) -> tuple[dict[str, Term], Variables]:
+        side = options.input_size
+        if batch.images.shape[1:3] != (side, side):
+            raise ValueError(f"{batch.images.shape} are no regions of {side} x {side}")
         batch = clean(batch)
-        applied = make(train=True).apply(
+        regions = normalize(batch, options.pixel_mean, options.pixel_std)
+        applied = make(train=train).apply(
             variables,
-            normalize(batch, options.pixel_mean, options.pixel_std),
+            regions,
             batch.valid,
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.fold_in(key, places[0])},
         )
         outputs, updates = cast(tuple[dict[str, Array], Variables], applied)
         stats = updates.get("batch_stats", {})
-        if points is not None:
-            found = found_points(points, outputs, options.input_size)
+        if points is not None and train:
+            seen = outputs
+            if options.dropout:  # detection is without, and its landmarks are less noisy
+                seen = cast(dict, make(train=False).apply(variables, regions, batch.valid))
+            found = found_points(points, seen, side)
             stats = {**stats, **follow(variables["batch_stats"], found, batch, options)}
         return region_losses(outputs, batch, attributes, options), stats
-
-    def loss(
-        variables: Variables, batch: Batch, key: Array
-    ) -> tuple[Array, dict[str, Array], Variables]:
-        side = options.input_size
-        if batch.images.shape[1:3] != (side, side):
-            raise ValueError(f"{batch.images.shape} are no regions of {side} x {side}")
-        summed, stats = summed_terms(terms_of, variables, batch, key, parts)
-        terms = {name: losses.term_value(term) for name, term in summed.items()}
-        return losses.weighted_sum(terms, loss_weights(options, attributes)), terms, stats
 
     def predict(variables: Variables, batch: Batch) -> Detections:
         look = cast(Look, partial(make(train=False).apply, variables))
@@ -109,7 +105,8 @@ def hyperface(
         found = jax.lax.map(find, (images, batch.sizes, proposals))
         return found._replace(valid=found.valid & batch.valid[:, None])
 
-    return Model(init, loss, predict, loss_weights(options, attributes))
+    weights = loss_weights(options, attributes)
+    return Model(init, make_loss(terms_of, weights, parts), predict, weights)
 
 
 def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> dict[str, float]:

@@ -81,7 +81,9 @@ class HyperFaceOptions:
     head_features: int = 512
     dropout: float = 0.0  # after each hidden fully connected layer
     input_size: int = 227  # side that regions are stretched to
-    hidden_points: bool = False  # True: places of hidden points are learnt too, where known
+    # True: places of hidden points are learnt too, where known, and all points say where a face is,
+    # not only those seen. So also where no data says what is seen.
+    hidden_points: bool = False
     template: tuple[tuple[float, float], ...] = FACE_TEMPLATE  # of the landmarks
     windows: WindowOptions = field(default_factory=WindowOptions)
     detection: FaceDetectionOptions = field(default_factory=FaceDetectionOptions)
@@ -93,11 +95,13 @@ class HyperFaceOptions:
     def __post_init__(self) -> None:
         if self.trunk not in TRUNKS:
             raise ValueError(f"model.trunk {self.trunk!r} is none of {', '.join(TRUNKS)}")
-        if (proposals := self.detection.proposals) not in PROPOSALS:
+        d = self.detection
+        if d.proposals not in PROPOSALS:
             known = ", ".join(PROPOSALS)
-            raise ValueError(f"model.detection.proposals {proposals!r} is none of {known}")
-        if self.detection.max_proposals < 1:
-            raise ValueError("model.detection.max_proposals is at least 1")
+            raise ValueError(f"model.detection.proposals {d.proposals!r} is none of {known}")
+        if min(d.max_proposals, d.max_candidates, d.top_k, d.max_detections, d.chunk) < 1:
+            counts = "max_proposals, max_candidates, top_k, max_detections and chunk"
+            raise ValueError(f"model.detection: {counts} are at least 1")
         if self.alexnet.variant not in VARIANTS:
             known = ", ".join(VARIANTS)
             raise ValueError(f"model.alexnet.variant {self.alexnet.variant!r} is none of {known}")

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Bool, Float, Int
 
-from mtl_jax import losses
 from mtl_jax.attributes import Attribute
 from mtl_jax.layers.conv_trunk import ConvTrunks
 from mtl_jax.layers.output import output_layer
@@ -23,7 +22,7 @@ from mtl_jax.layers.picture_head import PictureHead
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.losses import MaskedSum, Term
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.accumulation import summed_terms
+from mtl_jax.models.accumulation import make_loss
 from mtl_jax.models.canvas import is_inside, normalize
 from mtl_jax.models.options import MaskMTLOptions, ViewOptions
 from mtl_jax.models.targets import clean
@@ -54,10 +53,10 @@ def mask_mtl(
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     def terms_of(
-        variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
     ) -> tuple[dict[str, Term], Variables]:
         batch = clean(batch)
-        applied = make(train=True).apply(
+        applied = make(train=train).apply(
             variables,
             batch,
             mutable=["batch_stats"],
@@ -69,14 +68,6 @@ def mask_mtl(
             distance = trunk_distance(variables["params"]["backbone"], attributes)
             terms["sharing"] = (MaskedSum(distance, jnp.int32(1)),)
         return terms, updates.get("batch_stats", {})
-
-    def loss(
-        variables: Variables, batch: Batch, key: Array
-    ) -> tuple[Array, dict[str, Array], Variables]:
-        summed, stats = summed_terms(terms_of, variables, batch, key, parts)
-        terms = {name: losses.term_value(term) for name, term in summed.items()}
-        every = {**weights, "sharing": options.sharing_weight}
-        return losses.weighted_sum(terms, every), terms, stats
 
     looks = make_views(views)
 
@@ -97,6 +88,7 @@ def mask_mtl(
         scores = valid.astype(jnp.float32)
         return Detections(boxes[:, None], scores, valid.astype(jnp.int32), valid, None, found)
 
+    loss = make_loss(terms_of, {**weights, "sharing": options.sharing_weight}, parts)
     return Model(init, loss, predict, weights)
 
 

@@ -24,7 +24,7 @@ from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.losses import Term
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.accumulation import summed_terms
+from mtl_jax.models.accumulation import make_loss
 from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, outline
 from mtl_jax.models.detection_losses import box_losses, rpn_losses
 from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
@@ -76,10 +76,10 @@ def mask_rcnn(
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     def terms_of(
-        variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
     ) -> tuple[dict[str, Term], Variables]:
         sample_key, dropout_key = jax.random.split(key)
-        applied = make(train=True).apply(
+        applied = make(train=train).apply(
             variables,
             clean(batch),
             sample_key,
@@ -91,19 +91,13 @@ def mask_rcnn(
         terms, updates = cast(tuple[dict[str, Term], Variables], applied)
         return terms, updates.get("batch_stats", {})
 
-    def loss(
-        variables: Variables, batch: Batch, key: Array
-    ) -> tuple[Array, dict[str, Array], Variables]:
-        summed, stats = summed_terms(terms_of, variables, batch, key, parts)
-        terms = {name: losses.term_value(term) for name, term in summed.items()}
-        return losses.weighted_sum(terms, loss_weights(options, attributes)), terms, stats
-
     looks = make_views(views or ViewOptions())
 
     def predict(variables: Variables, batch: Batch) -> Detections:
         return cast(Detections, make(train=False).apply(variables, batch, looks, method="detect"))
 
-    return Model(init, loss, predict, loss_weights(options, attributes))
+    weights = loss_weights(options, attributes)
+    return Model(init, make_loss(terms_of, weights, parts), predict, weights)
 
 
 def loss_weights(options: MaskRCNNOptions, attributes: Sequence[Attribute]) -> dict[str, float]:

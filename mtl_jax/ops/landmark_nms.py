@@ -23,13 +23,15 @@ class Faces(NamedTuple):
 
 
 def precise_boxes(
-    points: Float[Array, "N J 2"], counts: Bool[Array, "N J"], otherwise: Float[Array, "N 4"]
-) -> Float[Array, "N 4"]:
-    """Give the boxes around the landmarks that count; `otherwise` where fewer than two do."""
+    points: Float[Array, "N J 2"], counts: Bool[Array, "N J"]
+) -> tuple[Float[Array, "N 4"], Bool[Array, "N"]]:
+    """Give the boxes around the landmarks that count, and which are such: of two landmarks or more,
+    the others are empty.
+    """
     low = jnp.where(counts[..., None], points, jnp.inf).min(1)
     high = jnp.where(counts[..., None], points, -jnp.inf).max(1)
-    enough = counts.sum(1, keepdims=True) >= 2
-    return jnp.where(enough, jnp.concatenate([low, high], -1), otherwise)
+    enough = counts.sum(1) >= 2
+    return jnp.where(enough[:, None], jnp.concatenate([low, high], -1), 0.0), enough
 
 
 def group_regions(

@@ -107,14 +107,15 @@ def _all_finite(tree: Any) -> Array:
 def make_eval_loss(
     model: Model, mesh: Mesh
 ) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
-    """Compile (variables, batches) -> the mean of `loss` and of each term.
+    """Compile (variables, batches) -> the mean of `loss` and of each term, of the model as it
+    predicts.
 
     Batches are weighted by their valid images. The key is the same for every batch, so that two
     evaluations of the same variables agree.
     """
 
     def terms_of(variables: Variables, batch: Batch) -> dict[str, Array]:
-        total, terms, _ = model.loss(variables, batch, jax.random.key(0))
+        total, terms, _ = model.loss(variables, batch, jax.random.key(0), train=False)
         return {**terms, "loss": total}
 
     compiled = jax.jit(terms_of, out_shardings=replicated(mesh))

@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,9 @@ import pytest
 
 from mtl_jax import attributes
 from mtl_jax.data import pipeline
+from mtl_jax.data.masked import MaskedFaces
 from mtl_jax.data.options import AugmentOptions, DataOptions
+from mtl_jax.data.processes import in_processes
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.errors import UserError
 from mtl_jax.images import ResizeOptions
@@ -295,6 +298,19 @@ class Deadly(Pictures):
         return super().__getitem__(position)
 
 
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_idle_process_that_was_killed_hangs_nothing(position):
+    """One of them holds the lock of what the others wait for."""
+    with in_processes(abs, 2) as call:
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(call, (-3, -4, -5))) == [3, 4, 5]
+        child = sorted(c.pid or 0 for c in multiprocessing.active_children())[position]
+        os.kill(child, signal.SIGKILL)
+        time.sleep(1)  # until it is noticed
+        with pytest.raises(UserError, match="was killed"):
+            call(-1)
+
+
 def test_a_process_that_was_killed_is_one_line():
     with pytest.raises(UserError, match="killed; if memory is short") as caught:
         evaluate(Deadly(9), IN_PROCESSES)
@@ -330,6 +346,16 @@ def test_a_missing_file_is_named(broken, tmp_path):
 
     with pytest.raises(UserError, match=r"gone\.png: cannot be read \(No such file"):
         evaluate(Gone(1))
+
+
+def test_a_picture_that_a_source_itself_reads_is_named_or_skipped(broken, caplog):
+    masked = MaskedFaces(broken)
+    options = replace(OPTIONS, resize=ResizeOptions("square", 48, 48, ((48, 48),)))
+    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated$"):
+        evaluate(masked, options)
+    with caplog.at_level(logging.WARNING):
+        evaluate(masked, replace(options, on_error="skip"))
+    assert sum("skipped" in line and "4.png" in line for line in caplog.messages) == 1
 
 
 def test_a_fault_of_the_program_keeps_its_type():
@@ -415,14 +441,15 @@ def test_memory_does_not_grow_over_evaluations():
     assert peak_growth(passes(), 15, 45) < 15 * 4 * 256 * 256 * 3
 
 
-@pytest.mark.parametrize("end", ["", "raise SystemExit(3)"])
-def test_a_run_that_ends_amid_training_ends_cleanly_and_silently(end):
+@pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "batches.close()"])
+@pytest.mark.parametrize("options", ["OPTIONS", "IN_PROCESSES"])
+def test_a_run_that_ends_amid_training_ends_cleanly_and_silently(end, options):
     """Threads are at work when the interpreter goes: it must not wait, crash or say anything."""
     code = f"""
         import sys
         sys.path[:0] = ["tests/data", "."]
         from test_pipeline import *
-        large = replace(OPTIONS, resize=ResizeOptions("square", 800, 800, ((800, 800),)))
+        large = replace({options}, resize=ResizeOptions("square", 800, 800, ((800, 800),)))
         for _ in range(5):  # dropped amid their work
             next(train(options=large))
         batches = train(options=large)
@@ -431,7 +458,7 @@ def test_a_run_that_ends_amid_training_ends_cleanly_and_silently(end):
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (3 if end else 0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (3 if "3" in end else 0, "", "")
 
 
 def test_tensorflow_sees_no_gpu():

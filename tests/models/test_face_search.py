@@ -12,8 +12,9 @@ import oracles
 import pytest
 from faces import DECLARED
 
+from mtl_jax.attributes import Categorical
 from mtl_jax.models.face_rectangle import FaceRectangle
-from mtl_jax.models.face_search import Search
+from mtl_jax.models.face_search import Search, _middle
 from mtl_jax.models.hyperface_options import (
     FACE_TEMPLATE,
     FaceDetectionOptions,
@@ -92,10 +93,10 @@ def look(regions, valid):
     }
 
 
-def search(size=(HEIGHT, WIDTH), proposals=None, **changes):
+def search(size=(HEIGHT, WIDTH), proposals=None, answer=look, **changes):
     options = replace(OPTIONS, detection=replace(OPTIONS.detection, **changes))
     found = Search(
-        look,
+        answer,
         DECLARED,
         FACE,
         options,
@@ -225,5 +226,46 @@ def test_without_detection_the_picture_is_one_face():
     np.testing.assert_array_equal(found.boxes, [[0, 0, WIDTH, HEIGHT]])
 
 
+def test_a_region_without_landmarks_joins_no_faces():
+    """The picture's left half shows no landmark that is seen, and has the best score."""
+    half = np.array([[0, 0, WIDTH / 2, HEIGHT]], np.float32)
+
+    def answer(regions, valid):
+        out = look(regions, valid)
+        blind = regions[:, -1, -1, 0] - regions[:, 0, 0, 0] > 0.4 * WIDTH
+        seen = jnp.where(blind[:, None], -9.0, out["visible_face_output"])
+        scores = jnp.where(blind[:, None], jnp.array([-9.0, 9.0]), out["class_logits"])
+        return out | {"visible_face_output": seen, "class_logits": scores}
+
+    boxes = np.concatenate([half, BOXES]).astype(np.float32)
+    found = search(proposals=given(boxes, 5), rounds=0, answer=answer)
+    assert found.valid.sum() == 4
+    assert errors(found) < 1
+
+
+def test_what_the_canvas_holds_beyond_the_picture_is_not_seen():
+    inner = (HEIGHT - 21, WIDTH - 30)
+    boxes = np.array([[WIDTH - 70, HEIGHT - 61, WIDTH - 30, HEIGHT - 21]], np.float32)
+    seen = []
+
+    def answer(regions, valid):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), regions)
+        return look(regions, valid)
+
+    search(inner, proposals=given(boxes, 1), rounds=0, answer=answer)
+    (region,) = (x[0] for x in seen)
+    # The picture's last pixels are the last that are sampled.
+    assert region[-1, -1, 0] <= inner[1] - 0.5
+    assert region[-1, -1, 1] <= inner[0] - 0.5
+
+
 def test_probabilities_still_add_up():
-    np.testing.assert_allclose(search().attributes["gender"][:4].sum(-1), 1, atol=1e-5)
+    race = Categorical("race", classes=("a", "b", "c"))
+    rows = np.array([[[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6]]], np.float32)
+    np.testing.assert_allclose(_middle(race, rows, np.ones((1, 3), bool)), np.full((1, 3), 1 / 3))
+
+
+@pytest.mark.parametrize("name", ["max_proposals", "max_candidates", "top_k", "chunk"])
+def test_none_of_a_count_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}.* at least 1"):
+        replace(OPTIONS, detection=replace(OPTIONS.detection, **{name: 0}))

@@ -14,9 +14,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtl_jax.attributes import Landmarks
 from mtl_jax.errors import UserError
+from mtl_jax.losses import term_value
+from mtl_jax.models.canvas import normalize
 from mtl_jax.models.face_rectangle import NAME
 from mtl_jax.models.hyperface import Network, hyperface, loss_weights
 from mtl_jax.models.hyperface_options import AlexNetOptions, HyperFaceOptions
+from mtl_jax.models.region_tasks import region_losses
+from mtl_jax.models.targets import clean
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth
 
@@ -333,6 +337,37 @@ def test_a_batch_of_no_faces_and_one_that_says_nothing():
     np.testing.assert_array_equal(stats[NAME]["rectangle"], before)
     silent = none._replace(exhaustive=np.zeros_like(batch.exhaustive))
     assert float(loss(variables, silent, jax.random.key(0))[0]) == 0
+
+
+def test_the_loss_of_what_is_not_trained_on_is_the_predictors():
+    """Without dropout, by the running statistics, which stay; a row at a time it is the same."""
+    model, variables, options, declared = tiny(dropout=0.5)
+    batch = region_batch()
+    loss = jax.jit(partial(model.loss, train=False))
+    total, terms, stats = loss(variables, batch, jax.random.key(0))
+    assert loss(variables, batch, jax.random.key(1))[0] == total
+    jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"])
+    out = Network(options, 2, declared, train=False).apply(
+        variables, normalize(batch, options.pixel_mean, options.pixel_std), batch.valid
+    )
+    expected = region_losses(out, clean(batch), declared, options)
+    for name, term in expected.items():
+        np.testing.assert_allclose(terms[name], term_value(term), rtol=1e-5)
+    faces, others = jax.tree.map(lambda x: x[:2], batch), jax.tree.map(lambda x: x[3:5], batch)
+    each = [loss(variables, b, jax.random.key(0))[1]["class_logits"] for b in (faces, others)]
+    np.testing.assert_allclose(terms["class_logits"], np.mean(each), rtol=1e-4)
+    trained = jax.jit(model.loss)
+    assert (
+        trained(variables, batch, jax.random.key(1))[0]
+        != trained(variables, batch, jax.random.key(0))[0]
+    )
+
+
+def test_the_rectangle_sees_no_dropout():
+    model, variables, _, _ = tiny(dropout=0.5)
+    loss = jax.jit(model.loss)
+    one, other = (loss(variables, region_batch(), jax.random.key(k))[2][NAME] for k in (0, 1))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_parts_give_the_loss_of_the_whole():

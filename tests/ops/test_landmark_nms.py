@@ -58,7 +58,8 @@ def test_four_touching_faces_give_four():
     points = np.stack([centres, 0 * centres], -1)[:, None] + half
     visible = np.tile([True, True, True, False], (12, 1))
     f32 = np.float32
-    boxes = np.asarray(precise_boxes(points.astype(f32), visible, regions.astype(f32)))
+    boxes, such = (np.asarray(x) for x in precise_boxes(points.astype(f32), visible))
+    assert such.all()
     np.testing.assert_array_equal(boxes[1], [12, 10, 30, 30])
     valid = np.ones(12, bool)
     by_regions = oracles.nms(regions.astype(f32), scores.astype(f32), valid, 0.2)
@@ -80,12 +81,12 @@ def test_a_part_of_a_face_is_no_face_of_its_own():
         assert np.asarray(faces.member_valid)[0].sum() == 2
 
 
-def test_boxes_of_hidden_faces_are_their_regions():
-    points, otherwise = np.ones((2, 3, 2), np.float32), np.full((2, 4), 7, np.float32)
+def test_of_one_landmark_there_is_no_box():
+    points = np.ones((2, 3, 2), np.float32)
     visible = np.array([[True, False, False], [True, True, False]])
-    np.testing.assert_array_equal(
-        precise_boxes(points, visible, otherwise), [[7] * 4, [1, 1, 1, 1]]
-    )
+    boxes, such = precise_boxes(points, visible)
+    np.testing.assert_array_equal(boxes, [[0] * 4, [1, 1, 1, 1]])
+    np.testing.assert_array_equal(such, [False, True])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 5])

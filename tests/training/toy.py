@@ -67,7 +67,7 @@ def make_model(on_trace: Callable[[], None] = lambda: None, num_classes: int = C
         x = jnp.zeros((len(batch.images), batch.images[0].size))
         return net.init({"params": key, "dropout": key}, x, batch.valid)
 
-    def loss(variables, batch, key):
+    def loss(variables, batch, key, train=True):
         on_trace()
         (logits, boxes), new = run(variables, batch, key)
         known = batch.gt.valid & batch.valid[:, None]
