@@ -79,13 +79,17 @@ class CocoSource:
                 for annotation in found
                 if annotation.raw["category_id"] in self._labels
             ),
-            exhaustive=self._exhaustive,
+            exhaustive=self._is_exhaustive(image["id"]),
         )
 
     def group(self, position: int) -> str:
         """Name the picture's file, or what `group_key` says."""
         image = self._images[position]
         return str(image.get(self._group_key, image["file_name"]))
+
+    def _is_exhaustive(self, number: int | str) -> bool:
+        given = self._exhaustive
+        return given if isinstance(given, bool) else number in given
 
     def key(self, position: int) -> int | str:
         """Give the image's id."""

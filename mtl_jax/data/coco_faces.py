@@ -47,7 +47,7 @@ def read_coco_faces(path: Path) -> CocoLists:
 
     A person is a face where the nose or an eye is labelled, and another of the five points. Label:
     `face`, AFLW's 21 points of which at most five are known. Persons of whom neither is labelled,
-    and crowds, have faces too.
+    and crowds, have faces too: pictures are exhaustive that hold no person.
     """
     lists = coco_check.load_lists(path)
     names = {
@@ -75,7 +75,9 @@ def read_coco_faces(path: Path) -> CocoLists:
         if face is not None:
             faces.append(face)
     categories = [{"id": 1, "name": "face"}]
-    return CocoLists(path, lists.images, faces, categories, faults, exhaustive=False)
+    numbers = [p.get("image_id") for p in lists.annotations if isinstance(p, dict)]
+    empty = frozenset(sizes) - {n for n in numbers if isinstance(n, int | str)}
+    return CocoLists(path, lists.images, faces, categories, faults, exhaustive=empty)
 
 
 def _face(

@@ -24,7 +24,8 @@ class CocoLists(NamedTuple):
     categories: list[Any]
     faults: Sequence[str] = ()  # a line for each record that could not be made into one of them
     texts: bool = False  # attributes are what was typed in: texts, numbers too
-    exhaustive: bool = True  # False: things of these classes stand in the pictures without a label
+    # False: things of these classes stand in the pictures without a label; or but for these ids
+    exhaustive: bool | frozenset[int | str] = True
 
 
 class Collector:

@@ -36,6 +36,22 @@ def open_faces(folder: Path, labels=LABELS):
     return open_format("coco_faces", folder, labels, annotations="person_keypoints.json")
 
 
+def test_a_picture_of_no_person_has_no_face(tmp_path):
+    path = write(tmp_path, person(7, FRONT), person(8, [0] * 18, image_id=2))
+    lists = json.loads(path.read_text())
+    lists["images"] += [{**lists["images"][0], "id": n, "file_name": f"{n}.png"} for n in (2, 3)]
+    path.write_text(json.dumps(lists))
+    for n in (2, 3):
+        write_picture(tmp_path / f"images/{n}.png")
+    source = open_faces(tmp_path)
+    # Of the second picture's person no point is labelled: he has a face nevertheless.
+    assert [(len(r.instances), r.exhaustive) for r in (source[i] for i in range(3))] == [
+        (1, False),
+        (0, False),
+        (0, True),
+    ]
+
+
 def test_a_persons_left_is_the_images_right(tmp_path):
     write(tmp_path, person(7, FRONT))
     source = open_faces(tmp_path)
