@@ -6,8 +6,20 @@
 Points of HELEN, AFW and YouTube Faces, five of COCO's persons, poses and points of AFLW2000, poses
 of Prima, gender of FairFace and UTKFace, and drawn heads, which have all of them and teach the
 visibility. HELEN, AFW, YouTube Faces, AFLW2000 and COCO hold faces without labels: they give no
-negatives and no AP. Persons and photographs are divided, not pictures. To evaluate a source alone:
---config.data.sources="({'format':'ibug'},)". Not measured yet.
+negatives and no AP, but for COCO's pictures without persons. Persons and photographs are divided,
+not pictures. To evaluate a source alone: --config.data.sources="({'format':'ibug'},)".
+
+Measured on the test's pictures, after 4,000 steps from weights of configs/hyperface_synthetic.py
+(--config.init.checkpoint=runs/hyperface_synthetic --config.stages[0].steps=4000; there COCO's weight
+was 0.3, and its pictures without persons taught nothing); in brackets the mean face:
+
+    HELEN and AFW   19 faces  NME 0.036 (0.081), no miss
+    YouTube Faces   26 faces  NME 0.034 (0.104), 1 miss
+    AFLW2000         2 faces  1 missed; too few for a conclusion
+    Prima          372 faces  yaw 8.1, pitch 8.5 degrees, 25 misses; box AP50 0.922, 534 false alarms
+
+Landmarks lie on the faces of these, small, dark and turned ones too; what it takes for faces beside
+them are hair, hands, foliage and folds of clothes, at scores up to 1. Gender is not measured yet.
 """
 
 from ml_collections import ConfigDict
@@ -33,7 +45,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dict(format="prima", rename=heads_are_faces),
         dict(format="fairface", weight=0.3),
         dict(format="utkface", weight=0.2),
-        dict(format="coco_faces", annotations="annotations/person_keypoints.json", weight=0.3),
+        dict(format="coco_faces", annotations="annotations/person_keypoints.json", weight=6.0),
         drawn,
     )
     # Regions of large photographs are sharper here than on the canvas where faces are searched.
