@@ -7,7 +7,7 @@
 A row is a config with some of its fields changed; masked it trains and is tested on faces in masks,
 bare on the same faces without. All rows but best are configs/maskmtl_nonlocal.py: its dozen epochs
 with decay, its split; best is configs/maskmtl_best.py with its own schedule. The weights measured
-are those best on the validation split, which the test split is no part of. The seed is that of the
+are the last ones: the rate ends at 0, and nothing is chosen. The seed is that of the
 weights, the order and the masks; the faces of each split stay.
 
 Rows that train on the same data with the same seed see the same batches, made once. Each writes
@@ -40,6 +40,11 @@ from mtl_jax.whole_files import write_json
 CONFIGS = Path(__file__).parents[1] / "configs"
 ONE_EXIT = {"model.exits": (), "model.convs.non_local": ()}
 HIERARCHY = {"model.convs.non_local": ()}
+# Beyond the third stage the age has no part in the trunk.
+BALANCED = {**HIERARCHY, "train.balancing.shared": r"(^|/)backbone/stage[1-3]/"}
+# Each two tasks before the third: with each task alone, pareto is mgda until one loss is more than
+# the others' sum.
+PREFERENCES = ((1.0, 1.0, 0.5), (1.0, 0.5, 1.0), (0.5, 1.0, 1.0), (1.0, 1.0, 1.0))
 ROWS: dict[str, Mapping[str, Any]] = {
     "single-task": {**ONE_EXIT, "model.sharing": "none"},  # three networks, trained side by side
     "hard": ONE_EXIT,
@@ -48,8 +53,13 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "hierarchical": HIERARCHY,
     "non-local": {},
     **{
-        f"hierarchical, {method}": {**HIERARCHY, "train.balance": method}
-        for method in ("uncertainty", "gradnorm", "dwa", "pcgrad", "mgda", "pareto")
+        f"hierarchical, {method}": {**BALANCED, "train.balance": method}
+        for method in ("uncertainty", "gradnorm", "dwa", "pcgrad", "mgda")
+    },
+    "hierarchical, pareto": {
+        **BALANCED,
+        "train.balance": "pareto",
+        "train.balancing.preferences": PREFERENCES,
     },
     "best": {},
 }
@@ -139,10 +149,10 @@ def measure(
         shutil.copy(workdir / SPLITS, run)
     # The pictures of best, of more epochs and in colour, are gigabytes, and no other row sees them.
     experiment.train(config, run, batches=None if row == "best" else tape)
-    metrics = experiment.evaluate(run, "test", "best").metrics
+    metrics = experiment.evaluate(run, "test", "latest").metrics
     named = {"row": row, "worn": worn, "seed": seed, "seconds": round(time.monotonic() - begun)}
-    chosen_by = Checkpointer(run / "checkpoints").metrics("best")
-    write_json(result, named | {"val": chosen_by, "test": metrics})
+    validated = Checkpointer(run / "checkpoints").metrics("latest")
+    write_json(result, named | {"val": validated, "test": metrics})
     shutil.copy(run / SPLITS, workdir)
     shutil.rmtree(run / "checkpoints")  # hundreds of megabytes
 

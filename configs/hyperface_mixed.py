@@ -10,13 +10,13 @@ negatives and no AP, but for COCO's pictures without persons. Persons and photog
 not pictures. To evaluate a source alone: --config.data.sources="({'format':'ibug'},)".
 
 Measured on the test's pictures, after 4,000 steps from weights of configs/hyperface_synthetic.py
-(--config.init.checkpoint=runs/hyperface_synthetic --config.stages[0].steps=4000; there COCO's weight
-was 0.3, and its pictures without persons taught nothing); in brackets the mean face:
+(--config.init.checkpoint=runs/hyperface_synthetic --config.stages[0].steps=4000; COCO's weight was
+0.3 then, and its pictures without persons taught nothing); in brackets the mean face:
 
     HELEN and AFW   19 faces  NME 0.036 (0.081), no miss
     YouTube Faces   26 faces  NME 0.034 (0.104), 1 miss
     AFLW2000         2 faces  1 missed; too few for a conclusion
-    Prima          372 faces  yaw 8.1, pitch 8.5 degrees, 25 misses; box AP50 0.922, 534 false alarms
+    Prima          372 faces  yaw 8.1, pitch 8.5 degrees, 25 misses; AP50 0.922, 534 false alarms
 
 Landmarks lie on the faces of these, small, dark and turned ones too; what it takes for faces beside
 them are hair, hands, foliage and folds of clothes, at scores up to 1. Gender is not measured yet.

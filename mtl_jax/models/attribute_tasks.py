@@ -144,7 +144,8 @@ def _continuous_loss(
 def _distribution_loss(
     outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]
 ) -> Float[Array, "R"]:
-    """Compare the probabilities of the bins with a Gaussian of 2 % of the range around a number.
+    """Give the divergence of the probabilities of the bins from a Gaussian of 2 % of the range
+    around a number.
 
     Source: Gao et al., Age Estimation Using Expectation of Label Distribution Learning, 2018, which
     puts the error of the mean beside it. An interval does not say how likely each of its numbers
@@ -154,9 +155,10 @@ def _distribution_loss(
     log_scores = jax.nn.log_softmax(outputs)
     distance = bins - jnp.clip(bins, interval[:, :1], interval[:, 1:])
     near = -0.5 * (distance / 0.02) ** 2
-    entropy = -(jax.nn.softmax(near) * log_scores).sum(-1)
+    wanted = jax.nn.softmax(near)
+    divergence = -(wanted * log_scores + entr(wanted)).sum(-1)
     mass = -jax.nn.logsumexp(log_scores + near, -1)
-    return jnp.where(interval[:, 1] > interval[:, 0], mass, entropy)
+    return jnp.where(interval[:, 1] > interval[:, 0], mass, divergence)
 
 
 def _coral_loss(outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]) -> Float[Array, "R"]:
