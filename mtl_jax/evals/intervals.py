@@ -22,7 +22,8 @@ def calibrate(errors: np.ndarray, coverage: float) -> Interval | None:
 
     These are of labels that were not trained on. A label that is drawn as they were, its n + 1st,
     is as likely to have any rank among them all, so that the error of rank ceil((n + 1) coverage)
-    is not exceeded with that probability or a higher one, whatever the model.
+    is not exceeded with that probability or a higher one, whatever the model. Where these labels
+    also chose the checkpoint, it is a little less: theirs are the errors that were made small.
     """
     rank = math.ceil(round((len(errors) + 1) * coverage, 9))
     if rank > len(errors):
