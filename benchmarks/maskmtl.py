@@ -7,8 +7,8 @@
 A row is a config with some of its fields changed; masked it trains and is tested on faces in masks,
 bare on the same faces without. All rows but best are configs/maskmtl_nonlocal.py: its dozen epochs
 with decay, its split; best is configs/maskmtl_best.py with its own schedule. The weights measured
-are the last ones: the rate ends at 0, and nothing is chosen. The seed is that of the
-weights, the order and the masks; the faces of each split stay.
+are the last ones: the rate ends at 0, and nothing is chosen. The seed is that of the weights, the
+order and the masks; the faces of each split stay.
 
 Rows that train on the same data with the same seed see the same batches, made once. Each writes
 WORKDIR/ROW_WORN_SEED.json and is not run again where that is there, so that several processes may

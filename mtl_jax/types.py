@@ -105,9 +105,9 @@ class Model(NamedTuple):
 
     `init(key, batch)` gives the variables. `loss(variables, batch, key)` is what training lowers;
     with `train` False it is that of the network as it predicts: without dropout, and with the
-    running statistics, which stay. `predict(variables,
-    batch)` gives detections in canvas pixels. `weights` are those that the scalar gives to the
-    terms of tasks; what else it holds, a penalty, is no task's.
+    running statistics, which stay. `predict(variables, batch)` gives detections in canvas pixels.
+    `weights` are those that the scalar gives to the terms of tasks; what else it holds, a penalty,
+    is no task's.
     """
 
     init: Callable[[Array, Batch], Variables]

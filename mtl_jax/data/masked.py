@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import images
 from mtl_jax.data.face_masks import draw_wearing, put_on
 from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
 from mtl_jax.data.mask_textures import KINDS
-from mtl_jax.data.records import Category, Instance, Record, Source, named
+from mtl_jax.data.records import Category, Instance, Record, Source, pixels_of
 
 BARE = "none"
 WORN = (BARE, *KINDS)  # the classes of the label `face_mask`
@@ -28,10 +27,7 @@ def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record
     """
     if rng.random() >= share:
         return replace(record, instances=tuple(_labelled(i, _worn(i)) for i in record.instances))
-    pixels = record.image
-    if not isinstance(pixels, np.ndarray):
-        with named(record):
-            pixels = images.decode(pixels)
+    pixels = pixels_of(record)
     faces = []
     for instance in record.instances:
         frame, wearing = _frame(instance, record, rng), draw_wearing(rng)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from mtl_jax import images
 from mtl_jax.errors import UserError
 from mtl_jax.images import Turn
 
@@ -77,6 +78,14 @@ def named(record: Record) -> Iterator[None]:
     except (ValueError, OSError) as error:
         said = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
         raise UserError(f"{record.place}: {said}") from error
+
+
+def pixels_of(record: Record) -> np.ndarray:
+    """Give a record's picture, read where it is a file. Raises UserError where it cannot be."""
+    if isinstance(record.image, np.ndarray):
+        return record.image
+    with named(record):
+        return images.decode(record.image)
 
 
 @runtime_checkable

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from mtl_jax import images
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data import textures
-from mtl_jax.data.records import Instance, Record, Source, named
+from mtl_jax.data.records import Instance, Record, Source, pixels_of
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.images import Geometry
 
@@ -105,7 +104,7 @@ class SceneSource:
         """Draw a size and a place until little of the boxes before it is covered."""
         box = np.asarray(chip.instances[0].box)
         side = float(np.exp(rng.uniform(*np.log(self.sides))))
-        pixels = _pixels(chip)
+        pixels = pixels_of(chip)
         for attempt in range(_TRIES * _SIZES):
             patch = self._cut(pixels, box, side * _SHRINK ** (attempt // _TRIES), rng)
             if self._overlap(patch, placed) <= self.max_overlap:
@@ -187,7 +186,7 @@ class SceneSource:
 
     def _draw_piece(self, image: np.ndarray, rng: np.random.Generator) -> None:
         """Paste a third to a half of a chip's side, turned, blurred or not."""
-        pixels = _pixels(self.chips[int(rng.integers(len(self.chips)))])
+        pixels = pixels_of(self.chips[int(rng.integers(len(self.chips)))])
         side = max(2, int(min(pixels.shape[:2]) * rng.uniform(0.3, 0.5)))
         x, y = (int(rng.integers(0, s - side + 1)) for s in pixels.shape[1::-1])
         piece = np.rot90(pixels[y : y + side, x : x + side], int(rng.integers(1, 4)))
@@ -216,13 +215,6 @@ def _deal(
         starts = np.concatenate([[0], ends[ends < chips], [chips]])
     order = [rng.permutation(chips) for _ in range(-(-int(starts[-1]) // chips))]
     return starts, np.concatenate(order)
-
-
-def _pixels(chip: Record) -> np.ndarray:
-    if isinstance(chip.image, np.ndarray):
-        return chip.image
-    with named(chip):
-        return images.decode(chip.image)
 
 
 def _covered(box: np.ndarray, by: np.ndarray) -> float:

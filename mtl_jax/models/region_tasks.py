@@ -113,7 +113,7 @@ def _landmark_losses(
     each = losses.regression(
         attribute.loss, points[..., :2], targets, attribute_tasks.SMOOTH_L1_BETA
     )
-    shown = known[..., :2] & learnt_points(truth, known, hidden)[..., None]
+    shown = known[..., :2] & _learnt_points(truth, known, hidden)[..., None]
     visible = (jax.nn.sigmoid(points[..., 2]) - truth[..., 2]) ** 2
     return (
         (losses.masked_sum(each, shown),),
@@ -139,7 +139,7 @@ def _frames(count: int, side: int) -> Float[Array, "R 4"]:
     return jnp.tile(jnp.array([[0.0, 0.0, side, side]]), (count, 1))
 
 
-def learnt_points(
+def _learnt_points(
     truth: Float[Array, "R J 3"], known: Bool[Array, "R J 3"], hidden: bool
 ) -> Bool[Array, "R J"]:
     """Say which points' places are learnt: the known ones that nobody called hidden, or all known
