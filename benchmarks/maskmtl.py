@@ -6,9 +6,9 @@
 
 A row is a config with some of its fields changed; masked it trains and is tested on faces in masks,
 bare on the same faces without. All rows but best are configs/maskmtl_nonlocal.py: its dozen epochs
-with decay, its split; best is configs/maskmtl_best.py with its own schedule. The weights measured
-are the last ones: the rate ends at 0, and nothing is chosen. The seed is that of the weights, the
-order and the masks; the faces of each split stay.
+with decay, its split; best is configs/maskmtl_best.py, with its own schedule and FairFace. The
+weights measured are the last ones: the rate ends at 0, and nothing is chosen. The seed is that of
+the weights, the order and the masks; the faces of each split stay.
 
 Rows that train on the same data with the same seed see the same batches, made once. Each writes
 WORKDIR/ROW_WORN_SEED.json and is not run again where that is there, so that several processes may
@@ -24,6 +24,7 @@ from itertools import count, product
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -144,37 +145,43 @@ def measure(
     config, result = row_config(row, worn, seed, overrides), result_file(workdir, row, worn, seed)
     print(result.stem, flush=True)
     run, begun = result.with_suffix(""), time.monotonic()
-    if (workdir / SPLITS).exists():  # found once: the configs divide the faces alike
+    # Best divides UTKFace as the others do, but has FairFace beside it; its pictures, of more
+    # epochs and in colour, are gigabytes, and no other row sees them.
+    apart = row == "best"
+    if not apart and (workdir / SPLITS).exists():
         run.mkdir(parents=True, exist_ok=True)
         shutil.copy(workdir / SPLITS, run)
-    # The pictures of best, of more epochs and in colour, are gigabytes, and no other row sees them.
-    experiment.train(config, run, batches=None if row == "best" else tape)
+    experiment.train(config, run, batches=None if apart else tape)
     metrics = experiment.evaluate(run, "test", "latest").metrics
+    checkpointer = Checkpointer(run / "checkpoints")
+    parameters = checkpointer.restore_variables("latest")["params"]
     named = {"row": row, "worn": worn, "seed": seed, "seconds": round(time.monotonic() - begun)}
-    validated = Checkpointer(run / "checkpoints").metrics("latest")
-    write_json(result, named | {"val": validated, "test": metrics})
-    shutil.copy(run / SPLITS, workdir)
+    named["parameters"] = sum(x.size for x in jax.tree.leaves(parameters))
+    write_json(result, named | {"val": checkpointer.metrics("latest"), "test": metrics})
+    if not apart:
+        shutil.copy(run / SPLITS, workdir)
     shutil.rmtree(run / "checkpoints")  # hundreds of megabytes
 
 
 def table(workdir: Path) -> str:
     """Give all that is measured in Markdown: the mean over the seeds, and their deviation."""
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for path in sorted(workdir.glob("*_*.json")):
         result = json.loads(path.read_text())
-        found.setdefault((result["row"], result["worn"]), []).append(result["test"])
-    heads = ("", "seeds", *(head for head, _ in COLUMNS.values()))
+        found.setdefault((result["row"], result["worn"]), []).append(result)
+    heads = ("", "seeds", "parameters", *(head for head, _ in COLUMNS.values()))
     lines = []
     for worn in WORN:
         rows = [row for row in ROWS if (row, worn) in found]
         lines += [_line((worn, *heads[1:])), _line(["---"] * len(heads))] if rows else []
         for row in rows:
-            tests = found[row, worn]
+            results = found[row, worn]
             numbers = [
-                _mean([test[name] for test in tests], digits)
+                _mean([result["test"][name] for result in results], digits)
                 for name, (_, digits) in COLUMNS.items()
             ]
-            lines.append(_line((row, str(len(tests)), *numbers)))
+            size = f"{results[0]['parameters'] / 1e6:.1f} M"
+            lines.append(_line((row, str(len(results)), size, *numbers)))
         lines.append("")
     return "\n".join(lines)
 

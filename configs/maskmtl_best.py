@@ -1,15 +1,18 @@
-"""Age, gender and race of faces in masks, 64 x 64 in colour: a ResNet-18 for MaskMTL's trunk.
+"""Age, gender and race of faces in masks, 96 x 96 in colour: a ResNet-18 for MaskMTL's trunk.
 
     python train.py --config configs/maskmtl_best.py
     python evaluate.py --workdir runs/maskmtl_best
     python evaluate.py --workdir runs/maskmtl_best "--config.data.sources[0].masks=0.5"
 
-UTKFace's chips; in training a face wears another mask each time, three of four times, in the
-validation and the test always the same one; with the last command half of the test's faces are
-bare, and errors are given by masked. The variant bare is without masks. Heads read the mean
-of the last map; age is learnt as a distribution; an average of the weights is what is kept.
+UTKFace's chips, and FairFace's on the training side, its ages as ranges, its races as UTKFace's. In
+training a face wears another mask each time, three of four times; in the validation and the test
+always the same one; with the last command half of the test's faces are bare, and errors are given
+by masked. The variant bare is without masks, and the same as configs/utkface_attributes.py.
 
-Not measured yet to its end.
+Measured on the 1,026 chips of the test (one H200, seed 0, `--step latest`): gender 0.882, race
+0.804, age 5.89 years, 0.627 of them within 5; intervals of 90 % hold 0.888 and are 29 years wide.
+Errs most for the old (above 80: 14 years), for children's gender (0.776), and for the race of the
+few Black faces (0.436 of 39) and of Others (0.382).
 """
 
 from ml_collections import ConfigDict
@@ -20,13 +23,15 @@ VARIANTS = ("", "bare", "tiny")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = get_colour_chips(side=64)
+    config = get_colour_chips(side=96)
     masks = 0.0 if variant == "bare" else 1.0
     config.data.sources = (
         dict(format="utkface", masks=masks, mask_splits=("val", "test", "external")),
+        dict(format="fairface", split="train", attribute_preset="utkface"),
     )
     config.data.augment.mask = 0.75 * masks
-    config.stages = (dict(layers="all", steps=3000, learning_rate=0.0),)  # 40 epochs of 4,790 chips
+    steps = 4000 if variant == "bare" else 3000  # 61 or 46 epochs of 8,363 chips
+    config.stages = (dict(layers="all", steps=steps, learning_rate=0.0),)
     if variant == "tiny":
         config.model.backbone.width = 8
     return make_tiny(config) if variant == "tiny" else config

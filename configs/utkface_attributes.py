@@ -1,32 +1,33 @@
-"""Age, gender and race of bare faces, 112 x 112 in colour, by a ResNet-34 on UTKFace's chips.
+"""Age, gender and race of bare faces, 96 x 96 in colour, by a ResNet-18 on UTKFace's chips.
 
     python train.py --config configs/utkface_attributes.py
     python evaluate.py --workdir runs/utkface_attributes
 
-As configs/maskmtl_best.py:bare, with a larger picture and a deeper trunk. The variant fairface adds
-FairFace to the training side, its ages as ranges, its races as UTKFace's. What the labels are:
-impressions of annotators and of programs, not what people say of themselves, and noisy. Do not
-decide anything about a person by them.
+FairFace's chips are added to the training side, their ages as ranges, their races as UTKFace's; the
+variant utkface does without. What the labels are: impressions of annotators and of programs, not
+what people say of themselves, and noisy. Do not decide anything about a person by them.
 
-Not measured yet.
+Measured on the 1,026 chips of the test (one H200, seed 0, `--step latest`): gender 0.889, race
+0.826, age 4.78 years, 0.681 of them within 5; intervals of 90 % hold 0.897 and are 24 years wide.
+Errs most for the old (above 80: 11 years), for children's gender (0.740), and for the race of the
+few Black faces (0.615 of 39) and of Others (0.409). The variant utkface is not measured.
 """
 
 from ml_collections import ConfigDict
 
 from mtl_jax.defaults import get_colour_chips, make_tiny
 
-VARIANTS = ("", "fairface", "tiny")
+VARIANTS = ("", "utkface", "tiny")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = get_colour_chips(side=112)
-    config.model.backbone.depth = 34
+    config = get_colour_chips(side=96)
     config.data.sources = (dict(format="utkface"),)
-    if variant == "fairface":
+    if variant != "utkface":
         more = dict(format="fairface", split="train", attribute_preset="utkface")
         config.data.sources += (more,)
-    steps = 5200 if variant == "fairface" else 3000  # 40 epochs of 4,790 chips, or 8,363
+    steps = 3000 if variant == "utkface" else 4000  # 80 epochs of 4,790 chips, or 61 of 8,363
     config.stages = (dict(layers="all", steps=steps, learning_rate=0.0),)
     if variant == "tiny":
-        config.model.backbone.update(depth=18, width=8)
+        config.model.backbone.width = 8
     return make_tiny(config) if variant == "tiny" else config

@@ -201,7 +201,8 @@ def get_chips(side: int, channels: int) -> ConfigDict:
 
 def get_colour_chips(side: int) -> ConfigDict:
     """Give a ResNet-18 for colour chips of faces whose heads read the mean of its last map; an
-    average of the weights is what is kept.
+    average of the weights is what is kept, and what is measured is the mean over both mirrored
+    views.
     """
     config = get_chips(side, channels=3)
     config.attributes.race.weight = 0.5
@@ -209,10 +210,12 @@ def get_colour_chips(side: int) -> ConfigDict:
     config.model.head.update(pool="mean", features=(256,), dropout=0.3)
     config.model.update(pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
     config.data.augment.update(
-        scale=(1.0, 1.2), brightness=0.5, contrast=0.5, saturation=0.3, blur=0.1
+        scale=(1.0, 1.25), brightness=0.5, contrast=0.5, saturation=0.3, blur=0.1
     )
-    config.optimizer.update(learning_rate=2e-3, weight_decay=0.05)
-    config.train.update(batch_size=64, ema=0.995, eval_every=250, checkpoint_every=250)
+    # Few faces seen often: a large decay is what keeps the network from learning them by heart.
+    config.optimizer.update(learning_rate=3e-3, warmup_steps=200, weight_decay=0.3)
+    config.train.update(batch_size=128, ema=0.998, eval_every=500, checkpoint_every=500)
+    config.eval.update(batch_size=128, flip=True)
     return config
 
 

@@ -40,6 +40,9 @@ def test_every_config_has_its_variants():
         assert sum(stage["steps"] for stage in tiny.stages) <= 10
 
 
+WITH_FAIRFACE = ("maskmtl_best.py", "utkface_attributes.py")
+
+
 def sample(name: str, into: Path, count: int) -> Path:
     """Copy every so manieth file of a data set, with what lies beside it under its name."""
     folder = data_set(name)
@@ -134,6 +137,8 @@ def test_coco(tmp_path, monkeypatch):
 )
 def test_faces(tmp_path, monkeypatch, config, name, attributes, shown):
     root = sample(name, tmp_path / "data", count=60)
+    if config in WITH_FAIRFACE:
+        (root / "fairface").symlink_to(data_set("fairface"))
     monkeypatch.setenv("MTL_JAX_DATA", str(root))
     run = run_all(config, tmp_path)
     (category,) = Predictor.from_checkpoint(run)._run.categories

@@ -75,7 +75,8 @@ def test_a_row_is_measured_once_and_shares_its_batches(tmp_path, monkeypatch, ca
     capsys.readouterr()
     run(monkeypatch, *wanted, "--rows", "hard")
     accuracy = result["test"]["gender/accuracy"]
-    assert f"| hard | 1 | {accuracy:.3f} |" in capsys.readouterr().out
+    size = f"{result['parameters'] / 1e6:.1f} M"
+    assert f"| hard | 1 | {size} | {accuracy:.3f} |" in capsys.readouterr().out
 
 
 def test_a_tape_gives_each_row_the_batches_that_training_would_make(tmp_path):
@@ -92,13 +93,28 @@ def test_a_tape_gives_each_row_the_batches_that_training_would_make(tmp_path):
             np.testing.assert_array_equal(next(found).images, next(expected).images)
 
 
+@pytest.mark.slow
+def test_best_is_tested_on_the_faces_of_the_other_rows(tmp_path):
+    data_set("utkface_crop_part1"), data_set("fairface")
+    for split in ("val", "test"):
+        names = []
+        for row in ("hard", "best"):
+            config = maskmtl.row_config(row, "bare", 0)
+            (source,) = experiment.open_data(config, split, tmp_path / row).sources
+            names.append([source[i].file_name for i in range(len(source))])
+        assert len(names[0]) > 1000
+        assert names[0] == names[1]
+
+
 def test_the_table_gives_mean_and_deviation(tmp_path):
     for seed, accuracy in enumerate((0.8, 0.9)):
         test = dict.fromkeys(maskmtl.COLUMNS, 0.5) | {"gender/accuracy": accuracy, "age/mae": 6.0}
-        result = {"row": "best", "worn": "masked", "test": test}
+        result = {"row": "best", "worn": "masked", "parameters": 11_340_000, "test": test}
         (tmp_path / f"best_masked_{seed}.json").write_text(json.dumps(result))
     lines = maskmtl.table(tmp_path).splitlines()
-    assert lines[0] == "| masked | seeds | gender | F1 | race | F1 | age, years | CS@5 |"
+    assert (
+        lines[0] == "| masked | seeds | parameters | gender | F1 | race | F1 | age, years | CS@5 |"
+    )
     deviation = np.std([0.8, 0.9], ddof=1)
-    assert lines[2].startswith(f"| best | 2 | 0.850 ± {deviation:.3f} | 0.500 ± 0.000 |")
+    assert lines[2].startswith(f"| best | 2 | 11.3 M | 0.850 ± {deviation:.3f} | 0.500 ± 0.000 |")
     assert "| 6.00 ± 0.00 |" in lines[2]
