@@ -131,7 +131,7 @@ def double():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("double")
-def test_ten_steps_have_the_losses_that_keras_has():
+def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
     import keras
     import optax
 
@@ -142,7 +142,7 @@ def test_ten_steps_have_the_losses_that_keras_has():
     config = load_config_file(CONFIG)
     config.model.head.dropout = 0.0
     config.model.dtype = "float64"
-    training = experiment.open_data(config, "train", scripts.ROOT)
+    training = experiment.open_data(config, "train", tmp_path)
     task = Task.from_config(config, training.categories)
     loop = read_options(LoopOptions, config.train)
     batches = list(islice(experiment.train_batches(task, training, loop, 0), 10))
