@@ -9,7 +9,8 @@ import pytest
 import scripts
 from faces import write_biwi
 from real_data import data_set
-from test_experiment import check_metrics, check_predictions, lines
+from small_run import lines
+from written import check_metrics, check_predictions
 
 from mtl_jax import Predictor
 from mtl_jax.commandline import load_config_file

@@ -13,8 +13,9 @@ import pytest
 import scripts
 from data.test_aflw import FACE, POINTS, write
 from real_data import data_set
+from small_run import lines
 from test_configs import CLASSES, CONFIGS, POSE, predict
-from test_experiment import check_metrics, check_predictions, lines
+from written import check_metrics, check_predictions
 
 from mtl_jax import Predictor, experiment
 from mtl_jax.commandline import load_config_file, override

@@ -1,0 +1,128 @@
+"""Evaluation and prediction by the scripts, of a run that may lie elsewhere than it was trained."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import scripts
+from small_run import CONFIG, lines
+from written import check_metrics, check_predictions, design_names
+
+from mtl_jax import Predictor, experiment
+from mtl_jax.commandline import load_config_file
+from mtl_jax.data.records import Category
+from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.evals.accumulate import metric_names
+from mtl_jax.evals.options import higher_is_better
+from mtl_jax.run_folder import read_config
+from mtl_jax.task import read_attributes
+
+ATTRIBUTES = {
+    "age": {"mae", "std"},
+    "gender": {"accuracy", "macro_f1"},
+    "smile": {"mae", "std", "accuracy"},
+    "head": {f"{angle}/{name}" for angle in ("yaw", "pitch", "roll") for name in ("mae", "std")},
+    "face": {"nme", "accuracy"},
+}
+SHOWN = {
+    "age": {"value"},
+    "gender": {"label", "scores"},
+    "smile": {"value"},
+    "head": {"yaw", "pitch", "roll"},
+    "face": {"points"},
+}
+
+
+def test_the_names_of_metrics_are_known_before_training():
+    config = load_config_file(CONFIG)
+    declared = read_attributes(config)
+    names = metric_names([Category(7, "head")], declared, masks=True)
+    assert set(names) == design_names(ATTRIBUTES, ["head"], masks=True)
+    assert {name for name in names if not higher_is_better(name)} == {
+        *("age/mae", "age/std", "smile/mae", "smile/std", "face/nme"),
+        *(f"head/{angle}/{n}" for angle in ("yaw", "pitch", "roll") for n in ("mae", "std")),
+        *(f"{a}/misses" for a in ATTRIBUTES),
+        "detections/false_alarms",
+    }
+
+
+@pytest.mark.slow
+def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
+    compiled.clear()
+    # After four steps few boxes are right: every head counts that is touched.
+    loose = "--config.eval.iou_threshold=0.01"
+    done = scripts.call("evaluate", "--workdir", copy, "--step", "latest", loose)
+    assert done.code == 0, done.err
+    assert compiled.count("predict") == 1
+    metrics = check_metrics(copy / "evaluation/test/metrics.json", ATTRIBUTES, ["head"], True)
+    config = read_config(copy / "config.json")
+    unseen = experiment.open_data(config, "test", copy).sources[0]
+    assert len(unseen) == 9
+    assert metrics["age/instances"] == sum(len(unseen[i].instances) for i in range(9))
+    for word in ("AP50", "age", "yaw", "misses"):
+        assert word in done.out
+    done = scripts.call("evaluate", "--workdir", copy, "--split", "val", "--step", 5)
+    assert done.code == 0, done.err
+    validated = {k.removeprefix("val/"): v for k, v in lines(copy)[-1].items() if k != "step"}
+    metrics = json.loads((copy / "evaluation/val/metrics.json").read_text())
+    assert metrics == {k: v for k, v in validated.items() if not k.startswith("loss/")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--split", "tset"), "split 'tset' is none of train, val, test; did you mean test?"),
+        (("--step", "77"), "no checkpoint '77'; there are latest, best, "),
+        (("--step", "lates"), "no checkpoint 'lates'; there are latest, best, "),
+        (("--data", "/absent"), "/absent: no such folder or file"),
+        (("--data", "."), "the config's data is synthetic, which reads no folder"),
+        (("--config.model.backbone.depth=34",), "a trained model's; only config.data.*, "),
+        (("--config.data.pathh=x",), "did you mean config.data.path?"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line(trained, arguments, line):
+    done = scripts.call("evaluate", "--workdir", trained.folder, *arguments)
+    assert line in scripts.mistake(done)
+
+
+def write_pictures(folder):
+    """Write three pictures of several sizes, one in a folder below."""
+    sizes = {"a.png": (96, 140), "b.jpg": (200, 90), "deep/c.png": (33, 35)}
+    for i, (name, (height, width)) in enumerate(sizes.items()):
+        image = SyntheticSource(3, seed=5)[i].image
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), cv2.resize(np.asarray(image), (width, height)))
+    return sizes
+
+
+@pytest.mark.slow
+def test_predictions_from_a_folder_that_was_moved(copy, trained, tmp_path, monkeypatch):
+    monkeypatch.delenv("MTL_JAX_DATA", raising=False)
+    for name in ("splits.json", "metrics.jsonl"):
+        (copy / name).unlink()
+    sizes = write_pictures(tmp_path / "in")
+    done = scripts.call(
+        "predict", "--workdir", copy, "--input", tmp_path / "in", "--output", tmp_path / "out"
+    )
+    assert done.code == 0, done.err
+    heads = {(c.id, c.name) for c in SyntheticSource(1, seed=0).categories}
+    entries = check_predictions(tmp_path / "out", sizes, SHOWN, heads, masks=True)
+    # The other way to the same: Predictor, a picture at a time.
+    predictor = Predictor.from_checkpoint(copy)
+    for i, name in enumerate(sorted(sizes)):
+        result = predictor(tmp_path / "in" / name)
+        own = result.to_json(i, name)
+        expected = [entry for entry in entries if entry["image_id"] == i]
+        assert len(own) == len(expected) > 0
+        np.testing.assert_allclose(
+            [e["score"] for e in own], [e["score"] for e in expected], atol=1e-4
+        )
+        np.testing.assert_allclose(
+            [e["bbox"] for e in own], [e["bbox"] for e in expected], atol=0.1
+        )
+        ages = [[e["attributes"]["age"]["value"] for e in found] for found in (own, expected)]
+        np.testing.assert_allclose(ages[0], ages[1], atol=0.1)
+        overlay = cv2.imread(str(tmp_path / "out/overlays" / f"{name}.png"))[..., ::-1]
+        assert np.abs(result.draw().astype(int) - overlay).mean() < 1

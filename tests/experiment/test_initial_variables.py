@@ -1,0 +1,55 @@
+"""Starting a model from another run's weights, of other classes and attributes."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from small_run import ARGUMENTS, CONFIG, variables
+
+from mtl_jax import experiment
+from mtl_jax.commandline import load_config_file, override
+from mtl_jax.data.records import Category
+from mtl_jax.task import Task, changed_outputs
+
+
+@pytest.mark.slow
+def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(trained, capsys):
+    config = load_config_file(CONFIG)
+    override(config, (*ARGUMENTS, f"--config.init.checkpoint={trained.folder}"))
+    override(config, ["--config.attributes.gender.classes=('a','b','c')"])
+    override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=9"])
+    task = Task.from_config(config, [Category(1, "cat"), Category(2, "dog")])
+    started = experiment.initial_variables(task, seed=0)
+    table = capsys.readouterr().out
+    leaves = jax.tree_util.tree_leaves_with_path(started)
+    ours = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    theirs = variables(trained.folder, "best")
+    same = {name for name in ours if np.array_equal(ours[name], theirs[name])}
+    fresh = ("class_logits", "box_deltas", "mask_logits", "gender_output", "age_output")
+    for name in ours:
+        # Biases start at zero, and two steps of the heads alone may have left them there.
+        if any(word in name for word in fresh):
+            assert name not in same or not ours[name].any(), name
+        else:
+            assert name in same, name
+    for word in ("class_logits", "box_deltas", "mask_head", "gender_output", "age_output"):
+        assert any(word in row and "fresh: " in row for row in table.splitlines()), table
+    assert "copied" in next(row for row in table.splitlines() if "backbone" in row)
+    assert not any("head_output" in row and "fresh" in row for row in table.splitlines())
+
+
+def test_what_can_make_an_output_layer_mean_something_else():
+    config = load_config_file(CONFIG)
+    heads = (Category(1, "head"),)
+    task = Task.from_config(config, heads)
+    stored = json.loads(json.dumps(task.metadata))
+    assert changed_outputs(task, stored) == []
+    other = Task.from_config(config, (Category(1, "face"),))
+    assert changed_outputs(other, stored) == [
+        "/(class_logits|box_deltas)/",
+        "/mask_logits",
+    ]
+    override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=2"])
+    task = Task.from_config(config, heads)
+    assert changed_outputs(task, stored) == ["/(visible_)?age_output/"]

@@ -1,0 +1,223 @@
+"""Training by the script: what a run's folder holds, and what becomes of it when it is killed,
+resumed, or asked for something else.
+"""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import scripts
+from small_run import ARGUMENTS, CONFIG, lines, variables
+
+from mtl_jax import experiment
+from mtl_jax.commandline import load_config_file, override
+from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.run_folder import as_tuples, read_config
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.state import TrainState
+
+
+@pytest.mark.slow
+def test_a_run_holds_what_design_says(trained):
+    run = trained.folder
+    names = {path.name for path in run.iterdir()}
+    (events,) = (name for name in names if name.startswith("events."))
+    assert names == {"config.json", "splits.json", "checkpoints", "metrics.jsonl", events}
+    assert sorted(Checkpointer(run / "checkpoints").steps())[-1] == 5
+    trained_steps = [line["step"] for line in lines(run) if "train/loss" in line]
+    validated = [line["step"] for line in lines(run) if "val/box/AP" in line]
+    assert (trained_steps, validated) == ([1, 2, 3, 4, 5], [2, 4, 5])
+    last = lines(run)[-1]
+    declared = read_config(run / "config.json").attributes
+    terms = {k.removeprefix("val/loss/"): v for k, v in last.items() if k.startswith("val/loss/")}
+    total = terms.pop("loss")
+    weights = {f"attribute/{name}": options.weight for name, options in declared.items()}
+    assert set(weights) < set(terms)
+    weighted = sum(weights.get(name, 1.0) * value for name, value in terms.items())
+    assert math.isclose(total, weighted, rel_tol=1e-5)
+    splits = json.loads((run / "splits.json").read_text())
+    assert {
+        split: {k: len(v) for k, v in found.items() if v} for split, found in splits.items()
+    } == {
+        "train": {"train": 10},
+        "val": {"val": 4},
+        "test": {"test": 9},
+    }
+
+
+@pytest.mark.slow
+def test_each_stage_and_the_validation_are_compiled_once(trained):
+    counted = {name: trained.compiled.count(name) for name in ("train_step", "predict", "terms_of")}
+    assert counted == {"train_step": 2, "predict": 1, "terms_of": 1}
+
+
+@pytest.mark.slow
+def test_config_json_read_back_is_the_config(trained):
+    config = load_config_file(CONFIG)
+    override(config, ARGUMENTS)
+    read = read_config(trained.folder / "config.json")
+    assert as_tuples(read) == as_tuples(config)
+    assert repr(sorted_tree(read)) == repr(sorted_tree(config))  # 1 is not 1.0, a list no tuple
+    override(read, ["--config.data.resize.canvases=((64,64),)"])
+    assert read.data.resize.canvases == ((64, 64),)
+
+
+def sorted_tree(value):
+    value = value.to_dict() if hasattr(value, "to_dict") else value
+    if isinstance(value, dict):
+        return {key: sorted_tree(value[key]) for key in sorted(value)}
+    return tuple(map(sorted_tree, value)) if isinstance(value, tuple) else value
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone(trained, monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("data was opened")
+
+    monkeypatch.setattr(experiment.sources, "open_sources", refuse)
+    before = contents(trained.folder)
+    done = scripts.call("train", "--config", CONFIG, "--workdir", trained.folder, *ARGUMENTS)
+    assert done == (0, f"{trained.folder}: all 5 steps are done\n", "")
+    assert contents(trained.folder) == before
+
+
+def contents(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_another_config_is_refused_with_the_fields_that_differ(trained):
+    arguments = (
+        *ARGUMENTS,
+        "--config.train.seed=8",
+        "--config.attributes.age.weight=31",
+        "--config.stages[0].layers=all",
+        "--config.train.log_every=7",
+    )
+    done = scripts.call("train", "--config", CONFIG, "--workdir", trained.folder, *arguments)
+    age = read_config(trained.folder / "config.json").attributes.age.weight
+    assert scripts.mistake(done) == (
+        f"{trained.folder} holds a run of another config: attributes.age.weight ({age} there, 31.0 "
+        "now), stages[0].layers ('heads' there, 'all' now), train.seed (0 there, 8 now); use "
+        "another --workdir"
+    )
+    done = scripts.call(
+        "train",
+        "--config",
+        CONFIG,
+        "--workdir",
+        trained.folder,
+        *ARGUMENTS,
+        "--config.stages[1].steps=1",
+    )
+    assert scripts.mistake(done) == (
+        f"{trained.folder}: 5 steps are done, and config.stages has only 3"
+    )
+
+
+@pytest.mark.slow
+def test_more_steps_and_other_logging_go_on(copy, trained):
+    more = (
+        "--config.stages[1].steps=5",
+        "--config.train.log_every=2",
+        "--config.train.eval_every=0",
+    )
+    done = scripts.call("train", "--config", CONFIG, "--workdir", copy, *ARGUMENTS, *more)
+    assert done.code == 0, done
+    assert lines(copy)[: len(lines(trained.folder))] == lines(trained.folder)
+    assert [line["step"] for line in lines(copy)[len(lines(trained.folder)) :]] == [6, 7, 7]
+    assert Checkpointer(copy / "checkpoints").latest() == 7
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_ends_with_the_same_bits(trained, tmp_path):
+    # Saved are 2 (where the first stage ends; validated), 3, 4 (validated), 5: the kills fall into
+    # the first stage before anything is saved, and into the middle of the second.
+    command = ["--config", CONFIG, "--workdir", tmp_path / "run", *ARGUMENTS]
+    other_saves = ["--config.train.eval_every=0"]
+    for kill_at, latest in ((2, None), (5, 3)):
+        killed = subprocess.run(
+            [sys.executable, scripts.ROOT / "tests/killed_run.py", str(kill_at)]
+            + [str(argument) for argument in command + other_saves],
+            env={**os.environ, "PYTHONPATH": f"{scripts.ROOT}{os.pathsep}{scripts.ROOT / 'tests'}"},
+            capture_output=True,
+            text=True,
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        folder = tmp_path / "run" / "checkpoints"
+        assert (Checkpointer(folder, {}).latest()) == latest
+    done = scripts.start("train", *command)
+    assert done.code == 0, done.err
+    expected, actual = variables(trained.folder), variables(tmp_path / "run")
+    assert set(actual) == set(expected)
+    for name in expected:
+        assert actual[name].tobytes() == expected[name].tobytes(), name
+    losses = [
+        [x for x in lines(run) if "train/loss" in x] for run in (tmp_path / "run", trained.folder)
+    ]
+    assert losses[0] == losses[1]
+    assert lines(tmp_path / "run")[-1] == lines(trained.folder)[-1]
+
+
+@pytest.mark.slow
+def test_four_devices_are_one(tmp_path):
+    # Three pictures do not divide among four devices: a row of padding stands among them. The
+    # second loss follows from the first step's gradient. Dropout is off, since it tells regions of
+    # nearly equal scores apart, which rounding may exchange.
+    arguments = (
+        *ARGUMENTS,
+        "--config.model.attribute_head.dropout=0.0",
+        "--config.stages=({'layers':'heads','steps':2,'learning_rate':0.0},)",
+        "--config.train.eval_every=0",
+        "--config.eval.loss=False",
+    )
+    for devices in (1, 4):
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+        command = ("--config", CONFIG, "--workdir", tmp_path / str(devices), *arguments)
+        done = scripts.start("train", *command, XLA_FLAGS=flags)
+        assert done.code == 0, done.err
+    for one, four in zip(lines(tmp_path / "1"), lines(tmp_path / "4"), strict=True):
+        assert one.keys() == four.keys()
+        for name in one:
+            if not name.startswith("val/"):  # two steps find nothing: ranks of equal scores
+                np.testing.assert_allclose(four[name], one[name], rtol=1e-5, err_msg=name)
+    assert [line["step"] for line in lines(tmp_path / "4")] == [1, 2, 2]
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(trained, tmp_path):
+    # Weights of 1e30 are loaded through config.init.checkpoint.
+    source = Checkpointer(trained.folder / "checkpoints")
+    huge = jax.tree.map(lambda x: x * np.float32(1e30), source.restore_variables("latest"))
+    state = TrainState(np.int32(1), huge["params"], huge["batch_stats"], {}, np.bool_(True))
+    Checkpointer(tmp_path / "huge/checkpoints", source.metadata()).save(state, 1)
+    done = scripts.call(
+        "train", "--config", CONFIG, "--workdir", tmp_path / "run", *ARGUMENTS,
+        f"--config.init.checkpoint={tmp_path / 'huge'}",
+    )  # fmt: skip
+    line = scripts.mistake(done)
+    assert line.startswith(f"{tmp_path / 'run'}: step 1: ")
+    assert "box_class is " in line
+    names = line.partition("images: ")[2].split(", ")
+    assert len(names) == 3
+    known = {SyntheticSource(10, seed=0)[i].file_name for i in range(10)}
+    assert set(names) <= known
+    assert Checkpointer(tmp_path / "run/checkpoints", {}).latest() is None
+
+
+@pytest.mark.slow
+def test_a_learning_rate_is_found_before_training(tmp_path):
+    done = scripts.call(
+        "train", "--config", CONFIG, "--find", "learning_rate", "--workdir", tmp_path
+    )
+    assert done.code == 0
+    *_, last = done.out.splitlines()
+    rate = float(last.removeprefix("--config.optimizer.learning_rate="))
+    assert 1e-6 <= rate <= 1
+    assert list(tmp_path.iterdir()) == []
