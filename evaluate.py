@@ -21,6 +21,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--split", default="test", help="train, val or test")
     parser.add_argument("--step", default="best", help="best, latest or a number of steps")
     parser.add_argument("--data", default="", help="a folder to evaluate whole, as split external")
+    parser.add_argument(
+        "--baseline", action="store_true", help="beside each error, that of the best constant"
+    )
     args, overrides = parser.parse_with_overrides(argv)
     workdir = find_run(args.workdir)
 
@@ -29,8 +32,10 @@ def main(argv: Sequence[str]) -> int:
     from mtl_jax.visualize.card import write_card
     from mtl_jax.visualize.report import write_report
 
-    found = experiment.evaluate(workdir, args.split, args.step, args.data, overrides)
-    print(format_table(found.metrics))
+    found = experiment.evaluate(
+        workdir, args.split, args.step, args.data, overrides, baseline=args.baseline
+    )
+    print(format_table(found.metrics, found.trivial))
     page = write_report(
         f"{workdir}: {found.folder.name}",
         found.evaluator,
@@ -44,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     if found.people:
         card = write_card(
             found.folder / "model_card.md",
-            f"{workdir.name}, split {found.folder.name}",
+            f"{workdir.resolve().name}, split {found.folder.name}",
             found.people,
             found.metrics,
             found.evaluator,

@@ -8,10 +8,10 @@
         --csv --crops --output out
 
 Writes OUT/predictions.json in COCO's results format and OUT/overlays/NAME.png, of a video NAME.mp4
-with its frame rate and size; then prints where the time went. The styles: overlay has masks, boxes
-and labels; boxes no masks; masks are filled in their classes' colours on black; splash turns gray
-what was not found; panels puts boxes, masks on black, and 0.6 of the masks with 0.4 of the picture
-side by side into one file, three times as wide.
+with its frame rate and size (NAME.avi where its width or height is odd); then prints where the time
+went. The styles: overlay has masks, boxes and labels; boxes no masks; masks are filled in their
+classes' colours on black; splash turns gray what was not found; panels puts boxes, masks on black,
+and 0.6 of the masks with 0.4 of the picture side by side into one file, three times as wide.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """From a config to a trained and evaluated model."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -195,13 +195,21 @@ class Evaluation:
     metrics: dict[str, float]
     channels: int  # of the pictures
     people: tuple[str, ...] = ()  # what the labels of people are, a line for each source of such
+    trivial: Mapping[str, float] = field(default_factory=dict)  # what the best constants score
 
 
 def evaluate(
-    workdir: Path, split: str, step: str, data: str = "", overrides: Sequence[str] = ()
+    workdir: Path,
+    split: str,
+    step: str,
+    data: str = "",
+    overrides: Sequence[str] = (),
+    *,
+    baseline: bool = False,
 ) -> Evaluation:
     """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, and
-    landmarks.json where the model gives landmarks.
+    landmarks.json where the model gives landmarks. With `baseline` the training labels are gone
+    through, and what the best constants would score is given beside.
 
     With `config.eval.coverage` the split test gets intervals, and val is gone through before, to
     calibrate them; they promise nothing of other pictures.
@@ -234,7 +242,12 @@ def evaluate(
     if evaluator.faces.landmarks is not None:
         write_json(folder / "landmarks.json", evaluator.faces.summary())
     people = describe_people(read_sources(run.task.config))
-    return Evaluation(folder, evaluator, evidence, metrics, run.channels, people)
+    trivial: dict[str, float] = {}
+    if baseline:
+        training = open_data(run.task.config, "train", workdir, run.categories).sources
+        records = (source[i] for source in training for i in range(len(source)))
+        trivial = evaluator.trivial_metrics(records)
+    return Evaluation(folder, evaluator, evidence, metrics, run.channels, people, trivial)
 
 
 def evaluate_validation(run: Run, workdir: Path) -> Evaluator:

@@ -1,6 +1,7 @@
 """Every number of `metrics.json`, gathered picture by picture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from mtl_jax.evals.intervals import Interval, calibrate
 from mtl_jax.evals.matching import Match, Truth, match
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
+
+_log = logging.getLogger(__name__)
 
 
 class Evaluator:
@@ -55,7 +58,8 @@ class Evaluator:
                 f"{result.width} x {result.height} by its result"
             )
         matched = self._match(record, result)
-        finders = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0}
+        sure = result.scores >= self._options.match_score
+        finders = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0 and sure[d]}
         self._instances += sum(not instance.crowd for instance in record.instances)
         self.faces.add(record, result, finders)
         self.cases.add(record, result, finders)
@@ -123,6 +127,20 @@ class Evaluator:
                 interval = calibrate(errors, self._options.coverage)
                 if interval is not None:
                     self.intervals[attribute.name] = interval
+                else:
+                    message = "%s: %d labels of the split val are too few for intervals of %g"
+                    _log.warning(message, attribute.name, len(errors), self._options.coverage)
+
+    def trivial_metrics(self, training: Iterable[Record]) -> dict[str, float]:
+        """Give, by the names of `metrics`, what the best constants that the labels of `training`
+        give would score on what was found: what a model must beat.
+        """
+        values: dict[str, float] = {}
+        labels = attribute_metrics.gather(self.attributes, training)
+        for train, (attribute, test, _) in zip(labels, self.matched(), strict=True):
+            scores = attribute_metrics.trivial_metrics(attribute, train, test)
+            values |= {f"{attribute.name}/{name}": value for name, value in scores.items()}
+        return values
 
     def _score(
         self, attribute: Attribute, predictions: np.ndarray, labels: attribute_metrics.Labels
@@ -147,15 +165,9 @@ class Evaluator:
             yield attribute, attribute_metrics.stack(attribute, rows), predictions
 
     def _match(self, record: Record, result: Result) -> Match:
-        # Below every score stands no detection: -1 as class agrees with no instance.
-        counts = result.scores >= self._options.match_score
-        return match(
-            result.boxes,
-            result.scores,
-            np.where(counts, result.classes, -1),
-            Truth.of(record),
-            self._options.iou_threshold,
-        )
+        # Those of high scores choose first: what is below a limit takes nothing from them.
+        truth, threshold = Truth.of(record), self._options.iou_threshold
+        return match(result.boxes, result.scores, result.classes, truth, threshold)
 
     def _add_attribute(
         self, attribute: Attribute, record: Record, result: Result, finders: Mapping[int, int]

@@ -2,7 +2,7 @@
 would score.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,15 +21,18 @@ class Labels(NamedTuple):
     boxes: np.ndarray  # [N, 4] the instances' annotated boxes
 
 
-def gather(attribute: Attribute, records: Iterable[Record]) -> Labels:
-    """Collect the labels of every instance of `records` that has one."""
-    rows = [
-        (*attribute.parse(instance.attributes.get(attribute.name)), instance.box)
-        for record in records
-        for instance in record.instances
-        if not instance.crowd
+def gather(attributes: Sequence[Attribute], records: Iterable[Record]) -> list[Labels]:
+    """Collect for each attribute the labels of every instance of `records` that has one."""
+    rows: list[list[tuple]] = [[] for _ in attributes]
+    for record in records:
+        for instance in record.instances:
+            for attribute, its_rows in zip(attributes, rows, strict=True):
+                values, known = attribute.parse(instance.attributes.get(attribute.name))
+                if not instance.crowd and known.any():
+                    its_rows.append((values, known, instance.box))
+    return [
+        stack(attribute, its_rows) for attribute, its_rows in zip(attributes, rows, strict=True)
     ]
-    return stack(attribute, [row for row in rows if row[1].any()])
 
 
 def stack(attribute: Attribute, rows: list[tuple]) -> Labels:

@@ -4,6 +4,7 @@ a model was most wrong.
 
 import heapq
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -39,9 +40,10 @@ class Evidence:
         self.scores: list[float] = []  # of every detection on exhaustive pictures
         self.right: list[bool] = []  # whether it found something of its class
         self.best_overlaps: list[float] = []  # of every instance with any detection, of any class
+        self.overlapped: list[int] = []  # the class of that instance
         self.instances = np.zeros(len(self.names), int)
         self.found = np.zeros(len(self.names), int)  # detections of each class, of any score
-        self._options = options or EvalOptions()
+        self.options = options or EvalOptions()
         self._worst: list[tuple[int, int, Case]] = []
         self._pictures = 0
 
@@ -58,19 +60,22 @@ class Evidence:
         np.add.at(self.found, result.classes, 1)
         iou, _ = overlaps(result.boxes, truth.boxes)
         self.best_overlaps += iou[:, ~truth.crowd].max(0, initial=0.0).tolist()
+        self.overlapped += truth.classes[~truth.crowd].tolist()
         if record.exhaustive:
-            by_class = match(result.boxes, result.scores, result.classes, truth)
+            threshold = self.options.iou_threshold
+            by_class = match(result.boxes, result.scores, result.classes, truth, threshold)
             counted = ~by_class.ignored
             self.scores += result.scores[counted].tolist()
             self.right += (by_class.gt_index[counted] >= 0).tolist()
         self._add_confusion(record, result, truth)
 
     def _add_confusion(self, record: Record, result: Result, truth: Truth) -> None:
-        sure = result.scores >= self._options.alarm_score
+        sure = result.scores >= self.options.alarm_score
         # Of whatever class: what is found as something else is no miss and no false alarm.
         classes, labels = result.classes[sure], truth.classes
         alike = truth._replace(classes=np.zeros_like(labels))
-        found = match(result.boxes[sure], result.scores[sure], np.zeros_like(classes), alike)
+        boxes, scores = result.boxes[sure], result.scores[sure]
+        found = match(boxes, scores, np.zeros_like(classes), alike, self.options.iou_threshold)
         hit = found.gt_index >= 0
         np.add.at(self.confusion, (labels[found.gt_index[hit]], classes[hit]), 1)
         missed = ~truth.crowd
@@ -79,6 +84,7 @@ class Evidence:
         alarms = ~hit & ~found.ignored if record.exhaustive else np.zeros(len(hit), bool)
         np.add.at(self.confusion, (np.zeros(alarms.sum(), int), classes[alarms]), 1)
         wrong = int((labels[found.gt_index[hit]] != classes[hit]).sum())
+        result = replace(result, draw_score=self.options.alarm_score)  # drawn is what is counted
         case = Case(int(missed.sum()) + wrong, int(alarms.sum()) + wrong, record, result)
         if case.misses + case.false_alarms:
             # The number breaks ties before records, which have no order, are compared.
@@ -89,6 +95,9 @@ class Evidence:
                 heapq.heappushpop(self._worst, entry)
 
 
+MASKS_MISFIT = "boxes are found, and the masks in them do not fit"
+
+
 def explain(evidence: Evidence, metrics: Mapping[str, float]) -> list[str]:
     """Say in words why an average precision is 0 or cannot be given, a line each."""
     lines = []
@@ -97,8 +106,13 @@ def explain(evidence: Evidence, metrics: Mapping[str, float]) -> list[str]:
             value = metrics.get(f"{kind}/AP/{name}")
             if value is not None and value > 0:
                 continue
-            if kind == "mask" and not any(key.startswith("mask/") for key in metrics):
-                continue  # the model gives none
+            if kind == "mask":
+                if "mask/AP" not in metrics:
+                    continue  # the model gives none, or none is annotated
+                if metrics.get(f"box/AP/{name}"):
+                    reason = "none has an annotated mask" if value is None else MASKS_MISFIT
+                    lines.append(f"mask AP of {name}: {reason}")
+                    continue
             lines.append(f"{kind} AP of {name}: {_why(evidence, k, value)}")
     return lines
 
@@ -116,7 +130,8 @@ def _why(evidence: Evidence, k: int, value: float | None) -> str:
         if others.any():
             return f"none is found; they are taken for {evidence.names[int(others.argmax())]}"
         return "none is found; what is found is of other classes, elsewhere"
-    best = float(np.median(evidence.best_overlaps)) if evidence.best_overlaps else 0.0
+    overlaps = zip(evidence.best_overlaps, evidence.overlapped, strict=True)
+    best = float(np.median([overlap for overlap, label in overlaps if label == k]))
     if best < 0.5:
         return f"boxes do not fit: the best on an instance overlaps it by {best:.2f} (median)"
     return "some are found, and all of them where there is nothing of the kind"

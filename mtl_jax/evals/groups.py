@@ -35,7 +35,8 @@ class Grouping:
         if not isinstance(self.attribute, Continuous):
             return self.attribute.classes[int(values[0])]
         low, high = values.tolist()
-        first, last = (math.floor(end / self.width) for end in (low, high))
+        # Rounded: a label is a float32, and 0.7 / 0.1 is below 7.
+        first, last = (math.floor(round(end / self.width, 5)) for end in (low, high))
         if first != last:
             return _range(low, high)
         return _range(first * self.width, (first + 1) * self.width)

@@ -30,22 +30,22 @@ class Collected(NamedTuple):
     others: list[InputFile]  # neither by their name nor by their content
 
 
-def collect(inputs: Sequence[str | Path], leave_out: str | Path | None = None) -> Collected:
-    """List files, those of folders however deep, and what fits a pattern; hidden files and those
-    below `leave_out` are passed over.
+def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Collected:
+    """List files, those of folders however deep, and what fits a pattern; hidden files and what is
+    `leave_out` or below it are passed over.
 
     A pattern has `*`, `?` or `[...]`, and `**` for folders however deep; what exists by such a name
     is that file or folder. Names are relative to the folder given, of a pattern to those of its
     folders that exist, or, where two inputs would give one name, to the folder common to all.
     Raises UserError for an input that is not there and a pattern that nothing fits.
     """
-    left_out = None if leave_out is None else Path(leave_out).resolve()
+    left_out = [path.resolve() for path in leave_out]
     found: dict[Path, InputFile] = {}
     for given in inputs:
         root, paths = _expand(str(given))
         for path in paths:
             resolved = path.resolve()
-            if left_out is None or not resolved.is_relative_to(left_out):
+            if not any(resolved.is_relative_to(written) for written in left_out):
                 found.setdefault(resolved, InputFile(path, path.relative_to(root).as_posix()))
     files = list(found.values())
     if len({file.name for file in files}) < len(files):

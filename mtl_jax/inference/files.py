@@ -13,7 +13,7 @@ import numpy as np
 from mtl_jax.errors import UserError
 from mtl_jax.images import write_png
 from mtl_jax.inference.collect import InputFile, collect
-from mtl_jax.inference.output import Predictions, write_crops
+from mtl_jax.inference.output import WRITTEN, Predictions, write_crops
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.inference.video import Video, VideoWriter
 from mtl_jax.results import Result
@@ -48,7 +48,7 @@ def predict_folder(
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: the output must be a folder, and this is a file")
-    pictures, videos, others = collect(inputs, leave_out=output)
+    pictures, videos, others = collect(inputs, leave_out=[output / name for name in WRITTEN])
     start = time.perf_counter()
     options = options or OutputOptions()
     _report_others(others)
@@ -121,7 +121,7 @@ class _Job:
                     with times.measure("draw"):
                         drawn = self._draw(result, file.name, f"{read:06d}_")
                         writer.write(drawn)
-                        place = {"frame": read, "time": round(read / video.fps, 3)}
+                        place = {"frame": read, "time": round(video.time_of(read), 3)}
                         entries = result.to_json(first_id + read, file.name)
                         self._add([{**entry, **place} for entry in entries])
                     self._show(drawn, wait=False)

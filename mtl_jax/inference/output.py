@@ -20,6 +20,7 @@ from mtl_jax.whole_files import write_whole
 
 COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", "score")
 BOX = ("x", "y", "width", "height")
+WRITTEN = ("predictions.json", "predictions.csv", "overlays", "crops")  # below the output's folder
 
 
 class Predictions:

@@ -1,6 +1,7 @@
 """Videos in and out, by OpenCV: frames in order, a few of them in memory."""
 
 import os
+import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,18 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 AHEAD = 8  # frames that are decoded before they are asked for
 USUAL_FPS = 25.0  # of a file that does not say
+NOT_IN_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # control characters but spaces, ESC
 
 
 def is_video(path: Path) -> bool:
-    """Say whether OpenCV opens a file as a video."""
+    """Say whether OpenCV opens a file as a video, and it is no text: those it plays as drawings."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    if not NOT_IN_TEXT.search(head):
+        return False
     capture = cv2.VideoCapture(str(path))
     opened = capture.isOpened()
     capture.release()
@@ -41,6 +50,7 @@ class Video:
         self.fps = fps if 0 < fps < 1000 else USUAL_FPS
         self.count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))  # 0 or less: not known
         self._size: tuple[int, int] | None = None
+        self._seconds: list[float] = []  # when each frame that was read is shown
 
     def frames(self, times: Times) -> Iterator[np.ndarray]:
         """Give the frames, RGB `[H, W, 3]` as displayed, all of the first one's size; a thread
@@ -54,6 +64,10 @@ class Video:
                     yield frame
         finally:
             self._capture.release()
+
+    def time_of(self, frame: int) -> float:
+        """Give when a frame that was read is shown, in seconds; telephones' rates vary."""
+        return self._seconds[frame]
 
     def breaks_off(self, read: int) -> bool:
         """Say whether `read` frames are far fewer than the head counts.
@@ -70,6 +84,10 @@ class Video:
                 return None
             if not done:
                 return None
+            seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if self._seconds and seconds <= self._seconds[-1]:  # not known of every container
+                seconds = self._seconds[-1] + 1 / self.fps
+            self._seconds.append(seconds)
             height, width = frame.shape[:2]
             self._size = self._size or (width, height)
             if self._size != (width, height):

@@ -57,7 +57,7 @@ def _add_attribute(
                 rows = known[:, i]
                 truth, found = labels.values[rows, i], predictions[rows, i]
                 errors = np.abs((found - truth + 180) % 360 - 180)
-                _add_scatter(page, f"{name}_{angle}", truth, found, errors)
+                _add_scatter(page, f"{name}.{angle}", truth, found, errors)
         case Landmarks():
             _add_points(page, attribute, labels, predictions)
 

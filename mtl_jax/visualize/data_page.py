@@ -191,7 +191,7 @@ def _add_labels(page: Page, numbers: DataNumbers) -> None:
             picture = plots.bars(counts, "labels")
         else:
             picture = plots.histogram(found, name)
-        page.picture(f"attribute_{name.replace('/', '_')}", picture, f"Labels of {name}")
+        page.picture(f"attribute_{name.replace('/', '.')}", picture, f"Labels of {name}")
 
 
 def _add_anchor_fit(page: Page, rpn: RpnOptions, numbers: DataNumbers) -> None:

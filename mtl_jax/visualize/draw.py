@@ -79,7 +79,8 @@ def _draw_all_but_masks(picture: np.ndarray, result: Result, shown: Sequence[int
     labels = Labels(picture.shape[0], picture.shape[1], result.boxes[list(shown)])
     for i in shown:
         lines = label_lines(result, i)
-        labels.put(picture, result.boxes[i], lines, class_color(result.class_names[i]))
+        name = result.class_names[i]
+        labels.put(picture, result.boxes[i], name, lines, class_color(name))
     return picture
 
 
@@ -113,8 +114,8 @@ def _draw_points_and_axes(picture: np.ndarray, result: Result, i: int, stroke: i
 
 
 def _draw_points(picture: np.ndarray, points: np.ndarray, box: np.ndarray) -> None:
-    """Draw points `[J, 3]`: filled where visible, else a ring; yellow with a dark rim, to be seen
-    on skin and hair.
+    """Draw points `[J, 3]`: a ring where hidden, else filled, also where nobody says (NaN); yellow
+    with a dark rim, to be seen on skin and hair.
     """
     side = math.sqrt(max(float(box[2] - box[0]) * float(box[3] - box[1]), 1.0))
     radius = max(round(side / 80), 1)
@@ -122,11 +123,11 @@ def _draw_points(picture: np.ndarray, points: np.ndarray, box: np.ndarray) -> No
         if not -1e4 < x < 1e5 or not -1e4 < y < 1e5:
             continue
         at = (math.floor(x), math.floor(y))
-        if visible >= 0.5:
+        if visible < 0.5:
+            cv2.circle(picture, at, radius + 1, (255, 235, 0), 1, cv2.LINE_AA)
+        else:
             cv2.circle(picture, at, radius + 1, (0, 0, 0), -1, cv2.LINE_AA)
             cv2.circle(picture, at, radius, (255, 235, 0), -1, cv2.LINE_AA)
-        else:
-            cv2.circle(picture, at, radius + 1, (255, 235, 0), 1, cv2.LINE_AA)
 
 
 def _draw_axes(

@@ -37,12 +37,14 @@ class Labels:
         self._stroke = max(1, self._line // 14)
         self._scale = self._line / LINE / CAPITALS
         self._taken: list[Rectangle] = []
-        self._written: set[Color] = set()
+        self._written: set[str] = set()
 
-    def put(self, picture: np.ndarray, box: np.ndarray, lines: Sequence[str], color: Color) -> bool:
+    def put(
+        self, picture: np.ndarray, box: np.ndarray, name: str, lines: Sequence[str], color: Color
+    ) -> bool:
         """Write `lines` at `box`: all where there is room, else the first alone, else nothing.
 
-        Says whether something was written. `color` is the class's, and the background.
+        Says whether something was written. `name` is the class's, `color` the background.
         """
         for block in (lines, lines[:1]):
             block = self._fit(block)
@@ -56,9 +58,10 @@ class Labels:
             hidden = [self._hides(place) for place in places]
             best = int(np.argmin(hidden))
             crowded = hidden[best] > CROWDED and len(self._boxes) > 1
-            if crowded and (len(block) > 1 or color in self._written):
+            if crowded and (len(block) > 1 or name in self._written):
                 continue
             self._write(picture, places[best], block, color)
+            self._written.add(name)
             return True
         return False
 
@@ -107,7 +110,6 @@ class Labels:
     ) -> None:
         x, y, width, height = place
         self._taken.append(place)
-        self._written.add(color)
         picture[y : y + height, x : x + width] = color
         for i, line in enumerate(lines):
             # The baseline: under the capitals, which stand in the middle of their line.

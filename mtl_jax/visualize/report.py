@@ -105,9 +105,11 @@ def _finish(axes: Axes, x: str, y: str, legend: bool = False) -> None:
 
 def _add_confusion(page: Page, evidence: Evidence) -> None:
     page.heading("Confusion")
+    options = evidence.options
     page.text(
-        "Detections by score 0.5 and more against annotations, matched at IoU 0.5 whatever their "
-        "class. In background's row stand false alarms, in its column misses."
+        f"Detections by score {options.alarm_score:g} and more against annotations, matched at IoU "
+        f"{options.iou_threshold:g} whatever their class. In background's row stand false alarms, "
+        "in its column misses."
     )
     page.picture("confusion", plots.confusion(evidence.confusion, evidence.names), "Confusion")
     if evidence.best_overlaps:

@@ -108,6 +108,10 @@ def test_scores_that_count():
     assert evaluate((record, result))["detections/false_alarms"] == 0
     assert evaluate((record, result), match_score=0.5)["age/misses"] == 1
     assert evaluate((record, result), alarm_score=0.1)["detections/false_alarms"] == 1
+    # Below the one limit and above the other: right, if too unsure to give an age.
+    crowd = record_of(*record.instances, Instance(BOXES[1], 1, crowd=True))
+    limits = dict(match_score=0.5, alarm_score=0.2)
+    assert evaluate((crowd, result), **limits)["detections/false_alarms"] == 0
 
 
 def test_overlap_that_counts():

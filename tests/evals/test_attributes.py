@@ -146,6 +146,6 @@ def test_gather_takes_every_label_but_those_of_crowds():
         Instance((0, 0, 8, 8), 1, attributes={"age": (1, 2)}),
     )
     record = Record(np.zeros((9, 9, 3), np.uint8), 9, 9, 0, "a.png", things)
-    found = gather(CONTINUOUS, [record, record])
+    (found,) = gather([CONTINUOUS], [record, record])
     assert found.values.tolist() == [[20, 20], [1, 2]] * 2
     assert found.boxes[:, 2].tolist() == [5, 8, 5, 8]

@@ -4,6 +4,7 @@ import numpy as np
 
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.evidence import WORST, Evidence, explain
+from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 
 CATEGORIES = (Category(1, "cat"), Category(2, "dog"), Category(3, "cow"))
@@ -96,6 +97,36 @@ def test_an_average_precision_of_nothing_is_explained():
     assert "taken for dog" in why(cat, ((A, 2, 0.9),), 0.0)
     assert "of other classes, elsewhere" in why(cat, ((B, 2, 0.9),), 0.0)
     assert "overlaps it by 0.25" in why(cat, (((0, 0, 10, 10), 1, 0.9),), 0.0)
+
+
+def test_a_class_is_explained_by_its_own_boxes_and_masks_by_masks():
+    evidence = Evidence(CATEGORIES[:2])
+    small = (40, 40, 50, 70)
+    evidence.add(
+        record((A, 1, False), (C, 1, False), (B, 2, False)),
+        result((A, 1, 0.9), (C, 1, 0.9), (small, 2, 0.9)),
+    )
+    metrics = {"box/AP/cat": 0.9, "box/AP/dog": 0.0, "mask/AP/cat": 0.0, "mask/AP": 0.0}
+    box, mask, dog = explain(evidence, metrics)
+    assert (
+        box
+        == "box AP of dog: boxes do not fit: the best on an instance overlaps it by 0.33 (median)"
+    )
+    assert mask == "mask AP of cat: boxes are found, and the masks in them do not fit"
+    assert dog.startswith("mask AP of dog: ")
+    masked = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/accuracy": 0.7}  # an attribute's
+    assert explain(evidence, masked) == []
+    metrics = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/AP": 0.5, "mask/AP/cat": 0.5}
+    assert explain(evidence, metrics) == ["mask AP of dog: none has an annotated mask"]
+
+
+def test_what_counts_is_what_the_options_say():
+    evidence = Evidence(CATEGORIES, EvalOptions(alarm_score=0.3, iou_threshold=0.3))
+    evidence.add(record((A, 1, False)), result(((0, 0, 20, 8), 1, 0.35), (B, 1, 0.4)))
+    assert evidence.right == [True, False]
+    (case,) = evidence.worst
+    assert (case.misses, case.false_alarms) == (0, 1)
+    assert case.result.draw_score == 0.3
 
 
 def test_a_good_model_needs_no_explanation():

@@ -1,6 +1,7 @@
 """Evaluation and prediction by the scripts, of a run that may lie elsewhere than it was trained."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -52,7 +53,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     compiled.clear()
     # After four steps few boxes are right: every head counts that is touched.
     loose = "--config.eval.iou_threshold=0.01"
-    done = scripts.call("evaluate", "--workdir", copy, "--step", "latest", loose)
+    done = scripts.call("evaluate", "--workdir", copy, "--step", "latest", "--baseline", loose)
     assert done.code == 0, done.err
     assert compiled.count("predict") == 1
     metrics = check_metrics(copy / "evaluation/test/metrics.json", ATTRIBUTES, ["head"], True)
@@ -62,6 +63,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     assert metrics["age/instances"] == sum(len(unseen[i].instances) for i in range(9))
     for word in ("AP50", "age", "yaw", "misses"):
         assert word in done.out
+    assert re.search(r"\bage\b.* mae [\d.]+ \([\d.]+\)", done.out)  # that of the median age
     done = scripts.call("evaluate", "--workdir", copy, "--split", "val", "--step", 5)
     assert done.code == 0, done.err
     validated = {k.removeprefix("val/"): v for k, v in lines(copy)[-1].items() if k != "step"}

@@ -23,7 +23,8 @@ def test_folders_are_walked_in_sorted_order(tmp_path):
         write(tmp_path / name)
     write(tmp_path / ".hidden" / "e.png")
     (tmp_path / ".DS_Store").write_bytes(b"x")
-    (tmp_path / "notes.txt").write_text("nothing")
+    # FFmpeg plays long texts as drawings.
+    (tmp_path / "notes.txt").write_text("nothing of length, über alles\n" * 40, "latin-1")
     (tmp_path / "a.png").rename(tmp_path / "no suffix")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     found = collect([tmp_path])

@@ -112,11 +112,12 @@ def test_an_output_that_is_a_file_is_a_mistake(tmp_path):
         predict_folder(Predictor(FakeRun()), [tmp_path / "a.png"], tmp_path / "a.png")
 
 
-def test_overlays_of_the_last_time_are_no_pictures(tmp_path):
+@pytest.mark.parametrize("below", ["out", "."])
+def test_overlays_of_the_last_time_are_no_pictures(tmp_path, below):
     write(tmp_path / "a.png")
     for _ in range(2):
-        assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / "out") == 0
-        entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
+        assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / below) == 0
+        entries = json.loads((tmp_path / below / "predictions.json").read_text())
         assert [e["file_name"] for e in entries] == ["a.png"]
 
 

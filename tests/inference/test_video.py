@@ -164,6 +164,29 @@ def test_a_video_of_a_telephone_is_upright(tmp_path):
     np.testing.assert_allclose(found, [64 - y2, x1, y2 - y1, x2 - x1], atol=2)
 
 
+def test_frames_of_a_rate_that_varies_have_their_own_times(tmp_path):
+    with video.VideoWriter(tmp_path / "film", 25.0) as writer:
+        for _ in range(6):
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+    film = video.Video(writer.path)
+
+    class Capture:
+        """A telephone's: slower in the dark; of the last frames no time is known."""
+
+        positions = iter([0.0, 40.0, 160.0, 280.0, 0.0, 0.0])
+
+        def __init__(self, capture):
+            self.read, self.release = capture.read, capture.release
+
+        def get(self, _):
+            return next(self.positions)
+
+    film._capture = Capture(film._capture)
+    assert len(list(film.frames(Times()))) == 6
+    times = [film.time_of(i) for i in range(6)]
+    np.testing.assert_allclose(times, [0, 0.04, 0.16, 0.28, 0.32, 0.36])
+
+
 def test_panels_of_a_video_are_three_wide(tmp_path):
     path = write_video(tmp_path / "film.mp4", frames=3)
     options = OutputOptions(style="panels")

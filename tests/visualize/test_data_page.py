@@ -33,7 +33,7 @@ NOTEBOOK = {
     "RoIs and their masks": "roi_masks",
 }
 MORE = ("samples", "augmented", "classes", "instances_per_picture", "picture_sizes")
-MORE += ("box_sizes", "aspect_ratios", "attribute_age", "attribute_head_yaw")
+MORE += ("box_sizes", "aspect_ratios", "attribute_age", "attribute_head.yaw")
 
 
 @pytest.mark.parametrize("name", [*NOTEBOOK.values(), *MORE])

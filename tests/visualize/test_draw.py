@@ -6,7 +6,7 @@ import pytest
 
 from mtl_jax.attributes import from_config
 from mtl_jax.results import Result
-from mtl_jax.visualize.draw import draw, head_axes, label_lines
+from mtl_jax.visualize.draw import _draw_points, draw, head_axes, label_lines
 from mtl_jax.visualize.labels import Labels
 from mtl_jax.visualize.palette import class_color, text_color
 
@@ -158,7 +158,9 @@ def test_labels_stay_inside_the_picture_and_apart(size):
     labels = Labels(height, width, boxes)
     picture = np.zeros((height, width, 3), np.uint8)
     written = [
-        labels.put(picture, box, ["a class of long name 0.93", "age 33"], class_color(f"{i}"))
+        labels.put(
+            picture, box, f"{i}", ["a class of long name 0.93", "age 33"], class_color(f"{i}")
+        )
         for i, box in enumerate(boxes)
     ]
     assert written[0]
@@ -202,3 +204,22 @@ def test_odd_sizes_and_degenerate_boxes_are_survived(size):
 def test_a_picture_of_another_size_is_refused():
     with pytest.raises(ValueError, match="40 x 30"):
         draw(noise(30, 40), result_of([], 40, 30))
+
+
+def test_in_a_crowd_each_class_is_named_once_whatever_its_colour():
+    boxes = np.array([[10, 10, 190, 190]] * 3)
+    labels = Labels(200, 200, boxes)
+    picture = np.zeros((200, 200, 3), np.uint8)
+    color = class_color("person")
+    written = [labels.put(picture, boxes[0], name, [name], color) for name in ("a", "a", "b")]
+    assert [name in labels._written for name in ("a", "b")] == [True, True]
+    assert written[2]
+
+
+def test_points_of_which_nobody_says_are_filled_and_hidden_ones_rings():
+    filled = []
+    for visible in (np.nan, 1.0, 0.0):
+        picture = np.zeros((200, 200, 3), np.uint8)
+        _draw_points(picture, np.array([[100, 100, visible]]), np.array([0, 0, 200, 200]))
+        filled.append(bool(picture[100, 100].any()))
+    assert filled == [True, True, False]

@@ -21,7 +21,7 @@ PICTURES = (
 )
 PICTURES += ("overlap_grid", "attribute_age", "attribute_sex", "attribute_size", "attribute_face")
 PICTURES += ("cumulative_errors", "successes", "failures", "groups_age", "groups_head")
-PICTURES += tuple(f"attribute_head_{angle}" for angle in ("yaw", "pitch", "roll"))
+PICTURES += tuple(f"attribute_head.{angle}" for angle in ("yaw", "pitch", "roll"))
 
 
 @pytest.mark.parametrize("name", PICTURES)
