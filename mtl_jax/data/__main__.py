@@ -71,7 +71,9 @@ def _add_download(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_positive, default=8, help="pictures fetched at a time (8)"
     )
-    parser.add_argument("--retries", type=int, default=3, help="further tries of each (3)")
+    parser.add_argument(
+        "--retries", type=_not_negative, default=3, help="further tries of each (3)"
+    )
     parser.add_argument(
         "--timeout", type=float, default=30.0, help="seconds without an answer (30)"
     )
@@ -81,6 +83,12 @@ def _add_download(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
+
+
+def _not_negative(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
     return int(text)
 
 
@@ -109,14 +117,12 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fractions", type=float, nargs=3, default=(0.7, 0.15, 0.15), help="train, val, test"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_not_negative, default=0)
     parser.add_argument("--group-key", default="", help="key of an image that names its group")
     parser.set_defaults(run=_split)
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    if arguments.seed < 0:
-        raise UserError(f"--seed {arguments.seed} is negative; give 0 or more")
     counts = coco_split.split_file(
         arguments.annotations,
         arguments.output,
@@ -133,7 +139,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("synthetic", "shapes"))
     parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
     parser.add_argument("--count", type=_positive, default=8, help="pictures (8)")
-    parser.add_argument("--seed", type=int, default=1000, help="other seeds, other scenes (1000)")
+    parser.add_argument(
+        "--seed", type=_not_negative, default=1000, help="other seeds, other scenes (1000)"
+    )
     parser.add_argument("--size", type=_positive, default=256, help="height and width (256)")
     parser.add_argument(
         "--heads",

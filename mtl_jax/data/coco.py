@@ -44,7 +44,7 @@ class CocoSource:
         if not isinstance(annotations, CocoLists):
             annotations = coco_check.load_lists(Path(annotations))
         self.path, self.folder = annotations.path, Path(images)
-        self._reader = LabelReader(attributes, keys, preset, annotations.texts)
+        self._reader = LabelReader(attributes, keys, preset)
         self.undeclared = tuple(
             f"{self.path}: attribute {line}"
             for line in suggest_attributes(annotations.annotations, self._reader.key_names)

@@ -23,7 +23,6 @@ class CocoLists(NamedTuple):
     annotations: list[Any]
     categories: list[Any]
     faults: Sequence[str] = ()  # a line for each record that could not be made into one of them
-    texts: bool = False  # attributes are what was typed in: texts, numbers too
     # False: things of these classes stand in the pictures without a label; or but for these ids
     exhaustive: bool | frozenset[int | str] = True
 
@@ -84,7 +83,7 @@ class Collector:
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
         pictures = list(self._pictures.values())
         return CocoLists(
-            self._path, pictures, self._annotations, categories, self._faults, True, exhaustive
+            self._path, pictures, self._annotations, categories, self._faults, exhaustive
         )
 
 

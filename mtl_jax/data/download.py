@@ -1,5 +1,6 @@
 """Fetch the pictures of a COCO file whose file names are addresses, as MTL_MRCNN's were."""
 
+import json
 import re
 import time
 import urllib.error
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from mtl_jax.data import coco_check, folders
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.whole_files import write_json
 
+ADDRESSES = "addresses.json"
 _GONE = (400, 401, 403, 404, 410)  # answers that another try does not change
 
 
@@ -39,18 +41,20 @@ def download(
 ) -> Outcome:
     """Fetch each picture to OUTPUT/images and write the file, names rewritten, to OUTPUT.
 
-    Complete pictures of an earlier call are not fetched again: what is under way is named .part.
+    Complete pictures of an earlier call, of this file or of another, are not fetched again:
+    OUTPUT/addresses.json says where each is from, and what is under way is named .part.
     A try after the first comes `wait` seconds later, then twice that, and so on. Names that are no
     addresses stay as they are. Raises UserError where the file is not COCO's, or names none.
     """
     data = coco_check.load(annotations)
     if output.resolve() == annotations.parent.resolve():
         raise UserError(f"{output}: holds {annotations.name} itself; give another --output")
-    names = choose_names(annotations, data["images"])
+    folder = output / "images"
+    names = choose_names(annotations, data["images"], read_addresses(output))
     if not names:
         raise UserError(f"{annotations}: no file_name is an address; there is nothing to download")
-    folder = output / "images"
     folder.mkdir(parents=True, exist_ok=True)
+    write_json(output / ADDRESSES, read_addresses(output) | names)
     missing = {address: name for address, name in names.items() if not (folder / name).is_file()}
 
     def fetch_one(address: str) -> str:
@@ -70,10 +74,20 @@ def _renamed(image: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     return {**image, "file_name": names[address], "url": address} if address in names else image
 
 
-def choose_names(path: Path, images: Sequence[Any]) -> dict[str, str]:
-    """Give a file name for each address: its own, with a number where two are the same."""
-    faults, names = [], {}
-    taken: set[str] = set()
+def read_addresses(output: Path) -> dict[str, str]:
+    """Give the file name of each address that was downloaded to `output` before."""
+    path = output / ADDRESSES
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def choose_names(
+    path: Path, images: Sequence[Any], before: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Give a file name for each address: that of `before`, or its own, with a number where another
+    address has it.
+    """
+    faults, names, known = [], {}, before or {}
+    taken = {name.lower() for name in known.values()}
     for place, image in enumerate(images):
         address = image.get("file_name") if isinstance(image, dict) else None
         if not isinstance(address, str) or not address:
@@ -83,6 +97,9 @@ def choose_names(path: Path, images: Sequence[Any]) -> dict[str, str]:
                 faults.append(
                     f"{path}: images[{place}]: {address} is not http or https; correct it"
                 )
+                continue
+            if address in known:
+                names[address] = known[address]
                 continue
             name = _file_name(address)
             stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
@@ -111,7 +128,9 @@ def fetch(address: str, target: Path, retries: int, wait: float, timeout: float)
         if attempt:
             time.sleep(wait * 2 ** (attempt - 1))
         try:
-            with urllib.request.urlopen(address, timeout=timeout) as response:
+            # What a browser does: spaces and umlauts are escaped, what is escaped stays.
+            request = quote(address, safe="%/:?#[]@!$&'()*+,;=~")
+            with urllib.request.urlopen(request, timeout=timeout) as response:
                 partial.write_bytes(response.read())  # raises where the connection is cut
             folders.look_at(partial)
             partial.replace(target)

@@ -2,8 +2,9 @@
 part them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,7 @@ def near_duplicates(
     Links carry over: a like b and b like c put a and c together. 6,843 chips take 4 s on two cores.
     """
     first = list(range(len(pictures)))
-    for i, j in [*_equal(stamps), *_alike(pictures, masked)]:
+    for i, j in chain(_equal(stamps), _alike(pictures, masked)):  # of an album, millions
         a, b = _root(first, i), _root(first, j)
         first[max(a, b)] = min(a, b)
     return [_root(first, i) for i in range(len(pictures))]
@@ -51,28 +52,29 @@ def _equal(stamps: Sequence[str]) -> list[tuple[int, int]]:
     return [(seen.setdefault(stamp, i), i) for i, stamp in enumerate(stamps)]
 
 
-def _alike(pictures: Sequence[Path | np.ndarray], masked: bool) -> list[tuple[int, int]]:
+def _alike(pictures: Sequence[Path | np.ndarray], masked: bool) -> Iterator[tuple[int, int]]:
     if len(pictures) < 2:
-        return []
+        return
     with ThreadPoolExecutor() as threads:
         thumbs = np.stack(list(threads.map(_thumbnail, pictures)))
-    pairs = _correlated(thumbs, THRESHOLD)
-    return pairs + _correlated(thumbs[:, :UPPER], UPPER_THRESHOLD) if masked else pairs
+    yield from _correlated(thumbs, THRESHOLD)
+    if masked:
+        yield from _correlated(thumbs[:, :UPPER], UPPER_THRESHOLD)
 
 
-def _correlated(thumbs: np.ndarray, threshold: float) -> list[tuple[int, int]]:
+def _correlated(thumbs: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
     mirrored = thumbs[:, :, ::-1]
     shared = (
         (thumbs.mean(0) + mirrored.mean(0)) / 2 if len(thumbs) >= 100 else np.zeros_like(thumbs[0])
     )
     plain, mirrored = _normalise(thumbs - shared), _normalise(mirrored - shared)
-    pairs = []
     for other in (plain, mirrored):
         for start in range(0, len(thumbs), _ROWS):
             rows, columns = np.nonzero(plain[start : start + _ROWS] @ other.T > threshold)
             rows += start
-            pairs += [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if i < j]
-    return pairs
+            for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+                if i < j:
+                    yield i, j
 
 
 def _thumbnail(picture: Path | np.ndarray) -> np.ndarray:

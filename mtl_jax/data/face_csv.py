@@ -21,6 +21,7 @@ from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.utkface import GENDERS, RACES
 from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.whole_files import write_whole
 
 COLUMNS = ("age", "ethnicity", "gender", "pixels")
 OLDEST = 120
@@ -90,6 +91,7 @@ class FaceCsvSource:
 
 def _read(path: Path) -> tuple[list[_Face], list[str]]:
     faces, faults = [], []
+    csv.field_size_limit(2**31 - 1)  # Python's own is a picture of 180 x 180
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
@@ -139,7 +141,7 @@ def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, An
     them; give the number of rows. Raises ValueError for a picture or a label that it cannot hold.
     """
     count = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with write_whole(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for image, labels in faces:

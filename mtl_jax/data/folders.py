@@ -13,7 +13,7 @@ from mtl_jax.data.records import Box, Instance, Record
 from mtl_jax.errors import UserError
 
 Item = TypeVar("Item")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 BAD_SHARE = 0.01  # of a folder's pictures may be bad; with more it is probably another data set
 
 

@@ -5,7 +5,7 @@ classes are meant.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mtl_jax.attributes import Attribute, Categorical, Landmarks, Ordinal, Pose
+from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
 from mtl_jax.errors import UserError
 
 
@@ -17,7 +17,7 @@ class Key(NamedTuple):
     name: str
     scale: float = 1.0
     offset: float = 0.0
-    classes: Mapping[str, str] = {}
+    classes: Mapping[Any, str] = {}
 
 
 class Preset(NamedTuple):
@@ -48,8 +48,8 @@ class LabelReader:
     `keys` maps the name of an attribute to a key, to (key, scale, offset), or to (key, classes),
     where classes maps annotated names to declared ones; a pose's angles are named one by one, as
     `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not named has its own name
-    as key. `preset` is one of PRESETS. With `texts` a text that names no class is read as a number,
-    and an empty one as missing. Raises UserError where a name is not declared.
+    as key. `preset` is one of PRESETS. A text that names no class is read as a number, an empty one
+    as missing, and true as 1. Raises UserError where a name is not declared.
     """
 
     def __init__(
@@ -57,10 +57,8 @@ class LabelReader:
         attributes: Sequence[Attribute],
         keys: Mapping[str, Any] | None = None,
         preset: str = "",
-        texts: bool = False,
     ):
         self.attributes = tuple(attributes)
-        self._texts = texts
         if preset and preset not in PRESETS:
             raise UserError(f"attribute_preset {preset!r} is none of {', '.join(PRESETS)}")
         angles, self._classes = PRESETS[preset] if preset else Preset()
@@ -120,7 +118,7 @@ class LabelReader:
     ) -> Any:
         if attribute.name in self._angles:
             found = {
-                angle: _scaled(self._find(attribute, annotation, key), key, False)
+                angle: _scaled(self._find(attribute, annotation, key), key)
                 for angle, key in self._angles[attribute.name].items()
             }
             return None if all(value is None for value in found.values()) else found
@@ -128,20 +126,29 @@ class LabelReader:
         raw = self._find(attribute, annotation, key)
         if isinstance(attribute, Landmarks) and key.name == "keypoints" and keypoint_names:
             raw = _pick_points(raw, attribute.points, keypoint_names)
-        return _scaled(raw, key, isinstance(attribute, Landmarks))
+        if isinstance(attribute, Landmarks) and _is_list(raw):
+            return _scaled_points(raw, key)
+        scaled = _scaled(raw, key)
+        # Of an interval the lower end stays the first.
+        turned = isinstance(attribute, Continuous) and _is_list(raw) and key.scale < 0
+        return scaled[::-1] if turned else scaled
 
     def _find(self, attribute: Attribute, annotation: Mapping[str, Any], key: Key) -> Any:
         raw = _find(annotation, key.name)
+        if isinstance(raw, bool):
+            raw = int(raw)  # "no" and "yes" by their position
+        if isinstance(raw, str | int | float):
+            for name in (raw, str(raw)):
+                if name in key.classes:
+                    return key.classes[name] or None
         if not isinstance(raw, str):
             return raw
-        if raw in key.classes:
-            return key.classes[raw] or None
         if isinstance(attribute, Categorical | Ordinal):
             if raw in attribute.classes:
                 return raw
             if raw in self._classes:
                 return self._classes[raw]
-        return _number(raw) if self._texts else raw
+        return _number(raw)
 
 
 def _key(name: str, value: Any) -> Key:
@@ -178,18 +185,22 @@ def _number(text: str) -> Any:
     return text.strip() or None
 
 
-def _scaled(raw: Any, key: Key, points: bool) -> Any:
-    """Apply scale and offset to a number, an interval, angles, or the coordinates of points."""
+def _scaled_points(raw: Sequence[Any], key: Key) -> Any:
+    """Apply scale and offset to the coordinates of points, in rows or in COCO's flat list."""
+    if key.scale == 1 and key.offset == 0:
+        return raw
+    rows = raw if not raw or _is_list(raw[0]) or raw[0] is None else _rows(raw)
+    return [row and [*(_scaled(v, key) for v in row[:2]), *row[2:]] for row in rows]
+
+
+def _scaled(raw: Any, key: Key) -> Any:
+    """Apply scale and offset to a number, or to each of an interval or of angles."""
     if raw is None or (key.scale == 1 and key.offset == 0):
         return raw
-    if points and _is_list(raw):
-        rows = raw if not raw or _is_list(raw[0]) or raw[0] is None else _rows(raw)
-        return [row and [*(_scaled(v, key, False) for v in row[:2]), *row[2:]] for row in rows]
     if isinstance(raw, Mapping):
-        return {name: _scaled(value, key, False) for name, value in raw.items()}
+        return {name: _scaled(value, key) for name, value in raw.items()}
     if _is_list(raw):
-        moved = [_scaled(value, key, False) for value in raw]
-        return moved[::-1] if key.scale < 0 and len(moved) == 2 else moved
+        return [_scaled(value, key) for value in raw]
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError(f"{key.name} is {raw!r}, which is not a number")
     return key.scale * raw + key.offset

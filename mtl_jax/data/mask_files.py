@@ -28,17 +28,20 @@ class _Masks(NamedTuple):
 
 def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -> CocoLists:
     """Read the masks of the pictures below `images`: `masks` has files of the same names, or with
-    `_mask` added, ending in .png. All things are of the one class that `categories` names.
+    `_mask` added, as .png or .tif. All things are of the one class that `categories` names.
 
-    Masks of a picture that is not there are faults; a picture without masks is a negative.
+    Masks of a picture that is not there are faults, and names that differ in their endings alone; a
+    picture without masks is a negative.
     """
     kind = single_class(categories, f"{masks}: masks have no classes")
     for folder in (images, masks):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; set config.data.images and .annotations")
-    names = {_stem(name): name for name in list_pictures(images)}
-    found = {_stem(name).removesuffix("_mask"): name for name in list_pictures(masks)}
     collector = Collector(masks)
+    names = _by_stem(images, "", collector)
+    found = _by_stem(masks, "_mask", collector)
+    if not found:
+        raise UserError(f"{masks}: holds no masks; a picture a.jpg has its own in a.png")
     paths = [masks / name for name in found.values()]
     for stem, (path, read) in zip(found, read_each(_read, paths), strict=True):
         record = path.relative_to(masks).as_posix()
@@ -58,6 +61,15 @@ def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -
         if stem not in found:
             collector.add_picture(name)
     return collector.finish([kind])
+
+
+def _by_stem(folder: Path, suffix: str, collector: Collector) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for name in list_pictures(folder):
+        other = names.setdefault(_stem(name).removesuffix(suffix), name)
+        if other != name:
+            collector.add_fault(name, f"stands in {folder} beside {other}; remove or rename one")
+    return names
 
 
 def _stem(name: str) -> str:

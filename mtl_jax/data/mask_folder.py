@@ -9,6 +9,7 @@ import scipy.io
 
 from mtl_jax import images
 from mtl_jax.data.face_masks import Masked, draw_wearing, put_on
+from mtl_jax.data.face_points import check_near
 from mtl_jax.data.folders import list_pictures
 from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
 from mtl_jax.data.masked import BARE, face_rng
@@ -39,6 +40,7 @@ def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) 
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: is not empty; use another --output")
     worn, faults, shown = {}, [], []
+    written: set[Path] = set()
     for name in names:
         try:
             image = images.decode(folder / name)
@@ -52,6 +54,9 @@ def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) 
         nothing = np.zeros(image.shape[:2], bool)
         done = Masked(image, nothing) if bare else put_on(image, frame, wearing)
         file = Path(name).with_suffix(".png")
+        if file in written:  # of another ending
+            file = Path(f"{name}.png")
+        written.add(file)
         write_png(output / "images" / file, done.image)
         write_png(output / "outlines" / file, done.outline * np.uint8(255))
         worn[name] = {"kind": BARE} if bare else {"kind": wearing.kind, **wearing.fit._asdict()}
@@ -69,14 +74,16 @@ def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) 
 
 def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Frame:
     points, mat = path.with_suffix(".pts"), path.with_suffix(".mat")
+    height, width = image.shape[:2]
     if points.is_file():
-        return frame_of(read_points(points))
+        found = read_points(points)
+        check_near(found, width, height)
+        return frame_of(found)
     if mat.is_file():
         found = scipy.io.loadmat(mat, variable_names=("pt3d_68",)).get("pt3d_68")
         if found is None:
             raise ValueError(f"its {mat.name} holds no pt3d_68, iBUG's points")
         return frame_of(np.asarray(found, float)[:2].T)
-    height, width = image.shape[:2]
     return chip_frame(height, width, rng)
 
 

@@ -1,5 +1,6 @@
 """Faces that wear masks: drawn into records on their way to training or evaluation."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,8 @@ def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record
     each with what it wears, one of WORN, and with whether that is a mask.
 
     A face is found by its landmarks (AFLW's 21 or iBUG's 68), or, where its box is the whole
-    picture, by the template of aligned chips; others stay bare. What wears a mask keeps it.
+    picture, by the template of aligned chips; others stay bare. What wears a mask keeps it, and
+    landmarks below it are hidden ones.
     """
     if rng.random() >= share:
         return replace(record, instances=tuple(_labelled(i, _worn(i)) for i in record.instances))
@@ -34,8 +36,8 @@ def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record
         if frame is None or _worn(instance) != BARE:
             faces.append(_labelled(instance, _worn(instance)))
             continue
-        pixels = put_on(pixels, frame, wearing).image
-        faces.append(_labelled(instance, wearing.kind))
+        pixels, outline = put_on(pixels, frame, wearing)
+        faces.append(_labelled(_covered(instance, outline), wearing.kind))
     return replace(record, image=pixels, instances=tuple(faces))
 
 
@@ -59,8 +61,32 @@ def _frame(instance: Instance, record: Record, rng: np.random.Generator) -> Fram
 
 def _as_array(points: Sequence[Any]) -> np.ndarray:
     """Give `[n, 2]` of a label of landmarks; NaN where a place is not known."""
-    rows = [(None, None) if row is None else row[:2] for row in points]
+    rows = [(None, None) if row is None else row[:2] for row in _as_rows(points)]
     return np.array([[np.nan if v is None else float(v) for v in row] for row in rows])
+
+
+def _as_rows(points: Sequence[Any]) -> Sequence[Any]:
+    """Give a label of landmarks as rows, also COCO's flat x, y, v."""
+    if not points or not isinstance(points[0], int | float):
+        return points
+    rows = [tuple(points[i : i + 3]) for i in range(0, len(points), 3)]
+    return [row if row[2] else None for row in rows]
+
+
+def _covered(instance: Instance, outline: np.ndarray) -> Instance:
+    """Say of those landmarks that are seen and lie in `outline` `[H, W]` that they are hidden."""
+    points = instance.attributes.get(POINTS)
+    if points is None:
+        return instance
+    height, width = outline.shape
+    rows = []
+    for row in _as_rows(points):
+        if row is not None and len(row) == 3 and row[2] == 2:
+            x, y = math.floor(row[0]), math.floor(row[1])
+            if 0 <= x < width and 0 <= y < height and outline[y, x]:
+                row = (*row[:2], 1)
+        rows.append(row)
+    return replace(instance, attributes={**instance.attributes, POINTS: rows})
 
 
 def _worn(instance: Instance) -> str:

@@ -12,7 +12,8 @@ from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data import textures
 from mtl_jax.data.records import Instance, Record, Source, pixels_of
 from mtl_jax.data.segmentation import to_mask
-from mtl_jax.images import Geometry
+from mtl_jax.errors import UserError
+from mtl_jax.images import Geometry, to_channels
 
 _TRIES = 12  # places tried for a chip before it is made smaller
 _SHRINK = 0.8
@@ -84,19 +85,22 @@ class SceneSource:
         rng = np.random.default_rng((self.seed, 1, position))
         image = self._ground(rng)
         placed: list[np.ndarray] = []
-        instances = []
+        instances, exhaustive = [], True
         for i in self._order[self._starts[position] : self._starts[position + 1]]:
             chip = self.chips[int(i)]
             if len(chip.instances) != 1:
-                raise ValueError(
-                    f"{chip.file_name}: a chip holds one instance, not {len(chip.instances)}"
+                raise UserError(
+                    f"{chip.file_name}: a chip of a scene holds one thing, not "
+                    f"{len(chip.instances)}; give pictures of one as its source"
                 )
+            exhaustive &= chip.exhaustive
             patch = self._place(chip, placed, rng)
             _paste(image, patch)
             placed.append(patch.box)
             instances.append(self._instance(chip, patch))
         name = f"scene_{position:06d}.png"
-        return Record(image, self.width, self.height, position, name, tuple(instances))
+        things = tuple(instances)
+        return Record(image, self.width, self.height, position, name, things, exhaustive)
 
     def _place(
         self, chip: Record, placed: Sequence[np.ndarray], rng: np.random.Generator
@@ -104,7 +108,7 @@ class SceneSource:
         """Draw a size and a place until little of the boxes before it is covered."""
         box = np.asarray(chip.instances[0].box)
         side = float(np.exp(rng.uniform(*np.log(self.sides))))
-        pixels = pixels_of(chip)
+        pixels = to_channels(pixels_of(chip), 3)
         for attempt in range(_TRIES * _SIZES):
             patch = self._cut(pixels, box, side * _SHRINK ** (attempt // _TRIES), rng)
             if self._overlap(patch, placed) <= self.max_overlap:
@@ -186,7 +190,7 @@ class SceneSource:
 
     def _draw_piece(self, image: np.ndarray, rng: np.random.Generator) -> None:
         """Paste a third to a half of a chip's side, turned, blurred or not."""
-        pixels = pixels_of(self.chips[int(rng.integers(len(self.chips)))])
+        pixels = to_channels(pixels_of(self.chips[int(rng.integers(len(self.chips)))]), 3)
         side = max(2, int(min(pixels.shape[:2]) * rng.uniform(0.3, 0.5)))
         x, y = (int(rng.integers(0, s - side + 1)) for s in pixels.shape[1::-1])
         piece = np.rot90(pixels[y : y + side, x : x + side], int(rng.integers(1, 4)))
@@ -267,11 +271,11 @@ def _move_labels(
         if labels.get(attribute.name) is None:
             continue
         values, known = attribute.move(*attribute.parse(labels[attribute.name]), geometry)
-        rows: list[tuple[float, ...] | None] = []
+        rows: list[tuple[float | None, ...] | None] = []
         for (x, y, seen), (found, _, told) in zip(
             values.reshape(-1, 3), known.reshape(-1, 3), strict=True
         ):
-            point = (float(x), float(y), 2 if seen else 1) if told else (float(x), float(y))
-            rows.append(point if found else None)
+            place = (float(x), float(y)) if found else (None, None)
+            rows.append((*place, 2 if seen else 1) if told else place if found else None)
         moved[attribute.name] = rows
     return moved

@@ -44,7 +44,7 @@ def load(
     pixels = images.place(image, canvas, geometry, options.resize.dtype)
     right, bottom = images.covered(height, width, canvas, geometry)[2:]
     if rng is not None:
-        seen = pixels[: int(bottom), : int(right)]
+        seen = pixels[: round(bottom), : round(right)]
         whole = seen if seen.dtype == np.uint8 else np.rint(seen).astype(np.uint8)
         seen[:] = change_pixels(whole, options.augment, rng)
     return Batch(

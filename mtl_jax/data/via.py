@@ -208,6 +208,7 @@ def _csv_3(text: str) -> list[Annotated]:
 
 
 def _rows(text: str, first: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(2**31 - 1)  # a fine outline is longer than Python's own
     reader = csv.DictReader(io.StringIO(text))
     try:
         for row in reader:

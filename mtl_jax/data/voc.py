@@ -4,6 +4,7 @@ Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, section 1
 counted from 1 and a box ends with its last pixel: here from 0, and where that pixel ends.
 """
 
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -22,10 +23,12 @@ def read_voc(folder: Path, image_set: str = "") -> CocoLists:
     """
     annotations = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     paths = find_files(annotations, ".xml")
+    collector = Collector(annotations)
     if image_set:
         wanted = _read_set(folder / "ImageSets" / "Main" / f"{image_set}.txt")
         paths = [path for path in paths if path.stem in wanted]
-    collector = Collector(annotations)
+        for name in sorted(wanted - {path.stem for path in paths}):
+            collector.add_fault(f"{name}.xml", f"is named in {image_set}.txt and is not there")
     for path, root in read_each(_parse, paths):
         record = path.relative_to(annotations).as_posix()
         if isinstance(root, ValueError):
@@ -45,11 +48,11 @@ def read_voc(folder: Path, image_set: str = "") -> CocoLists:
 
 def _read_set(path: Path) -> set[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     # Lists of one class have a second column: -1 where the class is not in the picture.
-    return {line.split()[0] for line in lines if line.strip()}
+    return {re.sub(r"\s+(-1|0|1)$", "", line.strip()) for line in lines if line.strip()}
 
 
 def _parse(path: Path) -> ET.Element:

@@ -97,6 +97,17 @@ def test_pictures_are_fetched_named_and_used(server: Server, tmp_path: Path):
     assert json.loads((out / "dataset.json").read_text())["annotations"][0]["Yaw"] == 90
 
 
+def test_pictures_of_another_address_keep_their_own_names(server: Server, tmp_path: Path):
+    out = tmp_path / "out"
+    first = write(tmp_path, server.address, ["a.jpg"])
+    assert download(first, out) == (1, 0, ())
+    other = write(tmp_path, f"{server.address}/others", ["a.jpg", "b c.jpg"])
+    assert download(other, out) == (2, 0, ())  # not that of the first file
+    named = [image["file_name"] for image in json.loads((out / other.name).read_text())["images"]]
+    assert named == ["a_2.jpg", "b_c.jpg"]
+    assert download(other, out) == (0, 2, ())
+
+
 def test_what_is_cut_off_or_fails_is_fetched_again(server: Server, tmp_path: Path):
     server.faults = {"a.jpg": ["cut", "503"], "b.jpg": ["page"]}
     path = write(tmp_path, server.address, ["a.jpg", "b.jpg", "c.jpg"])

@@ -251,6 +251,13 @@ def test_a_block_of_a_config_puts_masks_on():
     bare, masked = first(), first(masks=1.0, mask_seed=2)
     assert (bare.image != masked.image).any()
     assert masked.instances[0].attributes["face_mask"] in KINDS
+    # Landmarks below it are hidden now; others, and places, are as they were.
+    before, after = (r.instances[0].attributes["face"] for r in (bare, masked))
+    hidden = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+    assert len(hidden) >= 3
+    assert all((*before[i][:2], before[i][2], after[i][2]) == (*after[i][:2], 2, 1) for i in hidden)
+    changed = (bare.image != masked.image).any(-1)
+    assert all(changed[int(after[i][1]), int(after[i][0])] for i in hidden)
     elsewhere = first(masks=1.0, mask_splits=("train",))
     np.testing.assert_array_equal(elsewhere.image, bare.image)
     again = mask_faces(masked, 1.0, np.random.default_rng(0))

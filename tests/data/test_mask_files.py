@@ -45,6 +45,21 @@ def test_each_value_is_a_thing(tmp_path, kind, ending):
     assert source[0].instances[1].box == (50, 20, 90, 70)
 
 
+def test_masks_and_pictures_may_be_tiffs_and_no_masks_are_a_mistake(tmp_path):
+    write(tmp_path, ending=".tif")
+    assert len(open_format("masks", tmp_path)[0].instances) == 2
+    (tmp_path / "PedMasks/a.tif").rename(tmp_path / "PedMasks/a.gif")
+    with pytest.raises(UserError, match="holds no masks"):
+        open_format("masks", tmp_path)
+
+
+def test_of_two_masks_of_a_picture_none_is_dropped_in_silence(tmp_path):
+    write(tmp_path)
+    write(tmp_path, ending=".png")
+    (line,) = faults("masks", tmp_path)
+    assert "a_mask.png: stands in" in line
+
+
 def test_folders_may_have_other_names(tmp_path):
     write_picture(tmp_path / "photos/x/a.jpg")
     (tmp_path / "drawn/x").mkdir(parents=True)

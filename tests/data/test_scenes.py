@@ -1,5 +1,7 @@
 """Scenes: what is pasted is where the boxes, landmarks and masks say, and nothing is used twice."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.scenes import SceneSource
+from mtl_jax.errors import UserError
 
 POINTS = {"kind": "landmarks", "points": ("left", "right", "unknown")}
 FACE = attribute_kinds.from_config({"face": POINTS})
@@ -113,3 +116,30 @@ def test_the_ground_varies():
     grays = [cv2.cvtColor(source[i].image, cv2.COLOR_RGB2GRAY) for i in range(30)]
     assert np.std([gray.mean() for gray in grays]) > 5
     assert np.mean([gray.std() for gray in grays]) > 15
+
+
+def test_scenes_keep_what_their_chips_say():
+    class Partly(Chips):
+        def __getitem__(self, position):
+            chip = super().__getitem__(position)
+            (face,) = chip.instances
+            face = replace(face, attributes={"face": [(None, None, 1), None, (50, 50, 2)]})
+            gray = chip.image[..., :1]
+            return replace(chip, instances=(face,), image=gray, exhaustive=position > 0)
+
+    scenes = SceneSource(Partly(4), count=(1, 1), attributes=FACE)
+    records = [scenes[i] for i in range(len(scenes))]
+    assert sorted(record.exhaustive for record in records) == [False, True, True, True]
+    for record in records:
+        hidden, unknown, seen = record.instances[0].attributes["face"]
+        assert (hidden, unknown, seen[2]) == ((None, None, 1), None, 2)
+
+
+def test_a_chip_of_two_things_is_a_mistake():
+    class Pairs(Chips):
+        def __getitem__(self, position):
+            chip = super().__getitem__(position)
+            return replace(chip, instances=chip.instances * 2)
+
+    with pytest.raises(UserError, match="holds one thing, not 2"):
+        SceneSource(Pairs(4))[0]

@@ -61,9 +61,12 @@ def test_a_set_names_its_pictures(tmp_path):
     for name in "abc":
         write(tmp_path, thing(), name=name)
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
-    (tmp_path / "ImageSets/Main/val.txt").write_text("a\nc -1\n\n")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("\ufeffa\nc -1\n\n", "utf-8")
     source = open_format("voc", tmp_path, image_set="val")
     assert [source[i].file_name for i in range(len(source))] == ["a.png", "c.png"]
+    (tmp_path / "ImageSets/Main/val.txt").write_text("a\nmy photo\n")
+    with pytest.raises(UserError, match=r"my photo\.xml: is named in val\.txt"):
+        open_format("voc", tmp_path, image_set="val")
     with pytest.raises(UserError, match=r"test\.txt: cannot be read"):
         open_format("voc", tmp_path, image_set="test")
 
