@@ -72,8 +72,7 @@ def score(
                 scores[f"cs{limit:g}"] = float((errors <= limit).mean())
             return scores
         case Pose():
-            turns = predictions - labels.values
-            errors = np.abs((turns + 180) % 360 - 180)
+            errors = angle_errors(predictions, labels.values)
             return {
                 f"{angle}/{name}": value
                 for i, angle in enumerate(attribute.angles)
@@ -93,6 +92,26 @@ def interval_errors(predictions: np.ndarray, labels: Labels) -> np.ndarray:
     low, high = labels.values[known].T
     values = predictions[known, 0]
     return np.maximum(np.maximum(low - values, values - high), 0)
+
+
+def angle_errors(predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Give how far angles in degrees are apart around the circle."""
+    return np.abs((predictions - truth + 180) % 360 - 180)
+
+
+def point_errors(predictions: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Give how far points are from where they are annotated, over the square root of the instance's
+    area, `[N, J]`, and of which that is known; of none in a box without area.
+    """
+    guess, truth, known = map(_points, (predictions, labels.values, labels.known))
+    sides = labels.boxes[:, 2:] - labels.boxes[:, :2]
+    scale = np.sqrt(np.maximum(sides.prod(-1), 1e-12))[:, None]
+    distance = np.linalg.norm(guess[..., :2] - truth[..., :2], axis=-1)
+    return distance / scale, known[..., 0] & (sides > 0).all(-1, keepdims=True)
+
+
+def _points(rows: np.ndarray) -> np.ndarray:
+    return rows.reshape(len(rows), rows.shape[1] // 3, 3)
 
 
 def trivial_metrics(attribute: Attribute, train: Labels, test: Labels) -> dict[str, float]:
@@ -165,15 +184,11 @@ def _classes(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def _landmarks(predictions: np.ndarray, labels: Labels) -> dict[str, float]:
-    guess, truth, known = (
-        a.reshape(len(a), a.shape[1] // 3, 3) for a in (predictions, labels.values, labels.known)
-    )
-    distance = np.linalg.norm(guess[..., :2] - truth[..., :2], axis=-1)
-    placed = known[..., 0]
-    sides = labels.boxes[:, 2:] - labels.boxes[:, :2]
-    scale = np.sqrt(np.maximum(sides.prod(-1), 1e-12))
-    rows = placed.any(-1) & (sides > 0).all(-1)
-    each = np.where(placed, distance, 0)[rows].sum(-1) / placed[rows].sum(-1) / scale[rows]
+    errors, placed = point_errors(predictions, labels)
+    rows = placed.any(-1)
+    each = np.where(placed, errors, 0)[rows].sum(-1) / placed[rows].sum(-1)
     values = {"nme": float(each.mean())} if len(each) else {}
-    visible = known[..., 2]
-    return values | _accuracy(((guess[..., 2] >= 0.5) == (truth[..., 2] >= 0.5))[visible])
+    guess, truth, known = (
+        _points(rows)[..., 2] for rows in (predictions, labels.values, labels.known)
+    )
+    return values | _accuracy(((guess >= 0.5) == (truth >= 0.5))[known.astype(bool)])

@@ -12,6 +12,7 @@ import numpy as np
 
 from mtl_jax.attributes import Attribute, Landmarks, Pose
 from mtl_jax.data.records import Instance, Record
+from mtl_jax.evals.attributes import angle_errors
 from mtl_jax.results import Result
 
 YAWS = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
@@ -62,7 +63,7 @@ class FaceErrors:
             values, known = pose.parse(instance.attributes.get(pose.name))
             turns = np.full(len(values), np.inf)
             if found is not None:
-                turns = np.abs((result.attributes[pose.name][found] - values + 180) % 360 - 180)
+                turns = angle_errors(result.attributes[pose.name][found], values)
             for angle, turn, is_known in zip(pose.angles, turns, known, strict=True):
                 if is_known:
                     self.angles[f"{pose.name}/{angle}"].append(float(turn))

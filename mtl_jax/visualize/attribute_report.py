@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
 from mtl_jax.data import transforms
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.attributes import Labels, interval_errors
+from mtl_jax.evals.attributes import Labels, angle_errors, interval_errors, point_errors
 from mtl_jax.evals.cases import AttributeCase, AttributeCases
 from mtl_jax.evals.groups import columns_of, compared_metric
 from mtl_jax.evals.table import COUNTS
@@ -56,8 +56,7 @@ def _add_attribute(
             for i, angle in enumerate(attribute.angles):
                 rows = known[:, i]
                 truth, found = labels.values[rows, i], predictions[rows, i]
-                errors = np.abs((found - truth + 180) % 360 - 180)
-                _add_scatter(page, f"{name}.{angle}", truth, found, errors)
+                _add_scatter(page, f"{name}.{angle}", truth, found, angle_errors(found, truth))
         case Landmarks():
             _add_points(page, attribute, labels, predictions)
 
@@ -130,15 +129,9 @@ def _add_scatter(
 
 
 def _add_points(page: Page, attribute: Landmarks, labels: Labels, predictions: np.ndarray) -> None:
-    guess, truth, known = (
-        a.reshape(len(a), -1, 3) for a in (predictions, labels.values, labels.known)
-    )
-    sides = labels.boxes[:, 2:] - labels.boxes[:, :2]
-    scale = np.sqrt(np.maximum(sides.prod(-1), 1e-12))[:, None]
-    distance = np.linalg.norm(guess[..., :2] - truth[..., :2], axis=-1) / scale
-    placed = known[..., 0]
+    errors, placed = point_errors(predictions, labels)
     means = {
-        point: float(distance[placed[:, j], j].mean())
+        point: float(errors[placed[:, j], j].mean())
         for j, point in enumerate(attribute.points)
         if placed[:, j].any()
     }
