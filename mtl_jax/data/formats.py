@@ -144,7 +144,7 @@ def find_annotations(folder: Path, name: str, suffixes: Sequence[str] = (".json"
         path
         for pattern in ("*", "annotations/*")
         for path in sorted(folder.glob(pattern))
-        if path.suffix.lower() in suffixes
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
     ]
     if len(found) == 1 and not name:
         return found[0]

@@ -86,6 +86,7 @@ class LabelReader:
         values = {angle: value} if angle else value
         if not isinstance(values, Mapping):
             self._keys[name] = _key(name, values)
+            self._angles.pop(name, None)  # a preset's
             return
         angles = attribute.angles if isinstance(attribute, Pose) else ()
         for part, key in values.items():

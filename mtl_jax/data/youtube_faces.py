@@ -28,7 +28,8 @@ def read_youtube_faces(table: Path, folder: Path) -> CocoLists:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.reader(file), 1):
-                if row and row[0]:  # the head's first column has no name
+                # The head's first column has no name in some copies.
+                if row and row[0] not in ("", "name"):
                     _add(collector, number, row, folder)
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror})") from None

@@ -31,6 +31,11 @@ def test_a_negative_scale_turns_an_interval_and_no_angles():
     assert labels == {"age": [70, 80], "head": [-30, 10]}
 
 
+def test_a_key_that_is_given_stands_above_a_preset():
+    reader = LabelReader(DECLARED, {"head": "angles"}, "mtl_mrcnn")
+    assert reader.read({"angles": [5, 6], "Yaw": 80, "Pitch": 70}) == ({"head": [5, 6]}, [])
+
+
 def test_texts_and_truths_are_read_as_the_data_page_suggests():
     labels, faults = LabelReader(DECLARED).read({"age": "34", "glasses": True, "sex": ""})
     assert faults == []

@@ -28,7 +28,11 @@ def write(folder: Path, *rows: str) -> Path:
 
 def test_rows_are_faces_and_persons_stay_together(tmp_path):
     write(tmp_path, row("Abdullah_Gul_50.jpg"), row("Abdullah_Gul_51.jpg"), row("A_B_00.jpg"))
-    source = open_format("youtube_faces", tmp_path, LABELS)
+    table = tmp_path / "keypoints.csv"
+    for head in (HEAD, f"name{HEAD}"):
+        table.write_text(table.read_text().replace(HEAD, head))
+        source = open_format("youtube_faces", tmp_path, LABELS)
+        assert len(source) == 3
     assert [source.group(i) for i in range(3)] == ["Abdullah_Gul", "Abdullah_Gul", "A_B"]
     record = source[0]
     assert (record.file_name, record.exhaustive) == ("Abdullah_Gul_50.jpg", False)
