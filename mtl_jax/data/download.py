@@ -18,7 +18,7 @@ from mtl_jax.data import coco_check, folders
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.whole_files import write_json
 
-ADDRESSES = "addresses.json"
+ADDRESSES = ".addresses.json"  # hidden: the annotations beside it are the only file to see
 _GONE = (400, 401, 403, 404, 410)  # answers that another try does not change
 
 
@@ -42,7 +42,7 @@ def download(
     """Fetch each picture to OUTPUT/images and write the file, names rewritten, to OUTPUT.
 
     Complete pictures of an earlier call, of this file or of another, are not fetched again:
-    OUTPUT/addresses.json says where each is from, and what is under way is named .part.
+    OUTPUT/.addresses.json says where each is from, and what is under way is named .part.
     A try after the first comes `wait` seconds later, then twice that, and so on. Names that are no
     addresses stay as they are. Raises UserError where the file is not COCO's, or names none.
     """

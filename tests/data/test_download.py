@@ -92,6 +92,7 @@ def test_pictures_are_fetched_named_and_used(server: Server, tmp_path: Path):
     assert main(["download", str(path), "--output", str(out)]) == 0
     names = {p.name: p.read_bytes() for p in (out / "images").iterdir()}
     assert names == dict.fromkeys(("a.jpg", "a_2.jpg", "b.jpg"), PICTURE)
+    assert {p.name for p in out.glob("[!.]*")} == {"images", "dataset.json"}
     source = CocoSource(out / "dataset.json", out / "images")
     assert [source[i].file_name for i in range(3)] == ["a.jpg", "b.jpg", "a_2.jpg"]
     assert json.loads((out / "dataset.json").read_text())["annotations"][0]["Yaw"] == 90
