@@ -191,4 +191,4 @@ def _landmarks(predictions: np.ndarray, labels: Labels) -> dict[str, float]:
     guess, truth, known = (
         _points(rows)[..., 2] for rows in (predictions, labels.values, labels.known)
     )
-    return values | _accuracy(((guess >= 0.5) == (truth >= 0.5))[known.astype(bool)])
+    return values | _accuracy(((guess >= 0.5) == (truth >= 0.5))[known])
