@@ -2,7 +2,8 @@
 
 Every method is a pure function of T losses, of the inner products of their gradients along the
 shared parameters, of a key and of its state. A combined gradient is always a weighted sum of the
-tasks' own, so the inner products say all that a method needs.
+tasks' own, so the inner products say all that a method needs. A task whose loss is 0, as without
+any label in the batch, has nothing to say: it is left out of a step, and its state stays.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from mtl_jax.losses import masked_mean
 from mtl_jax.types import Array
 
 METHODS = ("fixed", "uncertainty", "gradnorm", "dwa", "pcgrad", "mgda", "pareto")
@@ -69,7 +71,7 @@ def make_balance(method: str, options: BalanceOptions, tasks: int) -> Balance | 
             return Balance(lambda: {"weights": ones, "first": 0 * ones}, weigh, True, True)
         case "dwa":
             weigh = partial(dwa, window=options.window, temperature=options.temperature)
-            names = ("sum", "last", "before")
+            names = ("sum", "seen", "last", "before")
             return Balance(
                 lambda: {"count": jnp.int32(0), **dict.fromkeys(names, 0 * ones)},
                 weigh,
@@ -98,7 +100,7 @@ def uncertainty(
     del gram, key
     weights = jnp.exp(-state["log_variance"])
     scaled = weights * losses
-    step = rate * (scaled - 1) / (1 + scaled)
+    step = jnp.where(losses > 0, rate * (scaled - 1) / (1 + scaled), 0.0)
     return weights, {"log_variance": state["log_variance"] + step}
 
 
@@ -116,13 +118,15 @@ def gradnorm(
     GradNorm, 2018, eq. 1, 2 and algorithm 1.
     """
     del key
+    present = losses > 0
     first = jnp.where(state["first"] > 0, state["first"], losses)
     weights, norms = state["weights"], jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
     lag = losses / jnp.maximum(first, TINY)
-    lag = lag / jnp.maximum(lag.mean(), TINY)
-    wanted = (weights * norms).mean() * lag**alpha
-    slope = jnp.sign(weights * norms - wanted) * norms / jnp.maximum(norms.mean(), TINY)
-    moved = jnp.maximum(weights - rate * slope, 1e-3)
+    lag = lag / jnp.maximum(masked_mean(lag, present), TINY)
+    wanted = masked_mean(weights * norms, present) * lag**alpha
+    mean = jnp.maximum(masked_mean(norms, present), TINY)
+    slope = jnp.sign(weights * norms - wanted) * norms / mean
+    moved = jnp.maximum(weights - rate * jnp.where(present, slope, 0.0), 1e-3)
     return weights, {"weights": moved * len(moved) / moved.sum(), "first": first}
 
 
@@ -144,11 +148,13 @@ def dwa(
     speed = jnp.where((before > 0).all(), last / jnp.maximum(before, TINY), 1.0)
     weights = len(losses) * jax.nn.softmax(speed / temperature)
     total, count = state["sum"] + losses, state["count"] + 1
+    seen = state["seen"] + (losses > 0)
     full = count == window
     return weights, {
         "count": jnp.where(full, 0, count),
         "sum": jnp.where(full, 0.0, total),
-        "last": jnp.where(full, total / window, last),
+        "seen": jnp.where(full, 0.0, seen),
+        "last": jnp.where(full & (seen > 0), total / jnp.maximum(seen, 1), last),
         "before": jnp.where(full, last, before),
     }
 
@@ -183,7 +189,7 @@ def mgda(
     Source: Sener, Koltun, Multi-Task Learning as Multi-Objective Optimization, 2018, eq. 3.
     """
     del key
-    return shortest(gram, jnp.ones(len(losses), bool)), state
+    return shortest(gram, losses > 0), state
 
 
 def pareto(
@@ -203,12 +209,13 @@ def pareto(
     """
     del key
     others, wanted = preferences
-    apart = others - wanted
+    apart, present = others - wanted, losses > 0
     rows = jnp.concatenate([jnp.eye(len(losses)), apart])
-    nearer = apart @ losses >= 0
+    nearer = (apart @ losses >= 0) & present.all()  # without one of them nobody knows
     on_the_way = nearer.any() & (state["count"] < window)
-    active = jnp.concatenate([jnp.broadcast_to(~on_the_way, losses.shape), nearer])
-    count = jnp.where(on_the_way, state["count"] + 1, window)
+    active = jnp.concatenate([present & ~on_the_way, nearer])
+    arrived = jnp.where(present.all(), window, state["count"])
+    count = jnp.where(on_the_way, state["count"] + 1, arrived)
     return shortest(rows @ gram @ rows.T, active) @ rows, {"count": count}
 
 
@@ -218,6 +225,8 @@ def _preferences(options: BalanceOptions, tasks: int) -> tuple[Array, Array]:
         raise ValueError(
             f"train.balancing.preferences wants rows of {tasks} numbers, of which preference is one"
         )
+    if not all(min(row) >= 0 < max(row) for row in rows):
+        raise ValueError("train.balancing.preferences are 0 or more, and one of each row above 0")
     unit = jnp.array(rows, jnp.float32)
     unit = unit / jnp.linalg.norm(unit, axis=1, keepdims=True)
     wanted = options.preference % len(rows)
@@ -226,7 +235,7 @@ def _preferences(options: BalanceOptions, tasks: int) -> tuple[Array, Array]:
 
 def shortest(gram: Float[Array, "N N"], active: Bool[Array, "N"]) -> Float[Array, "N"]:
     """Give the shares, 0 or more and 1 together, of those vectors that are active in the shortest
-    vector between them, by their inner products.
+    vector between them, by their inner products; the first where none is active.
 
     Source: Jaggi, Revisiting Frank-Wolfe, 2013, with away steps and exact line search.
     """

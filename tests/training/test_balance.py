@@ -113,6 +113,42 @@ def test_the_shortest_vector_between_many_beside_scipy():
         assert found @ gram @ found <= best.fun * 1.001 + 1e-6
 
 
+@pytest.mark.parametrize("method", BALANCED)
+def test_a_task_without_labels_has_no_say(method):
+    """Of three tasks the last has labels in one step of four; the two others do not notice."""
+    gradients = jnp.array([[1.0, 0.0, 0.0], [-0.5, 1.0, 0.0], [-0.3, 0.2, 0.5]])
+    losses = jnp.array([1.0, 0.7, 0.0])
+    options = BalanceOptions(window=3, rate=0.1)
+    three, two = (make_balance(method, options, tasks) for tasks in (3, 2))
+    weigh, weigh_two = jax.jit(three.weigh), jax.jit(two.weigh)
+    state, state_of_two = three.init(), two.init()
+    for i in range(400):
+        labelled = i % 4 == 3
+        own = gradients.at[2].multiply(labelled)
+        before = state
+        weights, state = weigh(losses.at[2].set(0.4 * labelled), own @ own.T, KEY, state)
+        if not labelled and method in ("mgda", "pareto", "pcgrad"):
+            pair = own[:2]
+            alone, state_of_two = weigh_two(losses[:2], pair @ pair.T, KEY, state_of_two)
+            np.testing.assert_allclose(weights @ own, alone @ pair, atol=1e-5)
+            assert jnp.linalg.norm(weights @ own) > 0.1
+        if not labelled and method == "uncertainty":
+            assert state["log_variance"][2] == before["log_variance"][2]
+    if method == "uncertainty":
+        np.testing.assert_allclose(weights, 1 / np.array([1.0, 0.7, 0.4]), rtol=0.05)
+    if method == "dwa":  # all fall alike
+        np.testing.assert_allclose(weights, 1.0, atol=1e-5)
+
+
+def test_gradnorm_of_a_task_that_is_seldom_labelled():
+    chosen = make_balance("gradnorm", BalanceOptions(rate=0.01), 2)
+    state, weigh = chosen.init(), jax.jit(chosen.weigh)
+    for i in range(300):
+        losses = jnp.array([1.0, i % 3 == 0])
+        _, state = weigh(losses, jnp.diag(losses), KEY, state)
+    np.testing.assert_allclose(state["weights"], 1.0, atol=0.05)
+
+
 def descend(preference, steps=600):
     """Go down two paraboloids, whose Pareto set is the line between their bottoms."""
     rows = ((1.0, 0.1), (1.0, 0.5), (1.0, 1.0), (0.5, 1.0), (0.1, 1.0))
@@ -151,6 +187,7 @@ def test_pareto_finds_the_trade_off_that_is_wanted():
     [
         (dict(preferences=((1.0, 0.0, 0.0),)), "rows of 2 numbers"),
         (dict(preference=3), "of which preference is one"),
+        (dict(preferences=((0.0, 0.0), (1.0, 1.0))), "0 or more, and one of each row above 0"),
     ],
 )
 def test_wrong_preferences_are_one_line(options, line):
