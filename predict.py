@@ -7,9 +7,10 @@
     python predict.py --input 'holidays/**/*.jpg' film.mp4 --classes person dog --style splash \\
         --csv --crops --output out
 
-Writes OUT/predictions.json in COCO's results format and OUT/overlays/NAME.png, of a video NAME.mp4
-with its frame rate and size (NAME.avi where its width or height is odd); then prints where the time
-went. The styles: overlay has masks, boxes and labels; boxes no masks; masks are filled in their
+Writes OUT/predictions.json in COCO's results format and OUT/overlays/photo.jpg.png, of a video
+film.mp4 with its frame rate and size (.avi where its width or height is odd); then prints where the
+time went. `--config.FIELD=VALUE` changes a field of `config.eval` or `config.model.detection`. The
+styles: overlay has masks, boxes and labels; boxes no masks; masks are filled in their
 classes' colours on black; splash turns gray what was not found; panels puts boxes, masks on black,
 and 0.6 of the masks with 0.4 of the picture side by side into one file, three times as wide.
 """
@@ -37,7 +38,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--threshold", type=float, help="least score written and drawn")
     parser.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
     parser.add_argument(
-        "--scales", nargs="+", metavar="S", help="look at sizes S times the run's, as .8 1 1.25"
+        "--scales",
+        nargs="+",
+        type=float,
+        metavar="S",
+        help="look at sizes S times the run's, as .8 1 1.25",
     )
     parser.add_argument(
         "--proposals",
@@ -50,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--csv", action="store_true", help="write OUT/predictions.csv too")
     parser.add_argument("--crops", action="store_true", help="write what is drawn to OUT/crops too")
     parser.add_argument("--show", action="store_true", help="in a window too; q ends it")
-    args = parser.parse_args(argv)
+    args, overrides = parser.parse_with_overrides(argv)
     if args.show:
         require_display()
     workdir = find_run(args.workdir)
@@ -59,8 +64,10 @@ def main(argv: Sequence[str]) -> int:
     from mtl_jax.inference.predictor import Predictor
     from mtl_jax.models.hyperface_options import proposal_overrides
 
-    overrides = ["--config.eval.flip=True"] * args.flip
-    overrides += [f"--config.eval.scales=({','.join(args.scales)},)"] if args.scales else []
+    overrides += ["--config.eval.flip=True"] * args.flip
+    overrides += (
+        [f"--config.eval.scales=({','.join(map(str, args.scales))},)"] if args.scales else []
+    )
     overrides += proposal_overrides(args.proposals) if args.proposals else []
     predictor = Predictor.from_checkpoint(
         workdir, args.step, args.threshold, args.classes, overrides

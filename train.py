@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
         print(experiment.find(config, args.find))
         return 0
     experiment.train(config, Path(workdir), args.hosts)
+    print(f"run: {workdir}")
     return 0
 
 

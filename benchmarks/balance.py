@@ -78,7 +78,7 @@ def make_runner(task: Task, method: str, batch: Batch):
     """Give a function that takes so many steps and gives their seconds; compile on the way."""
     mesh, options = make_mesh(), OptimizerOptions(name="adamw", warmup_steps=0)
     variables = experiment.initial_variables(task, 0)
-    balancing = make_balancing(method, LoopOptions().balancing, task.model.weights)
+    balancing = make_balancing(method, LoopOptions().balancing, task.model, variables)
     optimizer, mask = make_optimizer(options, 100), trainable(variables["params"], "all")
     schedule = learning_rate_schedule(options, 100, options.learning_rate)
     step = make_train_step(task.model, optimizer, mask, schedule, mesh, balancing=balancing)

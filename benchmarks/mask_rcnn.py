@@ -85,6 +85,7 @@ def _run(options: argparse.Namespace, height: int, width: int, batch: int) -> di
             workers[library], there = context.Pipe()
             arguments = (library, pictures, options, weights, there)
             context.Process(target=_serve, args=arguments, daemon=True).start()
+            there.close()  # else the wait for a process that died has no end
             known += [name for name in workers[library].recv() if name not in known]
     heads = "".join(f"{library:>16} ms    cpu" for library in workers)
     ratios = "".join(f"{library:>17}, cpu" for library in list(workers)[1:])

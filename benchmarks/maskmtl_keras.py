@@ -77,6 +77,7 @@ def speed(options: argparse.Namespace, config: ConfigDict) -> None:
         pipes[library], there = context.Pipe()
         arguments = (library, config.to_json(), there)
         context.Process(target=_serve, args=arguments, daemon=True).start()
+        there.close()  # else the wait for a process that died has no end
         pipes[library].recv()
     seconds: dict[str, list[tuple[float, float]]] = {library: [] for library in pipes}
     for _, library in product(range(options.turns), pipes):

@@ -110,6 +110,7 @@ def _measure(options: argparse.Namespace, case: str, libraries: Sequence[str]) -
     for library in libraries:
         workers[library], there = context.Pipe()
         context.Process(target=_serve, args=(library, case, options, there)).start()
+        there.close()  # else the wait for a process that died has no end
     for _ in range(options.repeats):
         for library, pipe in workers.items():
             pipe.send(True)

@@ -11,8 +11,9 @@ not pictures. To evaluate a source alone: --config.data.sources="({'format':'ibu
 
 Measured on the test's pictures, after 4,000 steps from weights of configs/hyperface_synthetic.py
 with a weight of COCO of 0.3 and no negatives of it, and 1,500 more as it is now, from those
-(--config.init.checkpoint=FIRST --config.optimizer.learning_rate=1e-3, stages[0].steps=1500); in
-brackets the mean face, and the majority:
+(--config.init.checkpoint=FIRST --config.optimizer.learning_rate=1e-3, stages[0].steps=1500); from
+random weights, as the first command begins, it is not measured. In brackets the mean face, and the
+majority:
 
     HELEN and AFW     19 faces  NME 0.035 (0.081), no miss
     YouTube Faces     26 faces  NME 0.035 (0.104), 1 miss

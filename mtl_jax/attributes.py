@@ -9,8 +9,7 @@ is missing). A prediction is an array of E numbers. What they are:
     ordinal      class index (1)                              expected value of the level (1)
     continuous   low, high: an interval, or twice one number (2)  value (1)
     pose         degrees, one an angle                        degrees, one an angle
-    landmarks    x, y, visible of each point (3 J)            x, y, probability of being visible of
-    each point (3 J)
+    landmarks    x, y, visible of each point (3 J)            x, y, probability of visible (3 J)
 
 A new kind is a class here, its loss and decoding in `models/attribute_tasks.py`, its metric in
 `evals/attributes.py`.
@@ -22,6 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mtl_jax.errors import suggest, wrong_type
 from mtl_jax.images import Geometry, Turn
 
 Label = tuple[np.ndarray, np.ndarray]  # values [V] float32, known [V] bool
@@ -46,6 +46,8 @@ class Attribute:
             raise ValueError(
                 f"attribute {self.name!r}: loss {self.loss!r} is none of {', '.join(self.losses)}"
             )
+        if self.weight < 0:
+            raise ValueError(f"attribute {self.name!r}: weight {self.weight} is negative")
 
     @property
     def label_size(self) -> int:
@@ -287,6 +289,10 @@ class Pose(Attribute):
         super().__post_init__()
         if not self.angles or not set(self.angles) <= {"yaw", "pitch", "roll"}:
             raise ValueError(f"attribute {self.name!r}: angles must be among yaw, pitch, roll")
+        if len(set(self.angles)) < len(self.angles):
+            raise ValueError(f"attribute {self.name!r}: an angle stands twice in {self.angles}")
+        if self.scale <= 0:
+            raise ValueError(f"attribute {self.name!r}: scale {self.scale} must be above 0")
 
     @property
     def label_size(self) -> int:
@@ -470,13 +476,23 @@ def from_config(declared: Mapping[str, Mapping[str, Any]]) -> tuple[Attribute, .
     attributes = []
     for name, options in declared.items():
         options = dict(options)
-        kind = KINDS.get(options.pop("kind", ""))
+        said = options.pop("kind", "")
+        kind = KINDS.get(said)
         if kind is None:
-            raise ValueError(f"attribute {name!r}: kind must be one of {', '.join(KINDS)}")
+            known = f"{', '.join(KINDS)}{suggest(said, KINDS)}"
+            raise ValueError(f"attribute {name!r}: kind must be one of {known}")
         allowed = {field.name for field in fields(kind)} - {"name"}
         if unknown := set(options) - allowed:
-            wrong, right = ", ".join(sorted(unknown)), ", ".join(sorted(allowed))
-            raise ValueError(f"attribute {name!r}: {wrong} is none of {right}")
+            wrong, right = sorted(unknown)[0], ", ".join(sorted(allowed))
+            raise ValueError(
+                f"attribute {name!r}: {wrong} is none of {right}{suggest(wrong, allowed)}"
+            )
+        for field in fields(kind):
+            value = options.get(field.name, field.default)
+            if field.name in options and (wanted := wrong_type(value, field.default)):
+                raise ValueError(
+                    f"attribute {name!r}: {field.name} is {value!r} and must be {wanted}"
+                )
         attributes.append(kind(name=name, **options))
     return tuple(attributes)
 

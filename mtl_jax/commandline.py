@@ -4,6 +4,7 @@ exit code 2.
 
 import argparse
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,6 +91,12 @@ def load_config_file(spec: str) -> ConfigDict:
 
 
 def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
+    for needed in ("VARIANTS", "get_config"):
+        if not hasattr(module, needed):
+            raise UserError(
+                f'{name}: has no {needed}; a config file has VARIANTS, as ("",), and '
+                "get_config(variant)"
+            )
     if variant not in module.VARIANTS:
         known = ", ".join(f"{name}:{v}" if v else name for v in module.VARIANTS)
         raise UserError(f"{name}:{variant}: no such variant; there are {known}")
@@ -111,7 +118,9 @@ def _first_sentence(error: Exception) -> str:
     while error.args and isinstance(error.args[0], Exception):  # ml_collections wraps its KeyErrors
         error = error.args[0]
     text = str(error.args[0]) if error.args else type(error).__name__
-    return " ".join(text.partition("Other fields present")[0].split())
+    said = " ".join(text.partition("Other fields present")[0].partition("Did you mean")[0].split())
+    near = re.search(r'Did you mean "(.*?)"', text)
+    return f"{said} Did you mean {near[1]}?" if near else said
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> None:

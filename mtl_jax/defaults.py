@@ -47,6 +47,8 @@ class ValidationOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"eval.batch_size {self.batch_size} must be at least 1")
+        if self.pictures < 0:
+            raise ValueError(f"eval.pictures {self.pictures} must be 0, which is all, or more")
 
 
 def get_default(family: str = "mask_rcnn") -> ConfigDict:
@@ -79,6 +81,8 @@ def get_default(family: str = "mask_rcnn") -> ConfigDict:
     )
     if family == "hyperface":
         config.data.regions.proposals = "jitter"
+    if family == "mask_mtl":  # the published network's chips, whose cells its heads have weights of
+        config.data.resize.update(mode="square", min_size=48, max_size=48, canvases=((48, 48),))
     config.lock()
     config.attributes.unlock()
     config.data.attribute_keys.unlock()

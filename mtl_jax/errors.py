@@ -16,6 +16,17 @@ class AnnotationErrors(UserError):
         self.faults = tuple(faults)
 
 
+def wrong_type(value: object, like: object) -> str:
+    """Say what a field's value must be, by the default that it is to be `like`; '' where it is."""
+    if isinstance(like, tuple):  # ("a") is a text, and ("a",) a tuple
+        return "" if isinstance(value, tuple | list) else "a tuple, as (1, 2) or (1,)"
+    if isinstance(like, str):
+        return "" if isinstance(value, str) else "text"
+    kinds = int | float if isinstance(like, float) else int
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    return "" if fits else "a number" if isinstance(like, float) else "a whole number"
+
+
 def suggest(word: object, known: Iterable[str]) -> str:
     """Give "; did you mean ...?" with the known word that is nearest, or '' where none is near."""
     close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mtl_jax import images
-from mtl_jax.data import pipeline, sources, transforms
+from mtl_jax.data import pipeline, sources, splits, transforms
 from mtl_jax.data.blocks import describe_people
 from mtl_jax.data.records import Category
 from mtl_jax.data.regions import cut_regions
@@ -43,6 +43,7 @@ from mtl_jax.task import (
     read_stages,
 )
 from mtl_jax.training import find as finding
+from mtl_jax.training.balanced_gradients import make_balancing
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.loop import LoopOptions, fit
@@ -56,8 +57,6 @@ from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import Batch, Variables
 from mtl_jax.whole_files import write_json
 
-# What may change when a run is evaluated; the rest is what it was trained as.
-EVALUATION = ("data.", "eval.", "model.detection.")
 MakeBatches = Callable[[Task, sources.Opened, LoopOptions, int], Iterator[Batch]]
 
 
@@ -94,6 +93,8 @@ def train(
     training = as_regions(task, training, workdir / "proposals")
     checks = read_options(ValidationOptions, config.eval)
     optimizer = read_options(OptimizerOptions, config.optimizer)
+    if loop.patience and not validation.sources:
+        raise UserError(f"{workdir}: config.train.patience wants records of the split val")
     best = check_best_metric(task)
     make_evaluator(task)
     mesh = make_mesh()
@@ -114,7 +115,7 @@ def train(
             partial(batches or train_batches, task, training, loop),
             make_validator(task, validation, checks, mesh, propose),
             checkpointer,
-            MetricWriter(workdir, total),
+            MetricWriter(workdir, total, active=jax.process_index() == 0),
             mesh,
             loop,
             partial(pipeline.file_names, training.sources),
@@ -174,10 +175,13 @@ def find(config: ConfigDict, wanted: str) -> str:
             ["rate        loss", *lines, f"--config.optimizer.learning_rate={found:g}"]
         )
     memory, multiple = finding.device_memory(), mesh.size * loop.accumulate
+    balancing = make_balancing(loop.balance, loop.balancing, task.model, variables)
 
     def memory_of(count: int) -> int:
         batch = next(train_batches(task, training, replace(loop, batch_size=count), 0))
-        return finding.step_memory(task.model, variables, batch, options, mask, mesh)
+        return finding.step_memory(
+            task.model, variables, batch, options, mask, mesh, loop.ema, balancing
+        )
 
     found = finding.largest_batch(memory_of, memory, multiple)
     if not found:
@@ -207,17 +211,14 @@ def evaluate(
     *,
     baseline: bool = False,
 ) -> Evaluation:
-    """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, and
-    landmarks.json where the model gives landmarks. With `baseline` the training labels are gone
-    through, and what the best constants would score is given beside.
+    """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, beside
+    it the config.json that it was done with, and landmarks.json where the model gives landmarks.
+    With `baseline` the training labels are gone through, and what the best constants would score is
+    given beside.
 
     With `config.eval.coverage` the split test gets intervals, and val is gone through before, to
     calibrate them; they promise nothing of other pictures.
     """
-    for argument in overrides:
-        if not argument.removeprefix("--config.").startswith(EVALUATION):
-            allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
-            raise UserError(f"{argument}: a trained model's; only {allowed} may be set here")
     run = load_run(workdir, step, overrides, workdir / "proposals")
     if data:
         split, opened = (
@@ -229,7 +230,11 @@ def evaluate(
     else:
         opened = open_data(run.task.config, split, workdir, run.categories)
     if not opened.sources:
-        raise UserError(f"{workdir}: the config's data has no records for split {split!r}")
+        there = (s for s in splits.NAMES if open_data(run.task.config, s, workdir).sources)
+        raise UserError(
+            f"{workdir}: the config's data has no records for split {split!r}; give --split "
+            f"{' or '.join(there)}"
+        )
     options = read_options(EvalOptions, run.task.config.eval)
     evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
     if options.coverage and split == "test":
@@ -239,6 +244,7 @@ def evaluate(
         evidence.add(record, result)
     metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
     write_json(folder / "metrics.json", metrics | evaluator.group_metrics())
+    write_json(folder / "config.json", run.task.config.to_dict())
     if evaluator.faces.landmarks is not None:
         write_json(folder / "landmarks.json", evaluator.faces.summary())
     people = describe_people(read_sources(run.task.config))

@@ -1,23 +1,12 @@
 """Element-wise losses, and the one place where they are averaged."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from mtl_jax.types import Array
-
-
-class MaskedSum(NamedTuple):
-    """What a mean is made of, so that the sums of a batch's parts make the mean of it all."""
-
-    total: Float[Array, ""]
-    count: Int[Array, ""]
-
-
-Term = tuple[MaskedSum, ...]  # a term of an objective is the sum of such means
+from mtl_jax.types import Array, MaskedSum, Term
 
 
 def masked_sum(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> MaskedSum:
@@ -79,10 +68,11 @@ def regression(
     kind: str, predictions: Float[Array, "*S"], targets: Float[Array, "*S"], beta: float
 ) -> Float[Array, "*S"]:
     """Give the smooth_l1, l1 or l2 loss that `kind` names."""
-    if kind == "l2":
-        return (predictions - targets) ** 2
-    return (
-        smooth_l1(predictions, targets, beta)
-        if kind == "smooth_l1"
-        else jnp.abs(predictions - targets)
-    )
+    match kind:
+        case "smooth_l1":
+            return smooth_l1(predictions, targets, beta)
+        case "l1":
+            return jnp.abs(predictions - targets)
+        case "l2":
+            return (predictions - targets) ** 2
+    raise ValueError(f"{kind!r} is none of smooth_l1, l1, l2")

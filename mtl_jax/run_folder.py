@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mtl_jax import attributes
 from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError
 from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.stages import Stage
 
 # What may change when a run is resumed, beside more steps: how often it says something, and what
 # evaluate.py says of it.
@@ -30,13 +32,20 @@ def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
     except OSError as error:
         raise UserError(f"{workdir}: cannot be the run's folder ({error.strerror})") from None
     path, folder = workdir / "config.json", workdir / "checkpoints"
-    done = (Checkpointer(folder).latest() or 0) if folder.is_dir() else 0
+    latest = Checkpointer(folder).latest() if folder.is_dir() else None
+    if latest == 0:
+        raise UserError(
+            f"{workdir} holds weights that were converted; start from them in another --workdir, "
+            f"with --config.init.checkpoint={workdir}"
+        )
+    done = latest or 0
     if not path.is_file():
         return done
-    differing = list(differing_fields(read_config(path), config))
+    differing = list(differing_fields(read_config(path), config, done))
     if differing and done:
+        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise UserError(
-            f"{workdir} holds a run of another config: {', '.join(differing)}; "
+            f"{workdir} holds a run of another config: {', '.join(differing[:5])}{more}; "
             "use another --workdir"
         )
     if differing:
@@ -54,17 +63,20 @@ def read_config(path: Path) -> ConfigDict:
         raise UserError(f"{path}: cannot be read: {error}; use another --workdir") from None
 
 
-def differing_fields(old: ConfigDict, new: ConfigDict) -> Iterator[str]:
-    """Name the fields that a run cannot be resumed with; more steps and other logging it can.
+def differing_fields(old: ConfigDict, new: ConfigDict, done: int = 0) -> Iterator[str]:
+    """Name the fields that a run of `done` steps cannot be resumed with; more steps of the stages
+    that it has not left and other logging it can.
 
     What a run of an older version does not say has its default.
     """
     there, now = (dict(flat_fields(_complete(config))) for config in (old, new))
     default = dict(flat_fields(as_tuples(get_default(new.family))))
+    ends = accumulate(stage.get("steps", Stage.steps) for stage in old.stages)
+    left = {f"stages[{i}].steps" for i, end in enumerate(ends) if end < done}
     for name in sorted(there.keys() | now.keys()):
         a, b = (fields.get(name, default.get(name)) for fields in (there, now))
         stage = re.match(r"stages\[\d+\]\.", name)
-        is_longer = stage and (name.endswith("].steps") or name not in there)
+        is_longer = stage and name not in left and (name.endswith("].steps") or name not in there)
         if a != b and name not in CHANGEABLE and not is_longer:
             yield f"{name} ({a!r} there, {b!r} now)"
 

@@ -32,6 +32,9 @@ from mtl_jax.training.state import start_stage
 from mtl_jax.types import Batch, Detections, Model, Variables
 from mtl_jax.whole_files import write_json
 
+# What may change of a trained model; the rest is what it was trained as.
+EVALUATION = ("data.", "eval.", "model.detection.")
+TRAINING_ALONE = ("eval.pictures", "eval.loss")  # of the validations of a training
 Predict = Callable[[Batch], Detections]
 Propose = Callable[[Batch], Batch]  # puts proposals in
 
@@ -75,8 +78,16 @@ def load_run(
     proposals: Path | None = None,
 ) -> Run:
     """Load a run's model from its folder, or from its packed file, alone. What selective search
-    finds is kept in the folder `proposals`, if there is one.
+    finds is kept in the folder `proposals`, if there is one. Raises UserError for `overrides` of
+    what a trained model is.
     """
+    for argument in overrides:
+        field = argument.partition("=")[0].removeprefix("--config.")
+        if field in TRAINING_ALONE:
+            raise UserError(f"{argument}: is for the validations of a training alone")
+        if not field.startswith(EVALUATION):
+            allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
+            raise UserError(f"{argument}: a trained model's; only {allowed} may be set here")
     enable_compilation_cache()
     metadata, variables = read_checkpoint(workdir, step)
     task = Task.from_metadata(metadata, overrides)

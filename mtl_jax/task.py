@@ -1,4 +1,4 @@
-"""What a config says of the model and of its pictures: the one file that reads a ConfigDict."""
+"""What a config says of the model and of its pictures: from a ConfigDict to options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -14,7 +14,7 @@ from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category
 from mtl_jax.data.sources import SourceOptions
 from mtl_jax.defaults import get_default
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, wrong_type
 from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.models.hyperface import hyperface
@@ -84,6 +84,13 @@ def build_model(
 ) -> Model:
     """Build the model of `config.family`. Raises UserError where the config does not fit it."""
     parts = read_options(LoopOptions, config.train).accumulate
+    for name in ("pixel_mean", "pixel_std"):
+        numbers, channels = config.model.get(name, (0.0,)), config.data.channels
+        if len(numbers) not in (1, channels):
+            raise UserError(
+                f"config.model.{name} has {len(numbers)} numbers, and config.data.channels is "
+                f"{channels}; give one number, or one for each channel"
+            )
     expected = set(get_default(config.family).model)
     if missing := sorted(expected - set(config.model)):
         raise UserError(
@@ -104,6 +111,8 @@ def build_model(
                 return hyperface(options, num_classes, declared, parts)
             case "mask_mtl":
                 options = read_options(MaskMTLOptions, as_tuples(config.model))
+                if options.head.pool == "flatten":
+                    _check_one_canvas(config)
                 return mask_mtl(options, declared, parts, views)
             case _:
                 options = read_options(MaskRCNNOptions, config.model)
@@ -111,6 +120,16 @@ def build_model(
                 return mask_rcnn(options, num_classes, declared, whole, parts, views)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def _check_one_canvas(config: ConfigDict) -> None:
+    resize = config.data.resize
+    several = resize.mode in ("shorter", "square") and len(resize.canvases) > 1
+    if several or resize.mode in ("none", "pad64"):
+        raise UserError(
+            "config.model.head.pool 'flatten' has weights for each cell of one canvas; let "
+            "config.data.resize give one, or use 'mean'"
+        )
 
 
 def has_masks(config: ConfigDict) -> bool:
@@ -174,18 +193,20 @@ def read_sources(config: ConfigDict) -> SourceOptions:
 
 
 def read_stages(config: ConfigDict) -> tuple[Stage, ...]:
-    """Build the stages of a config. Raises UserError where they are none, or of no steps."""
+    """Build the stages of a config. Raises UserError where they are none, or no such stages."""
     defaults = vars(Stage())
     stages = []
     for i, stage in enumerate(as_tuples(config.stages)):
         if not isinstance(stage, Mapping) or not set(stage) <= set(defaults):
             known = ", ".join(defaults)
             raise UserError(f"config.stages[{i}] is {stage!r} and must be a dict of {known}")
-        stages.append(Stage(**stage))
-        if stages[-1].steps < 1:
-            raise UserError(f"config.stages[{i}].steps is {stages[-1].steps}; give 1 or more")
-        if stages[-1].learning_rate < 0:
-            raise UserError(f"config.stages[{i}].learning_rate is negative; 0 is the optimizer's")
+        for name, value in stage.items():
+            if wanted := wrong_type(value, defaults[name]):
+                raise UserError(f"config.stages[{i}].{name} is {value!r} and must be {wanted}")
+        try:
+            stages.append(Stage(**stage))
+        except ValueError as error:
+            raise UserError(f"config.stages[{i}].{error}") from None
     if not stages:
         raise UserError("config.stages is empty; name one stage or more")
     return tuple(stages)

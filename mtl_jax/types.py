@@ -16,7 +16,7 @@ TensorFlow: a batch of the input pipeline holds NumPy arrays, a batch inside the
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int, UInt8
 
@@ -87,30 +87,36 @@ class Detections(NamedTuple):
 
 
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}; training adds "frozen"
+Loss = Callable[[Variables, Batch, Array], tuple[Array, dict[str, Array], Any]]
 
 
-@runtime_checkable
-class Loss(Protocol):
-    """Give the weighted scalar, the unweighted differentiable terms by name, and the new batch
-    statistics.
-    """
+class MaskedSum(NamedTuple):
+    """What a mean is made of, so that the sums of a batch's parts make the mean of it all."""
 
-    def __call__(
-        self, variables: Variables, batch: Batch, key: Array, train: bool = True
-    ) -> tuple[Array, dict[str, Array], Any]: ...
+    total: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+Term = tuple[MaskedSum, ...]  # a term of an objective is the sum of such means
+Total = Callable[[Mapping[str, Term]], tuple[Array, dict[str, Array]]]
 
 
 class Model(NamedTuple):
     """A network and its objective as three pure functions.
 
-    `init(key, batch)` gives the variables. `loss(variables, batch, key)` is what training lowers;
-    with `train` False it is that of the network as it predicts: without dropout, and with the
-    running statistics, which stay. `predict(variables, batch)` gives detections in canvas pixels.
+    `init(key, batch)` gives the variables. `loss(variables, batch, key)`, what training lowers,
+    gives the weighted scalar, the unweighted differentiable terms by name, and the new batch
+    statistics. `sums(variables, batch)` gives the terms of the network as it predicts, without
+    dropout and with the running statistics, to be added up over batches, of which `total(sums)`
+    gives the scalar and the terms. `predict(variables, batch)` gives detections in canvas pixels.
     `weights` are those that the scalar gives to the terms of tasks; what else it holds, a penalty,
-    is no task's.
+    is no task's. `shared` is found in the paths of the parameters that all tasks share; '': none.
     """
 
     init: Callable[[Array, Batch], Variables]
     loss: Loss
+    sums: Callable[[Variables, Batch], dict[str, Term]]
+    total: Total
     predict: Callable[[Variables, Batch], Detections]
     weights: Mapping[str, float] = MappingProxyType({})
+    shared: str = ""

@@ -78,7 +78,8 @@ def get_config(variant=""):
     [
         ("config.trian = 3", 'line 6: Key "trian" does not exist and cannot be added'),
         ("config.train.update(btch_size=3)", 'line 6: Key "btch_size" does not exist'),
-        ("config.model.bakbone.norm = 'x'", "line 6: 'bakbone' Did you mean \"backbone\""),
+        ("config.train.batchsize = 3", "the config is locked. Did you mean batch_size?"),
+        ("config.model.bakbone.norm = 'x'", "line 6: 'bakbone' Did you mean backbone?"),
         ("config.train.batch_size = 'two'", "line 6: Could not override field 'batch_size'"),
         ("config.train.seed = 1 +", "line 6: invalid syntax"),
     ],
@@ -89,6 +90,14 @@ def test_a_mistake_in_a_config_file_is_one_line_that_names_its_line(tmp_path, ch
     message = scripts.mistake(scripts.call("train", "--config", path))
     assert message.startswith(f"{path}, line 6: ")
     assert line in message
+
+
+@pytest.mark.parametrize("needed", ["VARIANTS", "get_config"])
+def test_a_config_file_that_is_none_is_one_line(tmp_path, needed):
+    path = tmp_path / "mine.py"
+    path.write_text(HEAD.replace(needed, "other"))
+    message = scripts.mistake(scripts.call("train", "--config", path))
+    assert message.startswith(f"{path}: has no {needed}; a config file has VARIANTS")
 
 
 def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp_path):
@@ -161,7 +170,7 @@ def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):
         tmp_path / "here",
         "--config.train.seed=3",
     )
-    assert done == (0, "", "")
+    assert done == (0, f"run: {tmp_path / 'here'}\n", "")
     ((config, workdir, hosts),) = seen
     assert (config.init.checkpoint, config.train.seed, hosts) == ("a b", 3, False)
     assert workdir == tmp_path / "here"
@@ -190,8 +199,9 @@ def test_help_shows_an_example(name):
         ("train", (), "train.py: the following arguments are required: --config"),
         ("predict", ("--output", "x"), "the following arguments are required: --input"),
         ("predict", ("--input", "x"), "the following arguments are required: --output"),
-        ("predict", ("--input", "x", "--output", "y", "--config.a=1"), "unrecognized arguments"),
+        ("predict", ("--input", "x", "--output", "y", "--csvv"), "did you mean --csv?"),
         ("predict", ("--input", "x", "--output", "y", "--threshold", "b"), "invalid float value"),
+        ("predict", ("--input", "x", "--output", "y", "--scales", "big"), "invalid float value"),
         ("predict", ("--input", "x", "--output", "y", "--style", "b"), "invalid choice: 'b'"),
         ("evaluate", ("--splt", "val"), "unknown argument '--splt'; did you mean --split?"),
     ],

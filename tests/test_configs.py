@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import cv2
+import jax
+import numpy as np
 import pytest
 import scripts
 from faces import write_biwi
@@ -12,10 +14,13 @@ from real_data import data_set
 from small_run import lines
 from written import check_metrics, check_predictions
 
-from mtl_jax import Predictor
+from mtl_jax import Predictor, experiment
 from mtl_jax.commandline import load_config_file
-from mtl_jax.task import has_masks
+from mtl_jax.data.records import Category
+from mtl_jax.defaults import get_default
+from mtl_jax.task import Task, has_masks
 from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.transfer import transfer
 
 CONFIGS = scripts.ROOT / "configs"
 # One stage, one step: a program less to compile. mtl_synthetic:tiny goes through all of it.
@@ -27,6 +32,20 @@ SHORT = (
 AGE = {"mae", "std", "cs5"}
 CLASSES = {"accuracy", "macro_f1"}
 POSE = {"yaw/mae", "yaw/std", "pitch/mae", "pitch/std"}
+
+
+@pytest.mark.slow
+def test_torchvisions_network_starts_the_balloons():
+    def zeros(config, classes):
+        things = [Category(i, f"c{i}") for i in range(1, classes + 1)]
+        task = Task.from_config(config, things)
+        shapes = jax.eval_shape(lambda: experiment.initial_variables(task, 0))
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+
+    ours = zeros(load_config_file(f"{CONFIGS / 'balloon.py'}:resnet50"), 1)
+    _, rows = transfer(ours, zeros(get_default(), 90))
+    fresh = {row.path.split("/")[-2] for row in rows if row.outcome != "copied"}
+    assert fresh == {"class_logits", "box_deltas", "mask_logits"}
 
 
 def test_every_config_has_its_variants():

@@ -87,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "whole_files": set(),
     "image_headers": set(),
     "images": {"image_headers", "whole_files"},
-    "attributes": {"images"},
+    "attributes": {"images", "errors"},
     "results": {"data.records", "data.segmentation", "visualize.draw"}
     | GROUND,  # it draws itself when asked
     "ops": GROUND,

@@ -3,9 +3,13 @@
 import pytest
 import scripts
 
+from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
+from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.run_folder import differing_fields, prepare_folder
+from mtl_jax.runs import save_run
+from mtl_jax.task import Task
 from mtl_jax.whole_files import write_json
 
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
@@ -33,6 +37,22 @@ def test_an_older_run_has_the_defaults_of_what_it_does_not_say():
     assert list(differing_fields(old, new)) == []
     override(new, ["--config.train.ema=0.9"])
     assert list(differing_fields(old, new)) == ["train.ema (0.0 there, 0.9 now)"]
+
+
+def test_the_steps_of_a_stage_that_was_left_stay():
+    one, two = load_config_file(CONFIG), load_config_file(CONFIG)
+    override(one, ["--config.stages[0].steps=4", "--config.stages[1].steps=6"])
+    override(two, ["--config.stages[0].steps=6", "--config.stages[1].steps=6"])
+    assert list(differing_fields(one, two, 4)) == []  # the first one goes on
+    assert list(differing_fields(one, two, 5)) == ["stages[0].steps (4 there, 6 now)"]
+
+
+def test_weights_that_were_converted_are_no_run_to_go_on_with(tmp_path):
+    config = load_config_file(CONFIG)
+    task = Task.from_config(config, [Category(1, "head")])
+    save_run(tmp_path, task, experiment.initial_variables(task, 0))
+    with pytest.raises(UserError, match=r"--config\.init\.checkpoint="):
+        prepare_folder(tmp_path, config, 4)
 
 
 def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):

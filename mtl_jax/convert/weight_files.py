@@ -69,7 +69,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: no file of weights alone ({reason})") from None
+        raise UserError(f"{path}: not a PyTorch state dict ({reason})") from None
     # Training scripts save the model's weights beside the optimizer's.
     if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
         state = state["model"]

@@ -157,8 +157,8 @@ def find_folder(block: Mapping[str, Any], kind: Format, data_root: str | Path) -
             return folder
     place = (
         f"put it into {tried[0].absolute()}"
-        if root or block["path"]
-        else (f"put it into a folder {names[0]} and set {DATA_ROOT} to the folder above")
+        if root
+        else f"put it into a folder {names[0]} and set {DATA_ROOT} to the folder above"
     )
     raise UserError(
         f"{tried[0]}: no {block['format']} data there; get it from {kind.origin}, {place}, or set "

@@ -266,14 +266,13 @@ FORMATS: dict[str, Format] = {
         _open_via,
         {"annotations": "", "images": "", "class_attribute": "", "categories": ()},
         ("via", "balloon"),
-        "annotate your pictures with https://www.robots.ox.ac.uk/~vgg/software/via/ and export "
-        "the annotations",
+        "https://www.robots.ox.ac.uk/~vgg/software/via/, with which pictures are annotated",
     ),
     "labelme": Format(
         _open_labelme,
         {"annotations": "", "images": "", "categories": ()},
         ("labelme",),
-        "annotate your pictures with https://github.com/wkentaro/labelme",
+        "https://github.com/wkentaro/labelme, with which pictures are annotated",
     ),
     "masks": Format(
         _open_masks,

@@ -1,6 +1,7 @@
 """Normalisation by name: frozen, batch, group or none."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -68,10 +69,13 @@ class Norm(nn.Module):
             return norm(x, mask=counted)
         if self.kind == "batch":
             fixed = not self.train or self.has_variable("frozen", "norm")
+            # What is left out whole has no statistics: the running ones stay.
+            some = jnp.any(mask)
+            momentum: Any = jnp.where(some, self.momentum, 1.0)
             norm = nn.BatchNorm(
-                fixed, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype, name="norm"
+                fixed, momentum=momentum, epsilon=self.epsilon, dtype=self.dtype, name="norm"
             )
-            return norm(x, mask=mask)
+            return norm(x, mask=mask | ~some)
         raise ValueError(f"norm {self.kind!r} is none of {', '.join(NORMS)}")
 
 

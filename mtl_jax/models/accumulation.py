@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Int
 
 from mtl_jax import losses
-from mtl_jax.losses import Term
-from mtl_jax.types import Array, Batch, Loss, Variables
+from mtl_jax.types import Array, Batch, Loss, Term, Total, Variables
 
 # (variables, part of the batch, key, its images' places in the batch) -> terms, batch statistics
 Terms = Callable[[Variables, Batch, Array, Int[Array, "b"]], tuple[dict[str, Term], Any]]
@@ -21,17 +20,33 @@ NetworkTerms = Callable[
 ]
 
 
-def make_loss(terms_of: NetworkTerms, weights: Mapping[str, float], parts: int) -> Loss:
-    """Give the loss of `Model`: terms added up over `parts` parts of a batch, and weighted."""
+def make_total(weights: Mapping[str, float]) -> Total:
+    """Give the total of `Model`: terms from their sums, and their weighted sum."""
 
-    def loss(
-        variables: Variables, batch: Batch, key: Array, train: bool = True
-    ) -> tuple[Array, dict[str, Array], Any]:
-        summed, stats = summed_terms(partial(terms_of, train), variables, batch, key, parts)
-        terms = {name: losses.term_value(term) for name, term in summed.items()}
-        return losses.weighted_sum(terms, weights), terms, stats
+    def total(sums: Mapping[str, Term]) -> tuple[Array, dict[str, Array]]:
+        terms = {name: losses.term_value(term) for name, term in sums.items()}
+        return losses.weighted_sum(terms, weights), terms
+
+    return total
+
+
+def make_loss(terms_of: NetworkTerms, total: Total, parts: int) -> Loss:
+    """Give the loss of `Model`: the total of terms added up over `parts` parts of a batch."""
+
+    def loss(variables: Variables, batch: Batch, key: Array) -> tuple[Array, dict[str, Array], Any]:
+        summed, stats = summed_terms(partial(terms_of, True), variables, batch, key, parts)
+        return *total(summed), stats
 
     return loss
+
+
+def make_sums(terms_of: NetworkTerms) -> Callable[[Variables, Batch], dict[str, Term]]:
+    """Give the sums of `Model`. What is drawn at random is always the same."""
+
+    def sums(variables: Variables, batch: Batch) -> dict[str, Term]:
+        return terms_of(False, variables, batch, jax.random.key(0), jnp.arange(len(batch.valid)))[0]
+
+    return sums
 
 
 def summed_terms(

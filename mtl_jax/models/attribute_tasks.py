@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float
 
 from mtl_jax import losses
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
-from mtl_jax.losses import Term
-from mtl_jax.types import Array
+from mtl_jax.types import Array, Term
 
 BINS = 101  # of a continuous attribute that is learnt as a distribution over its range
 STEPS = BINS - 1  # of its range, for each of which coral asks whether the number is above it

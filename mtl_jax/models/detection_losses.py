@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from mtl_jax import losses
-from mtl_jax.losses import MaskedSum, Term
 from mtl_jax.models.targets import AnchorTargets, RegionTargets
-from mtl_jax.types import Array
+from mtl_jax.types import Array, MaskedSum, Term
 
 
 def rpn_losses(

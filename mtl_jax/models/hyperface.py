@@ -20,8 +20,7 @@ from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
 from mtl_jax.layers.region_heads import RegionHeads
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.resnet_fusion import ResNetFusion
-from mtl_jax.losses import Term
-from mtl_jax.models.accumulation import make_loss
+from mtl_jax.models.accumulation import make_loss, make_sums, make_total
 from mtl_jax.models.canvas import normalize
 from mtl_jax.models.face_rectangle import first_rectangle, follow, rectangle_of
 from mtl_jax.models.face_search import Look, Search
@@ -34,7 +33,7 @@ from mtl_jax.models.region_tasks import (
     region_losses,
 )
 from mtl_jax.models.targets import clean
-from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Variables
+from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Term, Variables
 
 
 def hyperface(
@@ -106,7 +105,10 @@ def hyperface(
         return found._replace(valid=found.valid & batch.valid[:, None])
 
     weights = loss_weights(options, attributes)
-    return Model(init, make_loss(terms_of, weights, parts), predict, weights)
+    total = make_total(weights)
+    loss = make_loss(terms_of, total, parts)
+    shared = r"(^|/)(backbone|fusion|(fused_)?heads/fc\d+)/"
+    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
 
 
 def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> dict[str, float]:

@@ -20,14 +20,13 @@ from mtl_jax.layers.conv_trunk import ConvTrunks
 from mtl_jax.layers.output import output_layer
 from mtl_jax.layers.picture_head import PictureHead
 from mtl_jax.layers.resnet import ResNet
-from mtl_jax.losses import MaskedSum, Term
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.accumulation import make_loss
+from mtl_jax.models.accumulation import make_loss, make_sums, make_total
 from mtl_jax.models.canvas import is_inside, normalize
 from mtl_jax.models.options import MaskMTLOptions, ViewOptions
 from mtl_jax.models.targets import clean
 from mtl_jax.models.views import make_views
-from mtl_jax.types import Array, Batch, Detections, Model, Variables
+from mtl_jax.types import Array, Batch, Detections, MaskedSum, Model, Term, Variables
 
 SHARED = "shared"  # the name of the one trunk of all attributes
 
@@ -88,8 +87,10 @@ def mask_mtl(
         scores = valid.astype(jnp.float32)
         return Detections(boxes[:, None], scores, valid.astype(jnp.int32), valid, None, found)
 
-    loss = make_loss(terms_of, {**weights, "sharing": options.sharing_weight}, parts)
-    return Model(init, loss, predict, weights)
+    total = make_total({**weights, "sharing": options.sharing_weight})
+    loss = make_loss(terms_of, total, parts)
+    shared = r"(^|/)backbone/" if options.sharing in ("hard", "cross_stitch") else ""
+    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
 
 
 def check(options: MaskMTLOptions, attributes: Sequence[Attribute], views: ViewOptions) -> None:

@@ -22,9 +22,8 @@ from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
-from mtl_jax.losses import Term
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.accumulation import make_loss
+from mtl_jax.models.accumulation import make_loss, make_sums, make_total
 from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, outline
 from mtl_jax.models.detection_losses import box_losses, rpn_losses
 from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
@@ -47,7 +46,7 @@ from mtl_jax.models.views import View, make_views, merge
 from mtl_jax.ops.boxes import FAR_EDGES
 from mtl_jax.ops.masks import mask_targets
 from mtl_jax.ops.roi_align import multilevel_crop, multilevel_roi_align, roi_levels
-from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Variables
+from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Term, Variables
 
 ROI_LEVELS = 4  # regions are read from P2 .. P5
 # The mask and attribute heads run on an eighth or a quarter of their rows where that is enough.
@@ -97,7 +96,10 @@ def mask_rcnn(
         return cast(Detections, make(train=False).apply(variables, batch, looks, method="detect"))
 
     weights = loss_weights(options, attributes)
-    return Model(init, make_loss(terms_of, weights, parts), predict, weights)
+    total = make_total(weights)
+    loss = make_loss(terms_of, total, parts)
+    shared = r"(^|/)(backbone|fpn)/"
+    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
 
 
 def loss_weights(options: MaskRCNNOptions, attributes: Sequence[Attribute]) -> dict[str, float]:

@@ -164,8 +164,18 @@ class MaskRCNNOptions:
                 raise ValueError(f"norm {part.norm!r} is none of {', '.join(NORMS)}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model.dtype {self.dtype!r} is neither float32 nor bfloat16")
-        if len(self.rpn.anchor_sizes) != LEVELS:
-            raise ValueError(f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6")
+        sizes = self.rpn.anchor_sizes
+        if len(sizes) != LEVELS or len({len(level) for level in sizes}) > 1 or not sizes[0]:
+            raise ValueError(
+                f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6, of as many "
+                "sizes each"
+            )
+        for part, weights in (
+            ("rpn", self.rpn.box_weights),
+            ("box_head", self.box_head.box_weights),
+        ):
+            if len(weights) != 4:
+                raise ValueError(f"model.{part}.box_weights {weights} must be four numbers")
 
 
 SHARINGS = ("hard", "none", "cross_stitch", "soft")

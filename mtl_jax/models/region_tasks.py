@@ -12,10 +12,9 @@ from jaxtyping import Bool, Float
 
 from mtl_jax import losses
 from mtl_jax.attributes import Attribute, Landmarks
-from mtl_jax.losses import Term
 from mtl_jax.models import attribute_tasks
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.types import Array, AttributeLabels, Batch
+from mtl_jax.types import Array, AttributeLabels, Batch, Term
 
 CLASS = "class_logits"
 VISIBLE = 0.5  # the least probability of a point that is seen

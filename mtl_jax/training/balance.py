@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from mtl_jax.losses import masked_mean
 from mtl_jax.types import Array
 
 METHODS = ("fixed", "uncertainty", "gradnorm", "dwa", "pcgrad", "mgda", "pareto")
@@ -28,7 +27,7 @@ STEPS = 200  # of the search for the shortest vector
 
 @dataclass(frozen=True)
 class BalanceOptions:
-    shared: str = r"(^|/)(backbone|fpn)/"  # pattern of the paths of the shared parameters
+    shared: str = ""  # pattern of the paths of the shared parameters; '': the model's own
     rate: float = 0.025  # uncertainty, gradnorm: of the weights' own steps
     alpha: float = 1.5  # gradnorm: how strongly tasks that lag are pulled
     # dwa: steps that a loss is averaged over, in the paper an epoch; pareto: most steps of the way
@@ -122,10 +121,10 @@ def gradnorm(
     first = jnp.where(state["first"] > 0, state["first"], losses)
     weights, norms = state["weights"], jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
     lag = losses / jnp.maximum(first, TINY)
-    lag = lag / jnp.maximum(masked_mean(lag, present), TINY)
-    wanted = masked_mean(weights * norms, present) * lag**alpha
-    mean = jnp.maximum(masked_mean(norms, present), TINY)
-    slope = jnp.sign(weights * norms - wanted) * norms / mean
+    share = present / jnp.maximum(present.sum(), 1)  # of each task in a mean
+    lag = lag / jnp.maximum(share @ lag, TINY)
+    wanted = share @ (weights * norms) * lag**alpha
+    slope = jnp.sign(weights * norms - wanted) * norms / jnp.maximum(share @ norms, TINY)
     moved = jnp.maximum(weights - rate * jnp.where(present, slope, 0.0), 1e-3)
     return weights, {"weights": moved * len(moved) / moved.sum(), "first": first}
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from mtl_jax.errors import UserError
 from mtl_jax.training.balance import Balance, BalanceOptions, State, make_balance
 from mtl_jax.training.stages import path_of
-from mtl_jax.types import Array
+from mtl_jax.types import Array, Model, Variables
 
 Loss = Callable[[Any], tuple[Array, tuple[dict[str, Array], Any]]]  # scalar, (terms, statistics)
 
@@ -34,13 +34,14 @@ class Balanced(NamedTuple):
 
 
 def make_balancing(
-    method: str, options: BalanceOptions, weights: Mapping[str, float]
+    method: str, options: BalanceOptions, model: Model, variables: Variables
 ) -> Balancing | None:
-    """Build what balances the tasks of a model whose terms have `weights`; None for `fixed`.
+    """Build what balances the tasks of a model of these `variables`; None for `fixed`.
 
-    A term of weight 0 is no task. Raises UserError where there is nothing to balance.
+    A term of weight 0 is no task. Raises UserError where there is nothing to balance, or a method
+    that needs gradients finds no parameters that are shared.
     """
-    tasks = {name: weight for name, weight in weights.items() if weight}
+    tasks = {name: weight for name, weight in model.weights.items() if weight}
     try:
         balance = make_balance(method, options, len(tasks))
     except ValueError as error:
@@ -49,7 +50,24 @@ def make_balancing(
         return None
     if len(tasks) < 2:
         raise UserError(f"config.train.balance {method!r} wants two tasks or more; use 'fixed'")
-    return Balancing(balance, tasks, options.shared)
+    shared = options.shared or model.shared
+    if balance.gradients:
+        _check_shared(shared, method, variables["params"])
+    return Balancing(balance, tasks, shared)
+
+
+def _check_shared(pattern: str, method: str, params: Any) -> None:
+    if not pattern:
+        raise UserError(
+            f"config.train.balance {method!r} compares gradients of what tasks share, and in this "
+            "model they share nothing"
+        )
+    try:
+        found = any(jax.tree.leaves(shared_parameters(params, pattern)))
+    except re.error as error:
+        found, pattern = False, f"{pattern} ({error})"
+    if not found:
+        raise UserError(f"config.train.balancing.shared is found in no parameter: {pattern}")
 
 
 def balanced_gradients(

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mtl_jax.errors import UserError
+from mtl_jax.training.balanced_gradients import Balancing
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import replicate, shard_batch
 from mtl_jax.training.state import start_stage
@@ -68,7 +70,11 @@ def try_learning_rates(
 
 
 def suggest_learning_rate(tried: list[Tried]) -> float:
-    """Give the rate at which the loss falls most, of those before its least."""
+    """Give the rate at which the loss falls most, of those before its least. Raises UserError where
+    not one loss was finite.
+    """
+    if not tried:
+        raise UserError("the first loss is not finite, at the lowest of the learning rates")
     losses = np.array([t.loss for t in tried])
     least = max(int(losses.argmin()), 1)
     slopes = np.gradient(losses[: least + 1]) if len(losses) > 1 else np.zeros(1)
@@ -82,14 +88,20 @@ def step_memory(
     options: OptimizerOptions,
     mask: Any,
     mesh: Mesh,
+    ema: float = 0.0,
+    balancing: Balancing | None = None,
 ) -> int:
     """Give the bytes that a training step on `batch` takes on one device, as compiled; it is not
     run.
     """
     optimizer = make_optimizer(options, 1)
     schedule = learning_rate_schedule(options, 1, options.learning_rate)
-    train_step: Any = make_train_step(model, optimizer, mask, schedule, mesh)
-    state = start_stage(variables, optimizer, mask, mesh)
+    train_step: Any = make_train_step(
+        model, optimizer, mask, schedule, mesh, ema=ema, balancing=balancing
+    )
+    average = variables["params"] if ema else None
+    balance = None if balancing is None else balancing.balance.init()
+    state = start_stage(variables, optimizer, mask, mesh, average=average, balance=balance)
     key = replicate(jax.random.key(0), mesh)
     compiled = train_step.lower(state, shard_batch(batch, mesh), key).compile()
     used = compiled.memory_analysis()

@@ -49,6 +49,8 @@ class LoopOptions:
             raise ValueError("train.batch_size and log_every are at least 1, seed is at least 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"train.ema {self.ema} is a decay, from 0 to below 1")
+        if min(self.eval_every, self.checkpoint_every) < 0:
+            raise ValueError("train.eval_every and checkpoint_every are 0 or more")
         if self.patience < 0 or (self.patience and not self.eval_every):
             raise ValueError("train.patience counts validations: 0 or more, with eval_every set")
         if self.balance not in METHODS:
@@ -85,7 +87,7 @@ def fit(
     number = _stage_of(done, borders)
     optimizers = [_build(stage, optimizer_options) for stage in stages]
     masks = [trainable(variables["params"], stage.layers) for stage in stages]
-    balancing = make_balancing(options.balance, options.balancing, model.weights)
+    balancing = make_balancing(options.balance, options.balancing, model, variables)
     state = _first_state(
         variables,
         checkpointer,
@@ -132,6 +134,9 @@ def fit(
                     if validates and validate is not None:
                         results = validate(state.model_variables, step)
                         writer.write(step, results)
+                        chosen = (checkpointer.best_metric, "val/loss/loss")
+                        shown = (f"{n} {results[n]:.4g}" for n in chosen if n in results)
+                        writer.say(f"step {step}: {', '.join(shown)}")
                     checkpointer.save(state, step, results, stage)
                     if _has_waited(checkpointer, step, options):
                         return state

@@ -54,8 +54,14 @@ class MetricWriter:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **line}) + "\n")
         if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step)
+            for name, value in line.items():
+                if value is not None:
+                    self._events.add_scalar(name, value, step)
+
+    def say(self, text: str) -> None:
+        """Print a line, above the progress bar where there is one."""
+        if self._active:
+            tqdm.write(text, file=sys.stderr)
 
     def progress(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show how far the run is, with a few numbers. Cheap: call it at each step."""

@@ -29,7 +29,7 @@ class OptimizerOptions:
     schedule: str = "steps"  # steps | cosine | exponential | constant
     warmup_steps: int = 1000  # linear from warmup_factor times the learning rate
     warmup_factor: float = 0.001
-    milestones: tuple[float, ...] = (16 / 26, 22 / 26)  # below 1: a fraction of the stage's steps
+    milestones: tuple[float, ...] = (16 / 26, 22 / 26)  # up to 1: a fraction of the stage's steps
     gamma: float = 0.1  # factor at each milestone; exponential: over all of the stage
     backbone_multiplier: float = 1.0  # of the learning rate of the backbone
 
@@ -40,6 +40,12 @@ class OptimizerOptions:
             raise ValueError(f"schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate {self.learning_rate} must be above 0")
+        if min(self.clip_norm, self.weight_decay, self.warmup_steps) < 0:
+            raise ValueError("optimizer.clip_norm, weight_decay and warmup_steps are 0 or more")
+        if self.backbone_multiplier < 0 or self.gamma <= 0:
+            raise ValueError("optimizer.backbone_multiplier is 0 or more, gamma above 0")
+        if min(self.milestones, default=1.0) <= 0:
+            raise ValueError(f"optimizer.milestones {self.milestones} are above 0")
 
 
 def learning_rate_schedule(
@@ -49,7 +55,7 @@ def learning_rate_schedule(
 
     `stage_steps` is the stage's length: a cosine ends there, fractional milestones are parts of it.
     """
-    milestones = [m if m >= 1 else round(m * stage_steps) for m in options.milestones]
+    milestones = [m if m > 1 else round(m * stage_steps) for m in options.milestones]
     warmup = options.warmup_steps
 
     def schedule(step: Array) -> Array:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mtl_jax.errors import UserError
 from mtl_jax.types import Batch
 
 Tree = TypeVar("Tree")
@@ -14,7 +15,10 @@ Tree = TypeVar("Tree")
 
 def join_hosts() -> None:
     """Join the other hosts of a cluster that jax recognises; call it before all else of jax."""
-    jax.distributed.initialize()
+    try:
+        jax.distributed.initialize()
+    except ValueError as error:
+        raise UserError(f"--hosts: this is no cluster that jax recognises: {error}") from None
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
@@ -38,13 +42,15 @@ def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
     """Split a batch over the mesh by its leading dimension.
 
     Where it does not divide, rows of zeros with `valid` False and `index` -1 fill it up. With
-    several hosts, each one gives its own part of the batch.
+    several hosts, each one gives the same batch, and takes the rows of its own devices.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    batch = pad_batch(batch, mesh.size // jax.process_count())
+    batch = pad_batch(batch, mesh.size)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__), batch
+    )
 
 
 def pad_batch(batch: Batch, multiple: int) -> Batch:

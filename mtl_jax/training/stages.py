@@ -22,6 +22,14 @@ class Stage:
     steps: int = 10_000
     learning_rate: float = 0.0  # 0: the optimizer's
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; give 1 or more")
+        if self.learning_rate < 0:
+            raise ValueError(
+                f"learning_rate {self.learning_rate} is negative; 0 is the optimizer's"
+            )
+
 
 def path_of(keys: Sequence[Any]) -> str:
     """Join the dictionary keys of a jax key path with '/'."""

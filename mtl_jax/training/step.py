@@ -27,6 +27,7 @@ class StepMetrics(NamedTuple):
     weights: dict[str, Array] | None = None  # of each task; None: they are not balanced
 
 
+ORDER = 2**31 - 1
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
 
 
@@ -65,7 +66,8 @@ def make_train_step(
         if balancing is None:
             (total, (terms, stats)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
         else:
-            order = jax.random.fold_in(jax.random.fold_in(key, state.step), 1)
+            # No image's: the model's own draws fold in those places of the batch.
+            order = jax.random.fold_in(jax.random.fold_in(key, state.step), ORDER)
             total, terms, stats, grads, weights, balance = balanced_gradients(
                 loss, trained, balancing, balance, order
             )
@@ -107,30 +109,18 @@ def _all_finite(tree: Any) -> Array:
 def make_eval_loss(
     model: Model, mesh: Mesh
 ) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
-    """Compile (variables, batches) -> the mean of `loss` and of each term, of the model as it
-    predicts.
-
-    Batches are weighted by their valid images. The key is the same for every batch, so that two
-    evaluations of the same variables agree.
+    """Compile (variables, batches) -> `loss` and each term over all batches together, of the model
+    as it predicts: however they are divided, and however few have a label, it is the same.
     """
-
-    def terms_of(variables: Variables, batch: Batch) -> dict[str, Array]:
-        total, terms, _ = model.loss(variables, batch, jax.random.key(0), train=False)
-        return {**terms, "loss": total}
-
-    compiled = jax.jit(terms_of, out_shardings=replicated(mesh))
+    compiled = jax.jit(model.sums, out_shardings=replicated(mesh))
 
     def evaluate(variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
         variables = jax.device_put(variables, replicated(mesh))
-        sums: dict[str, float] = {}
-        images = 0
-        for batch in batches:
-            count = int(np.sum(batch.valid))
-            if count:
-                images += count
-                terms = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + count * float(value)
-        return {name: value / images for name, value in sums.items()}
+        each = [jax.device_get(compiled(variables, shard_batch(batch, mesh))) for batch in batches]
+        if not each:
+            return {}
+        summed = jax.tree.map(lambda *parts: np.sum(parts, axis=0, dtype=np.float64), *each)
+        total, terms = model.total(summed)
+        return {name: float(value) for name, value in {**terms, "loss": total}.items()}
 
     return evaluate

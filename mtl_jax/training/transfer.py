@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,8 @@ def transfer(
     exclude: Sequence[str] = (),
     output_layers: Sequence[str] = OUTPUT_LAYERS,
 ) -> tuple[Variables, list[TransferRow]]:
-    """Copy what has the same path and shape from `loaded` and say what became of each tensor.
+    """Copy what has the same path and shape from `loaded` and say what became of each tensor; a
+    norm may be frozen in one of them and trained in the other.
 
     Left fresh are paths in which an `exclude` pattern is found, those that `loaded` has not, and
     `output_layers` of another shape. Raises UserError for any other difference of shape (all are
@@ -38,9 +39,13 @@ def transfer(
     tell.
     """
     ours: dict[str, Array] = dict(flatten_dict(variables, sep="/"))
-    theirs: dict[str, Array] = dict(flatten_dict(loaded, sep="/"))
+    theirs = _in_our_collections(dict(flatten_dict(loaded, sep="/")), ours)
     for pattern in exclude:
-        if not any(re.search(pattern, path) for path in ours):
+        try:
+            found = any(re.search(pattern, path) for path in ours)
+        except re.error as error:
+            raise UserError(f"exclude {pattern!r} is no regular expression: {error}") from None
+        if not found:
             raise UserError(f"exclude pattern {pattern!r} is found in no path of the model")
     result, rows, faults = {}, [], []
     for path, tensor in ours.items():
@@ -65,6 +70,20 @@ def transfer(
     if not any(row.outcome == "copied" for row in rows):
         raise UserError("the checkpoint is of another model: no tensor has the same path")
     return {**variables, **unflatten_dict(result, sep="/")}, sorted(rows)
+
+
+def _in_our_collections(theirs: dict[str, Array], ours: Mapping[str, Array]) -> dict[str, Array]:
+    """Give `theirs` with the scale and bias of a norm where `ours` has them: of a frozen one they
+    are statistics, of another one parameters.
+    """
+    other = {"params": "batch_stats", "batch_stats": "params"}
+
+    def place(path: str) -> str:
+        collection, _, rest = path.partition("/")
+        there = f"{other.get(collection, collection)}/{rest}"
+        return there if path not in ours and there in ours and there not in theirs else path
+
+    return {place(path): tensor for path, tensor in theirs.items()}
 
 
 def format_table(rows: Sequence[TransferRow]) -> str:

@@ -81,6 +81,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
         (("--data", "/absent"), "/absent: no such folder or file"),
         (("--data", "."), "the config's data is synthetic, which reads no folder"),
         (("--config.model.backbone.depth=34",), "a trained model's; only config.data.*, "),
+        (("--config.eval.pictures=3",), "is for the validations of a training alone"),
         (("--config.data.pathh=x",), "did you mean config.data.path?"),
     ],
 )

@@ -77,6 +77,23 @@ def test_batch_statistics_are_of_the_valid_rows_alone():
     )
 
 
+def test_a_batch_norm_of_nothing_keeps_its_statistics():
+    x, none = normal(3, 4, 4, 2), np.zeros(3, bool)
+    layer = Norm("batch", train=True)
+    stats = {"norm": {"mean": normal(2), "var": np.abs(normal(2))}}
+    params = {"norm": {"scale": normal(2), "bias": normal(2)}}
+
+    def total(params, x):
+        variables = {"params": params, "batch_stats": stats}
+        result, updates = layer.apply(variables, x, none, mutable=["batch_stats"])
+        return result.sum(), updates["batch_stats"]
+
+    (value, kept), gradients = jax.value_and_grad(total, (0, 1), has_aux=True)(params, x)
+    assert value == 0
+    jax.tree.map(np.testing.assert_array_equal, kept, stats)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))  # and no NaN
+
+
 @pytest.mark.parametrize("kind", ["batch", "group"])
 def test_statistics_are_of_the_cells_inside_alone(kind):
     x, inside = normal(3, 6, 5, 8), np.zeros((3, 6, 5), bool)

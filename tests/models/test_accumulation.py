@@ -60,6 +60,29 @@ def test_parts_give_the_loss_and_the_gradients_of_the_whole():
             assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(other) + 1e-7
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_part_without_objects_leaves_batch_norms_of_heads_finite(parts):
+    heads = {
+        name: replace(getattr(TINY, name), norm="batch") for name in ("mask_head", "attribute_head")
+    }
+    model = mask_rcnn(replace(TINY, **heads), 3, ATTRIBUTES, parts=parts)
+    batch = random_batch()
+    valid = np.array(batch.gt.valid)
+    for empty in ([0, 1], [1]):
+        valid[empty] = False
+        less = batch._replace(gt=batch.gt._replace(valid=valid.copy()))
+        variables = jax.jit(model.init)(jax.random.key(0), less)
+
+        def loss(params, less=less, variables=variables):
+            total, _, stats = model.loss({**variables, "params": params}, less, jax.random.key(1))
+            return total, stats
+
+        found = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+        valid = np.array(batch.gt.valid)
+
+
 def toy_terms(variables, batch, key, places):
     """Give a masked mean over the rows, and count the calls in the statistics."""
     values = variables["params"] * batch.index.astype(jnp.float32) + places

@@ -192,13 +192,22 @@ def test_pareto_finds_the_trade_off_that_is_wanted():
 )
 def test_wrong_preferences_are_one_line(options, line):
     with pytest.raises(UserError, match=line):
-        make_balancing("pareto", BalanceOptions(**options), {"a": 1.0, "b": 2.0})
+        make_balancing("pareto", BalanceOptions(**options), make_model(), init(0))
 
 
 def test_what_cannot_be_balanced_is_one_line():
-    assert make_balancing("fixed", BalanceOptions(), {}) is None
+    model, variables = make_model(), init(0)
+    assert make_balancing("fixed", BalanceOptions(), model, variables) is None
+    alone = model._replace(weights={"box": 1.0, "class": 0.0})
     with pytest.raises(UserError, match="'mgda' wants two tasks or more"):
-        make_balancing("mgda", BalanceOptions(), {"a": 1.0, "b": 0.0})
+        make_balancing("mgda", BalanceOptions(), alone, variables)
+    apart = model._replace(shared="")
+    with pytest.raises(UserError, match="they share nothing"):
+        make_balancing("mgda", BalanceOptions(), apart, variables)
+    assert make_balancing("dwa", BalanceOptions(), apart, variables)
+    for pattern in ("backbon/", "("):
+        with pytest.raises(UserError, match="shared is found in no parameter"):
+            make_balancing("pcgrad", BalanceOptions(shared=pattern), model, variables)
     with pytest.raises(ValueError, match=r"train.balance 'grad' is none of fixed, "):
         LoopOptions(balance="grad")
 
@@ -224,7 +233,7 @@ def toy_gradients(layers="all", weights=None, penalty=0.0):
 @pytest.mark.parametrize("penalty", [0.0, 0.01])
 def test_the_gradient_is_the_weighted_sum_of_the_tasks(method, penalty):
     loss, trained, each = toy_gradients(penalty=penalty)
-    balancing = make_balancing(method, BalanceOptions(), {"box": 1.0, "class": 0.5})
+    balancing = make_balancing(method, BalanceOptions(), make_model(), init(0))
     state = balancing.balance.init()
     if method == "uncertainty":
         state = {"log_variance": jnp.array([0.3, -0.2])}
@@ -253,7 +262,7 @@ def test_the_gradient_is_the_weighted_sum_of_the_tasks(method, penalty):
 
 def test_a_stage_that_trains_nothing_shared_leaves_the_weights_alone():
     loss, trained, _ = toy_gradients("class_logits|boxes")
-    balancing = make_balancing("mgda", BalanceOptions(), {"box": 1.0, "class": 0.5})
+    balancing = make_balancing("mgda", BalanceOptions(), make_model(), init(0))
     found = balanced_gradients(loss, trained, balancing, {}, KEY)
     assert {name: float(w) for name, w in found.weights.items()} == {"box": 1.0, "class": 1.0}
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from training.toy import init, make_batches, make_model
 
+from mtl_jax.errors import UserError
 from mtl_jax.training.find import (
     Tried,
     largest_batch,
@@ -39,6 +40,8 @@ def test_the_steepest_fall_is_suggested():
     tried = [Tried(10.0 ** (i - 6), loss) for i, loss in enumerate(losses)]
     assert suggest_learning_rate(tried) in (1e-4, 1e-3)  # either side of the steepest fall
     assert suggest_learning_rate([Tried(1e-6, 2.0)]) == 1e-6
+    with pytest.raises(UserError, match="first loss is not finite"):
+        suggest_learning_rate([])
 
 
 def test_a_larger_batch_takes_more_memory():
@@ -53,6 +56,8 @@ def test_a_larger_batch_takes_more_memory():
         step_memory(make_model(), variables, take(count), OPTIONS, mask, mesh) for count in (1, 8)
     ]
     assert 0 < sizes[0] < sizes[1]
+    more = step_memory(make_model(), variables, batch, OPTIONS, mask, mesh, ema=0.9)
+    assert more > sizes[0]  # the average
 
 
 @pytest.mark.parametrize(

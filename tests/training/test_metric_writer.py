@@ -95,10 +95,12 @@ def test_a_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
     assert "loss 0.5, img/s 12" in shown
 
 
-def test_other_hosts_write_nothing(tmp_path):
+def test_other_hosts_write_nothing(tmp_path, capfd):
     writer = MetricWriter(tmp_path, 3, active=False)
     writer.start(0)
     writer.write(1, {"a": 1.0})
     writer.progress(1, {"a": 1.0})
+    writer.say("step 1")
     writer.close()
     assert not list(tmp_path.iterdir())
+    assert capfd.readouterr().err == ""

@@ -1,6 +1,7 @@
 """Data parallelism: four forced CPU devices against one, in a process of its own."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,51 @@ def test_four_devices_equal_one_and_a_checkpoint_moves_between_them(tmp_path):
     variables = Checkpointer(tmp_path / "checkpoints").restore_variables("latest")
     bias = np.load(tmp_path / "four.npz")["bias"]
     np.testing.assert_array_equal(variables["params"]["fpn"]["bias"], bias)
+
+
+ONE_OF_TWO_HOSTS = """
+import sys
+import jax, numpy as np
+jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
+from mtl_jax.training.sharding import make_mesh, replicated, shard_batch
+from training.toy import make_batch
+
+mesh, batch = make_mesh(), make_batch(0, 0, size=6)
+assert mesh.size == 4
+there = shard_batch(batch, mesh)
+assert there.index.shape == (8,)
+own = np.concatenate([s.data for s in there.index.addressable_shards]).tolist()
+assert own == [*batch.index, -1, -1][4 * jax.process_index():][:4], own
+whole = jax.jit(lambda x: x, out_shardings=replicated(mesh))(there)
+jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a)[:6], b), whole, batch)
+"""
+
+
+@pytest.mark.slow
+def test_each_of_two_hosts_takes_the_rows_of_its_devices():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = "--xla_force_host_platform_device_count=2"
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", ONE_OF_TWO_HOSTS, address, str(i)],
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    errors = [host.communicate(timeout=300)[1] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], errors
+
+
+def test_hosts_without_a_cluster_are_one_line():
+    lines = "from mtl_jax.training.sharding import join_hosts; join_hosts()"
+    result = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert "UserError: --hosts: this is no cluster that jax recognises" in result.stderr
 
 
 @pytest.mark.parametrize(("rows", "multiple", "padded"), [(6, 4, 8), (4, 4, 4), (1, 3, 3)])

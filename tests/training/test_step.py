@@ -182,7 +182,7 @@ def test_the_step_leaves_the_variables_it_started_from():
     assert all(_same(before, variables))
 
 
-def test_eval_loss_weights_batches_by_their_images():
+def test_an_evaluations_loss_is_over_all_labels():
     traces = []
     model = make_model(lambda: traces.append(1))
     variables = init(0)
@@ -191,8 +191,13 @@ def test_eval_loss_weights_batches_by_their_images():
     part = part._replace(valid=np.array([True, False, False, False]))
     actual = make_eval_loss(model, mesh)(variables, [full, part])
     assert len(traces) == 1
-    losses = [model.loss(variables, b, jax.random.key(0)) for b in (full, part)]
-    np.testing.assert_allclose(actual["loss"], (4 * losses[0][0] + losses[1][0]) / 5, rtol=1e-5)
-    for name in ("box", "class"):
-        expected = (4 * losses[0][1][name] + losses[1][1][name]) / 5
+    terms = [model.loss(variables, b, jax.random.key(0))[1] for b in (full, part)]
+    assert actual["loss"] == pytest.approx(actual["box"] + 0.5 * actual["class"])
+    labels = [int((b.gt.valid & b.valid[:, None]).sum()) for b in (full, part)]
+    assert labels[0] > 4 > labels[1]
+    for name, counts in (("box", labels), ("class", [4, 1])):
+        expected = np.average([t[name] for t in terms], weights=counts)
         np.testing.assert_allclose(actual[name], expected, rtol=1e-5)
+    none = full._replace(valid=np.zeros(4, bool))
+    again = make_eval_loss(model, mesh)(variables, [none, full, none, part, none])
+    assert again == pytest.approx(actual)

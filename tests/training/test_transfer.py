@@ -6,6 +6,7 @@ import pytest
 from training.toy import init, make_batch, make_model
 
 from mtl_jax.errors import UserError
+from mtl_jax.layers.norm import Norm
 from mtl_jax.training.transfer import format_table, transfer
 
 
@@ -76,9 +77,27 @@ def test_other_differences_are_all_listed():
     assert "params/fpn/bias: (3,) in the checkpoint, (16,) here" in str(error.value)
 
 
+def test_a_frozen_norm_starts_one_that_is_trained_and_the_other_way_round():
+    x, inside = np.ones((2, 3, 3, 4), np.float32), np.ones((2, 3, 3), bool)
+    rng = np.random.default_rng(0)
+    of = {}
+    for kind in ("frozen", "batch"):
+        variables = Norm(kind, train=False).init(jax.random.key(0), x, inside)
+        of[kind] = {"params": {}, **jax.tree.map(lambda v: rng.random(v.shape), variables)}
+    for ours, theirs in (("frozen", "batch"), ("batch", "frozen")):
+        result, rows = transfer(of[ours], of[theirs])
+        assert {row.outcome for row in rows} == {"copied"}
+        wanted = Norm(theirs, train=False).apply(of[theirs], x, inside)
+        np.testing.assert_allclose(
+            Norm(ours, train=False).apply(result, x, inside), wanted, rtol=1e-5
+        )
+
+
 def test_mistakes_are_refused():
     with pytest.raises(UserError, match="'stage9' is found in no path"):
         transfer(init(0), _other(), exclude=("stage9",))
+    with pytest.raises(UserError, match=r"exclude '\(' is no regular expression"):
+        transfer(init(0), _other(), exclude=("(",))
     with pytest.raises(UserError, match="no tensor"):
         transfer(init(0), {"params": {"a": np.zeros(3)}})
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax.layers.norm import Norm
-from mtl_jax.losses import masked_mean
+from mtl_jax.losses import masked_sum, term_value, weighted_sum
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth, Model, Variables
 
 IMAGES, SLOTS, CLASSES = 24, 3, 4
@@ -67,18 +67,31 @@ def make_model(on_trace: Callable[[], None] = lambda: None, num_classes: int = C
         x = jnp.zeros((len(batch.images), batch.images[0].size))
         return net.init({"params": key, "dropout": key}, x, batch.valid)
 
-    def loss(variables, batch, key, train=True):
+    def sums_of(variables, batch, key):
         on_trace()
         (logits, boxes), new = run(variables, batch, key)
         known = batch.gt.valid & batch.valid[:, None]
         errors = (boxes - batch.gt.boxes / 8) ** 2
         label = jax.nn.one_hot(batch.gt.classes[:, 0], logits.shape[-1])
         classes = -(jax.nn.log_softmax(logits) * label).sum(-1)
-        terms = {"box": masked_mean(errors, known), "class": masked_mean(classes, known[:, 0])}
-        return terms["box"] + 0.5 * terms["class"], terms, new["batch_stats"]
+        box, label = masked_sum(errors, known), masked_sum(classes, known[:, 0])
+        return {"box": (box,), "class": (label,)}, new["batch_stats"]
+
+    def total(sums):
+        terms = {name: term_value(term) for name, term in sums.items()}
+        return weighted_sum(terms, weights), terms
+
+    def loss(variables, batch, key):
+        summed, stats = sums_of(variables, batch, key)
+        return *total(summed), stats
+
+    def sums(variables, batch):
+        return sums_of(variables, batch, jax.random.key(0))[0]
 
     weights = {"box": 1.0, "class": 0.5}
-    return Model(init, loss, lambda variables, batch: None, weights)  # pyright: ignore
+    predict = lambda variables, batch: None  # noqa: E731
+    shared = r"(^|/)(backbone|fpn)/"
+    return Model(init, loss, sums, total, predict, weights, shared)  # pyright: ignore
 
 
 @cache
