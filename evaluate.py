@@ -4,10 +4,11 @@
     python evaluate.py --workdir runs/mtl_synthetic --split test --step best
     python evaluate.py --workdir runs/prima_pose --data /data/other/prima_headpose
 
-Prints a table and writes RUN/evaluation/SPLIT/metrics.json and, to open in a browser,
-RUN/evaluation/SPLIT/report/index.html; of a model with landmarks also landmarks.json, of one of
-people model_card.md, whom it errs for. Without --workdir: the newest run. Fields of `config.data`,
-`config.eval` and `config.model.detection` may be others than in training: `--config.FIELD=VALUE`.
+Prints a table and writes RUN/evaluation/SPLIT/metrics.json, beside it the config.json it was done
+with and, to open in a browser, RUN/evaluation/SPLIT/report/index.html; of a model with landmarks
+also landmarks.json, of one of people model_card.md, whom it errs for. Without --workdir: the newest
+run. Fields of `config.data`, `config.eval` and `config.model.detection` may be others than in
+training: `--config.FIELD=VALUE`.
 """
 
 from collections.abc import Sequence

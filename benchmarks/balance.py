@@ -23,7 +23,7 @@ from mtl_jax.training.balance import METHODS
 from mtl_jax.training.balanced_gradients import make_balancing
 from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
-from mtl_jax.training.sharding import make_mesh, replicate, shard_batch
+from mtl_jax.training.sharding import make_mesh, replicated_key, shard_batch
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage
 from mtl_jax.training.step import make_train_step
@@ -84,7 +84,7 @@ def make_runner(task: Task, method: str, batch: Batch):
     step = make_train_step(task.model, optimizer, mask, schedule, mesh, balancing=balancing)
     start = None if balancing is None else balancing.balance.init()
     state = start_stage(variables, optimizer, mask, mesh, balance=start)
-    key, sharded = replicate(jax.random.key(0), mesh), shard_batch(batch, mesh)
+    key, sharded = replicated_key(0, mesh), shard_batch(batch, mesh)
     state, _ = step(state, sharded, key)
 
     def run(steps: int) -> float:

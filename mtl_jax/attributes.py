@@ -489,7 +489,7 @@ def from_config(declared: Mapping[str, Mapping[str, Any]]) -> tuple[Attribute, .
             )
         for field in fields(kind):
             value = options.get(field.name, field.default)
-            if field.name in options and (wanted := wrong_type(value, field.default)):
+            if field.name != "name" and (wanted := wrong_type(value, field.default)):
                 raise ValueError(
                     f"attribute {name!r}: {field.name} is {value!r} and must be {wanted}"
                 )

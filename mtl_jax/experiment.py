@@ -230,10 +230,10 @@ def evaluate(
     else:
         opened = open_data(run.task.config, split, workdir, run.categories)
     if not opened.sources:
-        there = (s for s in splits.NAMES if open_data(run.task.config, s, workdir).sources)
+        there = [s for s in splits.NAMES if open_data(run.task.config, s, workdir).sources]
         raise UserError(
-            f"{workdir}: the config's data has no records for split {split!r}; give --split "
-            f"{' or '.join(there)}"
+            f"{workdir}: the config's data has no records for split {split!r}; it has for "
+            f"{', '.join(there) or 'none'}"
         )
     options = read_options(EvalOptions, run.task.config.eval)
     evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)

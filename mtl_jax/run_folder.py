@@ -72,12 +72,13 @@ def differing_fields(old: ConfigDict, new: ConfigDict, done: int = 0) -> Iterato
     there, now = (dict(flat_fields(_complete(config))) for config in (old, new))
     default = dict(flat_fields(as_tuples(get_default(new.family))))
     ends = accumulate(stage.get("steps", Stage.steps) for stage in old.stages)
+    unused = "train.balancing." if new.train.balance == "fixed" else "none"
     left = {f"stages[{i}].steps" for i, end in enumerate(ends) if end < done}
     for name in sorted(there.keys() | now.keys()):
         a, b = (fields.get(name, default.get(name)) for fields in (there, now))
         stage = re.match(r"stages\[\d+\]\.", name)
         is_longer = stage and name not in left and (name.endswith("].steps") or name not in there)
-        if a != b and name not in CHANGEABLE and not is_longer:
+        if a != b and not (name in CHANGEABLE or is_longer or name.startswith(unused)):
             yield f"{name} ({a!r} there, {b!r} now)"
 
 

@@ -34,7 +34,7 @@ from mtl_jax.whole_files import write_json
 
 # What may change of a trained model; the rest is what it was trained as.
 EVALUATION = ("data.", "eval.", "model.detection.")
-TRAINING_ALONE = ("eval.pictures", "eval.loss")  # of the validations of a training
+TRAINING_ALONE = ("eval.pictures", "eval.loss", "eval.best_metric")  # of its validations
 Predict = Callable[[Batch], Detections]
 Propose = Callable[[Batch], Batch]  # puts proposals in
 

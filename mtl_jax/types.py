@@ -102,7 +102,7 @@ Total = Callable[[Mapping[str, Term]], tuple[Array, dict[str, Array]]]
 
 
 class Model(NamedTuple):
-    """A network and its objective as three pure functions.
+    """A network and its objective as pure functions.
 
     `init(key, batch)` gives the variables. `loss(variables, batch, key)`, what training lowers,
     gives the weighted scalar, the unweighted differentiable terms by name, and the new batch

@@ -29,6 +29,15 @@ def test_the_fields_that_differ_are_named():
     ]
 
 
+def test_what_balances_nothing_may_change():
+    one, two = load_config_file(CONFIG), load_config_file(CONFIG)
+    override(two, ["--config.train.balancing.rate=0.5"])
+    assert list(differing_fields(one, two)) == []
+    override(two, ["--config.train.balance=gradnorm"])
+    override(one, ["--config.train.balance=gradnorm"])
+    assert list(differing_fields(one, two)) == ["train.balancing.rate (0.025 there, 0.5 now)"]
+
+
 def test_an_older_run_has_the_defaults_of_what_it_does_not_say():
     old, new = load_config_file(CONFIG), load_config_file(CONFIG)
     with old.unlocked():

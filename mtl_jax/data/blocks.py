@@ -157,7 +157,7 @@ def find_folder(block: Mapping[str, Any], kind: Format, data_root: str | Path) -
             return folder
     place = (
         f"put it into {tried[0].absolute()}"
-        if root
+        if root or tried[0].is_absolute()
         else f"put it into a folder {names[0]} and set {DATA_ROOT} to the folder above"
     )
     raise UserError(

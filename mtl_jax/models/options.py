@@ -2,6 +2,7 @@
 `maskrcnn_resnet50_fpn`, value by value; those of a MaskMTL are its published network.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mtl_jax.layers.norm import NORMS
@@ -165,10 +166,11 @@ class MaskRCNNOptions:
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model.dtype {self.dtype!r} is neither float32 nor bfloat16")
         sizes = self.rpn.anchor_sizes
-        if len(sizes) != LEVELS or len({len(level) for level in sizes}) > 1 or not sizes[0]:
+        counts = {len(level) if isinstance(level, Sequence) else 0 for level in sizes}
+        if len(sizes) != LEVELS or len(counts) > 1 or 0 in counts:
             raise ValueError(
-                f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6, of as many "
-                "sizes each"
+                f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6, each a tuple "
+                "of as many sizes, as (32.0,)"
             )
         for part, weights in (
             ("rpn", self.rpn.box_weights),

@@ -126,7 +126,8 @@ def gradnorm(
     wanted = share @ (weights * norms) * lag**alpha
     slope = jnp.sign(weights * norms - wanted) * norms / jnp.maximum(share @ norms, TINY)
     moved = jnp.maximum(weights - rate * jnp.where(present, slope, 0.0), 1e-3)
-    return weights, {"weights": moved * len(moved) / moved.sum(), "first": first}
+    moved *= (present @ weights) / jnp.maximum(present @ moved, TINY)
+    return weights, {"weights": jnp.where(present, moved, weights), "first": first}
 
 
 def dwa(

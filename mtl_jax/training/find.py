@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from mtl_jax.errors import UserError
 from mtl_jax.training.balanced_gradients import Balancing
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
-from mtl_jax.training.sharding import replicate, shard_batch
+from mtl_jax.training.sharding import replicated_key, shard_batch
 from mtl_jax.training.state import start_stage
 from mtl_jax.training.step import make_train_step
 from mtl_jax.types import Batch, Model, Variables
@@ -54,7 +54,7 @@ def try_learning_rates(
     schedule = learning_rate_schedule(rising, steps, lowest)
     train_step = make_train_step(model, optimizer, mask, schedule, mesh)
     state = start_stage(variables, optimizer, mask, mesh)
-    key = replicate(jax.random.key(0), mesh)
+    key = replicated_key(0, mesh)
     tried: list[Tried] = []
     mean = 0.0
     for number, batch in enumerate(batches, 1):
@@ -102,7 +102,7 @@ def step_memory(
     average = variables["params"] if ema else None
     balance = None if balancing is None else balancing.balance.init()
     state = start_stage(variables, optimizer, mask, mesh, average=average, balance=balance)
-    key = replicate(jax.random.key(0), mesh)
+    key = replicated_key(0, mesh)
     compiled = train_step.lower(state, shard_batch(batch, mesh), key).compile()
     used = compiled.memory_analysis()
     return used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes

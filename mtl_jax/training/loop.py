@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
 
-import jax
 import optax
 from jax.sharding import Mesh
 
@@ -17,7 +16,7 @@ from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.metric_writer import MetricWriter
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
 from mtl_jax.training.recorder import FileNames, Recorder
-from mtl_jax.training.sharding import replicate, shard_batch
+from mtl_jax.training.sharding import replicated_key, shard_batch
 from mtl_jax.training.stages import Stage, trainable
 from mtl_jax.training.state import TrainState, start_stage
 from mtl_jax.training.step import make_train_step
@@ -99,7 +98,7 @@ def fit(
         averaged=options.ema > 0,
         balance=None if balancing is None else balancing.balance.init(),
     )
-    key = replicate(jax.random.key(options.seed), mesh)
+    key = replicated_key(options.seed, mesh)
     iterator = batches(done) if done < total else iter(())
     recorder = Recorder(writer, file_names, total, options.log_every)
     writer.start(done)

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mtl_jax.errors import UserError
-from mtl_jax.types import Batch
+from mtl_jax.types import Array, Batch
 
 Tree = TypeVar("Tree")
 
@@ -36,6 +36,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
     """Copy a tree of arrays to every device. The copies share no memory with `tree`."""
     return jax.device_put(tree, replicated(mesh), may_alias=False)
+
+
+def replicated_key(seed: int, mesh: Mesh) -> Array:
+    """Give the random key of a seed on every device; `device_put` reaches one host's alone."""
+    return jax.jit(jax.random.key, static_argnums=0, out_shardings=replicated(mesh))(seed)
 
 
 def shard_batch(batch: Batch, mesh: Mesh) -> Batch:

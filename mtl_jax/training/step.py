@@ -27,7 +27,7 @@ class StepMetrics(NamedTuple):
     weights: dict[str, Array] | None = None  # of each task; None: they are not balanced
 
 
-ORDER = 2**31 - 1
+ORDER = 2**31 - 1  # no image's place in a batch, which the models fold into the key
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
 
 
@@ -66,7 +66,6 @@ def make_train_step(
         if balancing is None:
             (total, (terms, stats)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
         else:
-            # No image's: the model's own draws fold in those places of the batch.
             order = jax.random.fold_in(jax.random.fold_in(key, state.step), ORDER)
             total, terms, stats, grads, weights, balance = balanced_gradients(
                 loss, trained, balancing, balance, order
@@ -110,7 +109,8 @@ def make_eval_loss(
     model: Model, mesh: Mesh
 ) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
     """Compile (variables, batches) -> `loss` and each term over all batches together, of the model
-    as it predicts: however they are divided, and however few have a label, it is the same.
+    as it predicts, however few have a label. How they are divided tells nothing but what a
+    mask_rcnn draws by an image's place in its batch.
     """
     compiled = jax.jit(model.sums, out_shardings=replicated(mesh))
 

@@ -1,5 +1,6 @@
 """Data parallelism: four forced CPU devices against one, in a process of its own."""
 
+import json
 import os
 import socket
 import subprocess
@@ -78,8 +79,14 @@ ONE_OF_TWO_HOSTS = """
 import sys
 import jax, numpy as np
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.loop import LoopOptions, fit
+from mtl_jax.training.metric_writer import MetricWriter
+from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.sharding import make_mesh, replicated, shard_batch
-from training.toy import make_batch
+from mtl_jax.training.stages import Stage
+from mtl_jax.training.step import make_eval_loss
+from training.toy import file_names, init, make_batch, make_batches, make_model
 
 mesh, batch = make_mesh(), make_batch(0, 0, size=6)
 assert mesh.size == 4
@@ -89,11 +96,21 @@ own = np.concatenate([s.data for s in there.index.addressable_shards]).tolist()
 assert own == [*batch.index, -1, -1][4 * jax.process_index():][:4], own
 whole = jax.jit(lambda x: x, out_shardings=replicated(mesh))(there)
 jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a)[:6], b), whole, batch)
+
+checkpointer = Checkpointer(sys.argv[3], {}, "", "max")
+state = fit(
+    make_model(), init(0), (Stage("all", 3),), OptimizerOptions(warmup_steps=0), make_batches(),
+    lambda variables, step: make_eval_loss(make_model(), mesh)(variables, [batch]), checkpointer,
+    MetricWriter(sys.argv[4], 3, active=jax.process_index() == 0), mesh,
+    LoopOptions(batch_size=4, eval_every=0), file_names,
+)
+assert int(state.step) == 3
+checkpointer.close()
 """
 
 
 @pytest.mark.slow
-def test_each_of_two_hosts_takes_the_rows_of_its_devices():
+def test_two_hosts_train_together_on_the_rows_of_their_devices(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -102,7 +119,10 @@ def test_each_of_two_hosts_takes_the_rows_of_its_devices():
     env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
     hosts = [
         subprocess.Popen(
-            [sys.executable, "-c", ONE_OF_TWO_HOSTS, address, str(i)],
+            [
+                *(sys.executable, "-c", ONE_OF_TWO_HOSTS, address, str(i)),
+                *(tmp_path / "checkpoints", tmp_path),
+            ],
             env=env,
             stderr=subprocess.PIPE,
             text=True,
@@ -111,6 +131,10 @@ def test_each_of_two_hosts_takes_the_rows_of_its_devices():
     ]
     errors = [host.communicate(timeout=300)[1] for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], errors
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == [3, 3]  # one host alone writes: the training's, and the validation's
+    assert Checkpointer(tmp_path / "checkpoints").latest() == 3
 
 
 def test_hosts_without_a_cluster_are_one_line():
