@@ -34,7 +34,6 @@ def main(argv: Sequence[str]) -> int:
         print(experiment.find(config, args.find))
         return 0
     experiment.train(config, Path(workdir), args.hosts)
-    print(f"run: {workdir}")
     return 0
 
 

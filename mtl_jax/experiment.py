@@ -124,6 +124,7 @@ def train(
         raise UserError(f"{workdir}: {error}") from None
     finally:
         checkpointer.close()
+    print(f"run: {workdir}")
 
 
 def train_batches(

@@ -53,8 +53,8 @@ def test_a_run_holds_what_design_says(trained):
 
 @pytest.mark.slow
 def test_each_stage_and_the_validation_are_compiled_once(trained):
-    counted = {name: trained.compiled.count(name) for name in ("train_step", "predict", "terms_of")}
-    assert counted == {"train_step": 2, "predict": 1, "terms_of": 1}
+    counted = {name: trained.compiled.count(name) for name in ("train_step", "predict", "sums")}
+    assert counted == {"train_step": 2, "predict": 1, "sums": 1}
 
 
 @pytest.mark.slow
