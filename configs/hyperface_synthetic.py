@@ -7,22 +7,22 @@ With --config.model.detection.rounds=0 the evaluation does without Iterative Reg
 --config.model.detection.landmark_nms=False without Landmarks-based NMS. Unfused is
 --config.model.fused=False in training.
 
-Measured on the test's 300 unseen scenes of 560 heads: 4,000 of the 6,000 steps, then 500 more to a
-learning rate of 0 (--config.stages[0].steps=4500). NME is of all points; of those that are visible,
-with both, 0.026 (0.022 turned by less than 30 degrees, 0.037 by more).
+Measured on the test's 300 unseen scenes of 560 heads, after 4,500 steps to a learning rate of 0
+(--config.stages[0].steps=4500; seed 0, two CPU cores). NME is of all points; of those that are
+visible, with both, 0.027 (0.023 turned by less than 30 degrees, 0.036 by more).
 
     IRP  L-NMS  AP50   AP     misses  false alarms  NME    yaw, pitch, roll  gender  visibility
-    yes  yes    0.990  0.664   2      38            0.031  2.2, 3.0, 1.9     0.987   0.933
-    yes  no     0.980  0.683  10      14            0.032  2.2, 3.0, 1.9     0.987   0.931
-    no   yes    0.980  0.644   6      41            0.032  2.4, 3.1, 2.0     0.987   0.910
-    no   no     0.959  0.457  17      14            0.033  2.4, 3.3, 2.1     0.980   0.908
+    yes  yes    0.989  0.656   5      44            0.032  2.4, 3.0, 1.8     0.986   0.929
+    yes  no     0.980  0.669   9       7            0.033  2.4, 2.9, 1.8     0.984   0.927
+    no   yes    0.980  0.620   9      41            0.034  2.5, 3.3, 1.9     0.984   0.908
+    no   no     0.960  0.456  20      17            0.034  2.6, 3.4, 1.9     0.985   0.907
 
-Unfused, 4,500 steps to a learning rate of 0 from the first on (the fused run's last 500 alone went
-there, so that the two do not compare); NME of visible points, with both, 0.022:
+Unfused, as long and with the same seed, whose heads read the last stage's map alone; NME of visible
+points, with both, 0.022. On these heads fusing gains nothing:
 
-    yes  yes    0.990  0.663  5       46            0.026  2.3, 2.9, 1.8     0.987   0.927
-    yes  no     0.980  0.667  9       10            0.027  2.4, 2.9, 1.9     0.993   0.926
-    no   yes    0.979  0.636  6       47            0.028  2.5, 3.3, 2.1     0.987   0.910
+    yes  yes    0.990  0.663   5      46            0.026  2.3, 2.9, 1.8     0.987   0.927
+    yes  no     0.980  0.667   9      10            0.027  2.4, 2.9, 1.9     0.993   0.926
+    no   yes    0.979  0.636   6      47            0.028  2.5, 3.3, 2.1     0.987   0.910
     no   no     0.960  0.456  17      19            0.029  2.5, 3.3, 2.1     0.985   0.905
 
 A network that answers the truth, and each point of it 5 % of a region's side astray, gives on 150
