@@ -242,6 +242,7 @@ def test_an_rpn_that_is_none_is_one_line(tmp_path):
         config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
         override(config, proposal_overrides(str(rpn)))
         config.data.update(**changes)
+        config.model.update(pixel_mean=(0.5,), pixel_std=(0.25,))  # of any number of channels
         told = Task.from_config(config, [Category(1, "head")])
         make_propose(told, make_mesh())
 
