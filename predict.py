@@ -65,9 +65,7 @@ def main(argv: Sequence[str]) -> int:
     from mtl_jax.models.hyperface_options import proposal_overrides
 
     overrides += ["--config.eval.flip=True"] * args.flip
-    overrides += (
-        [f"--config.eval.scales=({','.join(map(str, args.scales))},)"] if args.scales else []
-    )
+    overrides += [f"--config.eval.scales={tuple(args.scales)}"] if args.scales else []
     overrides += proposal_overrides(args.proposals) if args.proposals else []
     predictor = Predictor.from_checkpoint(
         workdir, args.step, args.threshold, args.classes, overrides

@@ -483,10 +483,9 @@ def from_config(declared: Mapping[str, Mapping[str, Any]]) -> tuple[Attribute, .
             raise ValueError(f"attribute {name!r}: kind must be one of {known}")
         allowed = {field.name for field in fields(kind)} - {"name"}
         if unknown := set(options) - allowed:
-            wrong, right = sorted(unknown)[0], ", ".join(sorted(allowed))
-            raise ValueError(
-                f"attribute {name!r}: {wrong} is none of {right}{suggest(wrong, allowed)}"
-            )
+            wrong, right = ", ".join(sorted(unknown)), ", ".join(sorted(allowed))
+            near = suggest(min(unknown), allowed)
+            raise ValueError(f"attribute {name!r}: {wrong} is none of {right}{near}")
         for field in fields(kind):
             value = options.get(field.name, field.default)
             if field.name != "name" and (wanted := wrong_type(value, field.default)):
