@@ -46,9 +46,16 @@ N95, KN95, cloth, scarf.
     python -m mtl_jax.data mask-faces --input data/UTKFace --output data/masked --seed 0
 
 Pictures are aligned chips such as UTKFace's, or have iBUG's points beside them (.pts, or a .mat as
-AFLW2000's). OUTPUT/images holds them under their names, OUTPUT/outlines where the masks are,
-OUTPUT/masks.json which they are, OUTPUT/sheet.png some to look at. A config does the same on the
-way, with `masks` in a block of config.data.sources, or config.data.augment.mask.
+AFLW2000's). The faces of others are found by a run with landmarks:
+
+    python predict.py --workdir runs/hyperface_mixed --input photos --output found
+    python -m mtl_jax.data mask-faces --input photos --faces found/predictions.json --output masked
+
+What is found and is no face wears a mask, too: look at the sheet, and raise --min-score.
+
+OUTPUT/images holds them under their names, OUTPUT/outlines where the masks are, OUTPUT/masks.json
+the masks of each, none of a bare one, OUTPUT/sheet.png some to look at. A config does the same on
+the way, with `masks` in a block of config.data.sources, or config.data.augment.mask.
 
 Exit 0: all were written; 1: some could not be read; 2: none was, or bad usage."""
 
@@ -199,15 +206,28 @@ def _scenes(arguments: argparse.Namespace) -> Source:
 def _add_mask_faces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, required=True, help="the folder of pictures")
     parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
+    parser.add_argument("--faces", type=Path, help="a predictions.json that says where faces are")
+    parser.add_argument(
+        "--min-score", type=float, default=0.9, help="of those, from 0 to 1, that are faces (0.9)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other masks (0)")
-    parser.add_argument("--share", type=float, default=1.0, help="of the faces that wear one (1)")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the pictures whose faces wear them (1)"
+    )
     parser.set_defaults(run=_mask_faces)
 
 
 def _mask_faces(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0 or not 0 <= arguments.share <= 1:
         raise UserError("--seed is 0 or more, --share within 0 and 1")
-    written = write_masked(arguments.input, arguments.output, arguments.seed, arguments.share)
+    written = write_masked(
+        arguments.input,
+        arguments.output,
+        arguments.seed,
+        arguments.share,
+        arguments.faces,
+        arguments.min_score,
+    )
     for fault in written.faults:
         print(fault, file=sys.stderr)
     print(f"{arguments.output}: {written.pictures} pictures, {len(written.faults)} left out")

@@ -8,17 +8,18 @@ import numpy as np
 import scipy.io
 
 from mtl_jax import images
-from mtl_jax.data.face_masks import Masked, draw_wearing, put_on
+from mtl_jax.data.face_masks import Masked, Wearing, draw_wearing, put_on
 from mtl_jax.data.face_points import check_near
 from mtl_jax.data.folders import list_pictures
 from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
-from mtl_jax.data.masked import BARE, face_rng
+from mtl_jax.data.masked import face_rng
+from mtl_jax.data.predicted_faces import read_predicted
 from mtl_jax.data.pts import read_points
 from mtl_jax.errors import UserError
 from mtl_jax.images import write_png
 from mtl_jax.whole_files import write_json
 
-SHEET, CELL, ROW = 48, 128, 8  # pictures on a contact sheet, their side, and how many in a row
+SHEET, CELL, ROW = 48, 128, 8  # faces on a contact sheet, their side, and how many in a row
 
 
 class Written(NamedTuple):
@@ -26,19 +27,30 @@ class Written(NamedTuple):
     faults: tuple[str, ...]  # a line for each picture that was left out
 
 
-def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) -> Written:
-    """Write the pictures below a folder, masked, under their names to OUTPUT/images, each mask's
-    outline to OUTPUT/outlines, what was worn to OUTPUT/masks.json, and OUTPUT/sheet.png to look at.
+def write_masked(
+    folder: Path,
+    output: Path,
+    seed: int = 0,
+    share: float = 1.0,
+    faces: Path | None = None,
+    min_score: float = 0.9,
+) -> Written:
+    """Write the pictures below a folder, masked, under their names to OUTPUT/images, the masks'
+    outlines to OUTPUT/outlines, the masks of each to OUTPUT/masks.json, and OUTPUT/sheet.png to
+    look at.
 
-    A face is found by iBUG's points in a .pts file beside the picture, or a .mat as AFLW2000's;
-    without one the picture is an aligned chip. Pictures that stay bare are written unchanged. The
-    mask of a picture depends on `seed` and its name. Raises UserError where there is nothing to do.
+    The faces are those that `faces`, the predictions.json of `predict.py` on the same folder, has
+    with a score of `min_score` or more. Without it a picture has one: by iBUG's points in a .pts
+    file beside it, or a .mat as AFLW2000's; without one the picture is an aligned chip. Pictures
+    that stay bare are written unchanged. The masks of a picture depend on `seed` and its name.
+    Raises UserError where there is nothing to do.
     """
     names = list_pictures(folder) if folder.is_dir() else []
     if not names:
         raise UserError(f"{folder}: holds no picture; give a folder of faces as --input")
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: is not empty; use another --output")
+    found = None if faces is None else read_predicted(faces, min_score)
     worn, faults, shown = {}, [], []
     written: set[Path] = set()
     for name in names:
@@ -46,22 +58,22 @@ def write_masked(folder: Path, output: Path, seed: int = 0, share: float = 1.0) 
             image = images.decode(folder / name)
             rng = face_rng(seed, name)
             bare = rng.random() >= share
-            frame = _read_frame(folder / name, image, rng)
+            frames = [_read_frame(folder / name, image, rng)] if found is None else found.get(name)
+            if not frames:
+                raise ValueError(f"{faces} has no face on it of score {min_score} or more")
         except (ValueError, OSError) as error:
             faults.append(f"{folder / name}: {error}")
             continue
-        wearing = draw_wearing(rng)
-        nothing = np.zeros(image.shape[:2], bool)
-        done = Masked(image, nothing) if bare else put_on(image, frame, wearing)
+        wearings = [] if bare else [draw_wearing(rng) for _ in frames]
+        done = _put_on_all(image, frames, wearings)
         file = Path(name).with_suffix(".png")
         if file in written:  # of another ending
             file = Path(f"{name}.png")
         written.add(file)
         write_png(output / "images" / file, done.image)
         write_png(output / "outlines" / file, done.outline * np.uint8(255))
-        worn[name] = {"kind": BARE} if bare else {"kind": wearing.kind, **wearing.fit._asdict()}
-        if len(shown) < SHEET:
-            shown.append(_cell(done.image, frame))
+        worn[name] = [{"kind": each.kind, **each.fit._asdict()} for each in wearings]
+        shown += [_cell(done.image, frame) for frame in frames[: SHEET - len(shown)]]
     if not worn:
         raise UserError(f"{folder}: none of its {len(names)} pictures can be used; {faults[0]}")
     write_json(output / "masks.json", worn)
@@ -85,6 +97,14 @@ def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Fram
             raise ValueError(f"its {mat.name} holds no pt3d_68, iBUG's points")
         return frame_of(np.asarray(found, float)[:2].T)
     return chip_frame(height, width, rng)
+
+
+def _put_on_all(image: np.ndarray, frames: list[Frame], wearings: list[Wearing]) -> Masked:
+    done = Masked(image, np.zeros(image.shape[:2], bool))
+    for frame, wearing in zip(frames, wearings, strict=bool(wearings)):
+        put = put_on(done.image, frame, wearing)
+        done = Masked(put.image, done.outline | put.outline)
+    return done
 
 
 def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:

@@ -15,6 +15,7 @@ from mtl_jax.data.__main__ import main
 from mtl_jax.data.face_masks import _inverse_bilinear, draw_wearing, put_on
 from mtl_jax.data.face_points import from_ibug
 from mtl_jax.data.mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
+from mtl_jax.data.mask_folder import write_masked
 from mtl_jax.data.mask_textures import BANK, KINDS, texture
 from mtl_jax.data.masked import WORN, MaskedFaces, mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions
@@ -283,7 +284,8 @@ def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
     for name in worn:
         outline = cv2.imread(str(tmp_path / "out/outlines" / name.replace("jpg", "png")), 0)
         assert set(np.unique(outline)) == {0, 255}
-        assert worn[name]["kind"] in KINDS
+        (face,) = worn[name]
+        assert face["kind"] in KINDS
     assert cv2.imread(str(tmp_path / "out/sheet.png")).shape == (128, 1024, 3)
     with pytest.raises(UserError, match="is not empty; use another --output"):
         main(["mask-faces", *folders])
@@ -292,6 +294,63 @@ def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
     main(["mask-faces", *folders, "--seed", "4"])
     for name in ("images/a.png", "images/deep/b.png", "masks.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def predicted(name, points, score=0.9, kind="face"):
+    return {"file_name": name, "score": score, "attributes": {"age": {"value": 3.0}, kind: points}}
+
+
+def test_faces_that_a_model_found_are_masked(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in ("two.png", "none.png", "unsure.png"):
+        cv2.imwrite(str(tmp_path / "in" / name), rng.integers(90, 200, (80, 200, 3), np.uint8))
+    left, right = (ibug(center, 40.0) for center in ((40.0, 40.0), (150.0, 40.0)))
+    rows = [[*point, 0.9] for point in left.tolist()]
+    # Ears, which iBUG does not have, are out of sight here, and so anywhere.
+    few = [[-500.0, -500.0, 0.2] if p is None else [*p[:2], 0.9] for p in from_ibug(right)]
+    found = [
+        predicted("two.png", {"points": rows}),
+        predicted("two.png", {"points": few}),
+        predicted("unsure.png", {"points": rows}, score=0.89),
+        predicted("film.mp4", {"points": rows}),
+    ]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    written = write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "found.json")
+    assert written.pictures == 1
+    assert [fault.split(": ")[1] for fault in written.faults] == [
+        f"{tmp_path / 'found.json'} has no face on it of score 0.9 or more"
+    ] * 2
+    worn = json.loads((tmp_path / "out/masks.json").read_text())
+    assert [face["kind"] in KINDS for face in worn["two.png"]] == [True, True]
+    outline = cv2.imread(str(tmp_path / "out/outlines/two.png"), 0) > 0
+    for points in (left, right):
+        x, y = points[[62, 66]].mean(0).astype(int)  # the mouth
+        assert outline[y + 3, x]
+    assert not outline[:, 90:105].any()
+    sheet = cv2.imread(str(tmp_path / "out/sheet.png"))
+    assert [sheet[:, x : x + 128].any() for x in (0, 128, 256)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[", "cut off or not JSON at line 1, column 2"),
+        (json.dumps([predicted("a.png", {"value": 1.0})]), "holds no faces with landmarks"),
+        (json.dumps([predicted("a.png", {"points": [[0, 0, 1]] * 5})]), "holds no faces with"),
+        (json.dumps([predicted("a.png", {"points": [0] * 21})]), "holds no faces with landmarks"),
+        (json.dumps({"images": []}), "holds no faces with landmarks"),
+        ("3", "holds no faces with landmarks"),
+        ("[]", "none of its 1 pictures can be used"),
+    ],
+)
+def test_predictions_that_no_mask_fits_are_named(tmp_path, text, fault):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "found.json").write_text(text)
+    with pytest.raises(UserError, match=fault):
+        write_masked(tmp_path, tmp_path / "out", faces=tmp_path / "found.json")
+    with pytest.raises(UserError, match=r"nowhere.json: cannot be read \(No such file"):
+        write_masked(tmp_path, tmp_path / "out", faces=tmp_path / "nowhere.json")
 
 
 def test_real_chips_wear_masks_where_their_mouths_are():
