@@ -14,8 +14,8 @@ from mtl_jax import images
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import pipeline
 from mtl_jax.data.options import RegionOptions
-from mtl_jax.data.proposals import BatchSearch
 from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.selective_search import BatchSearch
 from mtl_jax.errors import UserError
 from mtl_jax.models.hyperface_options import FaceDetectionOptions
 from mtl_jax.models.options import MaskRCNNOptions

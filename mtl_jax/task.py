@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.attributes import Attribute
 from mtl_jax.commandline import override
-from mtl_jax.data import masked
+from mtl_jax.data import masked_faces
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category
 from mtl_jax.data.sources import SourceOptions
@@ -155,7 +155,8 @@ def make_evaluator(task: Task) -> Evaluator:
     data have not what it asks for.
     """
     options = read_options(EvalOptions, as_tuples(task.config.eval))
-    known = [*(attribute.name for attribute in task.attributes), masked.LABEL, masked.COVERED]
+    worn = (masked_faces.LABEL, masked_faces.COVERED)
+    known = [*(attribute.name for attribute in task.attributes), *worn]
     if unknown := [name for name, _ in options.groups if name not in known]:
         raise UserError(
             f"config.eval.groups names {unknown[0]!r}, which is none of {', '.join(known)}"

@@ -16,7 +16,7 @@ from mtl_jax import commandline
 from mtl_jax.data import coco_split
 from mtl_jax.data.download import download
 from mtl_jax.data.export import export
-from mtl_jax.data.mask_folder import write_masked
+from mtl_jax.data.face_mask_folder import write_masked
 from mtl_jax.data.records import Source
 from mtl_jax.data.shapes import ShapesSource
 from mtl_jax.data.synthetic import SyntheticSource

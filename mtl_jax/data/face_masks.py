@@ -5,8 +5,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mtl_jax.data.mask_fit import COLUMNS, ROWS, Fit, Frame, grid_of
-from mtl_jax.data.mask_textures import BANK, HEIGHT, KINDS, WIDTH, Texture, texture
+from mtl_jax.data.face_mask_fit import COLUMNS, ROWS, Fit, Frame, grid_of
+from mtl_jax.data.face_mask_textures import BANK, HEIGHT, KINDS, WIDTH, Texture, texture
 
 _TOP = {"surgical": 0.45, "n95": 0.30, "kn95": 0.32, "cloth": 0.42, "scarf": 0.55}
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)

@@ -44,14 +44,6 @@ def _stop_all() -> None:
             given.close()
 
 
-def steps_per_epoch(
-    sources: Sequence[Source], weights: Sequence[float], options: DataOptions, batch_size: int
-) -> int:
-    """Give the number of steps in which each source is seen `weight` times, rounded; at least 1."""
-    examples = sum(weight * len(source) for weight, source in zip(weights, sources, strict=True))
-    return max(1, round(examples / batch_size))
-
-
 def train_batches(
     sources: Sequence[Source],
     weights: Sequence[float],
@@ -71,7 +63,7 @@ def train_batches(
     order = plan.TrainingPlan(buckets, weights, batch_size, seed)
     maker = batches.TrainingBatches(sources, attributes, options, order)
     steps = range(start_step, np.iinfo(np.int64).max)
-    report_after = steps_per_epoch(sources, weights, options, batch_size)
+    report_after = max(1, round(order.steps_per_epoch))
     return _start(_made_ahead(maker, steps, report_after))
 
 

@@ -77,7 +77,8 @@ class TrainingPlan:
     row of seeded permutations, so that at 0.5 each comes once in two epochs, and at 2.0 twice in
     each. A bucket's epochs, each shuffled, follow each other without a gap, and are cut into
     batches: what is left over begins the next epoch's first batch, so nothing is lost, doubled or
-    filled up. A batch belongs to the epoch of its last example.
+    filled up. A batch belongs to the epoch of its last example; `steps_per_epoch` are its batches,
+    a fraction.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class TrainingPlan:
             raise UserError(
                 "there is nothing to train on: the sources hold no records, or their weights are 0"
             )
-        self._steps_per_epoch = Fraction(per_epoch) / batch_size
+        self.steps_per_epoch = Fraction(per_epoch) / batch_size
         self._bucket_epoch = lru_cache(8)(self._compute_bucket_epoch)
         self._epoch_batches = lru_cache(2)(self._compute_epoch_batches)
 
@@ -120,7 +121,7 @@ class TrainingPlan:
         )
 
     def epoch_of(self, step: int) -> int:
-        epoch = int(step / self._steps_per_epoch)  # never too late: leftovers only postpone batches
+        epoch = int(step / self.steps_per_epoch)  # never too late: leftovers only postpone batches
         while self.first_step(epoch + 1) <= step:
             epoch += 1
         return epoch

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.data.converted import parse_json
+from mtl_jax.data.face_mask_fit import Frame, frame_of
 from mtl_jax.data.face_points import IBUG, LANDMARKS
-from mtl_jax.data.mask_fit import Frame, frame_of
 from mtl_jax.errors import UserError
 
 SEEN = 0.5  # the visibility of an ear from which on its place is known

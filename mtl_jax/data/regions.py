@@ -13,8 +13,8 @@ import numpy as np
 
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data.options import RegionOptions
-from mtl_jax.data.proposals import SearchedSource, search_all
 from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
+from mtl_jax.data.selective_search import SearchedSource, search_all
 from mtl_jax.images import Turn
 
 POSITIVE, NEGATIVE = 0.5, 0.35

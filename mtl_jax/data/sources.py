@@ -16,7 +16,7 @@ from mtl_jax.data.blocks import (
     name_all,
 )
 from mtl_jax.data.formats import FORMATS, Labels
-from mtl_jax.data.masked import MaskedFaces
+from mtl_jax.data.masked_faces import MaskedFaces
 from mtl_jax.data.memory import InMemory
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.repeat import repeat_rare

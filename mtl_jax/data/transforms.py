@@ -11,7 +11,7 @@ import numpy as np
 
 from mtl_jax import images
 from mtl_jax.attributes import Attribute
-from mtl_jax.data.masked import mask_faces
+from mtl_jax.data.masked_faces import mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.photometric import change_pixels
 from mtl_jax.data.records import Instance, Record, Segmentation

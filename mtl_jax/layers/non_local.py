@@ -16,7 +16,8 @@ from mtl_jax.types import Array
 class NonLocal(nn.Module):
     """Add to each cell what the cells like it hold, through half the channels.
 
-    The last norm's scale starts at 0: at first the block changes nothing.
+    A gain after the norm starts at 0: at first the block changes nothing. The norm is a batch norm
+    whatever the trunk's is.
     """
 
     train: bool

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.region_tasks import placed_points
+from mtl_jax.models.hyperface_tasks import placed_points
 from mtl_jax.ops.face_box import (
     Similarity,
     deviations,

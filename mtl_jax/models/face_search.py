@@ -14,7 +14,7 @@ from mtl_jax.attributes import Attribute, Categorical, Landmarks
 from mtl_jax.models import attribute_tasks
 from mtl_jax.models.face_rectangle import FaceRectangle
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.region_tasks import CLASS, attribute_outputs, placed_points
+from mtl_jax.models.hyperface_tasks import CLASS, attribute_outputs, placed_points
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.landmark_nms import group_regions, median, precise_boxes
 from mtl_jax.ops.roi_align import multilevel_roi_align

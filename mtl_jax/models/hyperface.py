@@ -17,21 +17,21 @@ from jaxtyping import Bool, Float, Int
 from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.errors import UserError
 from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
-from mtl_jax.layers.region_heads import RegionHeads
+from mtl_jax.layers.hyperface_heads import RegionHeads
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.resnet_fusion import ResNetFusion
-from mtl_jax.models.accumulation import make_loss, make_sums, make_total
 from mtl_jax.models.canvas import normalize
 from mtl_jax.models.face_rectangle import first_rectangle, follow, rectangle_of
 from mtl_jax.models.face_search import Look, Search
 from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.region_tasks import (
+from mtl_jax.models.hyperface_tasks import (
     CLASS,
     found_points,
     one_score_layers,
     output_sizes,
     region_losses,
 )
+from mtl_jax.models.objective import make_loss, make_sums, make_total
 from mtl_jax.models.targets import clean
 from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Term, Variables
 
@@ -134,7 +134,7 @@ def _pointed(attributes: Sequence[Attribute], options: HyperFaceOptions) -> Land
 
 class Network(nn.Module):
     """From regions `[R, s, s, C]` to the outputs of every task, by the names of
-    `region_tasks.output_sizes`.
+    `hyperface_tasks.output_sizes`.
     """
 
     options: HyperFaceOptions

@@ -21,8 +21,8 @@ from mtl_jax.layers.output import output_layer
 from mtl_jax.layers.picture_head import PictureHead
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.accumulation import make_loss, make_sums, make_total
 from mtl_jax.models.canvas import is_inside, normalize
+from mtl_jax.models.objective import make_loss, make_sums, make_total
 from mtl_jax.models.options import MaskMTLOptions, ViewOptions
 from mtl_jax.models.targets import clean
 from mtl_jax.models.views import make_views

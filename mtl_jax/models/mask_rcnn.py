@@ -23,9 +23,9 @@ from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.models import attribute_tasks
-from mtl_jax.models.accumulation import make_loss, make_sums, make_total
 from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, outline
 from mtl_jax.models.detection_losses import box_losses, rpn_losses
+from mtl_jax.models.objective import make_loss, make_sums, make_total
 from mtl_jax.models.options import MaskRCNNOptions, ViewOptions
 from mtl_jax.models.proposals import (
     Anchors,
@@ -384,9 +384,9 @@ class Network(nn.Module):
         canvas = np.array([0.0, 0.0, width, height], np.float32) - self._far_edges
         canvas = jnp.broadcast_to(canvas, gt.boxes.shape)
         frames = canvas if self.full_size_masks else gt.boxes
-        targets = jax.vmap(partial(mask_targets, side=logits.shape[-1]))(
-            gt.masks, frames, regions.boxes, regions.gt_index
-        )
+        targets = jax.vmap(
+            partial(mask_targets, side=logits.shape[-1], aligned=self.options.roi.aligned)
+        )(gt.masks, frames, regions.boxes, regions.gt_index)
         known = regions.positive & jnp.take_along_axis(gt.mask_valid, regions.gt_index, 1)
         each = losses.binary_cross_entropy(logits, targets)
         return {"mask": (losses.masked_sum(each, known),)}

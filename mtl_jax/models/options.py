@@ -1,5 +1,7 @@
-"""The choices of each model family. Those of a Mask R-CNN are by default torchvision's
-`maskrcnn_resnet50_fpn`, value by value; those of a MaskMTL are its published network.
+"""The choices of Mask R-CNN and MaskMTL; those of HyperFace are in `hyperface_options`.
+
+A Mask R-CNN's are by default torchvision's `maskrcnn_resnet50_fpn`, value by value, a MaskMTL's its
+published network.
 """
 
 from collections.abc import Sequence
@@ -190,7 +192,7 @@ class ConvTrunkOptions:
     features: tuple[int, ...] = (160, 192, 224, 224, 224)
     norm: str = "batch"
     norm_eps: float = 1e-3  # this and the momentum are Keras's
-    norm_momentum: float = 0.99  # of a batch norm's statistics
+    norm_momentum: float = 0.99  # of the stages' batch norms; a non-local block's is 0.9
     non_local: tuple[int, ...] = ()  # stages that a non-local block follows
 
     def __post_init__(self) -> None:

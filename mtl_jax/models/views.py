@@ -1,4 +1,4 @@
-"""Views of a picture at test time: other sizes, and mirrored; what they show becomes one result.
+"""Test-time augmentation: a picture in other sizes, and mirrored; what is seen becomes one result.
 
 Source: detectron2's GeneralizedRCNNWithTTA: the boxes of all views go through one NMS, the other
 heads read what is left in every view, and their answers are averaged.

@@ -16,7 +16,7 @@ def mask_targets(
     boxes: Float[Array, "R 4"],
     gt_index: Int[Array, "R"],
     side: int,
-    aligned: bool = False,
+    aligned: bool,
 ) -> Float[Array, "R side side"]:
     """Average mask `gt_index[r]` over each cell of a `side` x `side` grid on `boxes[r]`.
 

@@ -138,8 +138,9 @@ class Checkpointer:
     ) -> None:
         """Store a state and return when it is on the disk.
 
-        Checkpoints that are neither latest nor best go. `metrics`, where given, must hold the best
-        metric. Raises ValueError where it does not, or for a state that has met a non-finite loss.
+        Checkpoints that are neither latest nor best go. Raises UserError
+        where `metrics` lacks the best metric, ValueError for a state that has met a non-finite loss
+        or a Checkpointer that only reads.
         """
         if self._user_metadata is None:
             raise ValueError("a Checkpointer made without metadata only reads")

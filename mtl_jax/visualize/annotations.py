@@ -62,7 +62,10 @@ def _predictions(attribute: Attribute, labels: Sequence) -> np.ndarray:
 
 
 def row_result(
-    row: Batch, categories: Sequence[Category], attributes: Sequence[Attribute]
+    row: Batch,
+    categories: Sequence[Category],
+    attributes: Sequence[Attribute],
+    full_size_masks: bool,
 ) -> Result:
     """Give what one row of a batch (without its leading axis) holds, in pixels of the canvas.
 
@@ -70,13 +73,12 @@ def row_result(
     """
     gt = row.gt
     masks = np.where(gt.mask_valid[:, None, None], gt.masks, 0).astype(np.float32) / 255
-    whole_canvas = gt.masks.shape[-2:] == row.images.shape[:2]
     found = Detections(
         boxes=gt.boxes[None],
         scores=np.full((1, len(gt.valid)), np.inf, np.float32),
         classes=gt.classes[None],
         valid=(gt.valid & ~gt.crowd)[None],
-        masks=None if whole_canvas or not gt.mask_valid.any() else masks[None],
+        masks=None if full_size_masks or not gt.mask_valid.any() else masks[None],
         attributes={a.name: a.as_prediction(*gt.attributes[a.name])[None] for a in attributes},
     )
     height, width = row.images.shape[:2]

@@ -48,6 +48,10 @@ class Shown:
     model: MaskRCNNOptions | None  # None: a model without anchors and regions
     seed: int = 0
 
+    @property
+    def full_size_masks(self) -> bool:
+        return self.data.mask_size == 0
+
     @classmethod
     def from_config(cls, config: ConfigDict, split: str = "train", seed: int = 0) -> "Shown":
         """Open a split of a config's data; records with faults are listed and left out. Raises
@@ -278,8 +282,12 @@ def _seen(row: Batch, picture: np.ndarray) -> np.ndarray:
     return picture[:height, :width]
 
 
+def _result(shown: Shown, row: Batch) -> Result:
+    return row_result(row, shown.categories, shown.attributes, shown.full_size_masks)
+
+
 def _draw_row(shown: Shown, row: Batch) -> np.ndarray:
-    return draw(_canvas(row), row_result(row, shown.categories, shown.attributes))
+    return draw(_canvas(row), _result(shown, row))
 
 
 def _add_input(page: Page, shown: Shown, records: Sequence[Record], indices: Sequence[int]) -> None:
@@ -295,7 +303,7 @@ def _add_input(page: Page, shown: Shown, records: Sequence[Record], indices: Seq
     ]
     page.picture("augmented", sheet(varied, 3, (), (360, 400)), "Augmented, as training draws them")
     row = _row(shown, records[0], indices[0], augmented=True)
-    result = row_result(row, shown.categories, shown.attributes)
+    result = _result(shown, row)
     if result.mask_probabilities is not None:
         masks = [np.rint(255 * m).astype(np.uint8) for m in result.mask_probabilities[:12]]
         side = shown.data.mask_size
@@ -376,7 +384,7 @@ def _middle_cell(row: Batch, stride: np.ndarray, cells: tuple[int, int]) -> int:
 
 def _add_regions(page: Page, shown: Shown, model: MaskRCNNOptions, row: Batch) -> None:
     page.heading("Regions as examples")
-    found = region_examples(row, model, shown.seed)
+    found = region_examples(row, model, shown.full_size_masks, shown.seed)
     pixels = _seen(row, _canvas(row)).copy()
     unique = len(np.unique(found.boxes.round(3), axis=0))
     share = float(found.positive.mean()) if len(found.positive) else 0.0

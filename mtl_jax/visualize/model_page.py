@@ -81,11 +81,14 @@ class Look:
     def batch(self) -> Batch:
         return jax.tree.map(lambda x: np.asarray(x)[None], self.row)
 
+    @property
+    def full_size_masks(self) -> bool:
+        return self.run.task.data.mask_size == 0
+
     @cached_property
     def inside(self) -> Inside:
-        full_size = self.run.task.data.mask_size == 0
         classes = len(self.run.categories) + 1
-        inspect = inspector(self.options, classes, self.run.attributes, full_size)
+        inspect = inspector(self.options, classes, self.run.attributes, self.full_size_masks)
         found = inspect(self.run.variables, self.batch)
         return Inside(jax.tree.map(lambda x: x[0], found.steps), found.activations)
 
@@ -323,7 +326,7 @@ def _add_masks(page: Page, look: Look) -> None:
     page.heading("Masks")
     cells: list[np.ndarray]
     if look.known:
-        found = region_examples(look.row, look.options, look.seed)
+        found = region_examples(look.row, look.options, look.full_size_masks, look.seed)
         chosen = np.flatnonzero(found.positive)[:MOST_MASKS]
         cells = [np.rint(255 * found.masks[i]).astype(np.uint8) for i in chosen]
         names = [look.names[found.classes[i]] for i in chosen]

@@ -68,7 +68,9 @@ def anchor_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> AnchorEx
     )
 
 
-def region_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> RegionExamples:
+def region_examples(
+    row: Batch, options: MaskRCNNOptions, full_size_masks: bool, seed: int
+) -> RegionExamples:
     """Sample regions of a row from random ones: half of them anywhere, half near its objects."""
     batch = clean(jax.tree.map(lambda x: np.asarray(x)[None], row))
     gt = jax.tree.map(lambda x: x[0], batch.gt)
@@ -82,11 +84,12 @@ def region_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> RegionEx
         options.box_head.box_weights,
     )
     refined = box_ops.decode(regions.deltas, regions.boxes, options.box_head.box_weights)
-    whole = gt.masks.shape[-2:] == row.images.shape[:2]
     height, width = row.images.shape[:2]
     canvas = np.broadcast_to(np.array([0, 0, width, height], np.float32), gt.boxes.shape)
-    frames = canvas if whole else gt.boxes
-    masks = mask_targets(gt.masks, frames, regions.boxes, regions.gt_index, MASK_SIDE)
+    frames = canvas if full_size_masks else gt.boxes
+    masks = mask_targets(
+        gt.masks, frames, regions.boxes, regions.gt_index, MASK_SIDE, options.roi.aligned
+    )
     kept = np.asarray(regions.valid)
     return RegionExamples(
         *(

@@ -7,8 +7,8 @@ import pytest
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.face_csv import FaceCsvSource, write_face_csv
+from mtl_jax.data.face_mask_fit import chip_frame
 from mtl_jax.data.face_masks import draw_wearing, put_on
-from mtl_jax.data.mask_fit import chip_frame
 from mtl_jax.data.sources import SourceOptions, open_sources
 from mtl_jax.errors import AnnotationErrors, UserError
 

@@ -12,12 +12,12 @@ from faces import ibug
 from real_data import data_set
 
 from mtl_jax.data.__main__ import main
+from mtl_jax.data.face_mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
+from mtl_jax.data.face_mask_folder import write_masked
+from mtl_jax.data.face_mask_textures import BANK, KINDS, texture
 from mtl_jax.data.face_masks import _inverse_bilinear, draw_wearing, put_on
 from mtl_jax.data.face_points import from_ibug
-from mtl_jax.data.mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
-from mtl_jax.data.mask_folder import write_masked
-from mtl_jax.data.mask_textures import BANK, KINDS, texture
-from mtl_jax.data.masked import WORN, MaskedFaces, mask_faces
+from mtl_jax.data.masked_faces import WORN, MaskedFaces, mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.sources import SourceOptions, open_sources

@@ -24,7 +24,7 @@ import pytest
 
 from mtl_jax import attributes
 from mtl_jax.data import pipeline
-from mtl_jax.data.masked import MaskedFaces
+from mtl_jax.data.masked_faces import MaskedFaces
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.processes import in_processes
 from mtl_jax.data.records import Category, Instance, Record
@@ -178,19 +178,10 @@ def test_no_two_examples_share_their_randomness():
 
 def test_an_epoch_sees_every_picture():
     source = Pictures(12)
-    assert pipeline.steps_per_epoch([source], [1.0], OPTIONS, 4) == 3
     seen = Counter(
         int(i) for batch in islice(train([source], batch_size=4), 3) for i in batch.index
     )
     assert seen == Counter(range(12))
-
-
-@pytest.mark.parametrize(
-    ("weights", "steps"), [((1.0, 1.0), 8), ((2.0, 0.5), 12), ((0.01, 0.0), 1), ((0.5, 0.26), 3)]
-)
-def test_steps_per_epoch_counts_weights(weights, steps):
-    sources = [Pictures(10), Pictures(6)]
-    assert pipeline.steps_per_epoch(sources, weights, OPTIONS, 2) == steps
 
 
 @pytest.mark.parametrize("length", [1, 4, 7, 12])

@@ -113,6 +113,15 @@ def test_evaluation_holds_each_record_once():
     assert (indices < 0).sum() == 3
 
 
+@pytest.mark.parametrize(
+    ("weights", "steps"),
+    [((1.0, 1.0), 8), ((2.0, 0.5), 11.5), ((0.01, 0.0), 0.05), ((0.5, 0.26), 3.28)],
+)
+def test_steps_of_an_epoch_count_weights(weights, steps):
+    plan = TrainingPlan(buckets((7, 2), (3, 4)), weights, 2, seed=0)
+    assert plan.steps_per_epoch == pytest.approx(steps)
+
+
 def test_mistakes_are_the_users():
     with pytest.raises(UserError, match="nothing to train on"):
         TrainingPlan([], (), 4, 0)

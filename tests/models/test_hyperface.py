@@ -19,7 +19,7 @@ from mtl_jax.models.canvas import normalize
 from mtl_jax.models.face_rectangle import NAME
 from mtl_jax.models.hyperface import Network, hyperface, loss_weights
 from mtl_jax.models.hyperface_options import AlexNetOptions, HyperFaceOptions
-from mtl_jax.models.region_tasks import region_losses
+from mtl_jax.models.hyperface_tasks import region_losses
 from mtl_jax.models.targets import clean
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth

@@ -51,10 +51,12 @@ def test_full_size_masks_are_torchvisions(monkeypatch):
     maps = torch.tensor(masks / 255, dtype=torch.float32)[:, None]
     expected = torchvision.ops.roi_align(maps, regions, 28, 1.0, -1)[:, 0]
     frames = np.tile(CANVAS, (3, 1))
-    np.testing.assert_allclose(mask_targets(masks, frames, BOXES, index, 28), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        mask_targets(masks, frames, BOXES, index, 28, False), expected, atol=1e-4
+    )
     monkeypatch.setattr(mask_ops, "MAX_CELLS", 2 * HEIGHT * WIDTH)  # two regions at a time
     np.testing.assert_allclose(
-        mask_ops.mask_targets(masks, frames, BOXES, index, 28), expected, atol=1e-4
+        mask_ops.mask_targets(masks, frames, BOXES, index, 28, False), expected, atol=1e-4
     )
 
 
@@ -112,9 +114,9 @@ def test_fault_3_degenerate_and_padded_rows_change_nothing():
     boxes = np.concatenate([BOXES, np.broadcast_to(fill, (4, 4))])
     frames = np.concatenate([CANVAS[None], np.zeros((1, 4), np.float32)])
     index = np.append(np.zeros(len(BOXES), int), [0, 0, 0, 1])
-    padded = mask_targets(masks, frames, boxes, index, 7)
+    padded = mask_targets(masks, frames, boxes, index, 7, False)
     np.testing.assert_array_equal(
-        padded[: len(BOXES)], mask_targets(masks, frames, BOXES, index[: len(BOXES)], 7)
+        padded[: len(BOXES)], mask_targets(masks, frames, BOXES, index[: len(BOXES)], 7, False)
     )
     chex.assert_tree_all_finite(padded)
 
@@ -124,5 +126,7 @@ def test_vmap_over_images():
     both = [jnp.stack([a, a[::-1]]) for a in (masks, frames)]
     index = jnp.array([[0, 1, 0, 1, 0], [1, 0, 1, 0, 1]])
     boxes = jnp.stack([BOXES, BOXES])
-    targets = jax.vmap(lambda *args: mask_targets(*args, side=7))(*both, boxes, index)
+    targets = jax.vmap(lambda *args: mask_targets(*args, side=7, aligned=False))(
+        *both, boxes, index
+    )
     np.testing.assert_allclose(targets[0], targets[1], atol=1e-6)

@@ -53,7 +53,7 @@ def test_a_row_is_drawn_as_training_sees_it():
     resize = ResizeOptions("square", 180, 180, ((180, 180),))
     options = DataOptions(resize=resize, mask_size=28, max_instances=4)
     row = transforms.load(RECORD, 0, ATTRIBUTES, options)
-    result = row_result(row, CATEGORIES, ATTRIBUTES)
+    result = row_result(row, CATEGORIES, ATTRIBUTES, False)
     check(result)
     np.testing.assert_allclose(result.boxes, 2 * np.array([thing.box for thing in THINGS[:2]]))
     assert abs(result.masks[0].sum() / 4 / to_mask(POLYGON, HEIGHT, WIDTH).sum() - 1) < 0.05

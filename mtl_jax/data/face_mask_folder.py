@@ -8,11 +8,11 @@ import numpy as np
 import scipy.io
 
 from mtl_jax import images
+from mtl_jax.data.face_mask_fit import Frame, chip_frame, frame_of
 from mtl_jax.data.face_masks import Masked, Wearing, draw_wearing, put_on
 from mtl_jax.data.face_points import check_near
 from mtl_jax.data.folders import list_pictures
-from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
-from mtl_jax.data.masked import face_rng
+from mtl_jax.data.masked_faces import face_rng
 from mtl_jax.data.predicted_faces import read_predicted
 from mtl_jax.data.pts import read_points
 from mtl_jax.errors import UserError

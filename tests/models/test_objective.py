@@ -9,8 +9,8 @@ import pytest
 from scenes import ATTRIBUTES, TINY, random_batch
 
 from mtl_jax.losses import masked_sum, term_value
-from mtl_jax.models.accumulation import summed_terms
 from mtl_jax.models.mask_rcnn import mask_rcnn
+from mtl_jax.models.objective import summed_terms
 
 # No statistics over the batch, and no dropout: nothing else depends on how it is divided.
 PLAIN = replace(

@@ -6,11 +6,11 @@ import oracles
 import pytest
 from faces import DECLARED
 
-from mtl_jax.data import proposals as module
+from mtl_jax.data import selective_search as module
 from mtl_jax.data import transforms
 from mtl_jax.data.options import DataOptions, RegionOptions
-from mtl_jax.data.proposals import BatchSearch, SearchedSource, search_all, selective_search
 from mtl_jax.data.regions import cut_regions
+from mtl_jax.data.selective_search import BatchSearch, SearchedSource, search_all, selective_search
 from mtl_jax.data.synthetic import SyntheticSource
 
 SOURCE = SyntheticSource(2, seed=5, size=(96, 128), heads=(1, 1), head_heights=(0.5, 0.8))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mtl_jax.data.face_mask_fit import Frame, chip_frame, frame_of
+from mtl_jax.data.face_mask_textures import KINDS
 from mtl_jax.data.face_masks import draw_wearing, put_on
-from mtl_jax.data.mask_fit import Frame, chip_frame, frame_of
-from mtl_jax.data.mask_textures import KINDS
 from mtl_jax.data.records import Category, Instance, Record, Source, pixels_of
 
 BARE = "none"

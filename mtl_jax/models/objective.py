@@ -1,4 +1,7 @@
-"""A batch's loss part by part: the same value and gradients as all at once, in less memory."""
+"""From a network's terms to `Model`'s loss, sums and total.
+
+Where asked, a batch's loss is taken part by part: the same value and gradients, in less memory.
+"""
 
 import math
 from collections.abc import Callable, Mapping
