@@ -90,7 +90,7 @@ def train(
     if not training.sources:
         raise UserError(f"{workdir}: the config's data has no records for split 'train'")
     task = Task.from_config(config, training.categories)
-    training = as_regions(task, training, workdir / "proposals")
+    training = as_regions(task, training.repeated(), workdir / "proposals")
     checks = read_options(ValidationOptions, config.eval)
     optimizer = read_options(OptimizerOptions, config.optimizer)
     if loop.patience and not validation.sources:
@@ -162,7 +162,7 @@ def find(config: ConfigDict, wanted: str) -> str:
     enable_compilation_cache()
     training = sources.open_split(read_sources(config), read_attributes(config), "train")
     task = Task.from_config(config, training.categories)
-    training = as_regions(task, training)
+    training = as_regions(task, training.repeated())
     loop = read_options(LoopOptions, config.train)
     options = read_options(OptimizerOptions, config.optimizer)
     variables, mesh = initial_variables(task, loop.seed), make_mesh()

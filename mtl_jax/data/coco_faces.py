@@ -103,6 +103,8 @@ def _face(
         return None
     width, height = sizes.get(person.get("image_id"), (None, None))
     box = head_box(found)
+    if box[0] == box[2]:
+        return None  # all its points are one
     if isinstance(width, int) and isinstance(height, int):  # else the check of images says so
         check_near(np.array(list(found.values())), width, height)
         box = clip(box, width, height)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import scipy.io
 
 from mtl_jax import images
 from mtl_jax.data.face_mask_fit import Frame, chip_frame, frame_of
@@ -13,6 +12,7 @@ from mtl_jax.data.face_masks import Masked, Wearing, draw_wearing, put_on
 from mtl_jax.data.face_points import check_near
 from mtl_jax.data.folders import list_pictures
 from mtl_jax.data.masked_faces import face_rng
+from mtl_jax.data.mats import read_ibug
 from mtl_jax.data.predicted_faces import read_predicted
 from mtl_jax.data.pts import read_points
 from mtl_jax.errors import UserError
@@ -61,6 +61,8 @@ def write_masked(
             frames = [_read_frame(folder / name, image, rng)] if found is None else found.get(name)
             if not frames:
                 raise ValueError(f"{faces} has no face on it of score {min_score} or more")
+            for frame in frames:
+                check_near(np.stack(frame[:5]), image.shape[1], image.shape[0])
         except (ValueError, OSError) as error:
             faults.append(f"{folder / name}: {error}")
             continue
@@ -86,17 +88,11 @@ def write_masked(
 
 def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Frame:
     points, mat = path.with_suffix(".pts"), path.with_suffix(".mat")
-    height, width = image.shape[:2]
     if points.is_file():
-        found = read_points(points)
-        check_near(found, width, height)
-        return frame_of(found)
+        return frame_of(read_points(points))
     if mat.is_file():
-        found = scipy.io.loadmat(mat, variable_names=("pt3d_68",)).get("pt3d_68")
-        if found is None:
-            raise ValueError(f"its {mat.name} holds no pt3d_68, iBUG's points")
-        return frame_of(np.asarray(found, float)[:2].T)
-    return chip_frame(height, width, rng)
+        return frame_of(read_ibug(mat))
+    return chip_frame(image.shape[0], image.shape[1], rng)
 
 
 def _put_on_all(image: np.ndarray, frames: list[Frame], wearings: list[Wearing]) -> Masked:
@@ -111,6 +107,13 @@ def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:
     """Cut a face out for the contact sheet."""
     x, y = (frame.tip + frame.bridge) / 2
     half = 1.1 * frame.width
-    y1, x1 = max(0, int(y - half)), max(0, int(x - half))
-    part = image[y1 : int(y + half) + 1, x1 : int(x + half) + 1]
+    height, width = image.shape[:2]
+    (y1, y2), (x1, x2) = _span(y, half, height), _span(x, half, width)
+    part = image[y1:y2, x1:x2]
     return cv2.resize(part, (CELL, CELL), interpolation=cv2.INTER_AREA)
+
+
+def _span(middle: float, half: float, size: int) -> tuple[int, int]:
+    """Give the pixels around a place that lie in the picture, at least one."""
+    first = min(max(0, int(middle - half)), size - 1)
+    return first, max(first + 1, int(middle + half) + 1)

@@ -160,6 +160,10 @@ def _unite(parts: list[dict[str, Any]], height: int, width: int) -> dict[str, An
             x, y, w, h = part["bbox"]
             shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
         if isinstance(shape, list):
+            if any(len(polygon) < 6 for polygon in shape):
+                raise ValueError(
+                    "a polygon of its group has fewer than 3 points; correct or remove it"
+                )
             runs += coco_mask.frPyObjects(shape, height, width)
         else:
             runs.append({**shape, "counts": shape["counts"].encode()})

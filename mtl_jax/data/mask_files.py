@@ -38,7 +38,8 @@ def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; set config.data.images and .annotations")
     collector = Collector(masks)
-    names = _by_stem(images, "", collector)
+    below = f"{masks.relative_to(images).as_posix()}/" if images in masks.parents else None
+    names = _by_stem(images, "", collector, below)
     found = _by_stem(masks, "_mask", collector)
     if not found:
         raise UserError(f"{masks}: holds no masks; a picture a.jpg has its own in a.png")
@@ -63,9 +64,13 @@ def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -
     return collector.finish([kind])
 
 
-def _by_stem(folder: Path, suffix: str, collector: Collector) -> dict[str, str]:
+def _by_stem(
+    folder: Path, suffix: str, collector: Collector, leave_out: str | None = None
+) -> dict[str, str]:
     names: dict[str, str] = {}
     for name in list_pictures(folder):
+        if leave_out and name.startswith(leave_out):
+            continue
         other = names.setdefault(_stem(name).removesuffix(suffix), name)
         if other != name:
             collector.add_fault(name, f"stands in {folder} beside {other}; remove or rename one")

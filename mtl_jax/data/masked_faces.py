@@ -25,8 +25,11 @@ def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record
 
     A face is found by its landmarks (AFLW's 21 or iBUG's 68), or, where its box is the whole
     picture, by the template of aligned chips; others stay bare. What wears a mask keeps it, and
-    landmarks below it are hidden ones.
+    landmarks below it are hidden ones. A region that shows too little of a face to have its labels
+    stays as it is.
     """
+    if record.region is not None and not record.exhaustive:
+        return record
     if rng.random() >= share:
         return replace(record, instances=tuple(_labelled(i, _worn(i)) for i in record.instances))
     pixels = pixels_of(record)
@@ -118,3 +121,8 @@ class MaskedFaces:
 
     def group(self, position: int) -> str:
         return self.source.group(position)
+
+
+def unmasked(source: Source) -> Source:
+    """Give a source's records as they are before masks are drawn, for which no picture is read."""
+    return source.source if isinstance(source, MaskedFaces) else source

@@ -72,16 +72,25 @@ def _read_face(path: Path) -> _Face:
     height, width = images.picture_size(path)
     mat = _load(path.with_suffix(".mat"))
     pitch, yaw, roll = degrees(_array(mat, "Pose_Para").ravel()[:3], "Pose_Para")
-    marked = _array(mat, "pt2d").T
-    if marked.shape == (len(LANDMARKS), 2):
-        ibug, face = _array(mat, "pt3d_68")[:2].T, _aflw(marked, width, height)
-    else:
-        ibug, face = marked, None
-    if ibug.shape != (IBUG, 2):
-        raise ValueError(f"its .mat holds {len(ibug)} points; iBUG's are {IBUG}")
+    marked, ibug = _array(mat, "pt2d").T, _ibug(mat)
+    face = _aflw(marked, width, height) if len(marked) == len(LANDMARKS) else None
     box = face_box(ibug, width, height)
     pose = {"yaw": yaw, "pitch": pitch, "roll": roll}
     return _Face((height, width), box, {"head": pose, "face": face or from_ibug(ibug)})
+
+
+def read_ibug(path: Path) -> np.ndarray:
+    """Read iBUG's points `[68, 2]` of a `.mat` file. Raises ValueError that says what is wrong."""
+    return _ibug(_load(path))
+
+
+def _ibug(mat: dict[str, Any]) -> np.ndarray:
+    points = _array(mat, "pt2d").T
+    if points.shape == (len(LANDMARKS), 2):  # AFLW2000's, which has both
+        points = _array(mat, "pt3d_68")[:2].T
+    if points.shape != (IBUG, 2):
+        raise ValueError(f"its .mat holds {len(points)} points; iBUG's are {IBUG}")
+    return points
 
 
 def _aflw(points: np.ndarray, width: int, height: int) -> list[Point | tuple[None, None, int]]:

@@ -95,7 +95,7 @@ class _Array:
             for position, value in enumerate(values):
                 array[position] = _plain(value)
         else:
-            array = np.frombuffer(values, kind.dtype).copy()
+            array = np.frombuffer(_as_bytes(values), kind.dtype).copy()
         self.array = array.reshape(shape, order="F" if fortran else "C")
 
 
@@ -114,10 +114,15 @@ def _plain(value: Any) -> Any:
     raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
 
 
-def _scalar(kind: _Dtype, data: bytes) -> np.generic:
+def _scalar(kind: _Dtype, data: bytes | str) -> np.generic:
     if kind.dtype.hasobject:
         raise pickle.UnpicklingError("it holds an object as a number")
-    return np.frombuffer(data, kind.dtype, 1)[0]
+    return np.frombuffer(_as_bytes(data), kind.dtype, 1)[0]
+
+
+def _as_bytes(data: bytes | str) -> bytes:
+    """Give bytes, which Python 2 pickled as text."""
+    return data.encode("latin1") if isinstance(data, str) else data
 
 
 def _encode(text: str, encoding: str) -> bytes:

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from mtl_jax import images
+from mtl_jax.data.masked_faces import unmasked
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images import ResizeOptions, Size
@@ -53,7 +54,7 @@ def _only_canvas(resize: ResizeOptions) -> Size | None:
 
 
 def _canvas(source: Source, position: int, resize: ResizeOptions) -> Size:
-    x1, y1, x2, y2 = source[position].frame
+    x1, y1, x2, y2 = unmasked(source)[position].frame
     return images.fit(y2 - y1, x2 - x1, resize)[0]
 
 

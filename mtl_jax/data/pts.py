@@ -58,7 +58,7 @@ def read_pts(folder: Path) -> CocoLists:
 
 def _read_face(path: Path) -> _Face:
     points = read_points(path)
-    beside = [path.with_suffix(suffix) for suffix in EXTENSIONS]
+    beside = [path.with_suffix(s) for suffix in EXTENSIONS for s in (suffix, suffix.upper())]
     picture = next((each for each in beside if each.is_file()), None)
     if picture is None:
         raise ValueError(f"no picture {path.stem}.jpg or .png beside it; put it there")

@@ -15,6 +15,7 @@ from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data.options import RegionOptions
 from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
 from mtl_jax.data.selective_search import SearchedSource, search_all
+from mtl_jax.errors import UserError
 from mtl_jax.images import Turn
 
 POSITIVE, NEGATIVE = 0.5, 0.35
@@ -81,7 +82,7 @@ class RegionSource:
             return np.zeros((0, 4))
         try:
             return self._find(picture)
-        except (ValueError, OSError):
+        except (UserError, ValueError, OSError):
             return np.zeros((0, 4))  # what is wrong with it is said where it is read
 
     def _positive(

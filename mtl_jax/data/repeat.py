@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 
+from mtl_jax.data.masked_faces import unmasked
 from mtl_jax.data.records import Category, Record, Source
 
 
@@ -34,7 +35,8 @@ def repeat_factors(source: Source, threshold: float) -> np.ndarray:
     """Give, for each record, max(1, sqrt(threshold / f)) of its rarest class; f is the share of
     records that hold the class. Crowds count for nothing.
     """
-    found = [{t.label for t in source[i].instances if not t.crowd} for i in range(len(source))]
+    plain = unmasked(source)
+    found = [{t.label for t in plain[i].instances if not t.crowd} for i in range(len(plain))]
     count = Counter(label for labels in found for label in labels)
     factor = {
         label: max(1.0, np.sqrt(threshold * len(found) / number)) for label, number in count.items()

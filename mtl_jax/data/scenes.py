@@ -159,7 +159,7 @@ class SceneSource:
         mask = None
         if found.segmentation is not None:
             mask = self._move_mask(to_mask(found.segmentation, chip.height, chip.width), patch)
-        labels = _move_labels(found.attributes, self._landmarks, patch.geometry)
+        labels = _move_labels(found.attributes, self._landmarks, patch)
         return Instance((x1, y1, x2, y2), found.label, mask, found.crowd, None, found.id, labels)
 
     def _move_mask(self, mask: np.ndarray, patch: _Patch) -> np.ndarray:
@@ -263,14 +263,19 @@ def _draw_shape(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _move_labels(
-    labels: Mapping[str, Any], landmarks: Sequence[Landmarks], geometry: Geometry
+    labels: Mapping[str, Any], landmarks: Sequence[Landmarks], patch: _Patch
 ) -> dict[str, Any]:
-    """Carry a chip's labels to the scene: points move, the others stay."""
+    """Carry a chip's labels to the scene: points move, those that were cut off are not seen, the
+    other labels stay.
+    """
     moved = dict(labels)
+    height, width = patch.pixels.shape[:2]
+    seen_part = np.array([patch.x, patch.y, patch.x + width, patch.y + height])
     for attribute in landmarks:
         if labels.get(attribute.name) is None:
             continue
-        values, known = attribute.move(*attribute.parse(labels[attribute.name]), geometry)
+        label = attribute.move(*attribute.parse(labels[attribute.name]), patch.geometry)
+        values, known = attribute.crop(*label, seen_part)
         rows: list[tuple[float | None, ...] | None] = []
         for (x, y, seen), (found, _, told) in zip(
             values.reshape(-1, 3), known.reshape(-1, 3), strict=True

@@ -16,6 +16,7 @@ from mtl_jax import images
 from mtl_jax.data.options import RegionOptions
 from mtl_jax.data.records import Record, Source
 from mtl_jax.data.transforms import read
+from mtl_jax.errors import UserError
 from mtl_jax.types import Batch, Proposals
 from mtl_jax.whole_files import write_whole
 
@@ -138,5 +139,5 @@ def search_all(proposals: Sequence[SearchedSource]) -> None:
     for one, i in tqdm(pairs, desc="selective search", unit="picture", disable=None):
         try:
             one(i)
-        except (ValueError, OSError):
+        except (UserError, ValueError, OSError):
             continue

@@ -38,6 +38,13 @@ class Opened(NamedTuple):
     categories: tuple[Category, ...]
     skipped: tuple[str, ...] = ()  # a line for each record left out
     undeclared: tuple[str, ...] = ()  # a line for each label that no attribute reads
+    repeat_thresholds: tuple[float, ...] = ()  # of each source, for `repeated`
+
+    def repeated(self) -> "Opened":
+        """Give the sources as training sees them: pictures with rare classes come more often."""
+        pairs = zip(self.sources, self.repeat_thresholds, strict=True)
+        repeated = tuple(repeat_rare(source, t) if t else source for source, t in pairs)
+        return self._replace(sources=repeated, repeat_thresholds=(0.0,) * len(repeated))
 
 
 @runtime_checkable
@@ -132,7 +139,7 @@ def open_sources(
             division[name][block["name"]] = [keys[position] for position in positions]
             if name in wanted and positions:
                 part = _part(block, source, positions, united, attributes, name)
-                result[name] = _append(result[name], part, block["weight"])
+                result[name] = _append(result[name], part, block)
         counts = ", ".join(f"{name} {len(positions)}" for name, positions in found.items())
         _log.info("%s: %d records (%s)", block["name"], len(source), counts)
     if splits_file is not None and stored is None:
@@ -179,8 +186,11 @@ def open_external(
     block = complete({**blocks[0], "path": str(Path(path).absolute()), "name": "external"})
     if not FORMATS[block["format"]].folders:
         raise UserError(f"{path}: the config's data is {block['format']}, which reads no folder")
-    if FORMATS[block["format"]].options.get("categories") is not None:
+    without_classes = block["format"] == "masks" or block.get("class_attribute") == ""
+    if "categories" in block and not without_classes:  # there it is the name of all things
         block["categories"] = ()  # those of the model decide
+    for key in {"group_key", "image_set"} & block.keys():
+        block[key] = ""  # nothing is divided, and all is wanted
     base = Path(path) if Path(path).is_dir() else Path(path).parent
     for key in {"annotations", "images"} & block.keys():
         if not (base / block[key]).exists():
@@ -190,7 +200,7 @@ def open_external(
     block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
     united = tuple(categories) or _categories(block, source)
     part = _part(block, source, range(len(source)), united, attributes, "external")
-    return Opened((part,), (1.0,), united)
+    return Opened((part,), (1.0,), united, repeat_thresholds=(0.0,))
 
 
 def _open(
@@ -315,8 +325,6 @@ def _part(
         part = MaskedFaces(part, block["masks"], block["mask_seed"])
     if block["scene"]:
         part = _compose(part, block, attributes, split)
-    if block["repeat_threshold"] and split == "train":
-        part = repeat_rare(part, block["repeat_threshold"])
     return InMemory(part) if block["cache"] else part
 
 
@@ -334,7 +342,9 @@ def _compose(
         raise UserError(f"config.data, source {block['name']}: {error}") from None
 
 
-def _append(opened: Opened, source: Source, weight: float) -> Opened:
+def _append(opened: Opened, source: Source, block: Mapping[str, Any]) -> Opened:
     return opened._replace(
-        sources=(*opened.sources, source), weights=(*opened.weights, float(weight))
+        sources=(*opened.sources, source),
+        weights=(*opened.weights, float(block["weight"])),
+        repeat_thresholds=(*opened.repeat_thresholds, block["repeat_threshold"]),
     )

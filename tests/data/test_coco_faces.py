@@ -78,7 +78,9 @@ def test_persons_whose_face_is_not_labelled_give_none(tmp_path):
     ears = [*[0] * 9, 62, 38, 2, 38, 38, 2, 0, 0, 0]
     nose = [50, 40, 2, *[0] * 15]
     crowd = person(4, FRONT, iscrowd=1)
-    write(tmp_path, person(1, zero), person(2, ears), person(3, nose), crowd, person(5, None))
+    one = person(6, [50, 40, 2, 50, 40, 2, *[0] * 12])  # two points on one pixel
+    every = (person(1, zero), person(2, ears), person(3, nose), crowd, person(5, None), one)
+    write(tmp_path, *every)
     source = open_faces(tmp_path)
     assert (len(source), source[0].instances) == (1, ())
 

@@ -8,6 +8,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 from faces import ibug
 from real_data import data_set
 
@@ -294,6 +295,24 @@ def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
     main(["mask-faces", *folders, "--seed", "4"])
     for name in ("images/a.png", "images/deep/b.png", "masks.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("far", "out", "mat", "good"):
+        cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((60, 60, 3), 120, np.uint8))
+    places = {"far": (900.0, 40.0, 40.0), "out": (-12.0, 30.0, 4.0), "good": (30.0, 30.0, 40.0)}
+    for name, (x, y, width) in places.items():
+        points = ibug((x, y), width).T
+        scipy.io.savemat(tmp_path / f"in/{name}.mat", {"pt2d": points})
+    (tmp_path / "in/mat.mat").touch()
+    written = write_masked(tmp_path / "in", tmp_path / "out")
+    assert written.pictures == 2
+    said = sorted(fault.split(": ", 1)[1] for fault in written.faults)
+    assert said[0].startswith("its mat.mat is cut off or no .mat")
+    assert "lies far outside the picture of 60 x 60" in said[1]
+    worn = json.loads((tmp_path / "out/masks.json").read_text())
+    assert set(worn) == {"out.png", "good.png"}
 
 
 def predicted(name, points, score=0.9, kind="face"):

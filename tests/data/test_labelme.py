@@ -143,6 +143,16 @@ def test_a_broken_shape_is_a_line_that_names_it(tmp_path, what):
     assert len(source[0].instances) == 1
 
 
+@pytest.mark.parametrize("points", [[], [[1, 2]], [[1, 2], [3, 4]]])
+def test_a_stray_click_in_a_group_is_named(tmp_path, points):
+    stray = {**TRIANGLE, "points": points, "label": "dog", "group_id": 1}
+    write(tmp_path, [TRIANGLE, {**MASK, "group_id": 1}, stray])
+    (line,) = faults("labelme", tmp_path)
+    assert line.startswith(f"{tmp_path}: a.json shapes[1]: a polygon of its group has fewer than 3")
+    source = open_format("labelme", tmp_path, Labels(on_error="skip"))
+    assert len(source[0].instances) == 1
+
+
 FILES = {
     "cut off": ('{"shapes": [', "b.json: cut off or not JSON"),
     "another JSON": ('{"images": []}', "b.json: holds no list of shapes"),

@@ -60,6 +60,14 @@ def test_of_two_masks_of_a_picture_none_is_dropped_in_silence(tmp_path):
     assert "a_mask.png: stands in" in line
 
 
+def test_masks_below_the_pictures_are_no_pictures(tmp_path):
+    for name in ("a", "b"):
+        write_picture(tmp_path / f"{name}.jpg")
+        save(tmp_path / f"masks/{name}.png", VALUES, "gray")
+    source = open_format("masks", tmp_path)
+    assert [source[i].file_name for i in range(len(source))] == ["a.jpg", "b.jpg"]
+
+
 def test_folders_may_have_other_names(tmp_path):
     write_picture(tmp_path / "photos/x/a.jpg")
     (tmp_path / "drawn/x").mkdir(parents=True)

@@ -1,5 +1,7 @@
+import io
 import os
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -57,6 +59,25 @@ def test_names_of_numpy_before_2_are_read(tmp_path):
     path = write(tmp_path / "faces.npy", faces(), pickle.dumps(faces(), 2))
     path.write_bytes(path.read_bytes().replace(b"numpy._core.", b"numpy.core."))
     assert_equal(load_object_array(path)[0, 0], faces()[0, 0])
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes bytes as the texts of Python 2."""
+
+    def save_bytes(self, data):
+        self.write(b"T" + len(data).to_bytes(4, "little") + data)
+
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, bytes: save_bytes}
+
+
+def test_pickles_of_python_2_are_read(tmp_path):
+    given = np.empty((1, 2), object)
+    given[0] = [np.arange(120, 140, dtype=np.uint8), np.float32(2.5)]
+    file = io.BytesIO()
+    Python2Pickler(file, 2).dump(given)
+    found = load_object_array(write(tmp_path / "faces.npy", given, file.getvalue()))
+    assert_equal(found[0, 0], given[0, 0])
+    assert_equal(found[0, 1], given[0, 1])
 
 
 def test_byte_order_and_columns_first_are_kept(tmp_path):

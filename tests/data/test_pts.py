@@ -43,6 +43,11 @@ def test_points_become_a_face(tmp_path, header):
     np.testing.assert_allclose(face.box, (x1, y1 - 0.25 * (y2 - y1), x2, y2), atol=1e-4)
 
 
+def test_endings_may_be_capital(tmp_path):
+    write(tmp_path, "a").with_suffix(".png").rename(tmp_path / "a.PNG")
+    assert open_format("ibug", tmp_path, LABELS)[0].file_name == "a.PNG"
+
+
 def test_faces_of_one_photograph_are_one_picture_or_stay_together(tmp_path):
     write(tmp_path, "29_1")
     write(tmp_path, "29_2", ibug((30, 40), 30))

@@ -11,6 +11,7 @@ from faces import AT, DECLARED
 
 from mtl_jax.data import transforms
 from mtl_jax.data.face_points import LANDMARKS
+from mtl_jax.data.masked_faces import mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions, RegionOptions
 from mtl_jax.data.pipeline import eval_batches, train_batches
 from mtl_jax.data.records import Category, Instance, Record
@@ -119,6 +120,21 @@ def test_labels_follow_the_papers_thresholds(find):
     assert seen["between"] > 20
     # Half of the first picture's, all of the second's.
     assert seen["negative"] == 6 * (10 + 20)
+
+
+def test_masks_invent_no_labels_on_regions():
+    regions = source()
+    kinds = {"kept": 0, "told": 0}
+    for position in range(len(regions)):
+        record = regions[position]
+        worn = mask_faces(record, 1.0, np.random.default_rng(position))
+        if record.instances and not record.exhaustive:
+            kinds["kept"] += 1
+            assert worn is record
+        elif record.instances:
+            kinds["told"] += 1
+            assert "masked" in worn.instances[0].attributes
+    assert min(kinds.values()) > 0
 
 
 def test_a_region_depends_on_its_seed_and_place_alone():

@@ -65,6 +65,23 @@ def test_boxes_masks_and_landmarks_fit_the_pixels():
             assert instance.attributes["age"] == instance.id
 
 
+def test_points_that_are_cut_off_are_not_seen():
+    class Wide(Chips):
+        def __getitem__(self, position: int) -> Record:
+            record = super().__getitem__(position)
+            (face,) = record.instances
+            x1, y1, x2, _ = face.box
+            points = [(x1, y1, 2), (x2 + 60, y1, 2), (x1, y1 - 70, 1)]
+            return replace(record, instances=(replace(face, attributes={"face": points}),))
+
+    source = SceneSource(Wide(6), 6, 1, (200, 260), count=(1, 1), attributes=FACE)
+    for position in range(6):
+        for instance in source[position].instances:
+            inside, beside, above = instance.attributes["face"]
+            assert inside[2] == 2
+            assert beside == above == (None, None, 1)
+
+
 def test_scenes_depend_on_seed_and_position_alone():
     first, again = (SceneSource(Chips(9), 20, 5) for _ in range(2))
     other = SceneSource(Chips(9), 20, 6)

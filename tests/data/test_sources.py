@@ -159,6 +159,34 @@ def test_whole_splits_and_given_classes(data_root: Path):
         open_external(data_root / "a", options(blocks[1]), (), categories=model[:1])
 
 
+def test_things_of_files_without_classes_keep_their_one_name(data_root: Path):
+    model = (Category(1, "person"),)
+    for folder in ("a", "b"):
+        save(data_root / folder / "images/0.png")
+        (data_root / folder / "masks").mkdir()
+        cv2.imwrite(str(data_root / folder / "masks/0.png"), np.eye(50, dtype=np.uint8)[:40])
+    block = {"format": "masks", "path": "a", "categories": ("person",)}
+    external = open_external(data_root / "b", options(block), (), categories=model)
+    assert [i.label for i in external.sources[0][0].instances] == [1]
+    # Neither what divided the data nor what was chosen of it is asked of others.
+    write_coco(data_root / "c", ["person"])
+    block = {"format": "coco", "path": "c", "group_key": "site"}
+    external = open_external(data_root / "c", options(block), (), categories=model)
+    assert len(external.sources[0]) == 10
+
+
+def test_rare_classes_come_more_often_in_training_alone(data_root: Path):
+    mixed = write_coco(data_root / "mixed", ["face"])
+    lists = json.loads(mixed.read_text())
+    lists["categories"].append({"id": 9, "name": "cow"})
+    lists["annotations"][0]["category_id"] = 9
+    mixed.write_text(json.dumps(lists))
+    block = {"format": "coco", "path": "mixed", "split": "train", "repeat_threshold": 0.9}
+    opened = open_split(options(block), (), "train")
+    assert len(opened.sources[0]) == 10
+    assert len(opened.repeated().sources[0]) >= 12  # the cow sqrt(0.9 / 0.1) times
+
+
 def test_external_data_is_a_folder_or_a_file(data_root: Path):
     path = write_coco(data_root / "a", ["face"])
     block = {"format": "coco", "annotations": "elsewhere.json", "path": "nowhere"}
