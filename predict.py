@@ -30,16 +30,22 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--input",
         nargs="+",
+        action="extend",
         required=True,
         help="pictures, videos, folders of them, patterns in quotes",
     )
     parser.add_argument("--output", required=True, help="the folder to write")
     parser.add_argument("--step", default="best", help="best, latest or a number of steps")
-    parser.add_argument("--threshold", type=float, help="least score written and drawn")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="least score written and drawn, from config.model.detection.score_threshold on",
+    )
     parser.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
     parser.add_argument(
         "--scales",
         nargs="+",
+        action="extend",
         type=float,
         metavar="S",
         help="look at sizes S times the run's, as .8 1 1.25",
@@ -50,7 +56,9 @@ def main(argv: Sequence[str]) -> int:
         help="where a hyperface looks: windows; fast or quality, selective search; or a RUN of a "
         "mask_rcnn, by its RPN",
     )
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="keep only these")
+    parser.add_argument(
+        "--classes", nargs="+", action="extend", metavar="NAME", help="keep only these"
+    )
     parser.add_argument("--style", default="overlay", choices=STYLES, help="how it is drawn")
     parser.add_argument("--csv", action="store_true", help="write OUT/predictions.csv too")
     parser.add_argument("--crops", action="store_true", help="write what is drawn to OUT/crops too")

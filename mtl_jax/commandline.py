@@ -1,8 +1,9 @@
-"""What the three scripts share: configs from files, overrides, and mistakes told in one line with
-exit code 2.
+"""What the scripts and the `python -m` commands share: configs from files, overrides, and mistakes
+told in one line with exit code 2.
 """
 
 import argparse
+import errno
 import importlib.util
 import re
 import sys
@@ -18,6 +19,9 @@ from ml_collections import ConfigDict, config_flags
 from mtl_jax import attributes
 from mtl_jax.errors import UserError, suggest
 
+# What a write may say without a file's name.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Run `main` on the command line's arguments and exit with what it returns; a UserError, and a
@@ -29,9 +33,9 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         print(error, file=sys.stderr)
         code = 2
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _OF_THE_DISK:
             raise
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        print(*filter(None, (error.filename, error.strerror)), sep=": ", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -57,15 +61,19 @@ class Parser(argparse.ArgumentParser):
         """Parse `argv`; what is not this parser's must be `--config.field=value`, and is given
         back.
         """
-        namespace, rest = self.parse_known_args(argv)
+        own: list[str] = []
         overrides: list[str] = []
-        arguments = iter(rest)
-        for argument in arguments:
-            if not argument.startswith("--config."):
-                known = [option for action in self._actions for option in action.option_strings]
-                raise UserError(f"unknown argument {argument!r}{suggest(argument, known)}")
-            value = "" if "=" in argument else "=" + next(arguments, "")
-            overrides.append(argument + value)
+        arguments = iter(argv)
+        for argument in arguments:  # first, for argparse takes an option with a space for a value
+            if argument.startswith("--config."):
+                value = "" if "=" in argument else "=" + next(arguments, "")
+                overrides.append(argument + value)
+            else:
+                own.append(argument)
+        namespace, rest = self.parse_known_args(own)
+        if rest:
+            known = [option for action in self._actions for option in action.option_strings]
+            raise UserError(f"unknown argument {rest[0]!r}{suggest(rest[0], known)}")
         return namespace, overrides
 
 

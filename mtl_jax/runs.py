@@ -16,6 +16,7 @@ from mtl_jax.data import pipeline
 from mtl_jax.data.options import RegionOptions
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.selective_search import BatchSearch
+from mtl_jax.defaults import ValidationOptions
 from mtl_jax.errors import UserError
 from mtl_jax.models.hyperface_options import FaceDetectionOptions
 from mtl_jax.models.options import MaskRCNNOptions
@@ -94,7 +95,7 @@ def load_run(
     mesh = make_mesh()
     detect = make_detect(task.model, mesh)
     variables = replicate(variables, mesh)
-    batch_size = task.config.eval.batch_size
+    batch_size = read_options(ValidationOptions, task.config.eval).batch_size
     propose = make_propose(task, mesh, proposals)
     return Run(task, variables, batch_size, partial(detect, variables), propose)
 

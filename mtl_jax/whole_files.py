@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 
 def draft_of(path: Path) -> Path:
-    """Give where `path` is written at first: beside it, hidden, with its suffix."""
-    return path.with_name(f".{os.getpid()}.{path.name}")
+    """Give where `path` is written at first: beside it, hidden, with its suffix. Hosts that share
+    the folder may share process numbers.
+    """
+    return path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
 
 
 @contextmanager
@@ -25,6 +28,10 @@ def write_whole(path: str | Path) -> Iterator[Path]:
     try:
         yield draft
         os.replace(draft, path)
+    except OSError as error:
+        if error.errno and not error.filename:  # a full disk names no file
+            error.filename = str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

@@ -1,5 +1,7 @@
 """Command lines: what is right gets through with its type, what is wrong is one line and exit 2."""
 
+import errno
+
 import cv2
 import pytest
 import scripts
@@ -176,6 +178,27 @@ def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):
     assert workdir == tmp_path / "here"
 
 
+def test_values_with_spaces_stand_anywhere_and_lists_go_on(monkeypatch, tmp_path):
+    seen = {}
+
+    def load(run, step, overrides):
+        seen["overrides"] = overrides
+        return FakeRun()
+
+    def predict(predictor, inputs, output, options):
+        seen["inputs"] = inputs
+        return 0
+
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("mtl_jax.runs.load_run", load)
+    monkeypatch.setattr("mtl_jax.inference.files.predict_folder", predict)
+    scales = "--config.eval.scales=(.8, 1, 1.25)"
+    inputs = ("--input", "a.jpg", scales, "--input", "b.jpg", "c.jpg")
+    done = scripts.call("predict", "--workdir", tmp_path, *inputs, "--output", tmp_path / "out")
+    assert done == (0, "", "")
+    assert seen == {"overrides": [scales], "inputs": ["a.jpg", "b.jpg", "c.jpg"]}
+
+
 def test_the_folder_of_a_run_is_named_after_its_config(monkeypatch):
     from mtl_jax import experiment
 
@@ -275,6 +298,17 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         run(lambda argv: len((tmp_path / "gone.txt").read_text()))
     assert capsys.readouterr().err == f"{tmp_path}/gone.txt: No such file or directory\n"
+
+
+def test_a_full_disk_is_one_line(capsys):
+    def fill(argv):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit, match="2"):
+        run(fill)
+    assert capsys.readouterr().err == "No space left on device\n"
+    with pytest.raises(OSError, match="another"):  # a fault of the program
+        run(lambda argv: (_ for _ in ()).throw(OSError("another")))
 
 
 def test_a_process_ends_with_the_code_and_no_traceback():

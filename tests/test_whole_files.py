@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -12,6 +13,16 @@ def test_a_file_takes_its_place_at_the_end(tmp_path):
         assert not path.exists()
     assert path.read_text() == "new"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_names_its_file(tmp_path):
+    def fail():
+        with write_whole(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as caught:
+        fail()
+    assert caught.value.filename == str(tmp_path / "a.txt")
 
 
 def test_what_fails_leaves_the_old_file_and_no_draft(tmp_path):

@@ -40,9 +40,10 @@ class Evidence:
         self.scores: list[float] = []  # of every detection on exhaustive pictures
         self.right: list[bool] = []  # whether it found something of its class
         self.best_overlaps: list[float] = []  # of every instance with any detection, of any class
-        self.overlapped: list[int] = []  # the class of that instance
+        self.overlapped: list[int] = []  # the class of that instance, 0 of a picture without AP
         self.instances = np.zeros(len(self.names), int)
-        self.found = np.zeros(len(self.names), int)  # detections of each class, of any score
+        # Detections of each class on exhaustive pictures, of any score.
+        self.found = np.zeros(len(self.names), int)
         self.options = options or EvalOptions()
         self._worst: list[tuple[int, int, Case]] = []
         self._pictures = 0
@@ -57,11 +58,11 @@ class Evidence:
         truth = Truth.of(record)
         self._pictures += 1
         np.add.at(self.instances, truth.classes[~truth.crowd], 1)
-        np.add.at(self.found, result.classes, 1)
         iou, _ = overlaps(result.boxes, truth.boxes)
         self.best_overlaps += iou[:, ~truth.crowd].max(0, initial=0.0).tolist()
-        self.overlapped += truth.classes[~truth.crowd].tolist()
+        self.overlapped += (record.exhaustive * truth.classes[~truth.crowd]).tolist()
         if record.exhaustive:
+            np.add.at(self.found, result.classes, 1)
             threshold = self.options.iou_threshold
             by_class = match(result.boxes, result.scores, result.classes, truth, threshold)
             counted = ~by_class.ignored
@@ -109,7 +110,8 @@ def explain(evidence: Evidence, metrics: Mapping[str, float]) -> list[str]:
             if kind == "mask":
                 if "mask/AP" not in metrics:
                     continue  # the model gives none, or none is annotated
-                if metrics.get(f"box/AP/{name}"):
+                box = metrics.get(f"box/AP/{name}")
+                if box is not None and (box > 0 or value is None):
                     reason = "none has an annotated mask" if value is None else MASKS_MISFIT
                     lines.append(f"mask AP of {name}: {reason}")
                     continue

@@ -27,7 +27,7 @@ class Collected(NamedTuple):
 
     pictures: list[InputFile]
     videos: list[InputFile]
-    others: list[InputFile]  # neither by their name nor by their content
+    others: list[InputFile]  # neither by their name nor by their content, or misnamed
 
 
 def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Collected:
@@ -56,7 +56,9 @@ def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Col
         ]
     collected = Collected([], [], [])
     for file in sorted(files, key=lambda file: file.name):
-        if _may_be_picture(file.path):
+        if is_misnamed(file.path):
+            collected.others.append(file)
+        elif _may_be_picture(file.path):
             collected.pictures.append(file)
         elif is_video(file.path):
             collected.videos.append(file)
@@ -92,6 +94,17 @@ def _walk(given: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths += [Path(folder) / name for name in names if not name.startswith(".")]
     return [path for path in paths if path.is_file() or path.is_symlink()]
+
+
+def is_misnamed(path: Path) -> bool:
+    """Say whether a name is no UTF-8, as old archives leave some: no JSON can hold it, and OpenCV
+    breaks down on it.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _may_be_picture(path: Path) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 
 from mtl_jax.errors import UserError
 from mtl_jax.images import write_png
-from mtl_jax.inference.collect import InputFile, collect
-from mtl_jax.inference.output import WRITTEN, Predictions, write_crops
+from mtl_jax.inference.collect import InputFile, collect, is_misnamed
+from mtl_jax.inference.output import WRITTEN, Predictions, clear_crops, write_crops
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.inference.video import Video, VideoWriter
 from mtl_jax.results import Result
@@ -101,6 +101,7 @@ class _Job:
                 self._skip(files[position], result)
                 continue
             with self._predictor.times.measure("draw"):
+                self._clear_crops(name)
                 drawn = self._draw(result, name)
                 write_png(self._output / "overlays" / f"{name}.png", drawn)
                 entries[position] = result.to_json(position, name)
@@ -116,6 +117,7 @@ class _Job:
         read, times = 0, self._predictor.times
         try:
             video = Video(file.path)
+            self._clear_crops(file.name)
             with VideoWriter(self._output / "overlays" / file.name, video.fps) as writer:
                 for result in self._predictor.predict_frames(video.frames(times)):
                     with times.measure("draw"):
@@ -152,6 +154,10 @@ class _Job:
             write_crops(self._output / "crops" / name, result.image, result, prefix)
         return STYLES[self._options.style](result.image, result)
 
+    def _clear_crops(self, name: str) -> None:
+        if self._options.crops:
+            clear_crops(self._output / "crops" / name)
+
     def _show(self, drawn: np.ndarray, wait: bool) -> None:
         if self._window is not None:
             self._window.show(drawn, wait)
@@ -162,7 +168,11 @@ class _Job:
 
 
 def _report_others(others: Sequence[InputFile]) -> None:
-    """Name the files that are neither pictures nor videos on stderr."""
+    """Name the files that are neither pictures nor videos, or misnamed, on stderr."""
+    misnamed = [file for file in others if is_misnamed(file.path)]
+    for file in misnamed:
+        _report(file, ValueError("its name is not UTF-8; rename it"))
+    others = [file for file in others if file not in misnamed]
     kinds = Counter(file.path.suffix.lower() for file in others)
     for kind, count in kinds.items():
         of_kind = [file for file in others if file.path.suffix.lower() == kind]
@@ -178,7 +188,8 @@ def _report_others(others: Sequence[InputFile]) -> None:
 
 def _report(file: InputFile, error: Exception) -> None:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    print(f"skipped {file.path}: {reason}", file=sys.stderr)
+    path = str(file.path).encode(errors="backslashreplace").decode()
+    print(f"skipped {path}: {reason}", file=sys.stderr)
 
 
 def _is_empty(path: Path) -> bool:

@@ -20,6 +20,7 @@ from mtl_jax.whole_files import write_whole
 
 COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", "score")
 BOX = ("x", "y", "width", "height")
+_CROP = re.compile(r"(\d{6}_)?\d+_[\w.-]+\.png")
 WRITTEN = ("predictions.json", "predictions.csv", "overlays", "crops")  # below the output's folder
 
 
@@ -46,7 +47,9 @@ class Predictions:
         """Write entries of `Result.to_json`, with `frame` and `time` where they have them."""
         if self._json is None:
             self._json = self._open("predictions.json")
-            if self._with_csv:
+            if not self._with_csv:  # one of a run before is of other predictions
+                (self._folder / "predictions.csv").unlink(missing_ok=True)
+            else:
                 self._csv = csv.writer(self._open("predictions.csv"))
                 names = [name for a in self._declared for name in _empty(a)]
                 self._csv.writerow([*COLUMNS, *BOX, *names])
@@ -71,6 +74,13 @@ class Predictions:
     def _open(self, name: str) -> TextIO:
         draft = self._files.enter_context(write_whole(self._folder / name))
         return self._files.enter_context(open(draft, "w", encoding="utf-8", newline=""))
+
+
+def clear_crops(folder: Path) -> None:
+    """Remove the crops of a run before: with other classes they have other names."""
+    for path in folder.glob("*.png"):
+        if _CROP.fullmatch(path.name):
+            path.unlink()
 
 
 def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "") -> None:

@@ -127,7 +127,8 @@ class ViewOptions:
     scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0:
+        numbers = all(isinstance(scale, int | float) for scale in self.scales)
+        if not self.scales or not numbers or min(self.scales) <= 0:
             raise ValueError(f"eval.scales {self.scales} must be one or more numbers above 0")
 
 

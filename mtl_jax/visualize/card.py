@@ -85,7 +85,8 @@ def _intervals(metrics: Mapping[str, float], evaluator: Evaluator) -> Iterator[s
         if covered is not None:
             yield (
                 f"{name}: {interval.half_width:.3g} less or more than predicted covers "
-                f"{covered:.1%} of the labels (by the errors on {interval.labels} of the split val)"
+                f"{covered:.1%} of the labels that were found (by the errors on "
+                f"{interval.labels} of the split val)"
             )
 
 

@@ -118,6 +118,19 @@ def test_a_class_is_explained_by_its_own_boxes_and_masks_by_masks():
     assert explain(evidence, masked) == []
     metrics = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/AP": 0.5, "mask/AP/cat": 0.5}
     assert explain(evidence, metrics) == ["mask AP of dog: none has an annotated mask"]
+    metrics["box/AP/dog"] = 0.0
+    assert explain(evidence, metrics)[1:] == ["mask AP of dog: none has an annotated mask"]
+
+
+def test_pictures_without_an_average_precision_explain_none():
+    evidence = Evidence(CATEGORIES[:1])
+    evidence.add(record((A, 1, False)), result())
+    evidence.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9)))
+    (line,) = explain(evidence, {"box/AP/cat": 0.0})
+    assert "nothing is found at all" in line
+    evidence.add(record((A, 1, False)), result((B, 1, 0.9)))
+    (line,) = explain(evidence, {"box/AP/cat": 0.0})
+    assert "overlaps it by 0.00" in line
 
 
 def test_what_counts_is_what_the_options_say():

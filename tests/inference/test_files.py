@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import time
 
@@ -78,6 +79,43 @@ def test_some_skipped(tmp_path, capsys):
     assert "notes.txt: not a picture or video" in said
     entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [(e["image_id"], e["file_name"]) for e in entries] == [(0, "a.png"), (2, "c.png")]
+
+
+def test_a_name_that_is_no_utf_8_is_skipped(tmp_path, capsys):
+    write(tmp_path / "good.png")
+    for name in (b"caf\xe9.png", b"caf\xe9.mp4", b"caf\xe9.txt"):
+        path = os.fsencode(tmp_path) + b"/" + name
+        with open(path, "wb") as file:
+            file.write((tmp_path / "good.png").read_bytes())
+    assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / "out") == 1
+    assert capsys.readouterr().err.count("its name is not UTF-8; rename it") == 3
+    entries = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [entry["file_name"] for entry in entries] == ["good.png"]
+
+
+def test_what_a_run_before_left_is_no_result_of_this_one(tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    write(folder / "a.png")
+    write_video(folder / "film.avi", frames=2)
+    options = OutputOptions(crops=True, csv=True)
+    predict_folder(Predictor(FakeRun()), [folder], output, options)
+    old = output / "crops/a.png/7_other.png"
+    old.write_bytes(b"")
+    (output / "crops/film.avi/000009_0_light.png").write_bytes(b"")
+    (output / "crops/a.png/mine.txt").write_text("kept")
+    predict_folder(Predictor(FakeRun()), [folder], output)
+    assert old.exists()
+    assert not (output / "predictions.csv").exists()
+    predict_folder(Predictor(FakeRun()), [folder], output, options)
+    names = sorted(
+        path.relative_to(output / "crops").as_posix() for path in output.glob("crops/*/*")
+    )
+    assert names == [
+        "a.png/0_light.png",
+        "a.png/mine.txt",
+        "film.avi/000000_0_light.png",
+        "film.avi/000001_0_light.png",
+    ]
 
 
 def test_many_files_of_a_kind_are_counted(tmp_path, capsys):
