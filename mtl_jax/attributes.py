@@ -224,10 +224,10 @@ class Continuous(Attribute):
     it.
 
     The losses distribution and coral cut the range into steps. The first learns how probable each
-    is; of an interval, that their probabilities add up to 1. The second asks for each step whether
-    the number is above it; an interval leaves those within it open. Of the other losses `scale` is
-    what counts as 1 in the output and in the loss; 0: the whole range. An output of 0 means the
-    middle of the range.
+    is; of an interval, that the probabilities of its steps add up to 1. The second asks for each
+    step whether the number is above it; steps within an interval are left open. For the other
+    losses `scale` is what counts as 1 in the output and in the loss; 0: the whole range. An output
+    of 0 means the middle of the range.
     """
 
     range: tuple[float, float] = (0.0, 1.0)

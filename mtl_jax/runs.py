@@ -116,7 +116,7 @@ def save_run(workdir: Path, task: Task, variables: Variables) -> None:
     if (workdir / "checkpoints").exists():
         raise UserError(f"{workdir} holds a run; use another --workdir")
     write_json(workdir / "config.json", task.config.to_dict())
-    optimizer = make_optimizer(OptimizerOptions(), 1, 0.0)
+    optimizer = make_optimizer(OptimizerOptions(), lambda step: 0.0)
     state = start_stage(variables, optimizer, trainable(variables["params"], "all"), make_mesh())
     checkpointer = Checkpointer(workdir / "checkpoints", task.metadata)
     checkpointer.save(state, step=0)

@@ -107,10 +107,10 @@ def build_model(
                         "config.data.augment.scale is not of hyperface models; config.data.regions "
                         "says how large faces are in regions"
                     )
-                options = read_options(HyperFaceOptions, as_tuples(config.model))
+                options = read_options(HyperFaceOptions, config.model)
                 return hyperface(options, num_classes, declared, parts)
             case "mask_mtl":
-                options = read_options(MaskMTLOptions, as_tuples(config.model))
+                options = read_options(MaskMTLOptions, config.model)
                 if options.head.pool == "flatten":
                     _check_one_canvas(config)
                 return mask_mtl(options, declared, parts, views)
@@ -154,7 +154,7 @@ def make_evaluator(task: Task) -> Evaluator:
     """Build the evaluator that `config.eval` says. Raises UserError where the attributes or the
     data have not what it asks for.
     """
-    options = read_options(EvalOptions, as_tuples(task.config.eval))
+    options = read_options(EvalOptions, task.config.eval)
     worn = (masked_faces.LABEL, masked_faces.COVERED)
     known = [*(attribute.name for attribute in task.attributes), *worn]
     if unknown := [name for name, _ in options.groups if name not in known]:
@@ -190,7 +190,7 @@ def read_sources(config: ConfigDict) -> SourceOptions:
     for i, block in enumerate(config.data.sources):
         if not isinstance(block, Mapping):
             raise UserError(f"config.data.sources[{i}] is {block!r} and must be a block, as dict()")
-    return read_options(SourceOptions, as_tuples(config.data))
+    return read_options(SourceOptions, config.data)
 
 
 def read_stages(config: ConfigDict) -> tuple[Stage, ...]:
@@ -226,7 +226,7 @@ def read_options(kind: type[Options], values: Mapping[str, Any] | ConfigDict) ->
 
     What a run of an older version does not say has its default.
     """
-    chosen = {}
+    values, chosen = as_tuples(values), {}
     for field in fields(kind):  # type: ignore[arg-type]
         if field.name not in values:
             continue

@@ -8,6 +8,7 @@ Letters, used in every annotation of the package:
     R sampled RoIs    M  ground-truth slots       D  detection slots
     K classes with background (0)                 S  side of a square mask
     J landmarks       V  numbers in a label       E  numbers in a prediction
+    O outputs of a head                           F  features of a vector
 
 Boxes are `[x1, y1, x2, y2]`, continuous, in pixels of the canvas (the network's input): a picture
 of width W spans x from 0 to W, its first pixel's centre is at 0.5. Nothing here imports jax or

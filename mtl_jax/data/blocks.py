@@ -144,11 +144,11 @@ def name_all(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return blocks
 
 
-def find_folder(block: Mapping[str, Any], kind: Format, data_root: str | Path) -> Path:
+def find_folder(block: Mapping[str, Any], kind: Format) -> Path:
     """Find the data of a block. Raises UserError that says where to get it."""
     if not kind.folders:
         return Path()
-    root = str(data_root) or os.environ.get(DATA_ROOT, "")
+    root = os.environ.get(DATA_ROOT, "")
     names = (block["path"],) if block["path"] else kind.folders
     bases = (Path(root), Path()) if root and block["path"] else (Path(root),)
     tried = [base / Path(name).expanduser() for base in bases for name in names]

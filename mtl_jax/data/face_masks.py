@@ -11,6 +11,7 @@ from mtl_jax.data.face_mask_textures import BANK, HEIGHT, KINDS, WIDTH, Texture,
 _TOP = {"surgical": 0.45, "n95": 0.30, "kn95": 0.32, "cloth": 0.42, "scarf": 0.55}
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 _SKIN = np.array((1.25, 0.95, 0.80), np.float32)  # its colour in white light, over its mean
+BELOW_NOSE = 0.15  # of those who wear a mask
 _SMALLEST = 80  # pixels from eyes to chin below which it is drawn larger and shrunk
 
 
@@ -27,14 +28,14 @@ class Masked(NamedTuple):
     outline: np.ndarray  # [H, W] bool: where the mask is, straps left out
 
 
-def draw_wearing(rng: np.random.Generator, below_nose: float = 0.15) -> Wearing:
-    """Draw a mask, worn below the nose with the probability `below_nose`."""
+def draw_wearing(rng: np.random.Generator) -> Wearing:
+    """Draw a mask; one in seven is worn below the nose."""
     kind = KINDS[rng.integers(len(KINDS))]
     fit = Fit(
         top=_TOP[kind] + rng.uniform(-0.12, 0.12),
         size=rng.uniform(0.96, 1.08),
         tightness=rng.uniform(0, 1),
-        below_nose=bool(rng.random() < below_nose),
+        below_nose=bool(rng.random() < BELOW_NOSE),
         drop=rng.uniform(0.02, 0.09) + (rng.uniform(0.15, 0.35) if kind == "scarf" else 0),
     )
     return Wearing(kind, int(rng.integers(BANK)), fit)

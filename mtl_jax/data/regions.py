@@ -147,7 +147,6 @@ def cut_regions(
     attributes: Sequence[Attribute],
     options: RegionOptions,
     folder: Path,
-    seed: int = 0,
 ) -> tuple[Source, ...]:
     """Give sources of regions; selective search is done first, and kept in `options.cache`, else in
     `folder`.
@@ -159,7 +158,7 @@ def cut_regions(
         search_all(searches)
         finders = list(searches)
     return tuple(
-        RegionSource(source, attributes, options, find, seed)
+        RegionSource(source, attributes, options, find)
         for source, find in zip(sources, finders, strict=True)
     )
 

@@ -68,7 +68,7 @@ class Telling(Protocol):
     undeclared: tuple[str, ...]
 
 
-class View:
+class Subset:
     """Some records of a source; its label l becomes `labels[l - 1]`, 0 leaves the thing out."""
 
     def __init__(
@@ -111,7 +111,6 @@ def open_sources(
     splits_file: Path | None = None,
     *,
     categories: Sequence[Category] = (),
-    data_root: str | Path = "",
     wanted: Sequence[str] = splits.NAMES,
 ) -> dict[str, Opened]:
     """Open every block and give the sources of the `wanted` splits.
@@ -124,7 +123,7 @@ def open_sources(
     stored = splits.read(splits_file) if splits_file and splits_file.is_file() else None
     if stored is not None and categories:  # a block that is wholly of another split is not needed
         blocks = [block for block in blocks if block["split"] in ("", *wanted)]
-    sources = [_open(block, options, attributes, data_root) for block in blocks]
+    sources = [_open(block, options, attributes) for block in blocks]
     named = [_categories(b, source) for b, source in zip(blocks, sources, strict=True)]
     united = tuple(categories) or _unite(named)
     skipped = [source.skipped for source in sources if isinstance(source, Faulty)]
@@ -154,7 +153,6 @@ def open_split(
     splits_file: Path | None = None,
     *,
     categories: Sequence[Category] = (),
-    data_root: str | Path = "",
 ) -> Opened:
     """Open the sources of one split, as `open_sources`."""
     if split not in splits.NAMES:
@@ -166,7 +164,6 @@ def open_split(
         attributes,
         splits_file,
         categories=categories,
-        data_root=data_root,
         wanted=(split,),
     )
     return opened[split]
@@ -195,7 +192,7 @@ def open_external(
     for key in {"annotations", "images"} & block.keys():
         if not (base / block[key]).exists():
             block[key] = ""  # it is laid out otherwise: look for them
-    source = _open(block, options, attributes, "")
+    source = _open(block, options, attributes)
     names = {category.name for category in source.categories}
     block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
     united = tuple(categories) or _categories(block, source)
@@ -207,7 +204,6 @@ def _open(
     block: Mapping[str, Any],
     options: SourceOptions,
     attributes: Sequence[Attribute],
-    data_root: str | Path,
 ) -> Source:
     kind = FORMATS[block["format"]]
     labels = Labels(
@@ -217,7 +213,7 @@ def _open(
         options.on_error,
     )
     try:
-        source = kind.open(find_folder(block, kind, data_root), block, labels)
+        source = kind.open(find_folder(block, kind), block, labels)
     except ValueError as error:  # of an option
         raise UserError(f"config.data, source {block['name']}: {error}") from None
     if isinstance(source, Faulty):
@@ -320,7 +316,7 @@ def _part(
         raise UserError(
             f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
         )
-    part: Source = View(source, positions, labels, tuple(united), block["exhaustive"])
+    part: Source = Subset(source, positions, labels, tuple(united), block["exhaustive"])
     if block["masks"] and split in block["mask_splits"]:
         part = MaskedFaces(part, block["masks"], block["mask_seed"])
     if block["scene"]:

@@ -17,7 +17,6 @@ def split(
     groups: Sequence[str],
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
-    names: Sequence[str] = NAMES,
 ) -> dict[str, list[int]]:
     """Give the positions of each split; records of one group stand in the same one.
 
@@ -25,7 +24,7 @@ def split(
     records, as near as whole groups allow; while there are groups enough, none with a fraction
     stays empty. Raises UserError where the fractions are not what they must be.
     """
-    shares = check_fractions(fractions, names)
+    shares = check_fractions(fractions)
     order, member = np.unique(np.asarray(groups, str), return_inverse=True)
     sizes = np.bincount(member, minlength=len(order))
     shuffled = np.random.default_rng(seed).permutation(len(order))
@@ -34,15 +33,15 @@ def split(
     _fill_empty(chosen, shares)
     owner = np.empty(len(order), int)
     owner[shuffled] = chosen
-    return {name: np.flatnonzero(owner[member] == s).tolist() for s, name in enumerate(names)}
+    return {name: np.flatnonzero(owner[member] == s).tolist() for s, name in enumerate(NAMES)}
 
 
-def check_fractions(fractions: Sequence[float], names: Sequence[str] = NAMES) -> np.ndarray:
-    """Give the fractions `[len(names)]`; raises UserError where they are no division."""
+def check_fractions(fractions: Sequence[float]) -> np.ndarray:
+    """Give the fractions `[3]` of NAMES; raises UserError where they are no division."""
     shares = np.asarray(fractions, float)
-    if shares.shape != (len(names),) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
+    if shares.shape != (len(NAMES),) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise UserError(
-            f"fractions {tuple(fractions)}: give {len(names)} ({', '.join(names)}) that sum to 1"
+            f"fractions {tuple(fractions)}: give {len(NAMES)} ({', '.join(NAMES)}) that sum to 1"
         )
     return shares
 

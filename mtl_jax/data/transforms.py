@@ -120,7 +120,7 @@ def empty_row(canvas: Size, attributes: Sequence[Attribute], options: DataOption
     )
 
 
-class View(NamedTuple):
+class Placed(NamedTuple):
     """A record, where it lies on the canvas, and the canvas box `[4]` in which it is seen."""
 
     record: Record
@@ -142,17 +142,17 @@ def ground_truth(
     gt = empty_row(canvas, attributes, options).gt
     seen = geometry.boxes(np.array(record.frame, np.float64))
     seen = np.clip(seen, 0, [canvas[1], canvas[0], canvas[1], canvas[0]])
-    view = View(record, geometry, seen)
+    placed = Placed(record, geometry, seen)
     slot = 0
     for instance in in_slot_order(record.instances):
         whole = instance.box if record.turn is None else record.turn.box(instance.box)
-        box = clip_box(whole, view, options.min_visible)
+        box = clip_box(whole, placed, options.min_visible)
         if box is None:
             continue
         if slot == options.max_instances:
             break
         try:
-            _fill_slot(gt, slot, instance, box, view, attributes, options.mask_size)
+            _fill_slot(gt, slot, instance, box, placed, attributes, options.mask_size)
         except ValueError as error:
             raise ValueError(f"instance {instance.id}: {error}") from error
         slot += 1
@@ -164,10 +164,10 @@ def in_slot_order(instances: Sequence[Instance]) -> list[Instance]:
     return sorted(instances, key=lambda instance: instance.crowd)
 
 
-def clip_box(box: Sequence[float], view: View, min_visible: float) -> np.ndarray | None:
+def clip_box(box: Sequence[float], placed: Placed, min_visible: float) -> np.ndarray | None:
     """Move a box to the canvas and cut it to what is seen; None where too little is left."""
-    whole = view.geometry.boxes(np.asarray(box, np.float64))
-    left = np.clip(whole, np.tile(view.seen[:2], 2), np.tile(view.seen[2:], 2))
+    whole = placed.geometry.boxes(np.asarray(box, np.float64))
+    left = np.clip(whole, np.tile(placed.seen[:2], 2), np.tile(placed.seen[2:], 2))
     width, height = left[2:] - left[:2]
     area = np.prod(whole[2:] - whole[:2])
     if width < 1 or height < 1 or width * height < min_visible * area:
@@ -180,26 +180,26 @@ def _fill_slot(
     slot: int,
     instance: Instance,
     box: np.ndarray,
-    view: View,
+    placed: Placed,
     attributes: Sequence[Attribute],
     mask_size: int,
 ) -> None:
     gt.boxes[slot], gt.classes[slot] = box, instance.label
     gt.valid[slot], gt.crowd[slot] = True, instance.crowd
     if instance.segmentation is not None:
-        _write_mask(gt.masks[slot], instance.segmentation, box, view, mask_size)
+        _write_mask(gt.masks[slot], instance.segmentation, box, placed, mask_size)
         gt.mask_valid[slot] = True
     for attribute in attributes:
         values, known = attribute.parse(instance.attributes.get(attribute.name))
-        if view.record.turn is not None:
-            values = attribute.turn(values, view.record.turn)
-        values, known = attribute.crop(*attribute.move(values, known, view.geometry), view.seen)
+        if placed.record.turn is not None:
+            values = attribute.turn(values, placed.record.turn)
+        values, known = attribute.crop(*attribute.move(values, known, placed.geometry), placed.seen)
         gt.attributes[attribute.name].values[slot] = values
         gt.attributes[attribute.name].known[slot] = known
 
 
 def _write_mask(
-    out: np.ndarray, segmentation: Segmentation, box: np.ndarray, view: View, mask_size: int
+    out: np.ndarray, segmentation: Segmentation, box: np.ndarray, placed: Placed, mask_size: int
 ) -> None:
     """Write the coverage of the cells of the canvas box, or of the canvas if `mask_size` is 0."""
     if mask_size:
@@ -209,7 +209,7 @@ def _write_mask(
         x2, y2 = np.ceil(box[2:]).astype(int)
         out = out[y1:y2, x1:x2]
         x_edges, y_edges = np.arange(x1, x2 + 1.0), np.arange(y1, y2 + 1.0)
-    record, back = view.record, view.geometry.inverse()
+    record, back = placed.record, placed.geometry.inverse()
     x_edges, y_edges = x_edges * back.scale_x + back.shift_x, y_edges * back.scale_y + back.shift_y
     window = (
         max(0, int(np.floor(x_edges.min()))),

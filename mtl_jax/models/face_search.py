@@ -130,9 +130,7 @@ class Search(NamedTuple):
         return jax.tree.map(lambda x: x[index], regions._replace(valid=usable))
 
     def rectangles(self, regions: Regions) -> tuple[Float[Array, "R 4"], Bool[Array, "R"]]:
-        """Give the rectangles that regions' landmarks say, cut to the picture, and which of them
-        are such.
-        """
+        """Give the rectangles that regions' landmarks say, cut to the picture; which are valid."""
         assert self.rectangle is not None
         o, points = self.options, self._landmarks(regions)
         template = jnp.asarray(o.template, jnp.float32)
@@ -153,8 +151,8 @@ class Search(NamedTuple):
         by_landmarks = self.points is not None and o.landmark_nms
         if by_landmarks:
             points = self._landmarks(regions)
-            boxes, such = precise_boxes(points[..., :2], placed_points(points, hidden))
-            valid &= such  # a region without landmarks says nothing of whose it is
+            boxes, placed = precise_boxes(points[..., :2], placed_points(points, hidden))
+            valid &= placed  # a region without landmarks says nothing of whose it is
             overlap, top_k = o.overlap, o.top_k
         grouped = group_regions(boxes, regions.scores, valid, overlap, top_k, o.max_detections)
         best = grouped.members[:, 0]
@@ -172,8 +170,8 @@ class Search(NamedTuple):
         )
         if not by_landmarks:
             return faces
-        rectangles, such = self.rectangles(faces)
-        return faces._replace(boxes=jnp.where(such[:, None], rectangles, faces.boxes))
+        rectangles, placed = self.rectangles(faces)
+        return faces._replace(boxes=jnp.where(placed[:, None], rectangles, faces.boxes))
 
 
 def _middle(

@@ -18,8 +18,8 @@ from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.errors import UserError
 from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
 from mtl_jax.layers.hyperface_heads import RegionHeads
-from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.resnet_fusion import ResNetFusion
+from mtl_jax.models.backbone import make_resnet
 from mtl_jax.models.canvas import normalize
 from mtl_jax.models.face_rectangle import first_rectangle, follow, rectangle_of
 from mtl_jax.models.face_search import Look, Search
@@ -174,16 +174,7 @@ class Network(nn.Module):
 
     def _resnet(self, x: Array, valid: Array) -> Array:
         r, last = self.options.resnet, (self.train, jnp.dtype(self.options.dtype))
-        net = ResNet(
-            r.depth,
-            r.width,
-            r.norm,
-            r.norm_eps,
-            r.stride_in_1x1,
-            *last,
-            r.pool_same,
-            name="backbone",
-        )
+        net = make_resnet(r, *last, name="backbone")
         inside = jnp.broadcast_to(valid[:, None, None], x.shape[:3])
         stages = net(x, inside)
         fusion = ResNetFusion(r.norm, r.norm_eps, *last, name="fusion")

@@ -21,6 +21,7 @@ from mtl_jax.layers.output import output_layer
 from mtl_jax.layers.picture_head import PictureHead
 from mtl_jax.layers.resnet import ResNet
 from mtl_jax.models import attribute_tasks
+from mtl_jax.models.backbone import make_resnet
 from mtl_jax.models.canvas import is_inside, normalize
 from mtl_jax.models.objective import make_loss, make_sums, make_total
 from mtl_jax.models.options import MaskMTLOptions, ViewOptions
@@ -202,11 +203,8 @@ class Network(nn.Module):
         inside: Bool[Array, "B H W"],
     ) -> dict[str, tuple[Array, ...]]:
         if list(depths) == [SHARED]:  # by the names of other models, to start from theirs
-            return {SHARED: self._resnet("backbone")(images, inside)}
+            return {SHARED: _resnet(self.options, self.train, "backbone")(images, inside)}
         return ResNets(self.options, tuple(depths), self.train, name="backbone")(images, inside)
-
-    def _resnet(self, name: str) -> ResNet:
-        return make_resnet(self.options, self.train, name)
 
 
 class ResNets(nn.Module):
@@ -221,14 +219,12 @@ class ResNets(nn.Module):
         self, images: Float[Array, "B H W C"], inside: Bool[Array, "B H W"]
     ) -> dict[str, tuple[Float[Array, "B _ _ _"], ...]]:
         return {
-            name: make_resnet(self.options, self.train, name)(images, inside) for name in self.names
+            name: _resnet(self.options, self.train, name)(images, inside) for name in self.names
         }
 
 
-def make_resnet(options: MaskMTLOptions, train: bool, name: str) -> ResNet:
-    b, dtype = options.backbone, jnp.dtype(options.dtype)
-    settings = (b.depth, b.width, b.norm, b.norm_eps, b.stride_in_1x1)
-    return ResNet(*settings, train, dtype, b.pool_same, name=name)
+def _resnet(options: MaskMTLOptions, train: bool, name: str) -> ResNet:
+    return make_resnet(options.backbone, train, jnp.dtype(options.dtype), name)
 
 
 def _cells(

@@ -18,11 +18,11 @@ from jaxtyping import Bool, Float, Int
 from mtl_jax import losses
 from mtl_jax.attributes import Attribute
 from mtl_jax.layers.fpn import Fpn
-from mtl_jax.layers.resnet import ResNet
 from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.models import attribute_tasks
+from mtl_jax.models.backbone import make_resnet
 from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, outline
 from mtl_jax.models.detection_losses import box_losses, rpn_losses
 from mtl_jax.models.objective import make_loss, make_sums, make_total
@@ -124,9 +124,7 @@ class Network(nn.Module):
         o, dtype = self.options, jnp.dtype(self.options.dtype)
         b, head = o.backbone, o.attribute_head
         last = (b.norm_eps, self.train, dtype)
-        self.backbone = ResNet(
-            b.depth, b.width, b.norm, b.norm_eps, b.stride_in_1x1, *last[1:], b.pool_same
-        )
+        self.backbone = make_resnet(b, self.train, dtype)
         self.fpn = Fpn(o.fpn.channels, o.fpn.norm, *last)
         self.rpn = RpnHead(o.rpn.anchors_per_cell, o.rpn.convs, dtype, o.rpn.channels)
         box = o.box_head
@@ -246,8 +244,8 @@ class Network(nn.Module):
             self.box_head, pyramid, regions.boxes, regions.valid, o.box_head.pool_size
         )
         terms |= box_losses(logits, deltas, regions, o.box_head.smooth_l1_beta)
-        # Positives come first among the samples: the other heads need no more rows than they can
-        # be.
+        # Positives come first among the samples: the other heads need only as many rows as there
+        # can be positives.
         rows = int(o.roi.samples * o.roi.positive_fraction)
         positives = jax.tree.map(lambda x: x[:, :rows], regions)
         return (

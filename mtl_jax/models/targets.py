@@ -1,5 +1,5 @@
 """What anchors and regions should have become: matches with the ground truth, and samples of them.
-One image.
+One image, but for what takes a batch.
 """
 
 from functools import partial
@@ -147,5 +147,5 @@ def _match(
 
 
 def image_keys(key: Array, places: Int[Array, "B"]) -> Array:
-    """Give each image a key of its own by its place in the batch, whatever rows fill that up."""
+    """Give each image a key by its place in the batch: rows that fill it up change no other's."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(places)

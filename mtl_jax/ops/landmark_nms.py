@@ -25,7 +25,7 @@ class Faces(NamedTuple):
 def precise_boxes(
     points: Float[Array, "N J 2"], counts: Bool[Array, "N J"]
 ) -> tuple[Float[Array, "N 4"], Bool[Array, "N"]]:
-    """Give the boxes around the landmarks that count, and which are such: of two landmarks or more,
+    """Give the boxes around the landmarks that count, and which are valid: those of two or more;
     the others are empty.
     """
     low = jnp.where(counts[..., None], points, jnp.inf).min(1)

@@ -12,7 +12,7 @@ from mtl_jax.types import Array
 
 
 class Matches(NamedTuple):
-    """The object of each candidate, and its part in the loss: one may be in neither."""
+    """The object of each candidate, and whether it is a positive, a negative, or neither."""
 
     gt_index: Int[Array, "*B N"]
     positive: Bool[Array, "*B N"]

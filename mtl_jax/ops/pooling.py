@@ -1,7 +1,7 @@
 """Max pooling whose gradient is fast on every platform.
 
-XLA computes the gradient of a `reduce_window` by searching each window again and scattering, on CPU
-several times slower than the comparisons that found the largest, undone.
+XLA differentiates a `reduce_window` by searching each window again and scattering; on CPU that is
+several times slower than to differentiate the comparisons that find the largest.
 """
 
 from collections.abc import Callable

@@ -210,7 +210,7 @@ def _pool_backward(saved: Any, g: Float[Array, "R s s C"]) -> tuple[Any, None]:
 _pool.defvjp(_pool_forward, _pool_backward)
 
 
-# Boxes at a time: what is added up for them stays in the cache of a CPU; is bounded on a GPU.
+# Boxes at a time: on CPU few enough that their sums stay in the cache, on GPU to bound memory.
 SCATTERED, SPREAD = 8, 64
 
 

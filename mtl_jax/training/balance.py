@@ -44,14 +44,14 @@ class BalanceOptions:
 
 
 class Balance(NamedTuple):
-    """A method. Where it needs no `gradients`, `gram` is not read. Its weights hold for `all`
-    parameters, or for the shared ones alone; then the others follow their own task's gradient.
+    """A method. Without `needs_gradients`, `gram` is not read. Its weights hold for all parameters,
+    or else for the shared ones alone, and the others follow their own task's gradient.
     """
 
     init: Callable[[], State]
     weigh: Weigh
-    gradients: bool
-    all: bool
+    needs_gradients: bool = True
+    weighs_all: bool = False
 
 
 def make_balance(method: str, options: BalanceOptions, tasks: int) -> Balance | None:
@@ -64,27 +64,29 @@ def make_balance(method: str, options: BalanceOptions, tasks: int) -> Balance | 
             return None
         case "uncertainty":
             weigh = partial(uncertainty, rate=options.rate)
-            return Balance(lambda: {"log_variance": 0 * ones}, weigh, False, True)
+            return Balance(
+                lambda: {"log_variance": 0 * ones}, weigh, needs_gradients=False, weighs_all=True
+            )
         case "gradnorm":
             weigh = partial(gradnorm, rate=options.rate, alpha=options.alpha)
-            return Balance(lambda: {"weights": ones, "first": 0 * ones}, weigh, True, True)
+            return Balance(lambda: {"weights": ones, "first": 0 * ones}, weigh, weighs_all=True)
         case "dwa":
             weigh = partial(dwa, window=options.window, temperature=options.temperature)
             names = ("sum", "seen", "last", "before")
             return Balance(
                 lambda: {"count": jnp.int32(0), **dict.fromkeys(names, 0 * ones)},
                 weigh,
-                False,
-                True,
+                needs_gradients=False,
+                weighs_all=True,
             )
         case "pcgrad":
-            return Balance(dict, pcgrad, True, False)
+            return Balance(dict, pcgrad)
         case "mgda":
-            return Balance(dict, mgda, True, False)
+            return Balance(dict, mgda)
         case "pareto":
             chosen = _preferences(options, tasks)
             weigh = partial(pareto, preferences=chosen, window=options.window)
-            return Balance(lambda: {"count": jnp.int32(0)}, weigh, True, False)
+            return Balance(lambda: {"count": jnp.int32(0)}, weigh)
     raise ValueError(f"train.balance {method!r} is none of {', '.join(METHODS)}")
 
 
@@ -200,9 +202,9 @@ def pareto(
     preferences: tuple[Float[Array, "P T"], Float[Array, "T"]],
     window: int,
 ) -> tuple[Float[Array, "T"], State]:
-    """Do as `mgda`, and with the tasks' losses lower those functions that say how much nearer they
-    are to another preference than to the one that is wanted; at first, for at most `window` steps,
-    these alone, until none is.
+    """Do as `mgda`, with further functions to lower beside the losses: for each other preference
+    that the losses are nearer to than to the wanted one, by how much. At first, for at most
+    `window` steps, lower these alone, until there is none.
 
     `preferences` are the others and the wanted one. Source: Lin et al., Pareto Multi-Task Learning,
     2019, eq. 8, 10, 13 and 15.

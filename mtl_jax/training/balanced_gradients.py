@@ -51,7 +51,7 @@ def make_balancing(
     if len(tasks) < 2:
         raise UserError(f"config.train.balance {method!r} wants two tasks or more; use 'fixed'")
     shared = options.shared or model.shared
-    if balance.gradients:
+    if balance.needs_gradients:
         _check_shared(shared, method, variables["params"])
     return Balancing(balance, tasks, shared)
 
@@ -76,7 +76,7 @@ def balanced_gradients(
     """Differentiate each task's loss, weigh them, and give the combined gradient.
 
     What the loss holds beside the tasks' terms is added as it is. A method that needs no gradients
-    costs one differentiation, as without it; another one for each task.
+    costs one backward pass, as without it; the others one for each task.
     """
     balance, tasks = balancing.balance, balancing.tasks
 
@@ -89,7 +89,7 @@ def balanced_gradients(
     has_rest = jnp.ones_like(rest) if set(terms) - set(tasks) else jnp.zeros_like(rest)
     count = len(tasks)
     nothing = jnp.zeros((count, count), losses.dtype)
-    if not balance.gradients:
+    if not balance.needs_gradients:
         weights, state = balance.weigh(losses, nothing, key, state)
         (gradients,) = pull((weights, has_rest))
         return Balanced(total, terms, stats, gradients, _named(tasks, weights), state)
@@ -100,7 +100,7 @@ def balanced_gradients(
         weights, state = balance.weigh(losses, gram(own, shared), key, state)
 
     def combine(is_shared: bool, *each: Array) -> Array:
-        weighed = balance.all or is_shared
+        weighed = balance.weighs_all or is_shared
         return sum(w * g if weighed else g for w, g in zip(weights, each, strict=True))  # type: ignore[return-value]
 
     gradients = jax.tree.map(combine, shared, *own)

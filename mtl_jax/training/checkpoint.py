@@ -36,27 +36,26 @@ class Checkpointer:
         metadata: Mapping[str, Any] | None = None,
         best_metric: str = "",
         best_mode: str = "max",
-        keep_latest: int = 1,
     ):
         if best_mode not in ("max", "min"):
             raise ValueError(f"best_mode {best_mode!r} is neither max nor min")
         self.folder = Path(folder).absolute()
         self._user_metadata = metadata
         self.best_metric, self._best_mode = best_metric, best_mode
-        self._manager = self._make_manager(keep_latest)
+        self._manager = self._make_manager()
         if metadata is not None:
             self._empty_trash()
         elif self.steps():
             stored = self._read_record(self.steps()[-1])
             self.best_metric, self._best_mode = stored["best_metric"], stored["best_mode"]
 
-    def _make_manager(self, keep_latest: int) -> ocp.CheckpointManager:
+    def _make_manager(self) -> ocp.CheckpointManager:
         writes = self._user_metadata is not None
         policies = checkpoint_managers
         best = policies.BestN(
             get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False
         )
-        keep = policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best])
+        keep = policies.AnyPreservationPolicy([policies.LatestN(1), best])
         options = ocp.CheckpointManagerOptions(
             best_fn=self._score,
             preservation_policy=keep,

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -50,8 +51,8 @@ def try_learning_rates(
         gamma=highest / lowest,
         warmup_steps=0,
     )
-    optimizer = make_optimizer(rising, steps)
     schedule = learning_rate_schedule(rising, steps, lowest)
+    optimizer = make_optimizer(rising, schedule)
     train_step = make_train_step(model, optimizer, mask, schedule, mesh)
     state = start_stage(variables, optimizer, mask, mesh)
     key = replicated_key(0, mesh)
@@ -94,8 +95,8 @@ def step_memory(
     """Give the bytes that a training step on `batch` takes on one device, as compiled; it is not
     run.
     """
-    optimizer = make_optimizer(options, 1)
     schedule = learning_rate_schedule(options, 1, options.learning_rate)
+    optimizer = make_optimizer(options, schedule)
     train_step: Any = make_train_step(
         model, optimizer, mask, schedule, mesh, ema=ema, balancing=balancing
     )
@@ -120,12 +121,12 @@ def largest_batch(memory_of: Callable[[int], int], available: int, multiple: int
 
     Memory grows linearly with the images: two sizes tell the third, which is then tried.
     """
-    limit = SHARE * available
+    limit, memory_of = SHARE * available, cache(memory_of)
     one, two = memory_of(multiple), memory_of(2 * multiple)
     if one > limit:
         return 0
     growth = max(two - one, 1)
     count = 1 + math.floor((limit - one) / growth)
-    while count > 2 and memory_of(count * multiple) > limit:
+    while count > 1 and memory_of(count * multiple) > limit:
         count -= 1
-    return (count if count != 2 or two <= limit else 1) * multiple
+    return count * multiple

@@ -163,7 +163,7 @@ def _build(
 ) -> tuple[optax.GradientTransformation, Callable[[Array], Array]]:
     rate = stage.learning_rate or options.learning_rate
     schedule = learning_rate_schedule(options, stage.steps, rate)
-    return make_optimizer(options, stage.steps, rate), schedule
+    return make_optimizer(options, schedule), schedule
 
 
 def _stage_of(done: int, borders: Sequence[tuple[int, int]]) -> int:

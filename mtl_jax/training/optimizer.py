@@ -78,15 +78,11 @@ def learning_rate_schedule(
 
 
 def make_optimizer(
-    options: OptimizerOptions, stage_steps: int, learning_rate: float = 0.0
+    options: OptimizerOptions, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Build the chain: clip, decay and momentum, or Adam and decay, then the learning rate.
-
-    `learning_rate` is the stage's; 0 means the options'. Vectors and scalars, which norms and
-    biases are, do not decay.
+    """Build the chain: clip, decay and momentum, or Adam and decay, then the learning rate, by the
+    `schedule` of a stage. Vectors and scalars, which norms and biases are, do not decay.
     """
-    rate = learning_rate or options.learning_rate
-    schedule = learning_rate_schedule(options, stage_steps, rate)
     decay = optax.add_decayed_weights(options.weight_decay, mask=_decays)
     if options.name == "sgd":
         # The decay is part of the gradient that momentum averages, as in torch.optim.SGD.

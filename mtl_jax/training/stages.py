@@ -44,7 +44,7 @@ def in_backbone(path: str) -> bool:
 def trainable(params: Any, layers: str) -> Any:
     """Give a tree of bools like `params`, True where a stage of these layers trains the parameter.
 
-    `heads` is all but the backbone; `5+`, `4+`, `3+` are the heads and the backbone's ResNet stages
+    `heads` is all but the backbone; `5+`, `4+`, `3+` are the heads and the backbone's stages
     from that one on; anything else but `all` is searched for, as a regular expression, in the
     '/'-joined parameter paths. Raises UserError where nothing would train. Source: Mask_RCNN's
     `train(layers=...)` of matterport.

@@ -108,9 +108,9 @@ def _all_finite(tree: Any) -> Array:
 def make_eval_loss(
     model: Model, mesh: Mesh
 ) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
-    """Compile (variables, batches) -> `loss` and each term over all batches together, of the model
-    as it predicts, however few have a label. How they are divided tells nothing but what a
-    mask_rcnn draws by an image's place in its batch.
+    """Compile (variables, batches) -> `loss` and each term over all batches together, as the model
+    predicts, however few have a label. How the images are batched changes nothing, but that a
+    mask_rcnn samples by an image's place in its batch.
     """
     compiled = jax.jit(model.sums, out_shardings=replicated(mesh))
 

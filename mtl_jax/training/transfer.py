@@ -27,13 +27,12 @@ def transfer(
     variables: Variables,
     loaded: Variables,
     exclude: Sequence[str] = (),
-    output_layers: Sequence[str] = OUTPUT_LAYERS,
 ) -> tuple[Variables, list[TransferRow]]:
     """Copy what has the same path and shape from `loaded` and say what became of each tensor; a
     norm may be frozen in one of them and trained in the other.
 
     Left fresh are paths in which an `exclude` pattern is found, those that `loaded` has not, and
-    `output_layers` of another shape. Raises UserError for any other difference of shape (all are
+    output layers of another shape. Raises UserError for any other difference of shape (all are
     listed), for an `exclude` pattern that is found nowhere, and where nothing is left to copy.
     Exclude the output layers of heads that have the same shape but another meaning: shapes cannot
     tell.
@@ -60,7 +59,7 @@ def transfer(
             result[path] = np.asarray(theirs[path]).astype(tensor.dtype)
         else:
             outcome = f"fresh: {there} in the checkpoint, {tensor.shape} here"
-            if not any(re.search(pattern, path) for pattern in output_layers):
+            if not any(re.search(pattern, path) for pattern in OUTPUT_LAYERS):
                 faults.append(f"{path}: {there} in the checkpoint, {tensor.shape} here")
         rows.append(TransferRow(path, int(np.prod(tensor.shape)), outcome))
     for path in theirs.keys() - ours.keys():

@@ -251,7 +251,7 @@ def test_the_gradient_is_the_weighted_sum_of_the_tasks(method, penalty):
     )
     np.testing.assert_allclose(list(factors.values()), weights, rtol=1e-3, atol=1e-5)
     for name in trained:
-        weighed = balancing.balance.all or name in shared
+        weighed = balancing.balance.weighs_all or name in shared
         scale = {task: factors[task] if weighed else 1.0 for task in factors}
         terms = [scale["box"], 0.5 * scale["class"], penalty]
         names = ["box", "class", "penalty"][: 3 if penalty else 2]

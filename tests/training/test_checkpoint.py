@@ -27,7 +27,7 @@ METADATA = {"config": {"sizes": (1, 2)}, "classes": ("face",), "attributes": {}}
 @pytest.fixture
 def state():
     mask = trainable(init(0)["params"], "heads")
-    optimizer = make_optimizer(OptimizerOptions(name="adamw"), 10)
+    optimizer = make_optimizer(OptimizerOptions(name="adamw"), lambda step: 0.1)
     return start_stage(init(0), optimizer, mask, make_mesh(), 7)
 
 

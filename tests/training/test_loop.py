@@ -182,7 +182,7 @@ def test_stages_train_their_layers_at_their_rates_and_the_best_is_kept(tmp_path)
 
 def test_stages_that_moved_are_refused(tmp_path):
     mask = trainable(init(0)["params"], "all")
-    state = start_stage(init(0), make_optimizer(OPTIMIZER, 2), mask, make_mesh(), 4)
+    state = start_stage(init(0), make_optimizer(OPTIMIZER, lambda step: 0.0), mask, make_mesh(), 4)
     Checkpointer(tmp_path / "checkpoints", {}).save(state, 4, stage=1)
     with pytest.raises(UserError, match="step 4 is of stage 2, but these stages put it into"):
         _fit(tmp_path, (Stage("heads", 6), Stage("all", 2)))

@@ -11,7 +11,9 @@ CONSTANT = OptimizerOptions(schedule="constant", warmup_steps=0, learning_rate=0
 
 
 def _run(options, params, gradients, stage_steps=100):
-    optimizer = make_optimizer(options, stage_steps)
+    optimizer = make_optimizer(
+        options, learning_rate_schedule(options, stage_steps, options.learning_rate)
+    )
     state = optimizer.init(params)
     for gradient in gradients:
         updates, state = optimizer.update(gradient, state, params)

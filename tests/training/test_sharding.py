@@ -30,12 +30,12 @@ from training.toy import init, make_batch, make_model
 
 options = OptimizerOptions(learning_rate=0.05, schedule="constant", warmup_steps=0)
 mask = trainable(init(0)["params"], "all")
-optimizer = make_optimizer(options, 4)
+schedule = learning_rate_schedule(options, 4, 0.05)
+optimizer = make_optimizer(options, schedule)
 
 def run(devices):
     mesh = make_mesh(jax.devices()[:devices])
     state = start_stage(init(0), optimizer, mask, mesh)
-    schedule = learning_rate_schedule(options, 4, 0.05)
     step = make_train_step(make_model(), optimizer, mask, schedule, mesh)
     losses = []
     for number in range(4):

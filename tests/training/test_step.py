@@ -23,8 +23,9 @@ def _start(model, layers="all"):
     variables = init(0)
     mesh = make_mesh(jax.devices()[:1])
     mask = trainable(variables["params"], layers)
-    optimizer = make_optimizer(OPTIONS, 10)
-    step = make_train_step(model, optimizer, mask, learning_rate_schedule(OPTIONS, 10, 0.05), mesh)
+    schedule = learning_rate_schedule(OPTIONS, 10, 0.05)
+    optimizer = make_optimizer(OPTIONS, schedule)
+    step = make_train_step(model, optimizer, mask, schedule, mesh)
     return step, start_stage(variables, optimizer, mask, mesh), variables, mesh
 
 
