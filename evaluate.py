@@ -22,7 +22,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--workdir", help="the run's folder; by default the newest one under runs")
     parser.add_argument("--split", default="test", help="train, val or test")
     parser.add_argument("--step", default="best", help="best, latest or a number of steps")
-    parser.add_argument("--data", default="", help="a folder to evaluate whole, as split external")
+    parser.add_argument(
+        "--data", default="", help="a folder, laid out as one of the config's sources: all of it"
+    )
     parser.add_argument(
         "--baseline", action="store_true", help="beside each error, that of the best constant"
     )

@@ -176,13 +176,42 @@ def open_external(
     *,
     categories: Sequence[Category] = (),
 ) -> Opened:
-    """Open the whole of a folder (or COCO file) that is laid out as the first block says."""
-    blocks = merge_short(options)
+    """Open the whole of a folder (or COCO file) that is laid out as a block says, the first that
+    fits. Raises UserError where none does, with what was wrong with each.
+    """
     if not Path(path).exists():
         raise UserError(f"{path}: no such folder or file")
-    block = complete({**blocks[0], "path": str(Path(path).absolute()), "name": "external"})
-    if not FORMATS[block["format"]].folders:
-        raise UserError(f"{path}: the config's data is {block['format']}, which reads no folder")
+    place = {"path": str(Path(path).absolute()), "name": "external"}
+    blocks = [complete({**block, **place}) for block in merge_short(options)]
+    fitting = [block for block in blocks if FORMATS[block["format"]].folders]
+    if not fitting:
+        known = ", ".join(block["format"] for block in blocks)
+        raise UserError(f"{path}: the config's data is {known}, which reads no folder")
+    faults = []
+    for block in fitting:
+        try:
+            return _open_external(path, block, options, attributes, categories)
+        except UserError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    pairs = zip(fitting, faults, strict=True)
+    lines = dict.fromkeys(f"as {block['format']}: {_shorten(fault)}" for block, fault in pairs)
+    raise UserError("\n".join([f"{path}: is laid out as none of the config's sources", *lines]))
+
+
+def _shorten(error: UserError) -> str:
+    first, *more = str(error).splitlines()
+    return f"{first} (and {len(more)} more)" if more else first
+
+
+def _open_external(
+    path: str | Path,
+    block: dict[str, Any],
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    categories: Sequence[Category],
+) -> Opened:
     without_classes = block["format"] == "masks" or block.get("class_attribute") == ""
     if "categories" in block and not without_classes:  # there it is the name of all things
         block["categories"] = ()  # those of the model decide

@@ -200,6 +200,30 @@ def test_external_data_is_a_folder_or_a_file(data_root: Path):
         open_external(data_root / "b", options(block), AGE)
 
 
+def test_external_data_is_laid_out_as_any_of_the_sources(data_root: Path):
+    write_coco(data_root / "a", ["face"])
+    write_faces(data_root / "chips", 4)
+    (data_root / "empty").mkdir()
+    model = (Category(1, "face"),)
+    blocks = options({"format": "shapes"}, {"format": "utkface"}, {"format": "coco"})
+    for folder, count in (("a", 10), ("chips", 4)):
+        opened = open_external(data_root / folder, blocks, AGE, categories=model)
+        assert len(opened.sources[0]) == count
+    with pytest.raises(UserError, match="laid out as none of the config's sources") as caught:
+        open_external(data_root / "empty", blocks, AGE, categories=model)
+    _, *others = str(caught.value).splitlines()
+    assert [line.partition(": ")[0] for line in others] == ["as utkface", "as coco"]
+    with pytest.raises(UserError, match="the config's data is shapes, which reads no folder"):
+        open_external(data_root / "a", options({"format": "shapes"}), AGE, categories=model)
+    path = data_root / "a/x.json"
+    lists = json.loads(path.read_text())
+    for annotation in lists["annotations"]:
+        annotation["bbox"] = [1, 2]
+    path.write_text(json.dumps(lists))
+    with pytest.raises(UserError, match=r"as coco: .*annotation 1.*\(and 9 more\)"):
+        open_external(data_root / "a", blocks, AGE, categories=model)
+
+
 def test_scenes_are_composed_of_their_split_alone(data_root: Path):
     write_faces(data_root / "utkface", 30)
     block = {"format": "utkface", "scene": {"size": 128, "sides": (20, 60), "length": 50}}
