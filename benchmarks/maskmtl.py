@@ -41,8 +41,6 @@ from mtl_jax.whole_files import write_json
 CONFIGS = Path(__file__).parents[1] / "configs"
 ONE_EXIT = {"model.exits": (), "model.convs.non_local": ()}
 HIERARCHY = {"model.convs.non_local": ()}
-# Beyond the third stage the age has no part in the trunk.
-BALANCED = {**HIERARCHY, "train.balancing.shared": r"(^|/)backbone/stage[1-3]/"}
 # Each two tasks before the third: with each task alone, pareto is mgda until one loss is more than
 # the others' sum.
 PREFERENCES = ((1.0, 1.0, 0.5), (1.0, 0.5, 1.0), (0.5, 1.0, 1.0), (1.0, 1.0, 1.0))
@@ -54,11 +52,11 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "hierarchical": HIERARCHY,
     "non-local": {},
     **{
-        f"hierarchical, {method}": {**BALANCED, "train.balance": method}
+        f"hierarchical, {method}": {**HIERARCHY, "train.balance": method}
         for method in ("uncertainty", "gradnorm", "dwa", "pcgrad", "mgda")
     },
     "hierarchical, pareto": {
-        **BALANCED,
+        **HIERARCHY,
         "train.balance": "pareto",
         "train.balancing.preferences": PREFERENCES,
     },

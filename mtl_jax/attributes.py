@@ -223,9 +223,10 @@ class Continuous(Attribute):
     """A number within `range`. A label may be an interval (low, high): there is no loss inside
     it.
 
-    The losses distribution and coral cut the range into steps. The first learns how probable each
-    is; of an interval, that the probabilities of its steps add up to 1. The second asks for each
-    step whether the number is above it; steps within an interval are left open. For the other
+    The losses distribution, classification and coral cut the range into steps. The first two learn
+    how probable each is, around the number or at it alone; of an interval, that the probabilities
+    of its steps add up to 1. Coral asks for each step whether the number is above it; steps within
+    an interval are left open. For the other
     losses `scale` is what counts as 1 in the output and in the loss; 0: the whole range. An output
     of 0 means the middle of the range.
     """
@@ -233,7 +234,8 @@ class Continuous(Attribute):
     range: tuple[float, float] = (0.0, 1.0)
     scale: float = 0.0
     kind: ClassVar[str] = "continuous"
-    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", "distribution", "coral")
+    over_steps: ClassVar[tuple[str, ...]] = ("distribution", "classification", "coral")
+    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", *over_steps)
 
     def __post_init__(self) -> None:
         super().__post_init__()

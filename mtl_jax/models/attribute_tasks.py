@@ -13,7 +13,7 @@ from mtl_jax import losses
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
 from mtl_jax.types import Array, Term
 
-BINS = 101  # of a continuous attribute that is learnt as a distribution over its range
+BINS = 101  # of a continuous attribute that is learnt as probabilities over its range
 STEPS = BINS - 1  # of its range, for each of which coral asks whether the number is above it
 SMOOTH_L1_BETA = 1 / 9  # in units of the range, of `Pose.scale`, of the box's side
 
@@ -25,7 +25,7 @@ def output_size(attribute: Attribute) -> int:
             return 1
         case Ordinal():
             return len(attribute.classes) - 1
-        case Continuous(loss="distribution"):
+        case Continuous(loss="distribution" | "classification"):
             return BINS
         case Continuous(loss="coral"):
             return STEPS
@@ -132,6 +132,8 @@ def _continuous_loss(
     interval = (values - attribute.range[0]) / _scale(attribute)
     if attribute.loss == "coral":
         return _coral_loss(outputs, interval)
+    if attribute.loss == "classification":
+        return _classification_loss(outputs, interval)
     value = _scaled_value(attribute, outputs)
     target = jnp.clip(jax.lax.stop_gradient(value), interval[:, 0], interval[:, 1])
     if attribute.loss == "distribution":
@@ -150,13 +152,34 @@ def _distribution_loss(
     puts the error of the mean beside it. An interval does not say how likely each of its numbers
     is: it gives minus the logarithm of the mass in it, its ends being as soft.
     """
+    return _bins_loss(outputs, interval, -0.5 * (_beyond(interval) / 0.02) ** 2)
+
+
+def _classification_loss(
+    outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]
+) -> Float[Array, "R"]:
+    """Give the divergence of the probabilities of the bins from those of the one or two bins that a
+    number lies at, whose mean it is; for an interval minus the logarithm of the mass in it.
+
+    Source: Rothe, Timofte, Van Gool, DEX: Deep EXpectation of Apparent Age, 2015: the prediction is
+    the mean.
+    """
+    return _bins_loss(outputs, interval, jnp.log(jnp.maximum(1 - _beyond(interval) * STEPS, 0)))
+
+
+def _beyond(interval: Float[Array, "R 2"]) -> Float[Array, "R O"]:
+    """Give how far from an interval, in ranges, each bin lies."""
     bins = jnp.linspace(0.0, 1.0, BINS)[None]
+    return jnp.abs(bins - jnp.clip(bins, interval[:, :1], interval[:, 1:]))
+
+
+def _bins_loss(
+    outputs: Float[Array, "R O"], interval: Float[Array, "R 2"], log_near: Float[Array, "R O"]
+) -> Float[Array, "R"]:
     log_scores = jax.nn.log_softmax(outputs)
-    distance = bins - jnp.clip(bins, interval[:, :1], interval[:, 1:])
-    near = -0.5 * (distance / 0.02) ** 2
-    wanted = jax.nn.softmax(near)
+    wanted = jax.nn.softmax(log_near)
     divergence = -(wanted * log_scores + entr(wanted)).sum(-1)
-    mass = -jax.nn.logsumexp(log_scores + near, -1)
+    mass = -jax.nn.logsumexp(log_scores + log_near, -1)
     return jnp.where(interval[:, 1] > interval[:, 0], mass, divergence)
 
 
@@ -178,7 +201,7 @@ def _coral_loss(outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]) -> 
 
 def _scale(attribute: Continuous) -> float:
     low, high = attribute.range
-    whole = attribute.loss in ("distribution", "coral") or not attribute.scale
+    whole = attribute.loss in Continuous.over_steps or not attribute.scale
     return high - low if whole else attribute.scale
 
 
@@ -186,7 +209,7 @@ def _scaled_value(attribute: Continuous, outputs: Float[Array, "R O"]) -> Float[
     """Give how far above the low end of the range the value lies that outputs mean, in units of
     the scale.
     """
-    if attribute.loss == "distribution":
+    if attribute.loss in ("distribution", "classification"):
         return jax.nn.softmax(outputs) @ jnp.linspace(0.0, 1.0, BINS)
     if attribute.loss == "coral":
         return jax.nn.sigmoid(outputs).mean(-1)

@@ -90,8 +90,21 @@ def mask_mtl(
 
     total = make_total({**weights, "sharing": options.sharing_weight})
     loss = make_loss(terms_of, total, parts)
-    shared = r"(^|/)backbone/" if options.sharing in ("hard", "cross_stitch") else ""
+    shared = shared_stages(options, attributes)
     return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
+
+
+def exits_of(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> dict[str, int]:
+    """Give the stage that each attribute's head leaves at."""
+    return {a.name: options.stages[-1] for a in attributes} | dict(options.exits)
+
+
+def shared_stages(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> str:
+    """Give a pattern of the paths of the parameters that all attributes read; '' for none."""
+    if options.sharing not in ("hard", "cross_stitch"):
+        return ""
+    last = min(exits_of(options, attributes).values())
+    return rf"(^|/)backbone/(stem|stage[1-{last}])/"
 
 
 def check(options: MaskMTLOptions, attributes: Sequence[Attribute], views: ViewOptions) -> None:
@@ -160,7 +173,7 @@ class Network(nn.Module):
     def __call__(self, batch: Batch) -> dict[str, Float[Array, "B O"]]:
         """Give each attribute's outputs, in float32 or wider."""
         o, dtype = self.options, jnp.dtype(self.options.dtype)
-        exits = {a.name: o.stages[-1] for a in self.attributes} | dict(o.exits)
+        exits = exits_of(o, self.attributes)
         trunk = {a.name: SHARED if o.sharing == "hard" else trunk_name(a) for a in self.attributes}
         depths: dict[str, int] = {}
         for name, stage in exits.items():

@@ -18,6 +18,7 @@ AGE = Continuous("age", range=(0.0, 116.0))
 SEX = Categorical("sex", classes=("male", "female"), loss="binary_cross_entropy")
 YEARS = Continuous("years", range=(0.0, 116.0), scale=1.0, loss="l2")
 AGE_BINS = Continuous("age", range=(0.0, 100.0), loss="distribution")
+AGE_CLASSES = Continuous("age", range=(0.0, 100.0), loss="classification")
 AGE_STEPS = Continuous("age", range=(0.0, 100.0), loss="coral")
 HEAD = Pose("head", angles=("yaw", "pitch"))
 FACE = Landmarks("face", points=("eye", "nose"))
@@ -118,12 +119,12 @@ def at(attribute, number):
     """Give outputs that say `number` and nothing else."""
     if attribute is AGE:
         return jnp.array([[number / 116 - 0.5]])
-    if attribute is AGE_BINS:
+    if attribute in (AGE_BINS, AGE_CLASSES):
         return jnp.where(jnp.arange(BINS) == number, 40.0, -40.0)[None]
     return jnp.where(jnp.arange(STEPS) < number, 40.0, -40.0)[None]
 
 
-@pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_STEPS])
+@pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_CLASSES, AGE_STEPS])
 def test_inside_an_interval_a_number_costs_nothing(attribute):
     values, known = attribute.parse((20, 29))
 
@@ -138,11 +139,13 @@ def test_inside_an_interval_a_number_costs_nothing(attribute):
     assert cost[40] > 0.01
 
 
-@pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_STEPS])
+@pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_CLASSES, AGE_STEPS])
 def test_a_number_is_drawn_into_its_interval(attribute):
     values, known = attribute.parse((20, 29))
     outputs = jnp.zeros((1, output_size(attribute)))
-    rate = {"smooth_l1": 0.01, "distribution": 20, "coral": 100}[attribute.loss]
+    rate = {"smooth_l1": 0.01, "distribution": 20, "classification": 2, "coral": 100}[
+        attribute.loss
+    ]
     gradient = jax.jit(
         jax.grad(lambda o: attribute_loss(attribute, o, values[None], known[None], BOXES[:1]))
     )
@@ -163,6 +166,22 @@ def test_an_interval_of_a_distribution_is_its_mass():
         inside += p[k] * np.exp(-0.5 * (outside / 2) ** 2)
     mean = sum(k * p[k] for k in range(BINS))
     np.testing.assert_allclose(loss, -0.1 * np.log(inside) + (mean - 29) / 100, rtol=1e-5)
+
+
+def test_classification_is_the_cross_entropy_of_the_bins_around_a_number():
+    outputs = jax.random.normal(jax.random.key(3), (1, BINS))
+    p = np.exp(np.array(outputs[0], float))
+    p /= p.sum()
+
+    def loss(raw):
+        values, known = AGE_CLASSES.parse(raw)
+        return attribute_loss(AGE_CLASSES, outputs, values[None], known[None], BOXES[:1])
+
+    np.testing.assert_allclose(loss(40), -np.log(p[40]), rtol=1e-5)
+    between = -0.75 * np.log(p[40] / 0.75) - 0.25 * np.log(p[41] / 0.25)
+    np.testing.assert_allclose(loss(40.25), between, rtol=1e-4)
+    np.testing.assert_allclose(loss((20, 29)), -np.log(p[20:30].sum()), rtol=1e-5)
+    np.testing.assert_allclose(decode(AGE_CLASSES, outputs), [[p @ np.arange(BINS)]], rtol=1e-5)
 
 
 def test_coral_asks_of_each_step_whether_the_number_is_above_it():
@@ -201,7 +220,7 @@ def test_coral_on_paper():
 
 @pytest.mark.parametrize("raw", [0, 100, 33, 33.3, (0, 100), (20, 29), (99, 100)])
 @pytest.mark.parametrize("size", [0.0, 1e4, -1e4])
-@pytest.mark.parametrize("attribute", [AGE_BINS, AGE_STEPS])
+@pytest.mark.parametrize("attribute", [AGE_BINS, AGE_CLASSES, AGE_STEPS])
 def test_losses_over_steps_stay_finite(attribute, size, raw):
     values, known = attribute.parse(raw)
     outputs = jnp.linspace(size, -size, output_size(attribute))[None]

@@ -1,5 +1,6 @@
 """MaskMTL's networks: the published one beside Keras, the others by what they must do."""
 
+import re
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -211,6 +212,28 @@ def test_in_the_hierarchy_a_task_trains_the_trunk_up_to_its_exit():
         assert stages == {f"stage{i}" for i in range(1, exit_stage + 1)}
         heads = {path.split("/")[0] for path in found[name]} - {"backbone"}
         assert heads == {f"{name}_head", f"{name}_output"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SMALL,
+        replace(SMALL, exits=()),
+        replace(SMALL, exits=(("age", 1),)),
+        replace(SMALL, sharing="cross_stitch"),
+        RESNET,
+        replace(RESNET, exits=(("age", 2), ("gender", 4))),
+    ],
+)
+def test_what_the_balance_takes_for_shared_trains_all_tasks(options):
+    found, pattern = gradients(options), mask_mtl(options, FACE).shared
+    every = set.union(*found.values())
+    assert {path for path in every if re.search(pattern, path)} == set.intersection(*found.values())
+
+
+@pytest.mark.parametrize("sharing", ["none", "soft"])
+def test_trunks_of_their_own_are_shared_by_none(sharing):
+    assert mask_mtl(replace(SMALL, sharing=sharing), FACE).shared == ""
 
 
 def test_single_task_networks_share_nothing():

@@ -36,6 +36,8 @@ def run(method, losses, gradients, steps=1, **options):
 
 
 def test_uncertainty_goes_to_the_reciprocal_of_each_loss():
+    weights = run("uncertainty", [4.0, 0.25], np.eye(2), steps=3000)
+    np.testing.assert_allclose(weights, [1 / 4, 4], rtol=1e-2)
     weights = run("uncertainty", [4.0, 0.25, 300.0], np.eye(3), steps=3000)
     np.testing.assert_allclose(weights, [1 / 4, 4, 1 / 300], rtol=1e-2)
 
