@@ -26,7 +26,7 @@ from mtl_jax.visualize.window import require_display
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument("--workdir", help="the run's folder; by default the newest one under runs")
+    parser.add_argument("--workdir", help="the run's folder, or a packed model; the newest run")
     parser.add_argument(
         "--input",
         nargs="+",
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     args, overrides = parser.parse_with_overrides(argv)
     if args.show:
         require_display()
-    workdir = find_run(args.workdir)
+    workdir = find_run(args.workdir, packed=True)
 
     from mtl_jax.inference.files import OutputOptions, predict_folder
     from mtl_jax.inference.predictor import Predictor

@@ -43,6 +43,9 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     sys.exit(code)
 
 
+_SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.")
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line."""
 
@@ -136,6 +139,8 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> None:
     field has.
     """
     for argument in arguments:
+        if source := _SOURCE.match(argument):
+            _complete_source(config, int(source[1]))
         values, argv = flags.FlagValues(), ["mtl_jax", argument]
         try:
             config_flags.DEFINE_config_dict(
@@ -144,6 +149,16 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> None:
             values(argv)
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError, IndexError):
             raise UserError(_explain(config, argument)) from None
+
+
+def _complete_source(config: ConfigDict, number: int) -> None:
+    """Give a block of the data every key of its format, so that each can be set."""
+    from mtl_jax.data.blocks import complete  # it loads what reads pictures
+
+    blocks = list(config.data.sources)
+    if number < len(blocks) and isinstance(blocks[number], Mapping):
+        blocks[number] = complete(blocks[number])
+        config.data.sources = tuple(blocks)
 
 
 def _explain(config: ConfigDict, argument: str) -> str:
@@ -168,9 +183,13 @@ def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _fields(item, f"{name}[{i}]")
 
 
-def find_run(workdir: str | None) -> Path:
-    """Give the run's folder that was named, or the newest one under runs."""
+def find_run(workdir: str | None, packed: bool = False) -> Path:
+    """Give the run's folder that was named, or the newest one under runs; where it may be `packed`,
+    also a packed model's file.
+    """
     if workdir:
+        if packed and Path(workdir).is_file():
+            return Path(workdir)
         if not (Path(workdir) / "config.json").is_file():
             raise UserError(f"{workdir}: not a run (it has no config.json); train.py makes one")
         return Path(workdir)

@@ -21,6 +21,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
+from mtl_jax.inference.output import Predictions
 from mtl_jax.run_folder import prepare_folder
 from mtl_jax.runs import (
     Propose,
@@ -213,7 +214,8 @@ def evaluate(
     baseline: bool = False,
 ) -> Evaluation:
     """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, beside
-    it the config.json that it was done with, and landmarks.json where the model gives landmarks.
+    it the config.json that it was done with, predictions.json with the data's own ids of pictures,
+    and landmarks.json where the model gives landmarks.
     With `baseline` the training labels are gone through, and what the best constants would score is
     given beside.
 
@@ -240,10 +242,13 @@ def evaluate(
     evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
     if options.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
-    for record, result in run.detect(opened.sources):
-        evaluator.add(record, result)
-        evidence.add(record, result)
-    metrics, folder = evaluator.metrics(), workdir / "evaluation" / split
+    folder = workdir / "evaluation" / split
+    with Predictions(folder, run.attributes) as predictions:
+        for record, result in run.detect(opened.sources):
+            evaluator.add(record, result)
+            evidence.add(record, result)
+            predictions.add(result.to_json(record.image_id, record.file_name))
+    metrics = evaluator.metrics()
     write_json(folder / "metrics.json", metrics | evaluator.group_metrics())
     write_json(folder / "config.json", run.task.config.to_dict())
     if evaluator.faces.landmarks is not None:

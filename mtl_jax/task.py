@@ -16,6 +16,7 @@ from mtl_jax.data.sources import SourceOptions
 from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError, wrong_type
 from mtl_jax.evals.accumulate import Evaluator, metric_names
+from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.options import EvalOptions
 from mtl_jax.models.hyperface import hyperface
 from mtl_jax.models.hyperface_options import HyperFaceOptions
@@ -240,11 +241,15 @@ def read_options(kind: type[Options], values: Mapping[str, Any] | ConfigDict) ->
 
 
 def check_best_metric(task: Task) -> str:
-    """Give `config.eval.best_metric`. Raises UserError where the model has no metric of that
-    name.
+    """Give `config.eval.best_metric`: a metric, or a loss of the validation. Raises UserError where
+    the model has none of that name.
     """
     options = read_options(EvalOptions, task.config.eval)
-    known = metric_names(task.categories, task.attributes, has_masks(task.config), options)
+    masks = has_masks(task.config)
+    known = metric_names(task.categories, task.attributes, masks, options)
+    known += [f"{kind}/AP_{size}" for kind in ("box", "mask")[: 1 + masks] for size in AREAS[1:]]
+    if task.config.eval.loss:
+        known += [f"loss/{name}" for name in ("loss", *task.model.weights)]
     if options.best_metric not in known:
         raise UserError(
             f"config.eval.best_metric {options.best_metric!r} is none of {', '.join(known)}"

@@ -157,6 +157,16 @@ def test_an_override_sets_one_field_with_its_type(argument, read, value):
     assert changed == ({argument.split(".")[1].split("[")[0]} if read(before) != value else set())
 
 
+def test_each_option_of_a_source_can_be_set():
+    config = load_config_file("configs/balloon.py")
+    override(config, ["--config.data.sources[0].class_attribute=shape"])
+    override(config, ["--config.data.sources[0].weight=2"])
+    assert config.data.sources[0]["class_attribute"] == "shape"
+    assert config.data.sources[0]["weight"] == 2.0
+    with pytest.raises(UserError, match=r"no field .*class_atribute; did you mean .*class_attri"):
+        override(config, ["--config.data.sources[0].class_atribute=shape"])
+
+
 def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):
     from mtl_jax import experiment
 
@@ -285,6 +295,10 @@ def test_the_newest_run_is_taken(tmp_path, monkeypatch):
     assert find_run(None).name == "b"
     with pytest.raises(UserError, match="not a run"):
         find_run("runs/d")
+    (tmp_path / "model.npz").touch()
+    assert find_run("model.npz", packed=True).name == "model.npz"
+    with pytest.raises(UserError, match="not a run"):
+        find_run("model.npz")
 
 
 def test_a_workdir_that_cannot_be_made_is_one_line(tmp_path):

@@ -62,7 +62,11 @@ def main(argv: Sequence[str]) -> int:
     _add_to_torchvision(commands.add_parser("to-torchvision", doc=_TO_TORCHVISION))
     _add_pack(commands.add_parser("pack", doc=_PACK))
     _add_export(commands.add_parser("export", doc=_EXPORT))
-    arguments = parser.parse_args(list(argv))
+    arguments, overrides = parser.parse_with_overrides(argv)
+    if arguments.command == "export":
+        arguments.overrides = overrides
+    elif overrides:
+        raise UserError(f"{overrides[0]}: is for export alone")
     arguments.run(arguments)
     return 0
 

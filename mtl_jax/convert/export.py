@@ -1,7 +1,7 @@
 """A RUN's model for programs without this library and Flax: StableHLO and a SavedModel."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,17 @@ def export(
     batch_size: int = 1,
     step: str = "best",
     saved_model: bool = True,
+    overrides: Sequence[str] = (),
 ) -> None:
     """Write a RUN's model to the folder `output`, for `batch_size` pictures on each canvas.
 
     `model_HxW.stablehlo` is `jax.export`'s, for PLATFORMS; `saved_model` is TensorFlow's;
     `model.json` names classes and attributes and says how a picture gets onto a canvas; `load.py`
     shows how to use the first with jax and OpenCV alone. Raises UserError where `output` holds
-    files, or the model has a canvas for each size of picture.
+    files, or the model has a canvas for each size of picture. `overrides` are those that
+    `predict.py` takes.
     """
-    run = load_run(workdir, step)
+    run = load_run(workdir, step, overrides)
     if run.resize.mode not in ("shorter", "square"):
         raise UserError(
             f"{workdir}: config.data.resize.mode {run.resize.mode!r} has a canvas for each size of"

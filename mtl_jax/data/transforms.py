@@ -63,12 +63,17 @@ def read(record: Record, channels: int) -> np.ndarray:
         image = images.to_channels(record.image, channels)
     else:
         image = images.decode(record.image, channels)
-    if image.shape[:2] != (record.height, record.width):
+    check_size(record, image.shape[:2])
+    return image
+
+
+def check_size(record: Record, size: Size) -> None:
+    """Raise ValueError where a picture's height and width are not those of its record."""
+    if size != (record.height, record.width):
         raise ValueError(
-            f"the picture is {image.shape[1]} x {image.shape[0]} pixels, "
+            f"the picture is {size[1]} x {size[0]} pixels, "
             f"annotated as {record.width} x {record.height} (width x height)"
         )
-    return image
 
 
 def augment_geometry(

@@ -31,5 +31,5 @@ class EvalOptions:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Say whether a better model has more of the metric of that name."""
-    return metric.rsplit("/", 1)[-1] not in ERRORS
+    """Say whether a better model has more of the metric, or loss, of that name."""
+    return not metric.startswith("loss/") and metric.rsplit("/", 1)[-1] not in ERRORS

@@ -95,7 +95,10 @@ def hyperface(
         if kind == "windows":
             proposals = None
         elif proposals is None and options.detection.enabled:
-            raise UserError(f"config.model.detection.proposals is {kind!r}, and none are given")
+            raise UserError(
+                f"config.model.detection.proposals is {kind!r}, and none are given; without a "
+                "source of them set --config.model.detection.proposals=windows"
+            )
 
         def find(image: tuple[Array, Array, Proposals | None]) -> Detections:
             return search(*image).run()

@@ -52,8 +52,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
+    from mtl_jax.training.compilation_cache import enable_compilation_cache
     from mtl_jax.visualize.data_page import Shown, write_data_page
 
+    enable_compilation_cache()
     config = commandline.load_config_file(arguments.config)
     commandline.override(config, overrides)
     shown = Shown.from_config(config, arguments.split, arguments.seed)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import transforms
+from mtl_jax.data.folders import look_at
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.pipeline import find_record
 from mtl_jax.data.records import Category, Record, Source
@@ -77,19 +78,21 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     page = Page(title)
     sources = shown.opened.sources
     total = sum(map(len, sources))
+    measured = range(min(limit, total))
     numbers = measure(
-        (find_record(sources, i) for i in range(min(limit, total))),
+        (find_record(sources, i) for i in measured),
         shown.categories,
         shown.attributes,
         shown.data.resize,
     )
+    faulty = {i: fault for i in measured if (fault := _fault_of(find_record(sources, i)))}
     _add_counts(page, shown, numbers, total)
-    _add_problems(page, shown)
+    _add_problems(page, shown, list(faulty.values()))
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
     if shown.model is not None:
         _add_anchor_fit(page, shown.model.rpn, numbers)
-    chosen = _choose(sources, total, shown.seed)
+    chosen = _choose(sources, [i for i in measured if i not in faulty], shown.seed)
     if chosen:
         records = [find_record(sources, i) for i in chosen]
         _add_samples(page, shown, records)
@@ -101,13 +104,24 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     return page.write(folder)
 
 
-def _choose(sources: Sequence[Source], total: int, seed: int) -> list[int]:
-    """Give positions of a few records with things on them, the same for the same seed."""
+def _fault_of(record: Record) -> str:
+    """Say what is wrong with a record's picture, by its first bytes and its end; '' for nothing."""
+    if not isinstance(record.image, Path):
+        return ""
+    try:
+        transforms.check_size(record, look_at(record.image))
+    except ValueError as error:
+        return f"{record.place}: {error}"
+    return ""
+
+
+def _choose(sources: Sequence[Source], positions: Sequence[int], seed: int) -> list[int]:
+    """Choose positions of a few records with things on them, the same for the same seed."""
 
     def has_things(position: int) -> bool:
         return any(not thing.crowd for thing in find_record(sources, position).instances)
 
-    order = np.random.default_rng(seed).permutation(total).tolist()
+    order = np.random.default_rng(seed).permutation(positions).tolist()
     return list(islice(filter(has_things, order), SHOWN))
 
 
@@ -140,12 +154,15 @@ def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> N
         )
 
 
-def _add_problems(page: Page, shown: Shown) -> None:
+def _add_problems(page: Page, shown: Shown, faults: Sequence[str]) -> None:
     page.heading("Problems")
     if shown.opened.skipped:
         page.text(f"{len(shown.opened.skipped)} records or labels are left out:")
         page.list(shown.opened.skipped)
-    else:
+    if faults:
+        page.text(f"{len(faults)} pictures will stop the training, unless on_error is 'skip':")
+        page.list(faults)
+    if not shown.opened.skipped and not faults:
         page.text("None found.")
     if shown.opened.undeclared:
         page.text("Labels that no attribute of the config reads:")

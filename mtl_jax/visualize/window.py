@@ -18,8 +18,9 @@ def require_display() -> None:
     # Asked without opening one: Qt ends the process where it finds no display.
     if re.search(r"GUI: +NONE", cv2.getBuildInformation()):
         raise UserError(
-            "--show: this OpenCV was built without windows (headless); leave --show out and look "
-            "at the files"
+            "--show: this OpenCV was built without windows (headless); install "
+            "opencv-contrib-python in the place of opencv-contrib-python-headless, or leave --show "
+            "out and look at the files"
         )
     linux = sys.platform.startswith("linux")
     if linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

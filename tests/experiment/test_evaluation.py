@@ -40,6 +40,7 @@ def test_the_names_of_metrics_are_known_before_training():
     declared = read_attributes(config)
     names = metric_names([Category(7, "head")], declared, masks=True)
     assert set(names) == design_names(ATTRIBUTES, ["head"], masks=True)
+    assert not higher_is_better("loss/attribute/age")
     assert {name for name in names if not higher_is_better(name)} == {
         *("age/mae", "age/std", "smile/mae", "smile/std", "face/nme"),
         *(f"head/{angle}/{n}" for angle in ("yaw", "pitch", "roll") for n in ("mae", "std")),
@@ -61,6 +62,10 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     unseen = experiment.open_data(config, "test", copy).sources[0]
     assert len(unseen) == 9
     assert metrics["age/instances"] == sum(len(unseen[i].instances) for i in range(9))
+    found = json.loads((copy / "evaluation/test/predictions.json").read_text())
+    ids = {unseen[i].file_name: unseen[i].image_id for i in range(9)}
+    assert found
+    assert all(ids[entry["file_name"]] == entry["image_id"] for entry in found)
     for word in ("AP50", "age", "yaw", "misses"):
         assert word in done.out
     assert re.search(r"\bage\b.* mae [\d.]+ \([\d.]+\)", done.out)  # that of the median age

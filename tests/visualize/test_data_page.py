@@ -6,7 +6,9 @@ import pytest
 import scripts
 
 from mtl_jax.attributes import from_config
+from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.sources import Opened
 from mtl_jax.errors import UserError
 from mtl_jax.images import ResizeOptions
 from mtl_jax.models.canvas import STRIDES
@@ -14,6 +16,7 @@ from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.anchors import pyramid_anchors
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.data_numbers import best_overlaps, measure, suggest_anchors
+from mtl_jax.visualize.data_page import Shown, write_data_page
 
 SIZES = ((32,), (64,), (128,), (256,), (512,))
 RATIOS = (0.5, 1.0, 2.0)
@@ -47,6 +50,35 @@ def test_the_page_tells_the_numbers(data_page):
     for wanted in ("negatives", "suggested", "P2", "positive anchors", "None found."):
         assert wanted in text
     assert "://" not in text
+
+
+def test_pictures_that_cannot_be_read_are_listed(tmp_path):
+    good, cut, other = (tmp_path / f"{name}.png" for name in ("good", "cut", "other"))
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    cv2.imwrite(str(good), image)
+    cut.write_bytes(good.read_bytes()[:900])
+    cv2.imwrite(str(other), image[:30])
+    thing = (Instance((5, 5, 40, 30), 1),)
+    records = [
+        Record(path, 60, 40, i, path.name, thing) for i, path in enumerate((good, cut, other))
+    ]
+
+    class Pictures(list):
+        categories = (Category(1, "thing"),)
+
+        def group(self, position):
+            return str(position)
+
+    source = Pictures(records)
+    opened = Opened((source,), (1.0,), source.categories)
+    shown = Shown(
+        opened, (), DataOptions(resize=ResizeOptions("square", 64, 64, ((64, 64),))), None
+    )
+    text = write_data_page("three", shown, 10, tmp_path / "page").read_text()
+    assert "2 pictures will stop the training" in text
+    assert "cut.png: the picture is truncated" in text
+    assert "other.png: the picture is 60 x 30 pixels, annotated as 60 x 40" in text
+    assert "None found." not in text
 
 
 def test_records_are_measured():
