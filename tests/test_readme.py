@@ -35,15 +35,16 @@ def parse(command):
         words = words[1:]
     else:
         module = scripts.load(words[1].removesuffix(".py"))
+    overrides = [word for word in words if word.startswith("--config.")]
     original = argparse.ArgumentParser.parse_known_args
 
     def parse_known_args(self, *args, **kwargs):
         found, rest = original(self, *args, **kwargs)
-        if rest and not all(word.startswith("--config.") for word in rest):
+        if set(rest) - set(overrides):
             raise AssertionError(f"{command}: {rest}")
         config = getattr(found, "config", None)
         if config:
-            commandline.override(commandline.load_config_file(config), rest)
+            commandline.override(commandline.load_config_file(config), overrides)
         raise Parsed
 
     with (

@@ -185,7 +185,7 @@ def open_external(
     blocks = [complete({**block, **place}) for block in merge_short(options)]
     fitting = [block for block in blocks if FORMATS[block["format"]].folders]
     if not fitting:
-        known = ", ".join(block["format"] for block in blocks)
+        known = ", ".join(dict.fromkeys(block["format"] for block in blocks))
         raise UserError(f"{path}: the config's data is {known}, which reads no folder")
     faults = []
     for block in fitting:
