@@ -53,9 +53,11 @@ AFLW2000's). The faces of others are found by a run with landmarks:
 
 What is found and is no face wears a mask, too: look at the sheet, and raise --min-score.
 
-OUTPUT/images holds them under their names, OUTPUT/outlines where the masks are, OUTPUT/masks.json
-the masks of each, none of a bare one, OUTPUT/sheet.png some to look at. A config does the same on
-the way, with `masks` in a block of config.data.sources, or config.data.augment.mask.
+OUTPUT/images is the data set again: the pictures under their names, and what lay beside them.
+OUTPUT/outlines shows where the masks are: the format masks reads both, with
+annotations="outlines". OUTPUT/masks.json has the masks of each picture, none of a bare one,
+OUTPUT/sheet.png some to look at. A config does the same on the way, with `masks` in a block of
+config.data.sources, or config.data.augment.mask.
 
 Exit 0: all were written; 1: some could not be read; 2: none was, or bad usage."""
 

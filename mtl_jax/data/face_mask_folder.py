@@ -1,5 +1,8 @@
 """Write a folder of faces again, with masks."""
 
+import csv
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +20,7 @@ from mtl_jax.data.predicted_faces import read_predicted
 from mtl_jax.data.pts import read_points
 from mtl_jax.errors import UserError
 from mtl_jax.images import write_png
-from mtl_jax.whole_files import write_json
+from mtl_jax.whole_files import write_json, write_whole
 
 SHEET, CELL, ROW = 48, 128, 8  # faces on a contact sheet, their side, and how many in a row
 
@@ -35,9 +38,9 @@ def write_masked(
     faces: Path | None = None,
     min_score: float = 0.9,
 ) -> Written:
-    """Write the pictures below a folder, masked, under their names to OUTPUT/images, the masks'
-    outlines to OUTPUT/outlines, the masks of each to OUTPUT/masks.json, and OUTPUT/sheet.png to
-    look at.
+    """Write the pictures below a folder, masked, under their names to OUTPUT/images, with what lies
+    beside them (.pts, .mat, FairFace's tables), the masks' outlines to OUTPUT/outlines, the masks
+    of each to OUTPUT/masks.json, and OUTPUT/sheet.png to look at.
 
     The faces are those that `faces`, the predictions.json of `predict.py` on the same folder, has
     with a score of `min_score` or more. Without it a picture has one: by iBUG's points in a .pts
@@ -52,7 +55,7 @@ def write_masked(
         raise UserError(f"{output}: is not empty; use another --output")
     found = None if faces is None else read_predicted(faces, min_score)
     worn, faults, shown = {}, [], []
-    written: set[Path] = set()
+    written: dict[Path, str] = {}  # each file, and the name of its picture
     for name in names:
         try:
             image = images.decode(folder / name)
@@ -71,13 +74,20 @@ def write_masked(
         file = Path(name).with_suffix(".png")
         if file in written:  # of another ending
             file = Path(f"{name}.png")
-        written.add(file)
+        written[file] = name
         write_png(output / "images" / file, done.image)
         write_png(output / "outlines" / file, done.outline * np.uint8(255))
+        for beside in ((folder / name).with_suffix(suffix) for suffix in (".pts", ".mat")):
+            if beside.is_file():
+                shutil.copy(beside, (output / "images" / file).with_suffix(beside.suffix))
         worn[name] = [{"kind": each.kind, **each.fit._asdict()} for each in wearings]
         shown += [_cell(done.image, frame) for frame in frames[: SHEET - len(shown)]]
     if not worn:
         raise UserError(f"{folder}: none of its {len(names)} pictures can be used; {faults[0]}")
+    for table in sorted(folder.glob("fairface*.csv")):
+        _rename(
+            table, output / "images" / table.name, {n: f.as_posix() for f, n in written.items()}
+        )
     write_json(output / "masks.json", worn)
     blank = np.zeros((CELL, CELL, 3), np.uint8)
     shown += [blank] * (-len(shown) % ROW)
@@ -101,6 +111,15 @@ def _put_on_all(image: np.ndarray, frames: list[Frame], wearings: list[Wearing])
         put = put_on(done.image, frame, wearing)
         done = Masked(put.image, done.outline | put.outline)
     return done
+
+
+def _rename(table: Path, output: Path, names: Mapping[str, str]) -> None:
+    """Write the rows of a table whose first cell is one of `names`, with the other name."""
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = csv.reader(file)
+    kept = [[names[row[0]], *row[1:]] for row in rows if row and row[0] in names]
+    with write_whole(output) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *kept])
 
 
 def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from annotated import open_format
 from faces import ibug
 from real_data import data_set
 
@@ -313,6 +314,23 @@ def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
     assert "lies far outside the picture of 60 x 60" in said[1]
     worn = json.loads((tmp_path / "out/masks.json").read_text())
     assert set(worn) == {"out.png", "good.png"}
+
+
+def test_what_lies_beside_a_picture_goes_along(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "val").mkdir(parents=True)
+    for name in ("val/1.jpg", "val/2.jpg"):
+        cv2.imwrite(str(folder / name), np.full((80, 80, 3), 150, np.uint8))
+    points = "\n".join(f"{x} {y}" for x, y in ibug((40.0, 40.0), 50.0))
+    (folder / "val/1.pts").write_text(points)
+    rows = ["file,age,gender,race,service_test", "val/1.jpg,20-29,Male,White,True"]
+    (folder / "fairface_labels.csv").write_text("\n".join([*rows, "val/9.jpg,3-9,Male,White,True"]))
+    assert write_masked(folder, tmp_path / "out").pictures == 2
+    assert (tmp_path / "out/images/val/1.pts").read_text() == points
+    source = open_format("fairface", tmp_path / "out/images")
+    assert [source[i].file_name for i in range(len(source))] == ["val/1.png"]
+    found = open_format("masks", tmp_path / "out", images="images", annotations="outlines")
+    assert [len(found[i].instances) for i in range(2)] == [1, 1]
 
 
 def predicted(name, points, score=0.9, kind="face"):
