@@ -84,10 +84,9 @@ def write_masked(
         shown += [_cell(done.image, frame) for frame in frames[: SHEET - len(shown)]]
     if not worn:
         raise UserError(f"{folder}: none of its {len(names)} pictures can be used; {faults[0]}")
+    renamed = {name: file.as_posix() for file, name in written.items()}
     for table in sorted(folder.glob("fairface*.csv")):
-        _rename(
-            table, output / "images" / table.name, {n: f.as_posix() for f, n in written.items()}
-        )
+        _rename(table, output / "images" / table.name, renamed)
     write_json(output / "masks.json", worn)
     blank = np.zeros((CELL, CELL, 3), np.uint8)
     shown += [blank] * (-len(shown) % ROW)
