@@ -13,6 +13,7 @@ from annotated import open_format
 from faces import ibug
 from real_data import data_set
 
+from mtl_jax.data import face_masks
 from mtl_jax.data.__main__ import main
 from mtl_jax.data.face_mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
 from mtl_jax.data.face_mask_folder import write_masked
@@ -70,6 +71,22 @@ def test_pixels_away_from_the_mask_stay_to_the_bit():
     frame = chip_frame(160, 160)
     assert changed[done.outline].mean() > 0.98
     assert not changed[: int(frame.bridge[1]) - 8].any()
+
+
+def test_edges_are_soft(monkeypatch):
+    def between():
+        done = put_on(gray(200), chip_frame(200, 200), wearing("surgical"))
+        changed = np.abs(done.image.astype(float) - 150).max(-1)
+        disc = np.ones((5, 5), np.uint8)
+        inside = done.outline.astype(np.uint8)
+        edge = (cv2.dilate(inside, disc) - cv2.erode(inside, disc)) > 0
+        whole = np.median(changed[cv2.erode(inside, disc) > 0])
+        return ((changed > 0.3 * whole) & (changed < 0.7 * whole))[edge].mean()
+
+    soft = between()
+    monkeypatch.setattr(face_masks, "_soft", lambda alpha, *_: alpha)
+    assert soft > 2 * between()
+    assert soft > 0.1
 
 
 def test_inverse_bilinear_undoes_the_forward_map():

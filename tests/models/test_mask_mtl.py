@@ -336,6 +336,14 @@ def test_non_local_attention_beside_loops():
             np.testing.assert_allclose(out[i], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_resnet_takes_chips_of_224_pixels(channels):
+    batch, model = face_batch(1, 224, channels), mask_mtl(RESNET, FACE)
+    variables = jax.eval_shape(model.init, jax.random.key(0), batch)
+    found = jax.eval_shape(model.predict, variables, batch)
+    assert found.attributes["race"].shape == (1, 1, 5)
+
+
 @pytest.mark.parametrize(("size", "channels"), [(48, 1), (64, 3)])
 def test_a_picture_is_one_thing_with_its_labels(size, channels):
     batch = face_batch(3, size, channels)
