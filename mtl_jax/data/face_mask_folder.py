@@ -114,11 +114,15 @@ def _put_on_all(image: np.ndarray, frames: list[Frame], wearings: list[Wearing])
 
 def _rename(table: Path, output: Path, names: Mapping[str, str]) -> None:
     """Write the rows of a table whose first cell is one of `names`, with the other name."""
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        header, *rows = csv.reader(file)
+    odd = "surrogateescape"  # what else the table says stays as it is
+    with table.open(newline="", encoding="utf-8-sig", errors=odd) as file:
+        rows = list(csv.reader(file))
     kept = [[names[row[0]], *row[1:]] for row in rows if row and row[0] in names]
-    with write_whole(output) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *kept])
+    with (
+        write_whole(output) as draft,
+        draft.open("w", newline="", encoding="utf-8", errors=odd) as file,
+    ):
+        csv.writer(file).writerows([*rows[:1], *kept])
 
 
 def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:
