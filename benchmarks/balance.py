@@ -4,6 +4,9 @@
 
 Batches are noise with random labels: the cost does not depend on what they show. The methods take
 turns of a few steps each, so that what else the machine does falls on all of them.
+
+Measured on two busy cores, the command above: uncertainty 1.03, dwa 1.07, gradnorm 2.09, pareto
+2.26, mgda 2.29, pcgrad 2.38 times the fixed weights, of three tasks.
 """
 
 import argparse
