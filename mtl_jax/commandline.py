@@ -43,7 +43,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     sys.exit(code)
 
 
-_SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.")
+_SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.(\w+)")
 
 
 class Parser(argparse.ArgumentParser):
@@ -140,7 +140,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         if source := _SOURCE.match(argument):
-            _complete_source(config, int(source[1]))
+            _add_default(config, int(source[1]), source[2])
         values, argv = flags.FlagValues(), ["mtl_jax", argument]
         try:
             config_flags.DEFINE_config_dict(
@@ -151,13 +151,16 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> None:
             raise UserError(_explain(config, argument)) from None
 
 
-def _complete_source(config: ConfigDict, number: int) -> None:
-    """Give a block of the data every key of its format, so that each can be set."""
+def _add_default(config: ConfigDict, number: int, key: str) -> None:
+    """Give a block of the data a key of its format that it leaves out, so that it can be set."""
     from mtl_jax.data.blocks import complete  # it loads what reads pictures
 
     blocks = list(config.data.sources)
-    if number < len(blocks) and isinstance(blocks[number], Mapping):
-        blocks[number] = complete(blocks[number])
+    if number >= len(blocks) or not isinstance(blocks[number], Mapping) or key in blocks[number]:
+        return
+    full = complete(blocks[number])
+    if key in full:
+        blocks[number] = {**blocks[number], key: full[key]}
         config.data.sources = tuple(blocks)
 
 

@@ -1,6 +1,7 @@
 """Command lines: what is right gets through with its type, what is wrong is one line and exit 2."""
 
 import errno
+import re
 
 import cv2
 import pytest
@@ -163,8 +164,10 @@ def test_each_option_of_a_source_can_be_set():
     override(config, ["--config.data.sources[0].weight=2"])
     assert config.data.sources[0]["class_attribute"] == "shape"
     assert config.data.sources[0]["weight"] == 2.0
-    with pytest.raises(UserError, match=r"no field .*class_atribute; did you mean .*class_attri"):
-        override(config, ["--config.data.sources[0].class_atribute=shape"])
+    assert "masks" not in config.data.sources[0]
+    for wrong in ("sources[0].class_atribute", "sources[7].weight"):
+        with pytest.raises(UserError, match=f"no field config.data.{re.escape(wrong)}"):
+            override(config, [f"--config.data.{wrong}=1"])
 
 
 def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):
