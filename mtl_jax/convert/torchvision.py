@@ -19,7 +19,7 @@ from mtl_jax.experiment import initial_variables
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.runs import load_run, save_run
 from mtl_jax.task import Task, check_family, read_options
-from mtl_jax.training.transfer import format_table, transfer
+from mtl_jax.training.transfer import TransferRow, format_table, transfer
 
 
 def import_weights(
@@ -62,10 +62,20 @@ def import_weights(
     task = Task.from_config(config, categories)
     fresh = initial_variables(task, seed=0)
     variables, rows = transfer(fresh, unflatten_dict(found, sep="/"))
-    print(format_table(rows))
+    left_out = [
+        TransferRow(_module(key), state[key].size, "left out: no part of the model")
+        for key in state.keys() - {tensor.key for tensor in tensors}
+    ]
+    print(format_table([*rows, *sorted(left_out)]))
     if not is_backbone and any(row.outcome != "copied" for row in rows):
         raise UserError(f"{file}: the weights are of another model than {arch or guessed}")
     save_run(workdir, task, variables)
+
+
+def _module(key: str) -> str:
+    """Give a key as a path of ours; the counts of all batch norms are in one module."""
+    module, _, name = key.rpartition(".")
+    return f"{name if name == 'num_batches_tracked' else module}/{name}"
 
 
 def torchvision_config(options: MaskRCNNOptions, min_size: int, max_size: int) -> ConfigDict:

@@ -1,5 +1,7 @@
 """torchvision's own models beside ours with the same weights."""
 
+import re
+
 import numpy as np
 import pytest
 from scenes import random_batch
@@ -75,7 +77,12 @@ def test_a_resnet_becomes_a_backbone(depth, tmp_path, capsys):
     state = getattr(models, f"resnet{depth}")().state_dict()
     torch.save(state, tmp_path / "resnet.pth")
     convert.import_weights(str(tmp_path / "resnet.pth"), tmp_path / "run")
-    assert f"resnet{depth}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"resnet{depth}" in said
+    for module, count in (("fc", 2), ("num_batches_tracked", sum("num_b" in key for key in state))):
+        assert re.search(
+            rf"^{module} +{count} .*left out: no part of the model", said, re.MULTILINE
+        )
     backbone = load_run(tmp_path / "run").variables["params"]["backbone"]
     np.testing.assert_array_equal(
         backbone["stem"]["conv1"]["kernel"], state["conv1.weight"].numpy().transpose(2, 3, 1, 0)
