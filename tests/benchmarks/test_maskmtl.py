@@ -38,7 +38,7 @@ def test_rows_differ_in_what_they_are_called_and_in_nothing_else():
     assert changed("hard") == head
     for row in ("single-task", "soft", "cross-stitch"):
         assert changed(row) == {*head, "model.sharing"}
-    balanced = {"model.convs.non_local", "train.balance", "train.balancing.shared"}
+    balanced = {"model.convs.non_local", "train.balance"}
     assert changed("hierarchical, mgda") == balanced
     assert changed("hierarchical, pareto") == {*balanced, "train.balancing.preferences"}
     assert changed("non-local", seed=2) == {"train.seed"}
