@@ -14,7 +14,7 @@ from mtl_jax.attributes import from_config
 from mtl_jax.data.blocks import SourceOptions
 from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS
 from mtl_jax.data.formats import FORMATS
-from mtl_jax.data.masked_faces import BARE, MaskedFaces
+from mtl_jax.data.masked_faces import BARE, LABEL, MaskedFaces
 from mtl_jax.data.records import Instance, Record, Source
 from mtl_jax.data.sources import open_split
 from mtl_jax.data.synthetic import SyntheticSource
@@ -72,7 +72,7 @@ def _faces(source: Source) -> Iterator[tuple[Record, Instance]]:
     few = np.linspace(0, len(source) - 1, min(len(source), 200)).astype(int)
     for record in (source[int(i)] for i in few):
         for face in record.instances:
-            if face.attributes["face_mask"] != BARE:
+            if face.attributes[LABEL] != BARE:
                 yield record, face
 
 

@@ -226,9 +226,8 @@ class Continuous(Attribute):
     The losses distribution, classification and coral cut the range into steps. The first two learn
     how probable each is, around the number or at it alone; of an interval, that the probabilities
     of its steps add up to 1. Coral asks for each step whether the number is above it; steps within
-    an interval are left open. For the other
-    losses `scale` is what counts as 1 in the output and in the loss; 0: the whole range. An output
-    of 0 means the middle of the range.
+    an interval are left open. For the other losses `scale` is what counts as 1 in the output and in
+    the loss; 0: the whole range. An output of 0 means the middle of the range.
     """
 
     range: tuple[float, float] = (0.0, 1.0)

@@ -21,6 +21,7 @@ from mtl_jax.errors import UserError, suggest
 
 # What a write may say without a file's name.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.(\w+)")  # a key of a source's block
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
@@ -41,9 +42,6 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         print("stopped", file=sys.stderr)
         code = 130
     sys.exit(code)
-
-
-_SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.(\w+)")
 
 
 class Parser(argparse.ArgumentParser):

@@ -116,7 +116,13 @@ class Result:
 
     def rle(self, i: int) -> dict[str, Any]:
         """Give detection i's mask as COCO's compressed RLE, `counts` as text."""
-        return encode(*self.mask_crop(i), self.height, self.width)
+        if i not in self._rles:  # evaluation scores it and writes it
+            self._rles[i] = encode(*self.mask_crop(i), self.height, self.width)
+        return self._rles[i]
+
+    @cached_property
+    def _rles(self) -> dict[int, dict[str, Any]]:
+        return {}
 
     def to_json(self, image_id: int | str, file_name: str) -> list[dict[str, Any]]:
         """Give COCO's results format, one entry a detection; boxes are x, y, width, height."""
