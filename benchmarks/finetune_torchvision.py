@@ -50,7 +50,7 @@ def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
     torch.manual_seed(loop.seed)
     (stage,) = read_stages(config)
     rate = stage.learning_rate or config.optimizer.learning_rate
-    batches = experiment.train_batches(task, opened["train"], loop, 0)
+    batches = experiment.train_batches(task, opened["train"].repeated(), loop, 0)
     recipe = read_options(OptimizerOptions, config.optimizer)
     train(model, islice(batches, stage.steps), recipe, stage.steps, rate)
     torch.save(model.state_dict(), trained)

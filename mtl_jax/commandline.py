@@ -3,11 +3,9 @@ told in one line with exit code 2.
 """
 
 import argparse
-import errno
-import importlib.util
 import re
 import sys
-import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -18,9 +16,10 @@ from ml_collections import ConfigDict, config_flags
 
 from mtl_jax import attributes
 from mtl_jax.errors import UserError, suggest
+from mtl_jax.python_files import blamed, load_module
+from mtl_jax.whole_files import DISK_ERRORS
 
-# What a write may say without a file's name.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_MISSING = object()
 _SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.(\w+)")  # a key of a source's block
 
 
@@ -34,7 +33,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         print(error, file=sys.stderr)
         code = 2
     except OSError as error:
-        if error.filename is None and error.errno not in _OF_THE_DISK:
+        if error.filename is None and error.errno not in DISK_ERRORS:
             raise
         print(*filter(None, (error.filename, error.strerror)), sep=": ", file=sys.stderr)
         code = 2
@@ -64,13 +63,15 @@ class Parser(argparse.ArgumentParser):
         """
         own: list[str] = []
         overrides: list[str] = []
-        arguments = iter(argv)
-        for argument in arguments:  # first, for argparse takes an option with a space for a value
-            if argument.startswith("--config."):
-                value = "" if "=" in argument else "=" + next(arguments, "")
-                overrides.append(argument + value)
-            else:
+        waiting = deque(argv)
+        while waiting:  # first, for argparse takes an option with a space for a value
+            argument = waiting.popleft()
+            if not argument.startswith("--config."):
                 own.append(argument)
+            elif "=" in argument or not waiting or waiting[0].startswith("--"):
+                overrides.append(argument)
+            else:
+                overrides.append(f"{argument}={waiting.popleft()}")
         namespace, rest = self.parse_known_args(own)
         if rest:
             known = [option for action in self._actions for option in action.option_strings]
@@ -86,17 +87,9 @@ def load_config_file(spec: str) -> ConfigDict:
         folders = {path.parent, Path("configs")}
         others = sorted(str(other) for folder in folders for other in folder.glob("*.py"))
         raise UserError(f"{name}: no such config file{suggest(name, others)}")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
+    module = load_module(path)
+    with blamed(path):
         return _get_config(module, name, variant)
-    except UserError:
-        raise
-    except Exception as error:  # of the file, which is the user's
-        raise UserError(f"{_place(path, error)}: {_first_sentence(error)}") from None
 
 
 def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
@@ -113,23 +106,6 @@ def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
     # With all their options, so that each can be overridden and the run's config.json tells all.
     config.attributes = attributes.with_defaults(config.attributes.to_dict())
     return config
-
-
-def _place(path: Path, error: Exception) -> str:
-    """Give the line of the config file in which an error came up."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
-    lines += [error.lineno] if isinstance(error, SyntaxError) else []
-    return f"{path}, line {lines[-1]}" if lines else str(path)
-
-
-def _first_sentence(error: Exception) -> str:
-    while error.args and isinstance(error.args[0], Exception):  # ml_collections wraps its KeyErrors
-        error = error.args[0]
-    text = str(error.args[0]) if error.args else type(error).__name__
-    said = " ".join(text.partition("Other fields present")[0].partition("Did you mean")[0].split())
-    near = re.search(r'Did you mean "(.*?)"', text)
-    return f"{said} Did you mean {near[1]}?" if near else said
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> None:
@@ -154,11 +130,15 @@ def _add_default(config: ConfigDict, number: int, key: str) -> None:
     from mtl_jax.data.blocks import complete  # it loads what reads pictures
 
     blocks = list(config.data.sources)
-    if number >= len(blocks) or not isinstance(blocks[number], Mapping) or key in blocks[number]:
+    if number >= len(blocks) or not isinstance(blocks[number], Mapping):
         return
-    full = complete(blocks[number])
-    if key in full:
-        blocks[number] = {**blocks[number], key: full[key]}
+    block = dict(blocks[number])
+    if config.data.format and number == 0:
+        block["format"] = config.data.format
+    value = block.get(key, complete(block).get(key, _MISSING))
+    if value is not _MISSING:
+        # None stands for the format's own True or False.
+        blocks[number] = {**blocks[number], key: True if value is None else value}
         config.data.sources = tuple(blocks)
 
 
@@ -169,6 +149,8 @@ def _explain(config: ConfigDict, argument: str) -> str:
         return f"no field {field}{suggest(field, list(fields))}"
     value = fields[field]
     if isinstance(value, Mapping | ConfigDict):
+        if not value:
+            return f"{argument}: {field} is empty; write what it is to hold into the config file"
         return f"{argument}: {field} holds the fields {', '.join(value)}; set one of these"
     return f"{argument}: {field} wants a value like {value!r}"
 

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import json
 import os
 import socket
@@ -7,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# What a write may say without a file's name: the disk is full, or broken.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def draft_of(path: Path) -> Path:
@@ -29,7 +33,7 @@ def write_whole(path: str | Path) -> Iterator[Path]:
         yield draft
         os.replace(draft, path)
     except OSError as error:
-        if error.errno and not error.filename:  # a full disk names no file
+        if error.errno in DISK_ERRORS and not error.filename:
             error.filename = str(path)
         raise
     finally:

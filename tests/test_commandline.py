@@ -8,7 +8,7 @@ import pytest
 import scripts
 from inference.fake_run import FakeRun, picture
 
-from mtl_jax.commandline import find_run, load_config_file, override, run
+from mtl_jax.commandline import Parser, find_run, load_config_file, override, run
 from mtl_jax.errors import UserError
 
 TINY = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
@@ -165,9 +165,29 @@ def test_each_option_of_a_source_can_be_set():
     assert config.data.sources[0]["class_attribute"] == "shape"
     assert config.data.sources[0]["weight"] == 2.0
     assert "masks" not in config.data.sources[0]
+    override(config, ["--config.data.sources[0].exhaustive=False"])
+    assert config.data.sources[0]["exhaustive"] is False
+    with pytest.raises(UserError, match="rename is empty; write what it is to hold into the"):
+        override(config, ["--config.data.sources[0].rename={'a': 'b'}"])
     for wrong in ("sources[0].class_atribute", "sources[7].weight"):
         with pytest.raises(UserError, match=f"no field config.data.{re.escape(wrong)}"):
             override(config, [f"--config.data.{wrong}=1"])
+
+
+def test_an_option_of_a_source_whose_format_stands_apart_can_be_set():
+    config = load_config_file("configs/balloon.py")
+    config.data.format, config.data.sources = "via", ({"path": "balloon"},)
+    override(config, ["--config.data.sources[0].weight=2"])
+    assert config.data.sources == ({"path": "balloon", "weight": 2.0},)
+
+
+def test_an_override_without_a_value_takes_no_other_argument():
+    parser = Parser("")
+    parser.add_argument("--workdir")
+    given = ["--config.eval.flip", "--workdir", "run", "--config.train.seed"]
+    namespace, overrides = parser.parse_with_overrides(given)
+    assert namespace.workdir == "run"
+    assert overrides == ["--config.eval.flip", "--config.train.seed"]
 
 
 def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):

@@ -25,6 +25,16 @@ def test_a_write_that_fails_names_its_file(tmp_path):
     assert caught.value.filename == str(tmp_path / "a.txt")
 
 
+def test_what_else_fails_meanwhile_is_not_its_files_fault(tmp_path):
+    def fail():
+        with write_whole(tmp_path / "a.txt"):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError) as caught:
+        fail()
+    assert caught.value.filename is None
+
+
 def test_what_fails_leaves_the_old_file_and_no_draft(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -51,7 +51,8 @@ AFLW2000's). The faces of others are found by a run with landmarks:
     python predict.py --workdir runs/hyperface_mixed --input photos --output found
     python -m mtl_jax.data mask-faces --input photos --faces found/predictions.json --output masked
 
-What is found and is no face wears a mask, too: look at the sheet, and raise --min-score.
+What is found and is no face wears a mask, too: look at the sheet, and raise --min-score. Pictures
+on which no face was found are left out.
 
 OUTPUT/images is the data set again: the pictures under their names, and what lay beside them.
 OUTPUT/outlines shows where the masks are: the format masks reads both, with
@@ -59,7 +60,7 @@ annotations="outlines". OUTPUT/masks.json has the masks of each picture, none of
 OUTPUT/sheet.png some to look at. A config does the same on the way, with `masks` in a block of
 config.data.sources, or config.data.augment.mask.
 
-Exit 0: all were written; 1: some could not be read; 2: none was, or bad usage."""
+Exit 0: all were written; 1: some were left out; 2: none was written, or bad usage."""
 
 
 def main(argv: Sequence[str]) -> int:

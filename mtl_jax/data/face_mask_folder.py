@@ -12,7 +12,7 @@ import numpy as np
 from mtl_jax import images
 from mtl_jax.data.face_mask_fit import Frame, chip_frame, frame_of
 from mtl_jax.data.face_masks import Masked, Wearing, draw_wearing, put_on
-from mtl_jax.data.face_points import check_near
+from mtl_jax.data.face_points import are_far, check_near
 from mtl_jax.data.folders import list_pictures
 from mtl_jax.data.masked_faces import face_rng
 from mtl_jax.data.mats import read_ibug
@@ -61,11 +61,12 @@ def write_masked(
             image = images.decode(folder / name)
             rng = face_rng(seed, name)
             bare = rng.random() >= share
-            frames = [_read_frame(folder / name, image, rng)] if found is None else found.get(name)
-            if not frames:
-                raise ValueError(f"{faces} has no face on it of score {min_score} or more")
-            for frame in frames:
-                check_near(np.stack(frame[:5]), image.shape[1], image.shape[0])
+            if found is None:
+                frames = [_read_frame(folder / name, image, rng)]
+            else:
+                frames = [face for face in found.get(name, []) if _lies_on(face, image)]
+                if not frames:
+                    raise ValueError(f"{faces} has no face on it of score {min_score} or more")
         except (ValueError, OSError) as error:
             faults.append(f"{folder / name}: {error}")
             continue
@@ -96,12 +97,17 @@ def write_masked(
 
 
 def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Frame:
-    points, mat = path.with_suffix(".pts"), path.with_suffix(".mat")
-    if points.is_file():
-        return frame_of(read_points(points))
-    if mat.is_file():
-        return frame_of(read_ibug(mat))
-    return chip_frame(image.shape[0], image.shape[1], rng)
+    height, width = image.shape[:2]
+    pts, mat = path.with_suffix(".pts"), path.with_suffix(".mat")
+    if not pts.is_file() and not mat.is_file():
+        return chip_frame(height, width, rng)
+    points = read_points(pts) if pts.is_file() else read_ibug(mat)
+    check_near(points, width, height)
+    return frame_of(points)
+
+
+def _lies_on(face: Frame, image: np.ndarray) -> bool:
+    return not are_far(np.stack(face[:5]), image.shape[1], image.shape[0]).any()
 
 
 def _put_on_all(image: np.ndarray, frames: list[Frame], wearings: list[Wearing]) -> Masked:

@@ -76,12 +76,17 @@ def face_box(points: np.ndarray, width: int, height: int) -> Box:
     return clip((x1, y1 - _FOREHEAD * (y2 - y1), x2, y2), width, height)
 
 
+def are_far(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Say which points `[n, 2]` are not finite or far outside the picture."""
+    outside = np.maximum(-points, points - (width, height)).max(1)
+    return ~(outside <= _FAR * max(width, height))  # NaN is not
+
+
 def check_near(points: np.ndarray, width: int, height: int) -> None:
     """Raise ValueError at the first point `[n, 2]` that is not finite or far outside the
     picture.
     """
-    outside = np.maximum(-points, points - (width, height)).max(1)
-    wrong = ~(outside <= _FAR * max(width, height))  # NaN is not
+    wrong = are_far(points, width, height)
     if wrong.any():
         x, y = points[wrong.argmax()].tolist()
         raise ValueError(

@@ -22,6 +22,7 @@ from mtl_jax.data.mask_files import read_mask_files
 from mtl_jax.data.mats import read_mats
 from mtl_jax.data.prima import PrimaSource
 from mtl_jax.data.pts import read_pts
+from mtl_jax.data.python_source import PythonSource
 from mtl_jax.data.records import Source
 from mtl_jax.data.shapes import ShapesSource
 from mtl_jax.data.synthetic import SyntheticSource
@@ -121,6 +122,11 @@ def _open_tfds_faces(folder: Path, block: Block, labels: Labels) -> Source:
     return TfdsFaceSource(
         block["path"], labels.attributes, data_dir=block["data_dir"], keys=labels.keys
     )
+
+
+def _open_python(folder: Path, block: Block, labels: Labels) -> Source:
+    del folder, labels
+    return PythonSource(Path(block["path"]), block["options"])
 
 
 def _subfolder(folder: Path, name: str, usual: Sequence[str]) -> Path:
@@ -371,6 +377,7 @@ FORMATS: dict[str, Format] = {
         "https://cocodataset.org/#download, person_keypoints (CC BY 4.0, each picture under terms "
         "of its own)",
     ),
+    "python": Format(_open_python, {"options": {}}),
     "synthetic": _made_up(SyntheticSource),
     "shapes": _made_up(ShapesSource),
 }

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -122,7 +122,17 @@ class MaskedFaces:
     def group(self, position: int) -> str:
         return self.source.group(position)
 
+    def unmasked(self) -> Source:
+        return self.source
+
+
+@runtime_checkable
+class Unmaskable(Protocol):
+    """A source that draws masks, or has such a source's records."""
+
+    def unmasked(self) -> Source: ...
+
 
 def unmasked(source: Source) -> Source:
     """Give a source's records as they are before masks are drawn, for which no picture is read."""
-    return source.source if isinstance(source, MaskedFaces) else source
+    return source.unmasked() if isinstance(source, Unmaskable) else source

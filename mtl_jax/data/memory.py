@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mtl_jax.data.masked_faces import unmasked
 from mtl_jax.data.records import Category, Instance, Record, Source
 
 
@@ -29,6 +30,9 @@ class InMemory:
 
     def group(self, position: int) -> str:
         return self.source.group(position)
+
+    def unmasked(self) -> Source:
+        return unmasked(self.source)
 
 
 def _compact(instance: Instance) -> Instance:

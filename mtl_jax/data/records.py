@@ -16,6 +16,7 @@ from mtl_jax.images import Turn
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Frame = tuple[int, int, int, int]  # a box of whole pixels, within its picture
+Key = int | str  # an image id or a file name
 Segmentation = list[list[float]] | dict[str, Any] | np.ndarray | None
 
 
@@ -103,6 +104,13 @@ class Source(Protocol):
         photograph.
         """
         ...
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A source whose records have a name that stays when others come or go."""
+
+    def key(self, position: int) -> Key: ...
 
 
 @runtime_checkable

@@ -12,14 +12,11 @@ from mtl_jax.data.records import Category, Record, Source
 
 
 class Repeated:
-    """A source of which record i comes `factors[i]` times, a fraction of a time by chance."""
+    """The records of a source at `positions`, some of them more than once."""
 
-    def __init__(self, source: Source, factors: np.ndarray, seed: int = 0):
-        self.source = source
+    def __init__(self, source: Source, positions: np.ndarray):
+        self.source, self.positions = source, positions
         self.categories: tuple[Category, ...] = source.categories
-        whole = np.floor(factors).astype(int)
-        chance = np.random.default_rng(seed).random(len(factors))
-        self.positions = np.repeat(np.arange(len(factors)), whole + (chance < factors - whole))
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -29,6 +26,16 @@ class Repeated:
 
     def group(self, position: int) -> str:
         return self.source.group(int(self.positions[position]))
+
+    def unmasked(self) -> Source:
+        return Repeated(unmasked(self.source), self.positions)
+
+
+def repeat_positions(factors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Give each position i `factors[i]` times, a fraction of a time by chance."""
+    whole = np.floor(factors).astype(int)
+    chance = np.random.default_rng(seed).random(len(factors))
+    return np.repeat(np.arange(len(factors)), whole + (chance < factors - whole))
 
 
 def repeat_factors(source: Source, threshold: float) -> np.ndarray:
@@ -46,4 +53,4 @@ def repeat_factors(source: Source, threshold: float) -> np.ndarray:
 
 def repeat_rare(source: Source, threshold: float) -> Source:
     """Repeat records of classes that less than `threshold` of them hold."""
-    return Repeated(source, repeat_factors(source, threshold))
+    return Repeated(source, repeat_positions(repeat_factors(source, threshold)))

@@ -18,10 +18,9 @@ from mtl_jax.data.blocks import (
 from mtl_jax.data.formats import FORMATS, Labels
 from mtl_jax.data.masked_faces import MaskedFaces
 from mtl_jax.data.memory import InMemory
-from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.records import Category, Key, Keyed, Record, Source
 from mtl_jax.data.repeat import repeat_rare
 from mtl_jax.data.scenes import SceneSource
-from mtl_jax.data.splits import Key
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.whole_files import write_json
 
@@ -42,16 +41,10 @@ class Opened(NamedTuple):
 
     def repeated(self) -> "Opened":
         """Give the sources as training sees them: pictures with rare classes come more often."""
-        pairs = zip(self.sources, self.repeat_thresholds, strict=True)
+        thresholds = self.repeat_thresholds or (0.0,) * len(self.sources)
+        pairs = zip(self.sources, thresholds, strict=True)
         repeated = tuple(repeat_rare(source, t) if t else source for source, t in pairs)
         return self._replace(sources=repeated, repeat_thresholds=(0.0,) * len(repeated))
-
-
-@runtime_checkable
-class Keyed(Protocol):
-    """A source whose records have a name that stays when others come or go."""
-
-    def key(self, position: int) -> Key: ...
 
 
 @runtime_checkable
@@ -190,9 +183,12 @@ def open_external(
     faults = []
     for block in fitting:
         try:
-            return _open_external(path, block, options, attributes, categories)
+            opened = _open_external(path, block, options, attributes, categories)
         except UserError as error:
             faults.append(error)
+        else:
+            _log.info("%s: read as %s", path, block["format"])
+            return opened
     if len(faults) == 1:
         raise faults[0]
     pairs = zip(fitting, faults, strict=True)

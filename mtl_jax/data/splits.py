@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_jax.data.records import Key
 from mtl_jax.errors import UserError
 
 NAMES = ("train", "val", "test")
-Key = int | str  # an image id or a file name
 Division = dict[str, dict[str, list[Key]]]  # split -> source -> its records
 
 

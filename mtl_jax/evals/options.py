@@ -10,7 +10,7 @@ ERRORS = ("mae", "std", "nme", "misses", "false_alarms")  # metrics that a bette
 class EvalOptions:
     """AP needs none of the thresholds; attributes, misses and false alarms do."""
 
-    best_metric: str = "box/AP"  # a name of metrics.json
+    best_metric: str = "box/AP"  # a name of metrics.json, or a loss of the validation
     iou_threshold: float = 0.5  # a detection with that overlap found the instance
     match_score: float = 0.0  # attributes and misses: from every detection that the model returns
     alarm_score: float = 0.5  # a false alarm has at least this score

@@ -129,7 +129,9 @@ def _continuous_loss(
     attribute: Continuous, outputs: Float[Array, "R O"], values: Float[Array, "R 2"]
 ) -> Float[Array, "R"]:
     """Compare with the nearest number of the label's interval, both in units of the scale."""
-    interval = (values - attribute.range[0]) / _scale(attribute)
+    low, high = attribute.range
+    # A missing label is 0, far from some ranges: where no bin is near, gradients are not finite.
+    interval = (jnp.clip(values, low, high) - low) / _scale(attribute)
     if attribute.loss == "coral":
         return _coral_loss(outputs, interval)
     if attribute.loss == "classification":

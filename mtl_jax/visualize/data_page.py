@@ -1,7 +1,7 @@
 """A page that shows a data set as it is, as training sees it, and what training makes of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -79,20 +79,20 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     sources = shown.opened.sources
     total = sum(map(len, sources))
     measured = range(min(limit, total))
+    faults: list[str] = []
     numbers = measure(
-        (find_record(sources, i) for i in measured),
+        _records(sources, measured, faults),
         shown.categories,
         shown.attributes,
         shown.data.resize,
     )
-    faulty = {i: fault for i in measured if (fault := _fault_of(find_record(sources, i)))}
     _add_counts(page, shown, numbers, total)
-    _add_problems(page, shown, list(faulty.values()))
+    _add_problems(page, shown, faults)
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
     if shown.model is not None:
         _add_anchor_fit(page, shown.model.rpn, numbers)
-    chosen = _choose(sources, [i for i in measured if i not in faulty], shown.seed)
+    chosen = _choose(sources, shown.seed)
     if chosen:
         records = [find_record(sources, i) for i in chosen]
         _add_samples(page, shown, records)
@@ -104,25 +104,51 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     return page.write(folder)
 
 
+def _records(
+    sources: Sequence[Source], positions: Iterable[int], faults: list[str]
+) -> Iterator[Record]:
+    """Give the records at positions but those that cannot be made; add what is wrong with the
+    pictures to `faults`.
+    """
+    for position in positions:
+        try:
+            record = find_record(sources, position)
+        except UserError as error:  # masks are drawn on pictures that are read
+            faults.append(str(error))
+            continue
+        if fault := _fault_of(record):
+            faults.append(fault)
+        yield record
+
+
 def _fault_of(record: Record) -> str:
-    """Say what is wrong with a record's picture, by its first bytes and its end; '' for nothing."""
-    if not isinstance(record.image, Path):
+    """Say what is wrong with a record's picture, of a file by its first bytes and its end; '' for
+    nothing.
+    """
+    image = record.image
+    if isinstance(image, bytes):
         return ""
     try:
-        transforms.check_size(record, look_at(record.image))
+        transforms.check_size(
+            record, look_at(image) if isinstance(image, Path) else image.shape[:2]
+        )
     except ValueError as error:
         return f"{record.place}: {error}"
     return ""
 
 
-def _choose(sources: Sequence[Source], positions: Sequence[int], seed: int) -> list[int]:
-    """Choose positions of a few records with things on them, the same for the same seed."""
+def _choose(sources: Sequence[Source], seed: int) -> list[int]:
+    """Choose positions of a few faultless records with things on them, the same for the same
+    seed.
+    """
 
-    def has_things(position: int) -> bool:
-        return any(not thing.crowd for thing in find_record(sources, position).instances)
+    def is_fit(position: int) -> bool:
+        faults: list[str] = []
+        things = [t for r in _records(sources, [position], faults) for t in r.instances]
+        return not faults and not all(thing.crowd for thing in things)
 
-    order = np.random.default_rng(seed).permutation(positions).tolist()
-    return list(islice(filter(has_things, order), SHOWN))
+    order = np.random.default_rng(seed).permutation(sum(map(len, sources))).tolist()
+    return list(islice(filter(is_fit, order), SHOWN))
 
 
 def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> None:

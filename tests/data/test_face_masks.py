@@ -333,6 +333,17 @@ def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
     assert set(worn) == {"out.png", "good.png"}
 
 
+def test_each_point_of_a_file_is_looked_at_and_named_by_its_number(tmp_path):
+    (tmp_path / "in").mkdir()
+    for bad in (3, 20, 30):  # of the jaw, a brow, the nose
+        cv2.imwrite(str(tmp_path / f"in/{bad}.png"), np.full((60, 60, 3), 120, np.uint8))
+        points = ibug((30.0, 30.0), 40.0)
+        points[bad] = (99999.0, 20.0)
+        scipy.io.savemat(tmp_path / f"in/{bad}.mat", {"pt2d": points.T})
+    with pytest.raises(UserError, match=r"20\.png: point 20 \(99999, 20\) lies far outside"):
+        write_masked(tmp_path / "in", tmp_path / "out")
+
+
 def test_what_lies_beside_a_picture_goes_along(tmp_path):
     folder = tmp_path / "in"
     (folder / "val").mkdir(parents=True)
@@ -361,11 +372,13 @@ def test_faces_that_a_model_found_are_masked(tmp_path):
         cv2.imwrite(str(tmp_path / "in" / name), rng.integers(90, 200, (80, 200, 3), np.uint8))
     left, right = (ibug(center, 40.0) for center in ((40.0, 40.0), (150.0, 40.0)))
     rows = [[*point, 0.9] for point in left.tolist()]
+    off = [[x, y + 300.0, v] for x, y, v in rows]  # nowhere on the picture
     # Ears, which iBUG does not have, are out of sight here, and so anywhere.
     few = [[-500.0, -500.0, 0.2] if p is None else [*p[:2], 0.9] for p in from_ibug(right)]
     found = [
         predicted("two.png", {"points": rows}),
         predicted("two.png", {"points": few}),
+        predicted("two.png", {"points": off}),
         predicted("unsure.png", {"points": rows}, score=0.89),
         predicted("film.mp4", {"points": rows}),
     ]

@@ -25,10 +25,11 @@ import pytest
 from mtl_jax import attributes
 from mtl_jax.data import pipeline, plan
 from mtl_jax.data.masked_faces import MaskedFaces
+from mtl_jax.data.memory import InMemory
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.processes import in_processes
 from mtl_jax.data.records import Category, Instance, Record
-from mtl_jax.data.repeat import repeat_factors
+from mtl_jax.data.repeat import repeat_factors, repeat_rare
 from mtl_jax.errors import UserError
 from mtl_jax.images import ResizeOptions
 from mtl_jax.types import Batch
@@ -349,8 +350,9 @@ def test_a_picture_that_a_source_itself_reads_is_named_or_skipped(broken, caplog
         evaluate(masked, replace(options, on_error="skip"))
     assert sum("skipped" in line and "4.png" in line for line in caplog.messages) == 1
     # Where the picture's size decides, masks are not yet drawn, and so no picture is read.
-    plan.find_buckets([masked], OPTIONS.resize)
-    assert repeat_factors(masked, 0.5).tolist() == [1.0] * 9
+    kept = InMemory(masked)
+    plan.find_buckets([masked, kept, repeat_rare(kept, 0.5)], OPTIONS.resize)
+    assert repeat_factors(kept, 0.5).tolist() == [1.0] * 9
 
 
 def test_a_fault_of_the_program_keeps_its_type():

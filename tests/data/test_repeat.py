@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mtl_jax.data.records import Category, Instance, Record
-from mtl_jax.data.repeat import Repeated, repeat_factors, repeat_rare
+from mtl_jax.data.repeat import repeat_factors, repeat_positions, repeat_rare
 
 PICTURE = np.zeros((10, 10, 3), np.uint8)
 
@@ -43,7 +43,7 @@ def test_a_fraction_is_repeated_by_chance_and_everything_at_least_once():
 
 def test_the_same_seed_repeats_the_same():
     factors = repeat_factors(Pictures(), 0.49)
-    same = [Repeated(Pictures(), factors, seed).positions.tolist() for seed in (0, 0, 1)]
+    same = [repeat_positions(factors, seed).tolist() for seed in (0, 0, 1)]
     assert same[0] == same[1] != same[2]
 
 

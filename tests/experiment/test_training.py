@@ -17,6 +17,7 @@ from small_run import ARGUMENTS, CONFIG, lines, variables
 
 from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
+from mtl_jax.data.repeat import Repeated
 from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.run_folder import as_tuples, read_config
 from mtl_jax.training.checkpoint import Checkpointer
@@ -66,6 +67,18 @@ def test_config_json_read_back_is_the_config(trained):
     assert repr(sorted_tree(read)) == repr(sorted_tree(config))  # 1 is not 1.0, a list no tuple
     override(read, ["--config.data.resize.canvases=((64,64),)"])
     assert read.data.resize.canvases == ((64, 64),)
+
+
+def test_training_repeats_what_is_rare(monkeypatch, tmp_path):
+    monkeypatch.setattr(experiment, "initial_variables", lambda *args, **options: {})
+    monkeypatch.setattr(experiment, "fit", lambda *args: args[4](0))  # asks for batches
+    config = load_config_file(CONFIG)
+    override(config, [*ARGUMENTS, "--config.data.sources[0].repeat_threshold=1"])
+    seen = []
+    experiment.train(config, tmp_path, batches=lambda task, data, loop, step: seen.append(data))
+    (source,) = seen[0].sources
+    assert isinstance(source, Repeated)
+    assert len(source.source) == 10
 
 
 def sorted_tree(value):

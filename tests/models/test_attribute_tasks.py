@@ -232,6 +232,17 @@ def test_losses_over_steps_stay_finite(attribute, size, raw):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("loss", Continuous.losses)
+def test_a_missing_number_has_no_gradient_however_far_the_range_is_from_0(loss):
+    attribute = Continuous("year", range=(1900.0, 2000.0), loss=loss)
+    values, known = attribute.parse(None)
+    value, gradient = jax.value_and_grad(attribute_loss, 1)(
+        attribute, jnp.ones((1, output_size(attribute))), values[None], known[None], BOXES[:1]
+    )
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
 def test_a_distribution_decodes_to_its_mean_and_learns_towards_its_label():
     outputs = jnp.full((1, BINS), -30.0).at[0, 40].set(30.0)
     np.testing.assert_allclose(decode(AGE_BINS, outputs), [[40.0]], atol=1e-3)

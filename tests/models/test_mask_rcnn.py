@@ -10,6 +10,7 @@ import pytest
 from scenes import ATTRIBUTES, TINY, random_batch
 
 from mtl_jax.convert.torchvision_names import arch_options
+from mtl_jax.models import mask_rcnn as mask_rcnn_module
 from mtl_jax.models.canvas import STRIDES, Pyramid
 from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn
 from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions, RpnOptions
@@ -21,6 +22,7 @@ from mtl_jax.models.targets import (
     sample_batch_anchors,
     sample_regions,
 )
+from mtl_jax.ops.masks import mask_targets
 from mtl_jax.types import Proposals
 
 MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask")
@@ -429,3 +431,18 @@ def test_how_masks_are_kept_changes_no_target_of_inclusive_boxes():
             jax.jit(model.loss)(variables, with_gt(batch, masks=masks), jax.random.key(1))[1]
         )
     assert terms[0]["mask"] == pytest.approx(float(terms[1]["mask"]), rel=0.02)
+
+
+def test_masks_are_cut_out_as_regions_are_pooled(monkeypatch):
+    cut = []
+
+    def spy(masks, *args, side, aligned):
+        cut.append(aligned)
+        return mask_targets(masks, *args, side=side, aligned=aligned)
+
+    monkeypatch.setattr(mask_rcnn_module, "mask_targets", spy)
+    for aligned in (True, False):
+        options = replace(TINY, roi=replace(TINY.roi, aligned=aligned))
+        model = mask_rcnn(options, 3)
+        jax.eval_shape(model.loss, tiny()[1], random_batch(), jax.random.key(0))
+    assert cut == [True, False]

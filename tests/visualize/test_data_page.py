@@ -1,11 +1,14 @@
 """The page of a data set: the numbers on it, and that each of its pictures shows something."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import scripts
 
 from mtl_jax.attributes import from_config
+from mtl_jax.data.masked_faces import MaskedFaces
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.sources import Opened
@@ -74,6 +77,10 @@ def test_pictures_that_cannot_be_read_are_listed(tmp_path):
     shown = Shown(
         opened, (), DataOptions(resize=ResizeOptions("square", 64, 64, ((64, 64),))), None
     )
+    masked = MaskedFaces(source)  # reads a picture, and may fail, as it makes a record
+    again = replace(shown, opened=opened._replace(sources=(masked,)))
+    text = write_data_page("three", again, 10, tmp_path / "masked").read_text()
+    assert "cut.png: the picture is truncated" in text
     text = write_data_page("three", shown, 10, tmp_path / "page").read_text()
     assert "2 pictures will stop the training" in text
     assert "cut.png: the picture is truncated" in text
