@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
         found.folder / "report",
         channels=found.channels,
         history=workdir / "metrics.jsonl",
+        has_boxes=found.has_boxes,
     )
     print(f"\nreport: {page}")
     if found.people:

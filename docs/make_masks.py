@@ -77,9 +77,11 @@ def _faces(source: Source) -> Iterator[tuple[Record, Instance]]:
 
 
 def _cell(record: Record, face: Instance) -> np.ndarray:
+    """Cut a square out around a face, within the picture."""
     x1, y1, x2, y2 = face.box
-    half = 0.6 * max(x2 - x1, y2 - y1)
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    half = min(0.6 * max(x2 - x1, y2 - y1), record.width / 2, record.height / 2)
+    x = np.clip((x1 + x2) / 2, half, record.width - half)
+    y = np.clip((y1 + y2) / 2, half, record.height - half)
     to_cell = np.array([[1, 0, half - x], [0, 1, half - y]]) * SIDE / (2 * half)
     return cv2.warpAffine(read(record, 3), to_cell, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
 

@@ -100,6 +100,10 @@ class Attribute:
         """
         return np.where(known, values, np.nan).astype(np.float32)
 
+    def caption_label(self, values: np.ndarray, known: np.ndarray) -> str:
+        """Give a label as `caption` gives a prediction."""
+        return self.caption(self.as_prediction(values, known))
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         """Give one prediction `[E]` as the JSON object that predictions.json holds."""
         raise NotImplementedError
@@ -268,8 +272,14 @@ class Continuous(Attribute):
         return {"value": round(float(prediction[0]), 4)}
 
     def caption(self, prediction: np.ndarray) -> str:
-        digits = 0 if self.range[1] - self.range[0] >= 20 else 2
-        return f"{self.name} {prediction[0]:.{digits}f}"
+        return f"{self.name} {self._text(prediction[0])}"
+
+    def caption_label(self, values: np.ndarray, known: np.ndarray) -> str:
+        low, high = map(self._text, values)
+        return f"{self.name} {low}" if low == high else f"{self.name} {low} to {high}"
+
+    def _text(self, number: float) -> str:
+        return f"{number:.{0 if self.range[1] - self.range[0] >= 20 else 2}f}"
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from mtl_jax.task import (
     Task,
     changed_outputs,
     check_best_metric,
+    has_boxes,
     make_evaluator,
     read_attributes,
     read_options,
@@ -200,6 +201,7 @@ class Evaluation:
     evidence: Evidence
     metrics: dict[str, float]
     channels: int  # of the pictures
+    has_boxes: bool  # whether the model says where things are
     people: tuple[str, ...] = ()  # what the labels of people are, a line for each source of such
     trivial: Mapping[str, float] = field(default_factory=dict)  # what the best constants score
 
@@ -259,7 +261,16 @@ def evaluate(
         training = open_data(run.task.config, "train", workdir, run.categories).sources
         records = (source[i] for source in training for i in range(len(source)))
         trivial = evaluator.trivial_metrics(records)
-    return Evaluation(folder, evaluator, evidence, metrics, run.channels, people, trivial)
+    return Evaluation(
+        folder,
+        evaluator,
+        evidence,
+        metrics,
+        run.channels,
+        has_boxes(run.task.config),
+        people,
+        trivial,
+    )
 
 
 def evaluate_validation(run: Run, workdir: Path) -> Evaluator:

@@ -45,8 +45,8 @@ N95, KN95, cloth, scarf.
 
     python -m mtl_jax.data mask-faces --input data/UTKFace --output data/masked --seed 0
 
-Pictures are aligned chips such as UTKFace's, or have iBUG's points beside them (.pts, or a .mat as
-AFLW2000's). The faces of others are found by a run with landmarks:
+Pictures are aligned chips such as UTKFace's, which are square, or have iBUG's points beside them
+(.pts, or a .mat as AFLW2000's). The faces of others are found by a run with landmarks:
 
     python predict.py --workdir runs/hyperface_mixed --input photos --output found
     python -m mtl_jax.data mask-faces --input photos --faces found/predictions.json --output masked

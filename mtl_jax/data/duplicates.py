@@ -2,7 +2,7 @@
 part them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -33,11 +33,20 @@ def near_duplicates(
     quarter of the face, less what all of them share.
     Links carry over: a like b and b like c put a and c together. 6,843 chips take 4 s on two cores.
     """
-    first = list(range(len(pictures)))
-    for i, j in chain(_equal(stamps), _alike(pictures, masked)):  # of an album, millions
+    return _first_linked(len(pictures), chain(_equal(stamps), _alike(pictures, masked)))
+
+
+def equal_in_any(*stamps: Sequence[str]) -> list[int]:
+    """Give for each thing the first that it is linked to, by one of its stamps."""
+    return _first_linked(len(stamps[0]), chain.from_iterable(map(_equal, stamps)))
+
+
+def _first_linked(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    first = list(range(count))
+    for i, j in links:  # of an album, millions
         a, b = _root(first, i), _root(first, j)
         first[max(a, b)] = min(a, b)
-    return [_root(first, i) for i in range(len(pictures))]
+    return [_root(first, i) for i in range(count)]
 
 
 def _root(first: list[int], i: int) -> int:

@@ -61,7 +61,7 @@ class FaceCsvSource:
             raise UserError(f"{self.path}: holds no row that can be used{first}")
         self.skipped = tuple(faults)
         named = [(f"line {face.line}", face.labels) for face in self._faces]
-        folders.check_labels(self.path, named, self._reader)
+        self.skipped += folders.check_labels(self.path, named, self._reader, on_error)
 
     def __len__(self) -> int:
         return len(self._faces)

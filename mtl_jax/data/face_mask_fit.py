@@ -66,13 +66,13 @@ def _frame_of_21(at: dict[str, np.ndarray]) -> Frame:
     jaws = []
     for side, other in (("left", "right"), ("right", "left")):
         eye, ear = at[f"{side}_eye_{side}"], at[f"{side}_ear"]
-        if not np.isfinite(ear).all():  # an eye's width beyond it, at the height of the nose
-            ear = eye + 0.7 * (eye - at[f"{side}_eye_{other}"]) + 0.35 * down
-        # The jaw's corner: below the ear at the height of the mouth, and a little nearer the chin.
-        along = float((mouth - ear) @ down / (down @ down + 1e-9))
-        corner = ear + along * 1.15 * down + 0.12 * (chin - ear)
+        if not np.isfinite(ear).all():
+            ear = eye + 1.0 * (eye - at[f"{side}_eye_{other}"])
+        # As iBUG's, the jaw begins beside the eyes: AFLW's ear is the lobe.
+        top = ear - float((ear - bridge) @ down / (down @ down + 1e-9)) * down
+        corner = top + 0.8 * down + 0.07 * (top - bridge)
         t = np.linspace(0, 1, 9)[:, None]
-        jaws.append((1 - t) ** 2 * ear + 2 * t * (1 - t) * corner + t**2 * chin)
+        jaws.append((1 - t) ** 2 * top + 2 * t * (1 - t) * corner + t**2 * chin)
     return Frame(bridge, at["nose_center"], base, mouth, chin, np.stack(jaws))
 
 
@@ -161,5 +161,6 @@ def chip_frame(height: int, width: int, rng: np.random.Generator | None = None) 
         return (np.asarray(points) * _UNIT + _EYES + moved) * side
 
     left = np.array(_JAW)
+    left[0, 1] = 0.35  # a strap goes there; at the eyes' height many a chip has hair, or no head
     jaws = np.stack([at(left), at(left * (-1, 1))])
     return Frame(at(_BRIDGE), at(_TIP), at(_BASE), at(_MOUTH), at(_CHIN), jaws)

@@ -100,6 +100,11 @@ def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Fram
     height, width = image.shape[:2]
     pts, mat = path.with_suffix(".pts"), path.with_suffix(".mat")
     if not pts.is_file() and not mat.is_file():
+        if height != width:
+            raise ValueError(
+                f"is {width} x {height} and no aligned chip, for these are square, and has no "
+                "points beside it; find its faces (--faces)"
+            )
         return chip_frame(height, width, rng)
     points = read_points(pts) if pts.is_file() else read_ibug(mat)
     check_near(points, width, height)

@@ -73,9 +73,13 @@ def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
             for x in (color, alpha, straps)
         )
     lit, left = _light(part, alpha), 1 - _shadow(alpha, frame.width)
+    strap = np.array(drawn.strap, np.float32)
+    if _is_gray(part):  # a picture without colours stays so
+        color = cv2.transform(color, np.tile(_LUMA, (3, 1)))
+        strap = np.full(3, strap @ _LUMA, np.float32)
     result = cv2.multiply(part, cv2.merge([left] * part.shape[2]), dtype=cv2.CV_32F)
     if straps.any():
-        result = _paint(result, lit * np.array(drawn.strap, np.float32), straps)
+        result = _paint(result, lit * strap, straps)
     result = _paint(result, cv2.multiply(color, lit, dtype=cv2.CV_32F), alpha)
     masked = image.copy()
     masked[y1:y2, x1:x2] = cv2.convertScaleAbs(result).reshape(part.shape)
@@ -100,10 +104,11 @@ def _stretch(
     y, x = (n.astype(np.float32) for n in np.divmod(at.astype(np.int32), size[0]))
     number = seen.ravel()[at].astype(np.intp) - 1
     shown = np.take(np.concatenate([places, panels]), number, axis=1)
-    u, v = _inverse_bilinear(shown[2:], x + 0.5, y + 0.5)
+    u, v = _inverse_bilinear(shown[5:], x + 0.5, y + 0.5)
+    left, right = (shown[i] + v * (shown[i + 2] - shown[i]) for i in (1, 2))
     maps = np.full((2, size[1] * size[0]), -9.0, np.float32)
     maps[0, at] = (shown[0] + u) * ((WIDTH - 1) / (COLUMNS - 1))
-    maps[1, at] = (shown[1] + v) * ((HEIGHT - 1) / (ROWS - 1))
+    maps[1, at] = (left + u * (right - left)) * (HEIGHT - 1)
     maps = maps.reshape(2, size[1], size[0])
     # Beyond its edge the colour goes on, so that a soft edge mixes no black in.
     color = cv2.remap(drawn.color, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
@@ -113,8 +118,11 @@ def _stretch(
 
 def _panels(grid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the panels of a grid that face the camera, the side farther away first: their corner and
-    edges `[8, n]`, their column and row `[2, n]`, and which one, from 1, each pixel shows.
+    edges `[8, n]`, their column and how far down the mask their corners lie, the upper two first
+    `[5, n]`, and which one, from 1, each pixel shows.
     """
+    lengths = np.linalg.norm(np.diff(grid, axis=0), axis=-1)
+    down = np.concatenate([np.zeros((1, COLUMNS)), lengths.cumsum(0)]) / lengths.sum(0)
     spans = np.linalg.norm(grid[:, [0, -1]] - grid[:, [2]], axis=-1).sum(0)
     panels, places, seen = [], [], np.zeros((size[1], size[0]), np.uint8)
     for column in (0, 1, 3, 2) if spans[0] < spans[1] else (3, 2, 0, 1):
@@ -123,10 +131,10 @@ def _panels(grid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
             if _cross(c - a, d - b) < 4:  # twice its area
                 continue
             panels.append(np.concatenate([a, b - a, d - a, a - b + c - d]))
-            places.append((column, row))
+            places.append([column, *down[row : row + 2, column : column + 2].ravel()])
             corners = np.rint(np.stack([a, b, c, d]) - 0.5).astype(np.int32)
             cv2.fillConvexPoly(seen, corners, len(panels))
-    shape = (-1, 8), (-1, 2)
+    shape = (-1, 8), (-1, 5)
     flat = [
         np.array(x, np.float32).reshape(s).T for x, s in zip((panels, places), shape, strict=True)
     ]
@@ -159,8 +167,12 @@ def _straps(grid: np.ndarray, jaws: np.ndarray, width: float, size: tuple[int, i
     """Draw the straps from a mask's corners to each ear that is seen."""
     drawn = np.zeros((size[1], size[0]), np.uint8)
     thickness = max(1, round(0.013 * width))
+    reaches = jaws[:, 0] - grid[1, 2]
+    one_side = reaches[0] @ reaches[1] > 0  # a profile: the nearer ear is behind the face
     for column, jaw in ((0, 0), (4, 1)):
-        outward, reach = grid[1, column] - grid[1, 2], jaws[jaw, 0] - grid[1, 2]
+        outward, reach = grid[1, column] - grid[1, 2], reaches[jaw]
+        if one_side and np.linalg.norm(reach) < np.linalg.norm(reaches[1 - jaw]):
+            continue
         if outward @ reach <= 0 or np.linalg.norm(outward) < 0.3 * width:
             continue  # the ear is behind the face
         away = 0.03 * width * outward / (np.linalg.norm(outward) + 1e-6)
@@ -194,10 +206,17 @@ def _light(part: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     brightness, level = broad @ _LUMA, float(mean @ _LUMA) + 1
     shape = np.clip(brightness / level, 0.5, 1.35) ** 0.9
     exposure = np.clip((level / 140) ** 0.6, 0.3, 1.0)
-    tint = (mean / (mean.mean() + 1e-6) / _SKIN) ** 0.35 if part.shape[2] == 3 else np.ones(3)
-    gray = np.ptp(mean) < 4  # a picture without colours stays so
-    lit = np.clip(shape * exposure, 0.1, 1.06)[..., None] * (np.ones(3) if gray else tint)
+    tint = np.ones(3) if _is_gray(part) else (mean / (mean.mean() + 1e-6) / _SKIN) ** 0.35
+    lit = np.clip(shape * exposure, 0.1, 1.06)[..., None] * tint
     return cv2.resize(lit.astype(np.float32), part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _is_gray(part: np.ndarray) -> bool:
+    """Say whether a part of a picture `[h, w, C]` shows no colour."""
+    if part.shape[2] == 1:
+        return True
+    small = cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA)
+    return int(np.ptp(small, axis=2).max()) < 10
 
 
 def _shadow(alpha: np.ndarray, width: float) -> np.ndarray:

@@ -82,9 +82,8 @@ class FairFaceSource:
         if not self._chips:
             raise UserError(f"{tables[0]}: holds no row that can be used{_first(faults)}")
         self.skipped = tuple(faults)
-        folders.check_labels(
-            self.folder, [(c.found.name, c.labels) for c in self._chips], self._reader
-        )
+        labels = [(chip.found.name, chip.labels) for chip in self._chips]
+        self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
 
     def _read_table(self, table: Path, faults: list[str]) -> None:
         seen: set[str] = set()

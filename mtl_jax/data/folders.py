@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from mtl_jax import image_headers, images
 from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Box, Instance, Record
-from mtl_jax.errors import UserError
+from mtl_jax.errors import AnnotationErrors, UserError
 
 Item = TypeVar("Item")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -104,19 +104,26 @@ def read_folder(
             f"the first: {faults[0]}"
         )
     if len(faults) > BAD_SHARE * len(names) and on_error != "skip":
-        raise UserError(
+        summary = (
             f"{folder}: {len(faults)} of its {len(names)} pictures cannot be used, more than "
-            f"{BAD_SHARE:.0%}; expected {wanted}; the first: {faults[0]}; mend or remove them, or "
+            f"{BAD_SHARE:.0%}; expected {wanted}; mend or remove them, or "
             'set config.data.on_error="skip"'
         )
+        raise AnnotationErrors([*faults, summary])
     return good, tuple(faults)
 
 
-def check_labels(folder: Path, items: Sequence[tuple[str, dict]], reader: LabelReader) -> None:
-    """Raise UserError where the config's attributes do not allow the labels of (name, labels)."""
+def check_labels(
+    folder: Path, items: Sequence[tuple[str, dict]], reader: LabelReader, on_error: str
+) -> tuple[str, ...]:
+    """Give a line for each of the labels of (name, labels) that the config's attributes do not
+    allow. Raises UserError where there are such, unless `on_error="skip"` leaves them out.
+    """
     faults = [(name, fault) for name, labels in items for fault in reader.read(labels)[1]]
-    if faults:
+    if faults and on_error != "skip":
         raise UserError(
             f"{folder}: the labels of {len(faults)} pictures do not fit config.attributes; the "
-            f"first, {faults[0][0]}: {faults[0][1]}; change the attribute, or remove them"
+            f"first, {faults[0][0]}: {faults[0][1]}; change the attribute, or remove them, or set "
+            'config.data.on_error="skip"'
         )
+    return tuple(f"{folder / name}: {fault}" for name, fault in faults)

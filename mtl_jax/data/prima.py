@@ -54,7 +54,7 @@ class PrimaSource:
             self.folder, self._read, _WANTED, on_error
         )
         labels = [(picture.found.name, picture.labels) for picture in self._pictures]
-        folders.check_labels(self.folder, labels, self._reader)
+        self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
 
     def _read(self, name: str) -> _Picture:
         match = _NAME.fullmatch(name.rpartition("/")[2])

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mtl_jax.attributes import Attribute
@@ -124,9 +124,13 @@ def open_sources(
     nothing = Opened((), (), united, sum(skipped, ()), sum(undeclared, ()))
     result = dict.fromkeys(wanted, nothing)
     division: splits.Division = {name: {} for name in splits.NAMES}
-    for block, source in zip(blocks, sources, strict=True):
-        keys = _keys(source)
-        found = _divide(block, source, keys, options, stored, splits_file)
+    every_key = [_keys(source) for source in sources]
+    if stored is None:
+        divided = _divide(blocks, sources, every_key, options)
+    else:
+        pairs = zip(blocks, every_key, strict=True)
+        divided = [_divide_as_stored(b["name"], keys, stored, splits_file) for b, keys in pairs]
+    for block, source, keys, found in zip(blocks, sources, every_key, divided, strict=True):
         for name, positions in found.items():
             division[name][block["name"]] = [keys[position] for position in positions]
             if name in wanted and positions:
@@ -281,21 +285,32 @@ def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
 
 
 def _divide(
-    block: Mapping[str, Any],
-    source: Source,
-    keys: Sequence[Key],
+    blocks: Sequence[Mapping[str, Any]],
+    sources: Sequence[Source],
+    every_key: Sequence[Sequence[Key]],
     options: SourceOptions,
-    stored: splits.Division | None,
-    splits_file: Path | None,
-) -> dict[str, list[int]]:
-    """Give the positions of each split, the stored ones where there are such."""
-    if stored is not None:
-        return _divide_as_stored(block["name"], keys, stored, splits_file)
-    if block["split"]:
-        return {n: list(range(len(keys))) if n == block["split"] else [] for n in splits.NAMES}
-    splits.check_fractions(options.fractions)
-    groups = [source.group(position) for position in range(len(source))]
-    return splits.split(groups, options.fractions, options.split_seed)
+) -> list[dict[str, list[int]]]:
+    """Give each source's positions of each split."""
+    divided = [
+        {n: list(range(len(keys))) if n == block["split"] else [] for n in splits.NAMES}
+        for block, keys in zip(blocks, every_key, strict=True)
+    ]
+    free = [i for i, block in enumerate(blocks) if not block["split"]]
+    groups = [[sources[i].group(position) for position in range(len(sources[i]))] for i in free]
+    names = [[_name(blocks[i], key) for key in every_key[i]] for i in free]
+    found = splits.split_all(groups, names, options.fractions, options.split_seed)
+    for i, each in zip(free, found, strict=True):
+        divided[i] = each
+    return divided
+
+
+def _name(block: Mapping[str, Any], key: Key) -> str:
+    """Give what a record and its copy in another source are both called: a file's name without its
+    ending; a number is the source's own.
+    """
+    if isinstance(key, int):
+        return f"{block['name']} {key}"
+    return str(PurePosixPath(key).with_suffix(""))
 
 
 def _divide_as_stored(

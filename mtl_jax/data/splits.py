@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtl_jax.data.duplicates import equal_in_any
 from mtl_jax.data.records import Key
 from mtl_jax.errors import UserError
 
@@ -34,6 +35,39 @@ def split(
     owner = np.empty(len(order), int)
     owner[shuffled] = chosen
     return {name: np.flatnonzero(owner[member] == s).tolist() for s, name in enumerate(NAMES)}
+
+
+def split_all(
+    groups: Sequence[Sequence[str]],
+    names: Sequence[Sequence[str]],
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+) -> list[dict[str, list[int]]]:
+    """Divide several sources by their records' groups, each as `split` does; but those that hold
+    records of the same `names`, as faces and their copies in masks, as one: nothing parts such.
+    """
+    divided = [split(each, fractions, seed) for each in groups]
+    for together in _sharing(names):
+        own = [f"{s} {group}" for s in together for group in groups[s]]
+        joined = equal_in_any(own, [name for s in together for name in names[s]])
+        found = split([str(first) for first in joined], fractions, seed)
+        start = 0
+        for s in together:
+            end = start + len(groups[s])
+            divided[s] = {n: [i - start for i in at if start <= i < end] for n, at in found.items()}
+            start = end
+    return divided
+
+
+def _sharing(names: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Give the numbers of the sources that hold records of the same names, two or more each."""
+    owner = [s for s, of_source in enumerate(names) for _ in of_source]
+    first = equal_in_any([str(s) for s in owner], [name for each in names for name in each])
+    found: dict[int, list[int]] = {}
+    for s, of_source in enumerate(names):
+        if of_source:
+            found.setdefault(first[owner.index(s)], []).append(s)
+    return [together for together in found.values() if len(together) > 1]
 
 
 def check_fractions(fractions: Sequence[float]) -> np.ndarray:

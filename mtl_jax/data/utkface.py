@@ -49,7 +49,7 @@ class UTKFaceSource:
         self._reader = LabelReader(attributes, keys)
         self._chips, self.skipped = folders.read_folder(self.folder, self._read, _WANTED, on_error)
         labels = [(chip.found.name, chip.labels) for chip in self._chips]
-        folders.check_labels(self.folder, labels, self._reader)
+        self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
 
     def _read(self, name: str) -> _Chip:
         match = _NAME.fullmatch(name.rpartition("/")[2])

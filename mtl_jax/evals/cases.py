@@ -19,7 +19,7 @@ class AttributeCase(NamedTuple):
 
     record: Record
     instance: Instance
-    labels: Mapping[str, np.ndarray]  # as the predictions `[E]` that would be right
+    labels: Mapping[str, Label]
     predictions: Mapping[str, np.ndarray]  # [E]
 
 
@@ -54,7 +54,7 @@ class AttributeCases:
                 label = attribute.parse(record.instances[i].attributes.get(attribute.name))
                 if label[1].all():
                     prediction = result.attributes[attribute.name][found]
-                    labels[attribute.name] = attribute.as_prediction(*label)
+                    labels[attribute.name] = label
                     predictions[attribute.name] = prediction
                     errors.append(badness(attribute, label, prediction))
             if errors:

@@ -69,9 +69,11 @@ def _add_groups(page: Page, name: str, tables: Mapping[str, Groups]) -> None:
         page.table((f"{name} by {by}", *columns), _group_rows(groups, columns))
         if metric := compared_metric(groups):
             known = {group: scores[metric] for group, scores in groups.items() if metric in scores}
-            cells.append((f"{metric} by {by}", _group_bars(known)))
+            labelled = [int(groups[group]["labelled"]) for group in known]
+            cells.append((f"{metric} by {by}", _group_bars(metric, known, labelled)))
     if cells:
-        page.picture(f"groups_{name}", plots.plots(cells, 2), f"{name} by group")
+        caption = f"{name} by group; above each bar the number of labels"
+        page.picture(f"groups_{name}", plots.plots(cells, 2), caption)
 
 
 def _group_rows(groups: Groups, columns: Sequence[str]) -> Iterator[tuple]:
@@ -81,10 +83,17 @@ def _group_rows(groups: Groups, columns: Sequence[str]) -> Iterator[tuple]:
         yield group, *(int(x) if n else x for x, n in zip(numbers, counts, strict=True))
 
 
-def _group_bars(values: Mapping[str, float]) -> Callable[[Axes], None]:
+def _group_bars(
+    metric: str, values: Mapping[str, float], labelled: Sequence[int]
+) -> Callable[[Axes], None]:
+    """Draw a bar for each group, with the number of its labels."""
+
     def draw_on(axes: Axes) -> None:
-        axes.bar(range(len(values)), list(values.values()), color=plots.BLUE)
+        bars = axes.bar(range(len(values)), list(values.values()), color=plots.BLUE)
+        axes.bar_label(bars, [str(count) for count in labelled], fontsize=7, color=plots.GRAY)
         axes.set_xticks(range(len(values)), list(values), rotation=45, ha="right", fontsize=7)
+        if metric == "accuracy":
+            axes.set_ylim(0, 1.05)
 
     return draw_on
 
@@ -163,8 +172,7 @@ def _cut(case: AttributeCase, channels: int) -> np.ndarray:
 
 
 def _found_and_annotated(case: AttributeCase, attributes: Sequence[Attribute]) -> str:
-    found, annotated = (
-        ", ".join(a.caption(values[a.name]) for a in attributes if a.name in values)
-        for values in (case.predictions, case.labels)
-    )
+    labelled = [attribute for attribute in attributes if attribute.name in case.labels]
+    found = ", ".join(a.caption(case.predictions[a.name]) for a in labelled)
+    annotated = ", ".join(a.caption_label(*case.labels[a.name]) for a in labelled)
     return f"{found} ({annotated})"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +24,10 @@ from mtl_jax.visualize.sheets import sheet
 RECALLS = np.linspace(0, 1, 101)
 MOST_CURVES = 12  # classes whose curves are drawn
 BINS = 10
+MOST_PANELS = 30  # plots of the course of training
+NO_LOSSES = ("grad_norm", "images_per_second", "learning_rate")  # that are logged beside losses
+METRICS = ("AP", "AP50", "mae", "accuracy", "nme")  # whose course is drawn
+T = TypeVar("T")
 
 
 def write_report(
@@ -34,23 +39,34 @@ def write_report(
     *,
     channels: int = 3,
     history: Path | None = None,
+    has_boxes: bool = True,
 ) -> Path:
     """Write the page of an evaluation and its pictures, and give its path.
 
     `metrics` are the evaluator's, `evidence` is of the same pictures, `channels` are theirs,
-    `history` is the run's metrics.jsonl.
+    `history` is the run's metrics.jsonl. Of a model without boxes, of whole pictures, nothing is
+    said of where things are.
     """
     page = Page(title)
-    _add_numbers(page, evidence, metrics)
-    for kind, precision in evaluator.curves().items():
-        _add_curves(page, kind, precision, evidence.names[1:])
-    _add_confusion(page, evidence)
-    _add_calibration(page, evidence)
+    if has_boxes:
+        _add_numbers(page, evidence, metrics)
+        for kind, precision in evaluator.curves().items():
+            _add_curves(page, kind, precision, evidence.names[1:])
+        _add_confusion(page, evidence)
+        _add_calibration(page, evidence)
+    else:
+        page.heading("In numbers")
+        page.table(("metric", "value"), _without_boxes(metrics).items())
     add_attributes(page, evaluator, channels)
     _add_faces(page, evaluator.faces)
-    _add_history(page, history)
-    _add_worst(page, evidence, channels)
+    _add_history(page, history, has_boxes)
+    if has_boxes:
+        _add_worst(page, evidence, channels)
     return page.write(folder)
+
+
+def _without_boxes(metrics: Mapping[str, T]) -> dict[str, T]:
+    return {k: v for k, v in metrics.items() if not {"box", "detections"} & set(k.split("/"))}
 
 
 def _add_numbers(page: Page, evidence: Evidence, metrics: Mapping[str, float]) -> None:
@@ -176,35 +192,56 @@ def _cumulative(
     return draw_on
 
 
-def _add_history(page: Page, history: Path | None) -> None:
-    """Draw the losses and the validation's metrics over the steps of training."""
-    rows = _read_history(history)
+Points = Sequence[tuple[int, float]]  # step, value
+
+
+def _add_history(page: Page, history: Path | None, has_boxes: bool) -> None:
+    """Draw the losses, of training and of the validation, and the validation's metrics over the
+    steps of training.
+    """
     series: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
+    for row in _read_history(history):
         for name, value in row.items():
             if isinstance(value, int | float) and name != "step":
                 series.setdefault(name, []).append((row["step"], value))
-    wanted = [n for n in series if n == "train/loss" or _is_validation(n)]
-    if not wanted:
+    if not has_boxes:
+        series = _without_boxes(series)
+    panels = _panels(series)
+    if not panels:
         return
     page.heading("Training")
 
-    def curve(points: Sequence[tuple[int, float]]):
+    def curves(lines: Mapping[str, Points]) -> Callable[[Axes], None]:
         def draw_on(axes: Axes) -> None:
-            axes.plot(*zip(*points, strict=True), color=plots.BLUE, linewidth=1)
+            for name, points in lines.items():
+                mark = "o" if len(points) < 10 else ""
+                steps, values = zip(*points, strict=True)
+                axes.plot(steps, values, label=name, linewidth=1, marker=mark, markersize=3)
+            if len(lines) > 1:
+                axes.legend(fontsize=7)
             axes.set_xlabel("step", fontsize=8)
             axes.tick_params(labelsize=7)
 
         return draw_on
 
-    cells = [(name, curve(series[name])) for name in wanted[:30]]
+    cells = [(title, curves(lines)) for title, lines in list(panels.items())[:MOST_PANELS]]
     page.picture("training", plots.plots(cells, 3, (3.6, 2.4)), "Over the steps of training")
 
 
-def _is_validation(name: str) -> bool:
-    last = name.rsplit("/", 1)[-1]
-    shown = ("AP", "AP50", "mae", "accuracy", "nme")
-    return name.startswith("val/") and (last in shown or name.startswith("val/loss/"))
+def _panels(series: Mapping[str, Points]) -> dict[str, dict[str, Points]]:
+    """Give the titles of the plots of training, and the lines in each."""
+    panels: dict[str, dict[str, Points]] = {}
+    for name, points in series.items():
+        part, _, rest = name.partition("/")
+        if part == "train" and rest.startswith("balance/"):
+            panels.setdefault("balance", {})[rest.rpartition("/")[2]] = points
+        elif part == "train" and rest not in NO_LOSSES:
+            panels.setdefault("loss" if rest == "loss" else f"loss/{rest}", {})["train"] = points
+        elif part == "val" and rest.startswith("loss/"):
+            panels.setdefault("loss" if rest == "loss/loss" else rest, {})["val"] = points
+        elif part == "val" and rest.rpartition("/")[2] in METRICS:
+            panels[name] = {"val": points}
+    return dict(sorted(panels.items(), key=lambda item: item[0].startswith("val/")))
 
 
 def _read_history(history: Path | None) -> list[dict]:

@@ -18,7 +18,7 @@ from mtl_jax.data.__main__ import main
 from mtl_jax.data.face_mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
 from mtl_jax.data.face_mask_folder import write_masked
 from mtl_jax.data.face_mask_textures import BANK, KINDS, texture
-from mtl_jax.data.face_masks import _inverse_bilinear, draw_wearing, put_on
+from mtl_jax.data.face_masks import Wearing, _inverse_bilinear, _straps, draw_wearing, put_on
 from mtl_jax.data.face_points import from_ibug
 from mtl_jax.data.masked_faces import WORN, MaskedFaces, mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions
@@ -331,6 +331,36 @@ def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
     assert "lies far outside the picture of 60 x 60" in said[1]
     worn = json.loads((tmp_path / "out/masks.json").read_text())
     assert set(worn) == {"out.png", "good.png"}
+
+
+def test_a_picture_that_is_no_chip_wears_no_mask(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, width in (("chip", 60), ("photo", 90)):
+        cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((60, width, 3), 120, np.uint8))
+    written = write_masked(tmp_path / "in", tmp_path / "out")
+    assert written.pictures == 1
+    assert "photo.png: is 90 x 60 and no aligned chip" in written.faults[0]
+
+
+def test_a_picture_without_colours_gets_none():
+    color = np.random.default_rng(0).integers(60, 200, (120, 120, 1), np.uint8).repeat(3, 2)
+    frame = frame_of(ibug((60.0, 60.0), 60.0))
+    for number in range(12):
+        found = put_on(color, frame, Wearing("cloth", number, Fit())).image
+        assert found.shape == color.shape
+        assert np.ptp(found.astype(int), axis=2).max() <= 1
+        assert (found != color).any()
+
+
+def test_in_profile_the_hidden_ear_has_no_strap():
+    points = ibug((60.0, 60.0), 60.0)
+    points[:, 0] = 60 + 0.5 * (points[:, 0] - 60)
+    points[27:36, 0] += 24  # a nose beyond both jaws
+    points[48:, 0] += 12
+    frame = frame_of(points)
+    straps = _straps(grid_of(frame, Fit()), frame.jaws, frame.width, (120, 120))
+    ends = [straps[y - 4 : y + 5, x - 4 : x + 5].any() for x, y in frame.jaws[:, 0].astype(int)]
+    assert ends == [True, False]
 
 
 def test_each_point_of_a_file_is_looked_at_and_named_by_its_number(tmp_path):

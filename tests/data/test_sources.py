@@ -68,6 +68,23 @@ def ids(opened) -> list[list]:
     return [[source[i].image_id for i in range(len(source))] for source in opened.sources]
 
 
+def test_faces_and_their_copies_stay_in_one_split(data_root: Path):
+    write_faces(data_root / "faces", 60)
+    for path in sorted((data_root / "faces").iterdir())[::2]:  # other pixels, other order
+        save(data_root / f"masked/{path.stem}.png")
+    blocks = [{"format": "utkface", "path": n, "name": n} for n in ("faces", "masked")]
+    alone = {"format": "utkface", "path": "others", "name": "others"}
+    write_faces(data_root / "others", 40, start=70)
+    with_copies = open_sources(SourceOptions(sources=(*blocks, alone)), AGE)
+    by_itself = open_sources(SourceOptions(sources=(alone,)), AGE)
+    for split, opened in with_copies.items():
+        faces, copies, others = ([r.image.stem for r in source] for source in opened.sources)
+        assert len(copies) > 2
+        assert set(copies) <= set(faces)
+        assert others == [record.image.stem for record in by_itself[split].sources[0]]
+    assert sum(len(opened.sources[1]) for opened in with_copies.values()) == 30
+
+
 def test_a_divided_source_gives_each_record_once(data_root: Path):
     write_coco(data_root / "coco", ["face"])
     opened = open_sources(SourceOptions(format="coco"), AGE)

@@ -70,7 +70,9 @@ def test_the_four_bad_names_are_listed_and_skipped(tmp_path: Path):
 def test_more_than_a_hundredth_is_refused_unless_skipped(tmp_path: Path):
     fill(tmp_path, 50)
     name = save(tmp_path, f"{BAD[0]}.jpg", texture(0)).name
-    with pytest.raises(UserError, match=rf"1 of its 51 pictures.*{name}.*on_error"):
+    with pytest.raises(
+        UserError, match=rf"{name}: is not named.*\n.*1 of its 51 pictures.*on_error"
+    ):
         UTKFaceSource(tmp_path)
     assert len(UTKFaceSource(tmp_path, on_error="skip")) == 50
 
@@ -98,6 +100,24 @@ def test_labels_outside_the_declared_range_are_told(tmp_path: Path):
     young = attribute_kinds.from_config({"age": {"kind": "continuous", "range": (0, 99)}})
     with pytest.raises(UserError, match=r"17 pictures do not fit config.attributes.*age is 100"):
         UTKFaceSource(tmp_path, young)
+    source = UTKFaceSource(tmp_path, young, on_error="skip")
+    assert len(source) == 117
+    assert len(source.skipped) == 17
+    assert "attribute age: age is 1" in source.skipped[0]
+    assert sum("age" in source[i].instances[0].attributes for i in range(117)) == 100
+
+
+def test_every_name_that_is_wrong_is_told(tmp_path: Path):
+    fill(tmp_path, 20)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(next(tmp_path.glob("1_*")).read_bytes())
+    with pytest.raises(UserError) as caught:
+        UTKFaceSource(tmp_path)
+    *wrong, summary = str(caught.value).splitlines()
+    assert [line.split(": ")[0] for line in wrong] == [
+        str(tmp_path / n) for n in ("a.jpg", "b.jpg")
+    ]
+    assert "2 of its 22 pictures cannot be used, more than 1%" in summary
 
 
 def test_copies_mirrors_and_stamps_are_grouped(tmp_path: Path):
