@@ -272,10 +272,10 @@ class Continuous(Attribute):
         return {"value": round(float(prediction[0]), 4)}
 
     def caption(self, prediction: np.ndarray) -> str:
-        return f"{self.name} {self._text(prediction[0])}"
+        return f"{self.name} {self._text(float(prediction[0]))}"
 
     def caption_label(self, values: np.ndarray, known: np.ndarray) -> str:
-        low, high = map(self._text, values)
+        low, high = map(self._text, values.tolist())
         return f"{self.name} {low}" if low == high else f"{self.name} {low} to {high}"
 
     def _text(self, number: float) -> str:

@@ -1,7 +1,7 @@
 """One picture's detections in its own pixels, the canvas forgotten. NumPy on the host."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -123,6 +123,21 @@ class Result:
     @cached_property
     def _rles(self) -> dict[int, dict[str, Any]]:
         return {}
+
+    def enlarged(self, factor: int) -> "Result":
+        """Give the result of the picture that is `factor` times as large."""
+        larger = Geometry(factor, factor)
+        return replace(
+            self,
+            boxes=larger.boxes(self.boxes).astype(np.float32),
+            height=factor * self.height,
+            width=factor * self.width,
+            mask_boxes=None if self.mask_boxes is None else larger.boxes(self.mask_boxes),
+            attributes={
+                a.name: a.move_prediction(self.attributes[a.name], larger) for a in self.declared
+            },
+            image=None,
+        )
 
     def to_json(self, image_id: int | str, file_name: str) -> list[dict[str, Any]]:
         """Give COCO's results format, one entry a detection; boxes are x, y, width, height."""

@@ -197,6 +197,12 @@ def test_predictions_are_written(attribute, prediction, described, caption):
     assert attribute.caption(prediction) == caption
 
 
+def test_a_label_reads_as_its_prediction_would_and_a_range_as_a_range():
+    assert AGE.caption_label(*AGE.parse(30)) == "age 30"
+    assert AGE.caption_label(*AGE.parse((3, 9))) == "age 3 to 9"
+    assert GENDER.caption_label(*GENDER.parse("female")) == "female"
+
+
 DECLARED = {
     "age": {"kind": "continuous", "range": (0, 116), "weight": 2.0, "loss": "l1"},
     "gender": {"kind": "categorical", "classes": ("male", "female")},

@@ -17,7 +17,8 @@ from mtl_jax.inference.output import WRITTEN, Predictions, clear_crops, write_cr
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.inference.video import Video, VideoWriter
 from mtl_jax.results import Result
-from mtl_jax.visualize.styles import STYLES
+from mtl_jax.visualize.draw import enlarge
+from mtl_jax.visualize.styles import LABELLED, STYLES
 from mtl_jax.visualize.window import Window
 
 MANY = 10  # so many files of a kind that is no picture's are listed; beyond, they are counted
@@ -102,7 +103,7 @@ class _Job:
                 continue
             with self._predictor.times.measure("draw"):
                 self._clear_crops(name)
-                drawn = self._draw(result, name)
+                drawn = self._draw(result, name, enlarges=True)
                 write_png(self._output / "overlays" / f"{name}.png", drawn)
                 entries[position] = result.to_json(position, name)
             self._show(drawn, wait=True)
@@ -148,11 +149,14 @@ class _Job:
         _report(file, error)
         self.faults += 1
 
-    def _draw(self, result: Result, name: str, prefix: str = "") -> np.ndarray:
+    def _draw(
+        self, result: Result, name: str, prefix: str = "", enlarges: bool = False
+    ) -> np.ndarray:
         assert result.image is not None
         if self._options.crops:
             write_crops(self._output / "crops" / name, result.image, result, prefix)
-        return STYLES[self._options.style](result.image, result)
+        style, shown = self._options.style, (result.image, result)
+        return STYLES[style](*(enlarge(*shown) if enlarges and style in LABELLED else shown))
 
     def _clear_crops(self, name: str) -> None:
         if self._options.crops:

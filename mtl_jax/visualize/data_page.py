@@ -25,7 +25,7 @@ from mtl_jax.types import Batch
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result, row_result
 from mtl_jax.visualize.data_numbers import DataNumbers, best_overlaps, measure, suggest_anchors
-from mtl_jax.visualize.draw import as_rgb, draw
+from mtl_jax.visualize.draw import as_rgb, draw, enlarge
 from mtl_jax.visualize.page import Page
 from mtl_jax.visualize.palette import class_color
 from mtl_jax.visualize.sheets import rectangle, sheet
@@ -279,7 +279,7 @@ def _add_samples(page: Page, shown: Shown, records: Sequence[Record]) -> None:
     page.heading("Pictures as annotated")
     results = [record_result(r, shown.categories, shown.attributes) for r in records]
     pixels = [as_rgb(transforms.read(r, shown.data.channels)) for r in records]
-    drawn = [draw(p, result) for p, result in zip(pixels, results, strict=True)]
+    drawn = [draw(*enlarge(p, result)) for p, result in zip(pixels, results, strict=True)]
     names = [record.file_name for record in records]
     page.picture("samples", sheet(drawn, 2, names, (440, 560)), "Boxes, masks and attributes")
     page.picture("instances", drawn[0], f"{names[0]}: its things")
@@ -289,11 +289,12 @@ def _add_samples(page: Page, shown: Shown, records: Sequence[Record]) -> None:
     for picture, result, name in zip(pixels, results, names, strict=True):
         cells += [picture, *(_class_mask(result, kind) for kind in kinds)]
         captions += [name, *kinds]
-    page.picture(
-        "top_masks",
-        sheet(cells, 1 + len(kinds), captions, (200, 220)),
-        "Masks of the classes that are commonest here",
-    )
+    if any(result.masks is not None for result in results):
+        page.picture(
+            "top_masks",
+            sheet(cells, 1 + len(kinds), captions, (200, 220)),
+            "Masks of the classes that are commonest here",
+        )
     if results[0].masks is not None:
         masks = [255 * m.astype(np.uint8) for m in results[0].masks[:12]]
         page.picture(
@@ -330,7 +331,7 @@ def _result(shown: Shown, row: Batch) -> Result:
 
 
 def _draw_row(shown: Shown, row: Batch) -> np.ndarray:
-    return draw(_canvas(row), _result(shown, row))
+    return draw(*enlarge(_canvas(row), _result(shown, row)))
 
 
 def _add_input(page: Page, shown: Shown, records: Sequence[Record], indices: Sequence[int]) -> None:
@@ -357,7 +358,7 @@ def _add_input(page: Page, shown: Shown, records: Sequence[Record], indices: Seq
         )
         page.picture(
             "training_masks_overlay",
-            _seen(row, _draw_row(shown, row)),
+            _seen(row, draw(_canvas(row), _result(shown, row))),
             "The same laid back on the picture",
         )
 

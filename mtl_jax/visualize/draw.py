@@ -12,6 +12,7 @@ from mtl_jax.visualize.labels import Labels
 from mtl_jax.visualize.palette import Color, class_color
 
 MASK_ALPHA = 0.4
+SMALL, ENLARGED = 128, 256  # pixels of a picture's longer side
 AXIS_COLORS: tuple[Color, ...] = ((230, 40, 40), (30, 170, 60), (60, 120, 255))  # right, up, nose
 
 
@@ -34,6 +35,18 @@ def draw_boxes(image: np.ndarray, result: Result, *, min_score: float | None = N
     """Draw as `draw` does, without the masks."""
     picture = as_rgb(image)
     return _draw_all_but_masks(picture, result, to_show(picture, result, min_score))
+
+
+def enlarge(image: np.ndarray, result: Result) -> tuple[np.ndarray, Result]:
+    """Give a small picture some times as large, and its result: labels would hide the chip of 48
+    pixels that they are of.
+    """
+    side = max(image.shape[:2])
+    if side >= SMALL:
+        return image, result
+    factor = -(-ENLARGED // side)
+    larger = image.repeat(factor, 0).repeat(factor, 1)
+    return larger, result.enlarged(factor)
 
 
 def to_show(image: np.ndarray, result: Result, min_score: float | None = None) -> list[int]:

@@ -57,6 +57,9 @@ STYLES: dict[str, Callable[[np.ndarray, Result], np.ndarray]] = {
 }
 
 
+LABELLED = ("overlay", "boxes", "panels")  # the styles with text
+
+
 def _region(result: Result, i: int) -> tuple[np.ndarray, int, int]:
     """Give where detection i lies, bool `[h, w]`, and that window's first row and column."""
     if result.mask_probabilities is not None:

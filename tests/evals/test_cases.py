@@ -50,7 +50,7 @@ def test_the_best_and_the_worst_of_all_are_kept_in_order(count):
         labels = case.instance.attributes
         known = {"gender"} if labels["age"] is None else {"age", "gender"}
         assert set(case.labels) == set(case.predictions) == known
-        assert GENDER.caption(case.labels["gender"]) == labels["gender"]
+        assert GENDER.caption_label(*case.labels["gender"]) == labels["gender"]
 
 
 def test_poses_alone_make_no_cases():

@@ -60,11 +60,20 @@ def test_all_good(tmp_path, capsys):
 
 
 def test_the_overlay_keeps_the_picture_s_colours(tmp_path):
-    image = np.full((40, 60, 3), (200, 30, 10), np.uint8)  # BGR
+    image = np.full((140, 160, 3), (200, 30, 10), np.uint8)  # BGR
     cv2.imwrite(str(tmp_path / "a.png"), image)
     predict_folder(Predictor(FakeRun(), 0.99), [tmp_path / "a.png"], tmp_path / "out")
     overlay = cv2.imread(str(tmp_path / "out" / "overlays" / "a.png.png"))
     np.testing.assert_array_equal(overlay, image)
+
+
+def test_a_chip_is_drawn_enlarged_but_for_styles_without_text(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(48, 48, (5, 5, 40, 40)))
+    for style, side in (("overlay", 288), ("splash", 48)):
+        options = OutputOptions(style=style)
+        predict_folder(Predictor(FakeRun()), [tmp_path / "a.png"], tmp_path / style, options)
+        overlay = cv2.imread(str(tmp_path / style / "overlays/a.png.png"))
+        assert overlay.shape == (side, side, 3)
 
 
 def test_some_skipped(tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 
 from mtl_jax.attributes import from_config
 from mtl_jax.results import Result
-from mtl_jax.visualize.draw import _draw_points, draw, head_axes, label_lines
+from mtl_jax.visualize.draw import _draw_points, draw, enlarge, head_axes, label_lines
 from mtl_jax.visualize.labels import Labels
 from mtl_jax.visualize.palette import class_color, text_color
 
@@ -199,6 +199,28 @@ def test_odd_sizes_and_degenerate_boxes_are_survived(size):
     masks = np.ones((3, 28, 28), np.float32)
     result = result_of(boxes, height, width, ["Bär", "猫", ""], None, masks, attributes)
     assert draw(noise(height, width), result).shape == (height, width, 3)
+
+
+def test_a_small_picture_is_enlarged_with_its_result():
+    points = np.array([[10.0, 20.0, 1.0, 30.0, 40.0, 0.0]])
+    small = result_of(
+        [(8, 4, 40, 44)],
+        48,
+        40,
+        masks=np.ones((1, 28, 28)),
+        attributes={**full_attributes(1), "face": points},
+    )
+    picture, result = enlarge(noise(48, 40), small)
+    assert picture.shape == (288, 240, 3)
+    np.testing.assert_array_equal(picture[::6, ::6], noise(48, 40))
+    np.testing.assert_array_equal(result.boxes, [[48, 24, 240, 264]])
+    np.testing.assert_array_equal(result.attributes["face"], [[60, 120, 1, 180, 240, 0]])
+    np.testing.assert_array_equal(result.attributes["head"], small.attributes["head"])
+    assert result.masks.sum() == pytest.approx(36 * small.masks.sum(), rel=0.1)
+    label = (draw(picture, result) == class_color("cat")).all(-1).mean()
+    assert label < 0.5
+    kept = noise(128, 128)
+    assert enlarge(kept, small)[0] is kept
 
 
 def test_a_picture_of_another_size_is_refused():

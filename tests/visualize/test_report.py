@@ -1,14 +1,17 @@
 """The page of an evaluation, of a made-up model on pictures drawn here."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
+from mtl_jax.attributes import from_config
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.results import Result
-from mtl_jax.visualize.report import write_report
+from mtl_jax.visualize.report import _panels, write_report
 
 PICTURES = (
     "box_curves",
@@ -49,6 +52,63 @@ def test_errors_stand_in_tables_by_group(report):
         cells = [f"{labelled:.0f}", f"{misses:.0f}", *(f"{v:.4g}" for v in (mae, std, share))]
         row = "".join(f'<td class="number">{cell}</td>' for cell in cells)
         assert f"<tr><td>{group.partition('/')[2]}</td>{row}</tr>" in text
+
+
+def test_of_a_model_of_whole_pictures_nothing_is_said_of_boxes(tmp_path):
+    sex = from_config({"sex": dict(kind="categorical", classes=("f", "m"))})
+    categories = (Category(1, "face"),)
+    evaluator, evidence = Evaluator(categories, sex), Evidence(categories)
+    picture = np.full((50, 50, 3), 90, np.uint8)
+    thing = Instance((0, 0, 50, 50), 1, attributes={"sex": "f"})
+    one = np.ones(1, np.int64)
+    found = Result(
+        np.array([[0, 0, 50, 50]], np.float32),
+        np.ones(1, np.float32),
+        one,
+        ("face",),
+        one,
+        50,
+        50,
+        attributes={"sex": np.array([[0.9, 0.1]])},
+        declared=sex,
+    )
+    record = Record(picture, 50, 50, 1, "a.png", (thing,))
+    evaluator.add(record, found)
+    evidence.add(record, found)
+    metrics = evaluator.metrics()
+    assert "box/AP" in metrics
+    history = tmp_path / "metrics.jsonl"
+    line = {"step": 1, "train/attribute/sex": 0.7, "val/sex/accuracy": 1.0, "val/box/AP": 1.0}
+    history.write_text(json.dumps(line) + "\n")
+    write_report("a", evaluator, evidence, metrics, tmp_path, history=history, has_boxes=False)
+    text = (tmp_path / "index.html").read_text()
+    assert "<td>sex/accuracy</td>" in text
+    for other in ("box/AP", "false_alarms", "Precision and recall", "calibration error", "misses,"):
+        assert other not in text
+    names = {path.stem for path in tmp_path.glob("*.png")}
+    assert names == {"attribute_sex", "successes", "failures", "training"}
+
+
+def test_losses_of_training_and_validation_share_a_plot():
+    one, two = [(1, 0.5)], [(1, 0.6)]
+    series = {
+        "val/box/AP": one,
+        "train/loss": one,
+        "train/attribute/age": one,
+        "train/balance/attribute/age": one,
+        "train/balance/attribute/sex": two,
+        "train/grad_norm": one,
+        "val/loss/loss": two,
+        "val/loss/attribute/age": two,
+        "val/age/labelled": two,
+    }
+    assert _panels(series) == {
+        "loss": {"train": one, "val": two},
+        "loss/attribute/age": {"train": one, "val": two},
+        "balance": {"age": one, "sex": two},
+        "val/box/AP": {"val": one},
+    }
+    assert list(_panels(series))[-1] == "val/box/AP"
 
 
 def test_the_table_of_classes_is_pycocotools(report):
