@@ -41,9 +41,6 @@ from mtl_jax.whole_files import write_json
 CONFIGS = Path(__file__).parents[1] / "configs"
 ONE_EXIT = {"model.exits": (), "model.convs.non_local": ()}
 HIERARCHY = {"model.convs.non_local": ()}
-# Each two tasks before the third: with each task alone, pareto is mgda until one loss is more than
-# the others' sum.
-PREFERENCES = ((1.0, 1.0, 0.5), (1.0, 0.5, 1.0), (0.5, 1.0, 1.0), (1.0, 1.0, 1.0))
 ROWS: dict[str, Mapping[str, Any]] = {
     "single-task": {**ONE_EXIT, "model.sharing": "none"},  # three networks, trained side by side
     "hard": ONE_EXIT,
@@ -53,12 +50,7 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "non-local": {},
     **{
         f"hierarchical, {method}": {**HIERARCHY, "train.balance": method}
-        for method in ("uncertainty", "gradnorm", "dwa", "pcgrad", "mgda")
-    },
-    "hierarchical, pareto": {
-        **HIERARCHY,
-        "train.balance": "pareto",
-        "train.balancing.preferences": PREFERENCES,
+        for method in ("uncertainty", "gradnorm", "dwa", "pcgrad", "mgda", "pareto")
     },
     "best": {},
 }

@@ -249,7 +249,9 @@ def evaluate(
         for record, result in run.detect(opened.sources):
             evaluator.add(record, result)
             evidence.add(record, result)
-            predictions.add(result.to_json(record.image_id, record.file_name))
+            entries = result.to_json(record.image_id, record.file_name)
+            evaluator.add_intervals(entries)
+            predictions.add(entries)
     metrics = evaluator.metrics()
     write_json(folder / "metrics.json", metrics | evaluator.group_metrics())
     write_json(folder / "config.json", run.task.config.to_dict())

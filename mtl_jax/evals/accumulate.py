@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -130,6 +131,15 @@ class Evaluator:
                 else:
                     message = "%s: %d labels of the split val are too few for intervals of %g"
                     _log.warning(message, attribute.name, len(errors), self._options.coverage)
+
+    def add_intervals(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Write beside each number of the entries of predictions.json the interval that it has."""
+        for attribute in self.attributes:
+            if isinstance(attribute, Continuous) and attribute.name in self.intervals:
+                interval = self.intervals[attribute.name]
+                for entry in entries:
+                    found = entry["attributes"][attribute.name]
+                    found["interval"] = interval.around(found["value"], *attribute.range)
 
     def trivial_metrics(self, training: Iterable[Record]) -> dict[str, float]:
         """Give, by the names of `metrics`, what the best constants that the labels of `training`

@@ -15,6 +15,14 @@ class Interval(NamedTuple):
 
     half_width: float
     labels: int  # how many it was calibrated on
+    coverage: float  # the share of labels that shall lie in it
+
+    def around(self, value: float, low: float, high: float) -> list[float]:
+        """Give its ends about a prediction, within the attribute's range."""
+        return [
+            round(max(value - self.half_width, low), 4),
+            round(min(value + self.half_width, high), 4),
+        ]
 
 
 def calibrate(errors: np.ndarray, coverage: float) -> Interval | None:
@@ -28,4 +36,4 @@ def calibrate(errors: np.ndarray, coverage: float) -> Interval | None:
     rank = math.ceil(round((len(errors) + 1) * coverage, 9))
     if rank > len(errors):
         return None
-    return Interval(float(np.sort(errors)[rank - 1]), len(errors))
+    return Interval(float(np.sort(errors)[rank - 1]), len(errors), coverage)

@@ -34,7 +34,7 @@ class BalanceOptions:
     # into the wanted part
     window: int = 100
     temperature: float = 2.0  # dwa
-    # pareto: a row of T numbers for each; (): each task alone, and last all alike
+    # pareto: a row of T numbers for each; (): each task at half of the others, and last all alike
     preferences: tuple[tuple[float, ...], ...] = ()
     preference: int = -1  # pareto: the row that is wanted
 
@@ -222,7 +222,9 @@ def pareto(
 
 
 def _preferences(options: BalanceOptions, tasks: int) -> tuple[Array, Array]:
-    rows = options.preferences or (*jnp.eye(tasks).tolist(), [1.0] * tasks)
+    # With rows of each task alone, all alike would be wanted nearly everywhere: until one loss is
+    # more than the others together, the method would be mgda.
+    rows = options.preferences or (*(1 - jnp.eye(tasks) / 2).tolist(), [1.0] * tasks)
     if any(len(row) != tasks for row in rows) or not -len(rows) <= options.preference < len(rows):
         raise ValueError(
             f"train.balancing.preferences wants rows of {tasks} numbers, of which preference is one"

@@ -84,9 +84,9 @@ def _intervals(metrics: Mapping[str, float], evaluator: Evaluator) -> Iterator[s
         covered = metrics.get(f"{name}/interval/coverage")
         if covered is not None:
             yield (
-                f"{name}: {interval.half_width:.3g} less or more than predicted covers "
-                f"{covered:.1%} of the labels that were found (by the errors on "
-                f"{interval.labels} of the split val)"
+                f"{name}: intervals of {interval.coverage:.0%}, {interval.half_width:.3g} less or "
+                f"more than predicted by the errors on {interval.labels} labels of the split val; "
+                f"they cover {covered:.1%} of the labels that were found"
             )
 
 

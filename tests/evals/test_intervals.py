@@ -14,9 +14,9 @@ from mtl_jax.evals.options import EvalOptions
 def test_on_paper():
     errors = np.array([5.0, 1.0, 9.0, 3.0, 7.0, 2.0, 8.0, 4.0, 6.0])
     # Of ten ranks a tenth label may have nine are at most the ninth: 90 % are covered.
-    assert calibrate(errors, 0.9) == (9.0, 9)
-    assert calibrate(errors, 0.8) == (8.0, 9)
-    assert calibrate(errors, 0.75) == (8.0, 9)  # rank 7.5, up
+    assert calibrate(errors, 0.9) == (9.0, 9, 0.9)
+    assert calibrate(errors, 0.8) == (8.0, 9, 0.8)
+    assert calibrate(errors, 0.75) == (8.0, 9, 0.75)  # rank 7.5, up
     assert calibrate(errors, 0.91) is None  # rank 10 of 9
     assert calibrate(errors[:8], 0.9) is None
     assert calibrate(np.array([]), 0.5) is None
@@ -71,6 +71,12 @@ def test_an_evaluator_states_its_intervals():
     width = held_out[math.ceil(0.9 * (len(held_out) + 1)) - 1]
     assert metrics["age/interval/half_width"] == pytest.approx(width)
     assert metrics["age/interval/calibrated_on"] == len(held_out)
+    entries = [{"attributes": {"age": {"value": value}}} for value in (50.0, -115.0)]
+    evaluator.add_intervals(entries)
+    assert entries[0]["attributes"]["age"]["interval"] == pytest.approx(
+        [50 - width, 50 + width], abs=1e-4
+    )
+    assert entries[1]["attributes"]["age"]["interval"][0] == evaluator.attributes[0].range[0]
     share = sum(error <= width for error in own) / len(own)
     assert metrics["age/interval/coverage"] == pytest.approx(share)
     assert {name for name in metrics if "interval" in name} == {

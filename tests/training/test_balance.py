@@ -185,6 +185,16 @@ def test_pareto_finds_the_trade_off_that_is_wanted():
     np.testing.assert_allclose(found[2], 0.1, atol=0.15)  # both alike: near the middle
 
 
+def test_pareto_of_three_tasks_is_not_mgda_where_one_lags():
+    losses, gram = jnp.array([2.0, 1.0, 0.6]), jnp.diag(jnp.array([1.0, 2.0, 3.0]))
+    weights = {}
+    for method in ("mgda", "pareto"):
+        chosen = make_balance(method, BalanceOptions(), 3)
+        weights[method], _ = chosen.weigh(losses, gram, KEY, chosen.init())
+    shares = np.asarray(weights["pareto"] / jnp.abs(weights["pareto"]).sum())
+    assert shares[0] > np.asarray(weights["mgda"] / weights["mgda"].sum())[0] + 0.05
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [

@@ -42,7 +42,8 @@ def test_a_card_says_what_was_measured_and_for_whom(tmp_path):
     whole = table(text, "metric")
     assert whole["age/mae"]["value"] == f"{metrics['age/mae']:.4g}"
     assert "detections/false_alarms" not in whole
-    assert f"covers {metrics['age/interval/coverage']:.1%} of the labels that were found" in text
+    assert "\n- age: intervals of 90%, " in text
+    assert f"cover {metrics['age/interval/coverage']:.1%} of the labels that were found" in text
     by_gender = table(text, "age by gender")
     found = evaluator.by_group()["age", "gender"]
     for group in ("male", "female"):
