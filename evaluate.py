@@ -4,11 +4,11 @@
     python evaluate.py --workdir runs/mtl_synthetic --split test --step best
     python evaluate.py --workdir runs/prima_pose --data /data/other/prima_headpose
 
-Prints a table and writes RUN/evaluation/SPLIT/metrics.json, beside it the config.json it was done
-with and, to open in a browser, RUN/evaluation/SPLIT/report/index.html; of a model with landmarks
-also landmarks.json, of one of people model_card.md, whom it errs for. Without --workdir: the newest
-run. Fields of `config.data`, `config.eval` and `config.model.detection` may be others than in
-training: `--config.FIELD=VALUE`.
+Prints a table and writes RUN/evaluation/SPLIT/metrics.json (or RUN/evaluation/NAME/), beside it the
+config.json it was done with, predictions.json and, to open in a browser, report/index.html; of a
+model with landmarks also landmarks.json, of one of people model_card.md, whom it errs for. Without
+--workdir: the newest run. Fields of `config.data`, `config.eval` and `config.model.detection` may
+be others than in training: `--config.FIELD=VALUE`.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--data", default="", help="a folder, laid out as one of the config's sources: all of it"
     )
+    parser.add_argument("--name", default="", help="of the folder below evaluation; the split's")
     parser.add_argument(
         "--baseline", action="store_true", help="beside each error, that of the best constant"
     )
@@ -37,7 +38,13 @@ def main(argv: Sequence[str]) -> int:
     from mtl_jax.visualize.report import write_report
 
     found = experiment.evaluate(
-        workdir, args.split, args.step, args.data, overrides, baseline=args.baseline
+        workdir,
+        args.split,
+        args.step,
+        args.data,
+        overrides,
+        baseline=args.baseline,
+        name=args.name,
     )
     print(format_table(found.metrics, found.trivial))
     page = write_report(

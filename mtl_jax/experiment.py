@@ -196,7 +196,7 @@ def find(config: ConfigDict, wanted: str) -> str:
 class Evaluation:
     """What a run's evaluation gave."""
 
-    folder: Path  # RUN/evaluation/SPLIT
+    folder: Path
     evaluator: Evaluator
     evidence: Evidence
     metrics: dict[str, float]
@@ -214,9 +214,11 @@ def evaluate(
     overrides: Sequence[str] = (),
     *,
     baseline: bool = False,
+    name: str = "",
 ) -> Evaluation:
-    """Evaluate a run on a split, or on the whole of the folder `data`; write metrics.json, beside
-    it the config.json that it was done with, predictions.json with the data's own ids of pictures,
+    """Evaluate a run on a split, or on the whole of the folder `data`; write to
+    `RUN/evaluation/NAME`, by default the split's name (external), metrics.json, beside it the
+    config.json that it was done with, predictions.json with the data's own ids of pictures,
     and landmarks.json where the model gives landmarks.
     With `baseline` the training labels are gone through, and what the best constants would score is
     given beside.
@@ -244,7 +246,7 @@ def evaluate(
     evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
     if options.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
-    folder = workdir / "evaluation" / split
+    folder = workdir / "evaluation" / (name or split)
     with Predictions(folder, run.attributes) as predictions:
         for record, result in run.detect(opened.sources):
             evaluator.add(record, result)

@@ -43,9 +43,10 @@ def evaluate(run, *arguments):
 def test_a_model_of_faces_is_measured_by_group(run):
     limits = "--config.eval.limits=(('age',5.0),)"
     masks = "--config.data.sources=({'masks':0.5},)"
-    done = evaluate(run, GROUPS, limits, masks, "--config.eval.coverage=0.6")
+    coverage = "--config.eval.coverage=0.6"
+    done = evaluate(run, GROUPS, limits, masks, coverage, "--name", "half")
     assert done.code == 0, done
-    folder = run / "evaluation/test"
+    folder = run / "evaluation/half"
     metrics = json.loads((folder / "metrics.json").read_text())
     for by, groups in (("gender", ("male", "female")), ("masked", ("no", "yes"))):
         counts = [metrics[f"age/by_{by}/{group}/labelled"] for group in groups]
@@ -55,6 +56,9 @@ def test_a_model_of_faces_is_measured_by_group(run):
         assert np.dot(counts, errors) / sum(counts) == pytest.approx(metrics["age/mae"])
     assert metrics["age/interval/calibrated_on"] == 12  # a fifth of the faces, the split val
     width = metrics["age/interval/half_width"]
+    for entry in json.loads((folder / "predictions.json").read_text()):
+        low, high = entry["attributes"]["age"]["interval"]
+        assert 0 < high - low <= 2 * width + 1e-3
     val = evaluate(
         run,
         masks,

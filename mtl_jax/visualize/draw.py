@@ -13,6 +13,7 @@ from mtl_jax.visualize.palette import Color, class_color
 
 MASK_ALPHA = 0.4
 SMALL, ENLARGED = 128, 256  # pixels of a picture's longer side
+FULL = 0.8  # of a picture, which a box of a whole face is
 AXIS_COLORS: tuple[Color, ...] = ((230, 40, 40), (30, 170, 60), (60, 120, 255))  # right, up, nose
 
 
@@ -38,11 +39,12 @@ def draw_boxes(image: np.ndarray, result: Result, *, min_score: float | None = N
 
 
 def enlarge(image: np.ndarray, result: Result) -> tuple[np.ndarray, Result]:
-    """Give a small picture some times as large, and its result: labels would hide the chip of 48
-    pixels that they are of.
+    """Give a small picture some times as large, and its result, where a box is nearly all of it:
+    labels would hide the chip of 48 pixels that they are of.
     """
     side = max(image.shape[:2])
-    if side >= SMALL:
+    shares = (result.boxes[:, 2:] - result.boxes[:, :2]).prod(1) / (result.height * result.width)
+    if side >= SMALL or not (shares > FULL).any():
         return image, result
     factor = -(-ENLARGED // side)
     larger = image.repeat(factor, 0).repeat(factor, 1)

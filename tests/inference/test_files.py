@@ -68,7 +68,7 @@ def test_the_overlay_keeps_the_picture_s_colours(tmp_path):
 
 
 def test_a_chip_is_drawn_enlarged_but_for_styles_without_text(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), picture(48, 48, (5, 5, 40, 40)))
+    cv2.imwrite(str(tmp_path / "a.png"), picture(48, 48, (0, 0, 48, 48)))
     for style, side in (("overlay", 288), ("splash", 48)):
         options = OutputOptions(style=style)
         predict_folder(Predictor(FakeRun()), [tmp_path / "a.png"], tmp_path / style, options)

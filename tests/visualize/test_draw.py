@@ -204,7 +204,7 @@ def test_odd_sizes_and_degenerate_boxes_are_survived(size):
 def test_a_small_picture_is_enlarged_with_its_result():
     points = np.array([[10.0, 20.0, 1.0, 30.0, 40.0, 0.0]])
     small = result_of(
-        [(8, 4, 40, 44)],
+        [(1, 2, 40, 47)],
         48,
         40,
         masks=np.ones((1, 28, 28)),
@@ -213,7 +213,7 @@ def test_a_small_picture_is_enlarged_with_its_result():
     picture, result = enlarge(noise(48, 40), small)
     assert picture.shape == (288, 240, 3)
     np.testing.assert_array_equal(picture[::6, ::6], noise(48, 40))
-    np.testing.assert_array_equal(result.boxes, [[48, 24, 240, 264]])
+    np.testing.assert_array_equal(result.boxes, [[6, 12, 240, 282]])
     np.testing.assert_array_equal(result.attributes["face"], [[60, 120, 1, 180, 240, 0]])
     np.testing.assert_array_equal(result.attributes["head"], small.attributes["head"])
     assert result.masks.sum() == pytest.approx(36 * small.masks.sum(), rel=0.1)
@@ -221,6 +221,8 @@ def test_a_small_picture_is_enlarged_with_its_result():
     assert label < 0.5
     kept = noise(128, 128)
     assert enlarge(kept, small)[0] is kept
+    part = result_of([(8, 4, 40, 44)], 48, 48)
+    assert enlarge(noise(48, 48), part)[1] is part
 
 
 def test_a_picture_of_another_size_is_refused():
