@@ -81,7 +81,9 @@ def write_masked(
         for beside in ((folder / name).with_suffix(suffix) for suffix in (".pts", ".mat")):
             if beside.is_file():
                 shutil.copy(beside, (output / "images" / file).with_suffix(beside.suffix))
-        worn[name] = [{"kind": each.kind, **each.fit._asdict()} for each in wearings]
+        worn[name] = [
+            {"kind": each.kind, "number": each.number, **each.fit._asdict()} for each in wearings
+        ]
         shown += [_cell(done.image, frame) for frame in frames[: SHEET - len(shown)]]
     if not worn:
         raise UserError(f"{folder}: none of its {len(names)} pictures can be used; {faults[0]}")

@@ -67,7 +67,7 @@ def _add_groups(page: Page, name: str, tables: Mapping[str, Groups]) -> None:
     for by, groups in tables.items():
         columns = columns_of(groups)
         page.table((f"{name} by {by}", *columns), _group_rows(groups, columns))
-        if metric := compared_metric(groups):
+        if len(groups) > 1 and (metric := compared_metric(groups)):
             known = {group: scores[metric] for group, scores in groups.items() if metric in scores}
             labelled = [int(groups[group]["labelled"]) for group in known]
             cells.append((f"{metric} by {by}", _group_bars(metric, known, labelled)))
