@@ -226,6 +226,8 @@ def evaluate(
     With `config.eval.coverage` the split test gets intervals, and val is gone through before, to
     calibrate them; they promise nothing of other pictures.
     """
+    if name == ".." or name != Path(name).name:
+        raise UserError(f"the evaluation's name {name!r} is no name of a folder")
     run = load_run(workdir, step, overrides, workdir / "proposals")
     if data:
         split, opened = (

@@ -95,6 +95,10 @@ class CocoSource:
         """Give the image's id."""
         return self._images[position]["id"]
 
+    def name(self, position: int) -> str:
+        """Give the picture's file."""
+        return self._images[position]["file_name"]
+
     def _instance(self, annotation: CheckedAnnotation) -> Instance:
         raw = annotation.raw
         number = raw["id"]

@@ -114,16 +114,17 @@ def read_folder(
 
 
 def check_labels(
-    folder: Path, items: Sequence[tuple[str, dict]], reader: LabelReader, on_error: str
+    place: Path, items: Sequence[tuple[str, dict]], reader: LabelReader, on_error: str
 ) -> tuple[str, ...]:
-    """Give a line for each of the labels of (name, labels) that the config's attributes do not
-    allow. Raises UserError where there are such, unless `on_error="skip"` leaves them out.
+    """Give a line for each of the labels of (name, labels) at `place`, a folder or a table, that
+    the config's attributes do not allow. Raises UserError where there are such, unless
+    `on_error="skip"` leaves them out.
     """
     faults = [(name, fault) for name, labels in items for fault in reader.read(labels)[1]]
     if faults and on_error != "skip":
         raise UserError(
-            f"{folder}: the labels of {len(faults)} pictures do not fit config.attributes; the "
+            f"{place}: the labels of {len(faults)} pictures do not fit config.attributes; the "
             f"first, {faults[0][0]}: {faults[0][1]}; change the attribute, or remove them, or set "
             'config.data.on_error="skip"'
         )
-    return tuple(f"{folder / name}: {fault}" for name, fault in faults)
+    return tuple(f"{place}: {name}: {fault}" for name, fault in faults)

@@ -32,7 +32,8 @@ class InMemory:
         return self.source.group(position)
 
     def unmasked(self) -> Source:
-        return unmasked(self.source)
+        plain = unmasked(self.source)
+        return self if plain is self.source else plain
 
 
 def _compact(instance: Instance) -> Instance:

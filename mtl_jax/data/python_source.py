@@ -35,12 +35,13 @@ class Grouped(Protocol):
 class PythonSource:
     """The source that a file's `open_source(**options)` gives.
 
-    Raises UserError that names the file where it gives none, and its record where that is wrong.
+    Raises UserError that names the file where it gives none, its line where its code fails, and its
+    record where that is wrong.
     """
 
     def __init__(self, path: Path, options: Mapping[str, Any]):
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; set path to a Python file with open_source()")
+        if not path.is_file() or path.suffix != ".py":
+            raise UserError(f"{path}: no such Python file; set path to one with open_source()")
         self.path, self._options = path, dict(options)
         module = load_module(path)
         if not hasattr(module, "open_source"):
@@ -52,8 +53,25 @@ class PythonSource:
                 f"{path}: open_source() gives {type(records).__name__!r}, which lacks one of "
                 "categories, __len__ and __getitem__"
             )
-        self._records = records
-        self.categories = tuple(Category(*each) for each in records.categories)
+        if not all(isinstance(each, Category) for each in records.categories):
+            raise UserError(f'{path}: categories are {records.categories!r}; give Category(1, "a")')
+        self._records, self.categories = records, tuple(records.categories)
+        self._keys = self._read_keys()
+
+    def _read_keys(self) -> list[Key]:
+        records = self._records
+        with blamed(self.path):
+            if not isinstance(records, Keyed):
+                return list(range(len(records)))
+            keys = [records.key(position) for position in range(len(records))]
+        seen: dict[Key, int] = {}
+        for position, key in enumerate(keys):
+            if not isinstance(key, int | str) or seen.setdefault(key, position) != position:
+                raise UserError(
+                    f"{self.path}: record {position} has the key {key!r}; keys are texts or whole "
+                    "numbers, and no two are equal"
+                )
+        return keys
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that makes batches runs the file itself: classes in it have no module to be
@@ -61,17 +79,18 @@ class PythonSource:
         return type(self), (self.path, self._options)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._keys)
 
     def __getitem__(self, position: int) -> Record:
-        record = self._records[position]
+        with blamed(self.path):
+            record = self._records[position]
         if not isinstance(record, Record):
             raise UserError(
                 f"{self.path}: record {position} is {type(record).__name__!r} and must be a "
                 "mtl_jax.data.records.Record"
             )
         for instance in record.instances:
-            if not 1 <= instance.label <= len(self.categories):
+            if instance.label not in range(1, len(self.categories) + 1):
                 raise UserError(
                     f"{self.path}: record {position} has the label {instance.label!r}; labels are "
                     f"1 to {len(self.categories)}, the positions in categories"
@@ -80,8 +99,10 @@ class PythonSource:
 
     def group(self, position: int) -> str:
         records = self._records
-        return str(records.group(position)) if isinstance(records, Grouped) else str(position)
+        if not isinstance(records, Grouped):
+            return str(position)
+        with blamed(self.path):
+            return str(records.group(position))
 
     def key(self, position: int) -> Key:
-        records = self._records
-        return records.key(position) if isinstance(records, Keyed) else position
+        return self._keys[position]

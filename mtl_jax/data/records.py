@@ -114,6 +114,13 @@ class Keyed(Protocol):
 
 
 @runtime_checkable
+class Named(Protocol):
+    """A source whose pictures have files, while its keys are numbers."""
+
+    def name(self, position: int) -> str: ...
+
+
+@runtime_checkable
 class Redrawn(Protocol):
     """A source whose records are drawn anew each time that they come in training."""
 

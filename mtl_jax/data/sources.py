@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mtl_jax.attributes import Attribute
@@ -15,10 +15,11 @@ from mtl_jax.data.blocks import (
     merge_short,
     name_all,
 )
+from mtl_jax.data.folders import EXTENSIONS
 from mtl_jax.data.formats import FORMATS, Labels
 from mtl_jax.data.masked_faces import MaskedFaces
 from mtl_jax.data.memory import InMemory
-from mtl_jax.data.records import Category, Key, Keyed, Record, Source
+from mtl_jax.data.records import Category, Key, Keyed, Named, Record, Source
 from mtl_jax.data.repeat import repeat_rare
 from mtl_jax.data.scenes import SceneSource
 from mtl_jax.errors import UserError, suggest
@@ -35,7 +36,7 @@ class Opened(NamedTuple):
     sources: tuple[Source, ...]
     weights: tuple[float, ...]
     categories: tuple[Category, ...]
-    skipped: tuple[str, ...] = ()  # a line for each record left out
+    skipped: tuple[str, ...] = ()  # a line for each record, or label, left out
     undeclared: tuple[str, ...] = ()  # a line for each label that no attribute reads
     repeat_thresholds: tuple[float, ...] = ()  # of each source, for `repeated`
 
@@ -297,20 +298,35 @@ def _divide(
     ]
     free = [i for i, block in enumerate(blocks) if not block["split"]]
     groups = [[sources[i].group(position) for position in range(len(sources[i]))] for i in free]
-    names = [[_name(blocks[i], key) for key in every_key[i]] for i in free]
-    found = splits.split_all(groups, names, options.fractions, options.split_seed)
+    triples = zip(blocks, sources, every_key, strict=True)
+    names = [_names(block["name"], source, keys) for block, source, keys in triples]
+    of_free = [names[i] for i in free]
+    found = splits.split_all(groups, of_free, options.fractions, options.split_seed)
     for i, each in zip(free, found, strict=True):
         divided[i] = each
+    divided_names = set().union(*of_free)
+    for block, of_block in zip(blocks, names, strict=True):
+        if block["split"] and (shared := divided_names.intersection(of_block)):
+            message = (
+                "%s is all %s, and pictures of its names stand in sources that are divided, as %r"
+            )
+            _log.warning(message, block["name"], block["split"], min(shared))
     return divided
 
 
-def _name(block: Mapping[str, Any], key: Key) -> str:
-    """Give what a record and its copy in another source are both called: a file's name without its
-    ending; a number is the source's own.
+def _names(own: str, source: Source, keys: Sequence[Key]) -> list[str]:
+    """Give what records and their copies in other sources are both called: their files' names
+    without ending; a number is the source's own.
     """
-    if isinstance(key, int):
-        return f"{block['name']} {key}"
-    return str(PurePosixPath(key).with_suffix(""))
+    if isinstance(source, Named):
+        keys = [source.name(position) for position in range(len(source))]
+    return [_stem(key) if isinstance(key, str) else f"{own} {key}" for key in keys]
+
+
+def _stem(name: str) -> str:
+    while name.lower().endswith(EXTENSIONS):  # a.png.png may be the copy of a.png
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _divide_as_stored(

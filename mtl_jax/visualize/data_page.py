@@ -74,7 +74,9 @@ class Shown:
 
 
 def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
-    """Write the page of the first `limit` records, its pictures, and give its path."""
+    """Write the page, with the numbers of the first `limit` records and with pictures of any, and
+    give its path.
+    """
     page = Page(title)
     sources = shown.opened.sources
     total = sum(map(len, sources))
@@ -92,7 +94,7 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     _add_labels(page, numbers)
     if shown.model is not None:
         _add_anchor_fit(page, shown.model.rpn, numbers)
-    chosen = _choose(sources, shown.seed)
+    chosen = _choose(sources, limit, shown.seed)
     if chosen:
         records = [find_record(sources, i) for i in chosen]
         _add_samples(page, shown, records)
@@ -137,9 +139,9 @@ def _fault_of(record: Record) -> str:
     return ""
 
 
-def _choose(sources: Sequence[Source], seed: int) -> list[int]:
-    """Choose positions of a few faultless records with things on them, the same for the same
-    seed.
+def _choose(sources: Sequence[Source], limit: int, seed: int) -> list[int]:
+    """Choose positions of a few faultless records with things on them, the same for the same seed;
+    at most `limit` are looked at.
     """
 
     def is_fit(position: int) -> bool:
@@ -147,7 +149,7 @@ def _choose(sources: Sequence[Source], seed: int) -> list[int]:
         things = [t for r in _records(sources, [position], faults) for t in r.instances]
         return not faults and not all(thing.crowd for thing in things)
 
-    order = np.random.default_rng(seed).permutation(sum(map(len, sources))).tolist()
+    order = np.random.default_rng(seed).permutation(sum(map(len, sources)))[:limit].tolist()
     return list(islice(filter(is_fit, order), SHOWN))
 
 

@@ -43,7 +43,8 @@ def enlarge(image: np.ndarray, result: Result) -> tuple[np.ndarray, Result]:
     labels would hide the chip of 48 pixels that they are of.
     """
     side = max(image.shape[:2])
-    shares = (result.boxes[:, 2:] - result.boxes[:, :2]).prod(1) / (result.height * result.width)
+    boxes = result.boxes[result.scores >= result.draw_score]
+    shares = (boxes[:, 2:] - boxes[:, :2]).prod(1) / (result.height * result.width)
     if side >= SMALL or not (shares > FULL).any():
         return image, result
     factor = -(-ENLARGED // side)

@@ -355,6 +355,20 @@ def test_a_picture_that_a_source_itself_reads_is_named_or_skipped(broken, caplog
     assert repeat_factors(kept, 0.5).tolist() == [1.0] * 9
 
 
+def test_planning_makes_no_record_that_is_kept_twice():
+    made = []
+
+    class Counted(Pictures):
+        def __getitem__(self, position: int) -> Record:
+            made.append(position)
+            return super().__getitem__(position)
+
+    source = InMemory(Counted(5))
+    plan.find_buckets([source], OPTIONS.resize)
+    assert [source[i].image_id for i in range(5)] == list(range(5))
+    assert sorted(made) == list(range(5))
+
+
 def test_a_fault_of_the_program_keeps_its_type():
     class Wrong(Pictures):
         def __getitem__(self, position: int) -> Record:

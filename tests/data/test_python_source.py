@@ -130,6 +130,8 @@ def test_a_source_is_pickled_by_its_file(tmp_path):
         ("return Cells(count, shade)", "return [1, 2]", "cells.py: open_source() gives 'list'"),
         ("return Cells(count, shade)", "return Cell()", "line 27: name 'Cell' is not defined"),
         ("import numpy as np", "import numpi", "line 6: No module named 'numpi'"),
+        ("self.shade + i", "self.shape + i", "line 21: 'Cells' object has no attribute 'shape'"),
+        ('(Category(7, "cell"), Category(9, "yeast"))', '("cell",)', "give Category(1, "),
         ("return Record(", "return dict(a=", "cells.py: record 0 is 'dict' and must be"),
         ("1 + i % 2", "3", "cells.py: record 0 has the label 3; labels are 1 to 2"),
     ],
@@ -144,12 +146,21 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path, old, new, line):
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("key", ["'a.png'", "np.int64(i)", "None"])
+def test_keys_are_names_or_numbers_and_no_two_are_equal(tmp_path, key):
+    text = CELLS + GROUPED.replace('f"cell {i}"', key)
+    assert "has the key" in fault(write(tmp_path, text))
+
+
 def test_a_wrong_option_and_a_missing_file_are_one_line(tmp_path):
     path = write(tmp_path, CELLS)
     with pytest.raises(UserError, match=r"cells\.py: .*unexpected keyword argument 'colour'"):
         open_file(path, {"colour": 3})
-    with pytest.raises(UserError, match=r"sells\.py: no such file; set path to a Python file"):
-        open_file(tmp_path / "sells.py")
+    other = tmp_path / "cells.txt"
+    other.touch()
+    for wrong in (tmp_path / "sells.py", other):
+        with pytest.raises(UserError, match=rf"{wrong.name}: no such Python file"):
+            open_file(wrong)
 
 
 def test_a_label_that_its_attribute_refuses_names_the_record(tmp_path):
@@ -171,3 +182,4 @@ def test_the_readmes_file_gives_records(tmp_path):
     assert source[1].image == Path("a.png")
     assert source[1].instances[0].box == (1, 2, 30, 40)
     assert source[1].instances[0].attributes == {"age": 5}
+    assert source.group(1) == "a.png"

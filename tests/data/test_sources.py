@@ -15,6 +15,7 @@ from mtl_jax.data import splits
 from mtl_jax.data.records import Category
 from mtl_jax.data.sources import (
     SourceOptions,
+    _stem,
     open_external,
     open_sources,
     open_split,
@@ -83,6 +84,35 @@ def test_faces_and_their_copies_stay_in_one_split(data_root: Path):
         assert set(copies) <= set(faces)
         assert others == [record.image.stem for record in by_itself[split].sources[0]]
     assert sum(len(opened.sources[1]) for opened in with_copies.values()) == 30
+
+
+def test_two_files_of_the_same_pictures_part_none(data_root: Path):
+    for name in ("cats", "dogs"):
+        write_coco(data_root / name, [name], count=20)
+    blocks = [{"format": "coco", "path": n, "name": n} for n in ("cats", "dogs")]
+    for opened in open_sources(SourceOptions(sources=tuple(blocks)), ()).values():
+        cats, dogs = (sorted(record.file_name for record in source) for source in opened.sources)
+        assert cats == dogs != []
+
+
+def test_only_endings_of_pictures_are_no_part_of_a_name():
+    assert [_stem(n) for n in ("a.jpg", "b/a.png.PNG", "clip.0001", "1.jpg.chip.jpg", "")] == [
+        "a",
+        "b/a",
+        "clip.0001",
+        "1.jpg.chip",
+        "",
+    ]
+
+
+def test_copies_of_faces_that_are_all_of_one_split_are_told(data_root: Path, caplog):
+    write_faces(data_root / "faces", 9)
+    write_faces(data_root / "masked", 9)
+    train = {"format": "utkface", "path": "faces", "name": "faces", "split": "train"}
+    copies = {"format": "utkface", "path": "masked", "name": "masked"}
+    with caplog.at_level(logging.WARNING):
+        open_sources(SourceOptions(sources=(train, copies)), AGE)
+    assert any("faces is all train, and pictures of its names" in m for m in caplog.messages)
 
 
 def test_a_divided_source_gives_each_record_once(data_root: Path):
