@@ -109,7 +109,7 @@ def read_folder(
             f"{BAD_SHARE:.0%}; expected {wanted}; mend or remove them, or "
             'set config.data.on_error="skip"'
         )
-        raise AnnotationErrors([*faults, summary])
+        raise AnnotationErrors([*faults, summary] if faults[1:] else [f"{summary}; {faults[0]}"])
     return good, tuple(faults)
 
 
