@@ -119,7 +119,7 @@ def test_the_shortest_vector_between_many_beside_scipy():
 def test_a_task_without_labels_has_no_say(method):
     """Of three tasks the last has labels in one step of four; the two others do not notice."""
     gradients = jnp.array([[1.0, 0.0, 0.0], [-0.5, 1.0, 0.0], [-0.3, 0.2, 0.5]])
-    losses = jnp.array([1.0, 0.7, 0.0])
+    losses = jnp.array([1.0, 0.8, 0.0])
     options = BalanceOptions(window=3, rate=0.1)
     three, two = (make_balance(method, options, tasks) for tasks in (3, 2))
     weigh, weigh_two = jax.jit(three.weigh), jax.jit(two.weigh)
@@ -138,7 +138,7 @@ def test_a_task_without_labels_has_no_say(method):
             if not labelled and (name != "seen" or i % 3 != 2):  # a window ends
                 assert state[name][2] == before[name][2]
     if method == "uncertainty":
-        np.testing.assert_allclose(weights, 1 / np.array([1.0, 0.7, 0.4]), rtol=0.05)
+        np.testing.assert_allclose(weights, 1 / np.array([1.0, 0.8, 0.4]), rtol=0.05)
     if method == "dwa":  # all fall alike
         np.testing.assert_allclose(weights, 1.0, atol=1e-5)
 
@@ -185,14 +185,11 @@ def test_pareto_finds_the_trade_off_that_is_wanted():
     np.testing.assert_allclose(found[2], 0.1, atol=0.15)  # both alike: near the middle
 
 
-def test_pareto_of_three_tasks_is_not_mgda_where_one_lags():
+def test_pareto_of_three_tasks_goes_its_own_way_before_one_loss_is_more_than_all_others():
+    chosen = make_balance("pareto", BalanceOptions(), 3)
     losses, gram = jnp.array([2.0, 1.0, 0.6]), jnp.diag(jnp.array([1.0, 2.0, 3.0]))
-    weights = {}
-    for method in ("mgda", "pareto"):
-        chosen = make_balance(method, BalanceOptions(), 3)
-        weights[method], _ = chosen.weigh(losses, gram, KEY, chosen.init())
-    shares = np.asarray(weights["pareto"] / jnp.abs(weights["pareto"]).sum())
-    assert shares[0] > np.asarray(weights["mgda"] / weights["mgda"].sum())[0] + 0.05
+    weights, _ = chosen.weigh(losses, gram, KEY, chosen.init())
+    assert weights[2] < 0 < weights[:2].min()  # the two that are higher first
 
 
 @pytest.mark.parametrize(
