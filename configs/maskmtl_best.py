@@ -15,6 +15,9 @@ Measured on the 1,026 chips of the test (one H200, seeds 0, 1 and 2, `--step lat
 0.883 ± 0.006, race 0.806 ± 0.001, age 5.92 ± 0.02 years, 0.626 of them within 5; intervals of 90 %
 hold 0.892 and are 30 years wide. Errs most for the old (above 80: 13 years), for children's gender
 (0.761), and for the race of the few Black faces (0.419 of 39) and of Others (0.409).
+
+What the labels are: impressions of annotators and of programs, not what people say of themselves,
+and noisy. Do not decide anything about a person by them.
 """
 
 from ml_collections import ConfigDict

@@ -15,8 +15,13 @@ masked. The variant bare trains and tests on faces without masks.
 
 The original says, on a split that parts faces from their copies: masked gender 0.891, race 0.793,
 age 12.2; bare 0.897, 0.785, 11.6. Measured here on a split that parts no photograph, a quarter of
-the pictures (1,026 chips of the test; one H200, seed 0, `python -m benchmarks.maskmtl`): masked
-gender 0.814, race 0.770, age 7.5; bare 0.835, 0.796, 6.1.
+the pictures (1,026 chips of the test; seeds 0, 1 and 2, `python -m benchmarks.maskmtl`): masked
+gender 0.816 ± 0.005, race 0.767 ± 0.003, age 7.64 ± 0.12 years; bare 0.840 ± 0.007, 0.801 ± 0.004,
+6.06 ± 0.02. Without the non-local blocks that is not different (README has the table).
+
+What the labels are: impressions of an annotator and of a program, not what people say of
+themselves, and noisy. Do not decide anything about a person by them; `evaluate.py` writes a
+model_card.md that says for whom the run errs most.
 """
 
 from ml_collections import ConfigDict
