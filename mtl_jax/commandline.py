@@ -19,7 +19,6 @@ from mtl_jax.errors import UserError, suggest
 from mtl_jax.python_files import blamed, load_module
 from mtl_jax.whole_files import DISK_ERRORS
 
-_MISSING = object()
 _SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.(\w+)")  # a key of a source's block
 
 
@@ -135,8 +134,9 @@ def _add_default(config: ConfigDict, number: int, key: str) -> None:
     block = dict(blocks[number])
     if config.data.format and number == 0:
         block["format"] = config.data.format
-    value = block.get(key, complete(block).get(key, _MISSING))
-    if value is not _MISSING:
+    full = complete(block)
+    if key in full:
+        value = full[key]
         # None stands for the format's own True or False.
         blocks[number] = {**blocks[number], key: True if value is None else value}
         config.data.sources = tuple(blocks)

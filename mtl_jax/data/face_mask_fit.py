@@ -67,7 +67,7 @@ def _frame_of_21(at: dict[str, np.ndarray]) -> Frame:
     for side, other in (("left", "right"), ("right", "left")):
         eye, ear = at[f"{side}_eye_{side}"], at[f"{side}_ear"]
         if not np.isfinite(ear).all():
-            ear = eye + 1.0 * (eye - at[f"{side}_eye_{other}"])
+            ear = eye + (eye - at[f"{side}_eye_{other}"])
         # As iBUG's, the jaw begins beside the eyes: AFLW's ear is the lobe.
         top = ear - float((ear - bridge) @ down / (down @ down + 1e-9)) * down
         corner = top + 0.8 * down + 0.07 * (top - bridge)

@@ -72,9 +72,10 @@ def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
             cv2.resize(x, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
             for x in (color, alpha, straps)
         )
-    lit, left = _light(part, alpha), 1 - _shadow(alpha, frame.width)
+    gray = _is_gray(part)
+    lit, left = _light(part, alpha, gray), 1 - _shadow(alpha, frame.width)
     strap = np.array(drawn.strap, np.float32)
-    if _is_gray(part):  # a picture without colours stays so
+    if gray:  # a picture without colours stays so
         color = cv2.transform(color, np.tile(_LUMA, (3, 1)))
         strap = np.full(3, strap @ _LUMA, np.float32)
     result = cv2.multiply(part, cv2.merge([left] * part.shape[2]), dtype=cv2.CV_32F)
@@ -189,7 +190,7 @@ def _soft(image: np.ndarray, width: float, share: float) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
-def _light(part: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _light(part: np.ndarray, alpha: np.ndarray, gray: bool) -> np.ndarray:
     """Give the factor `[h, w, 3]` by which the face's light changes a mask's colours.
 
     What is broad in the face's brightness is its light; its mean tells the exposure, and its tint a
@@ -206,7 +207,7 @@ def _light(part: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     brightness, level = broad @ _LUMA, float(mean @ _LUMA) + 1
     shape = np.clip(brightness / level, 0.5, 1.35) ** 0.9
     exposure = np.clip((level / 140) ** 0.6, 0.3, 1.0)
-    tint = np.ones(3) if _is_gray(part) else (mean / (mean.mean() + 1e-6) / _SKIN) ** 0.35
+    tint = np.ones(3) if gray else (mean / (mean.mean() + 1e-6) / _SKIN) ** 0.35
     lit = np.clip(shape * exposure, 0.1, 1.06)[..., None] * tint
     return cv2.resize(lit.astype(np.float32), part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 

@@ -156,7 +156,9 @@ class _Job:
         if self._options.crops:
             write_crops(self._output / "crops" / name, result.image, result, prefix)
         style, shown = self._options.style, (result.image, result)
-        return STYLES[style](*(enlarge(*shown) if enlarges and style in LABELLED else shown))
+        if enlarges and style in LABELLED:
+            shown = enlarge(*shown)
+        return STYLES[style](*shown)
 
     def _clear_crops(self, name: str) -> None:
         if self._options.crops:

@@ -48,15 +48,13 @@ def write_report(
     said of where things are.
     """
     page = Page(title)
+    reasons = explain(evidence, metrics) if has_boxes else []
+    _add_numbers(page, reasons, metrics if has_boxes else _without_boxes(metrics))
     if has_boxes:
-        _add_numbers(page, evidence, metrics)
         for kind, precision in evaluator.curves().items():
             _add_curves(page, kind, precision, evidence.names[1:])
         _add_confusion(page, evidence)
         _add_calibration(page, evidence)
-    else:
-        page.heading("In numbers")
-        page.table(("metric", "value"), _without_boxes(metrics).items())
     add_attributes(page, evaluator, channels)
     _add_faces(page, evaluator.faces)
     _add_history(page, history, has_boxes)
@@ -69,9 +67,8 @@ def _without_boxes(metrics: Mapping[str, T]) -> dict[str, T]:
     return {k: v for k, v in metrics.items() if not {"box", "detections"} & set(k.split("/"))}
 
 
-def _add_numbers(page: Page, evidence: Evidence, metrics: Mapping[str, float]) -> None:
+def _add_numbers(page: Page, reasons: Sequence[str], metrics: Mapping[str, float]) -> None:
     page.heading("In numbers")
-    reasons = explain(evidence, metrics)
     if reasons:
         page.list(reasons)
     page.table(("metric", "value"), metrics.items())
