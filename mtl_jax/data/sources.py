@@ -15,11 +15,11 @@ from mtl_jax.data.blocks import (
     merge_short,
     name_all,
 )
-from mtl_jax.data.folders import EXTENSIONS
+from mtl_jax.data.division import divide, find_stored, keys, to_store
 from mtl_jax.data.formats import FORMATS, Labels
 from mtl_jax.data.masked_faces import MaskedFaces
 from mtl_jax.data.memory import InMemory
-from mtl_jax.data.records import Category, Key, Keyed, Named, Record, Source
+from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.repeat import repeat_rare
 from mtl_jax.data.scenes import SceneSource
 from mtl_jax.errors import UserError, suggest
@@ -124,23 +124,22 @@ def open_sources(
     undeclared = [source.undeclared for source in sources if isinstance(source, Telling)]
     nothing = Opened((), (), united, sum(skipped, ()), sum(undeclared, ()))
     result = dict.fromkeys(wanted, nothing)
-    division: splits.Division = {name: {} for name in splits.NAMES}
-    every_key = [_keys(source) for source in sources]
+    every_key = [keys(source) for source in sources]
     if stored is None:
-        divided = _divide(blocks, sources, every_key, options)
+        divided = divide(blocks, sources, every_key, options.fractions, options.split_seed)
     else:
         pairs = zip(blocks, every_key, strict=True)
-        divided = [_divide_as_stored(b["name"], keys, stored, splits_file) for b, keys in pairs]
-    for block, source, keys, found in zip(blocks, sources, every_key, divided, strict=True):
+        divided = [find_stored(block["name"], of, stored, splits_file) for block, of in pairs]
+    for block, source, found in zip(blocks, sources, divided, strict=True):
         for name, positions in found.items():
-            division[name][block["name"]] = [keys[position] for position in positions]
             if name in wanted and positions:
                 part = _part(block, source, positions, united, attributes, name)
                 result[name] = _append(result[name], part, block)
         counts = ", ".join(f"{name} {len(positions)}" for name, positions in found.items())
         _log.info("%s: %d records (%s)", block["name"], len(source), counts)
     if splits_file is not None and stored is None:
-        write_json(splits_file, division, readable=False)
+        names = [block["name"] for block in blocks]
+        write_json(splits_file, to_store(names, every_key, divided), readable=False)
     return result
 
 
@@ -257,12 +256,6 @@ def _open(
     return source
 
 
-def _keys(source: Source) -> list[Key]:
-    if isinstance(source, Keyed):
-        return [source.key(position) for position in range(len(source))]
-    return list(range(len(source)))
-
-
 def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...]:
     """Give a source's classes by the names that its block gives them."""
     names, rename = [category.name for category in source.categories], block["rename"]
@@ -283,71 +276,6 @@ def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
         number = category.id if category.id not in taken else max(taken) + 1
         united.setdefault(category.name, Category(number, category.name))
     return tuple(united.values())
-
-
-def _divide(
-    blocks: Sequence[Mapping[str, Any]],
-    sources: Sequence[Source],
-    every_key: Sequence[Sequence[Key]],
-    options: SourceOptions,
-) -> list[dict[str, list[int]]]:
-    """Give each source's positions of each split."""
-    divided = [
-        {n: list(range(len(keys))) if n == block["split"] else [] for n in splits.NAMES}
-        for block, keys in zip(blocks, every_key, strict=True)
-    ]
-    free = [i for i, block in enumerate(blocks) if not block["split"]]
-    groups = [[sources[i].group(position) for position in range(len(sources[i]))] for i in free]
-    triples = zip(blocks, sources, every_key, strict=True)
-    names = [_names(block["name"], source, keys) for block, source, keys in triples]
-    of_free = [names[i] for i in free]
-    found = splits.split_all(groups, of_free, options.fractions, options.split_seed)
-    for i, each in zip(free, found, strict=True):
-        divided[i] = each
-    divided_names = set().union(*of_free)
-    for block, of_block in zip(blocks, names, strict=True):
-        if block["split"] and (shared := divided_names.intersection(of_block)):
-            message = (
-                "%s is all %s, and pictures of its names stand in sources that are divided, as %r"
-            )
-            _log.warning(message, block["name"], block["split"], min(shared))
-    return divided
-
-
-def _names(own: str, source: Source, keys: Sequence[Key]) -> list[str]:
-    """Give what records and their copies in other sources are both called: their files' names
-    without ending; a number is the source's own.
-    """
-    if isinstance(source, Named):
-        keys = [source.name(position) for position in range(len(source))]
-    return [_stem(key) if isinstance(key, str) else f"{own} {key}" for key in keys]
-
-
-def _stem(name: str) -> str:
-    while name.lower().endswith(EXTENSIONS):  # a.png.png may be the copy of a.png
-        name = name.rpartition(".")[0]
-    return name
-
-
-def _divide_as_stored(
-    name: str, keys: Sequence[Key], stored: splits.Division, splits_file: Path | None
-) -> dict[str, list[int]]:
-    parts = {split: stored.get(split, {}).get(name, []) for split in splits.NAMES}
-    if not any(parts.values()):
-        raise UserError(f"{splits_file}: holds nothing of source {name!r}; use another --workdir")
-    found, lost = {}, []
-    for split, wanted in parts.items():
-        found[split], missing = splits.positions(keys, wanted)
-        lost += missing
-    if lost and not any(found.values()):
-        raise UserError(f"{splits_file}: none of its records of {name!r} is there, as {lost[0]!r}")
-    if lost:
-        _log.warning("%s: %d records of %s are gone, as %r", splits_file, len(lost), name, lost[0])
-    used = {position for positions in found.values() for position in positions}
-    if new := [key for position, key in enumerate(keys) if position not in used]:
-        message = "%s: %d records of %s are new since it was written and not used, as %r"
-        _log.warning(message, splits_file, len(new), name, new[0])
-    return found
 
 
 def _part(

@@ -46,8 +46,11 @@ def split_all(
     """Divide several sources by their records' groups, each as `split` does; but those that hold
     records of the same `names`, as faces and their copies in masks, as one: nothing parts such.
     """
-    divided = [split(each, fractions, seed) for each in groups]
+    divided: list[dict[str, list[int]]] = [{} for _ in groups]
     for together in _sharing(names):
+        if len(together) == 1:
+            divided[together[0]] = split(groups[together[0]], fractions, seed)
+            continue
         own = [f"{s} {group}" for s in together for group in groups[s]]
         joined = equal_in_any(own, [name for s in together for name in names[s]])
         found = split([str(first) for first in joined], fractions, seed)
@@ -60,14 +63,15 @@ def split_all(
 
 
 def _sharing(names: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Give the numbers of the sources that hold records of the same names, two or more each."""
+    """Give the numbers of the sources, those together that hold records of the same names."""
     owner = [s for s, of_source in enumerate(names) for _ in of_source]
     first = equal_in_any([str(s) for s in owner], [name for each in names for name in each])
     found: dict[int, list[int]] = {}
+    start = 0
     for s, of_source in enumerate(names):
-        if of_source:
-            found.setdefault(first[owner.index(s)], []).append(s)
-    return [together for together in found.values() if len(together) > 1]
+        found.setdefault(first[start] if of_source else -1 - s, []).append(s)
+        start += len(of_source)
+    return list(found.values())
 
 
 def check_fractions(fractions: Sequence[float]) -> np.ndarray:

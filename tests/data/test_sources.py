@@ -15,7 +15,6 @@ from mtl_jax.data import splits
 from mtl_jax.data.records import Category
 from mtl_jax.data.sources import (
     SourceOptions,
-    _stem,
     open_external,
     open_sources,
     open_split,
@@ -93,16 +92,6 @@ def test_two_files_of_the_same_pictures_part_none(data_root: Path):
     for opened in open_sources(SourceOptions(sources=tuple(blocks)), ()).values():
         cats, dogs = (sorted(record.file_name for record in source) for source in opened.sources)
         assert cats == dogs != []
-
-
-def test_only_endings_of_pictures_are_no_part_of_a_name():
-    assert [_stem(n) for n in ("a.jpg", "b/a.png.PNG", "clip.0001", "1.jpg.chip.jpg", "")] == [
-        "a",
-        "b/a",
-        "clip.0001",
-        "1.jpg.chip",
-        "",
-    ]
 
 
 def test_copies_of_faces_that_are_all_of_one_split_are_told(data_root: Path, caplog):
