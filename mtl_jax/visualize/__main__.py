@@ -65,7 +65,8 @@ def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 
 def _show_model(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
-    from mtl_jax.visualize.model_page import Look, write_model_page
+    from mtl_jax.visualize.look import Look
+    from mtl_jax.visualize.model_page import write_model_page
 
     workdir = commandline.find_run(arguments.workdir)
     look = Look.from_run(workdir, arguments.input, arguments.step, overrides, arguments.seed)

@@ -1,4 +1,6 @@
-"""What is annotated, as a `Result`, to be drawn like what was found. Its scores are infinite."""
+"""What is annotated, as a `Result`, to be drawn like what was found, its scores infinite; and the
+pixels of a row to draw it on.
+"""
 
 from collections.abc import Sequence
 
@@ -10,6 +12,7 @@ from mtl_jax.data.segmentation import cell_coverage, to_mask
 from mtl_jax.images import Geometry
 from mtl_jax.results import Result
 from mtl_jax.types import Batch, Detections
+from mtl_jax.visualize.draw import as_rgb
 
 CELLS = 224  # a side of the masks; finer than any that a model gives
 
@@ -85,3 +88,14 @@ def row_result(
     return Result.from_detections(
         found, 0, Geometry(), height, width, categories=categories, declared=attributes
     )
+
+
+def row_pixels(row: Batch) -> np.ndarray:
+    """Give the pixels of a row's canvas, RGB uint8."""
+    return as_rgb(np.clip(np.rint(row.images), 0, 255).astype(np.uint8))
+
+
+def cut_to_picture(row: Batch, canvas: np.ndarray) -> np.ndarray:
+    """Cut off what of pixels of the canvas is beyond the row's own picture."""
+    height, width = np.ceil(row.sizes).astype(int)
+    return canvas[:height, :width].copy()

@@ -1,9 +1,15 @@
-"""The colour of each class: the same in every run, whatever other classes a model knows."""
+"""The colour of each class, the same in every run, whatever other classes a model knows; and
+those of boxes that have none.
+"""
 
 import colorsys
 import zlib
 
 Color = tuple[int, int, int]
+
+GRAY: Color = (150, 150, 150)  # background, and where a box began
+GREEN: Color = (40, 170, 60)  # where it ends
+RED: Color = (215, 40, 40)
 
 HUES = 24
 SHADES = ((0.85, 1.0), (0.5, 1.0), (0.9, 0.8))  # saturation, value: none too dark or too pale
