@@ -19,6 +19,7 @@ _COMMON: dict[str, Any] = {
     "path": "",  # below the data root; "": the format's usual folder
     "split": "",  # train, val or test: wholly that; "": divided by group
     "rename": {},  # classes by the names that they are to have, as {"head": "face"}
+    "labels": {},  # what all of its things are labelled, as {"masked": "yes"}, but for their own
     "weight": 1.0,  # how often each record comes in an epoch of training
     "repeat_threshold": 0.0,  # classes in a smaller share of the pictures come more often
     "exhaustive": None,  # None: as the format says

@@ -63,20 +63,24 @@ class Telling(Protocol):
 
 
 class Subset:
-    """Some records of a source; its label l becomes `labels[l - 1]`, 0 leaves the thing out."""
+    """Some records of a source; its class l becomes `classes[l - 1]`, 0 leaves the thing out. What
+    has no label of an attribute gets that of `labels`.
+    """
 
     def __init__(
         self,
         source: Source,
         positions: Sequence[int],
-        labels: Sequence[int],
+        classes: Sequence[int],
         categories: tuple[Category, ...],
         exhaustive: bool | None = None,
+        labels: Mapping[str, Any] | None = None,
     ):
         self.source, self.positions = source, positions
         self.categories = categories
-        self._labels = tuple(labels)
-        self._unchanged = self._labels == tuple(range(1, len(self._labels) + 1))
+        self._classes, self._labels = tuple(classes), dict(labels or {})
+        same_classes = self._classes == tuple(range(1, len(self._classes) + 1))
+        self._unchanged = same_classes and not self._labels
         self._exhaustive = exhaustive
 
     def __len__(self) -> int:
@@ -86,9 +90,13 @@ class Subset:
         record = self.source[self.positions[position]]
         if not self._unchanged:
             instances = tuple(
-                replace(instance, label=self._labels[instance.label - 1])
+                replace(
+                    instance,
+                    label=self._classes[instance.label - 1],
+                    attributes={**self._labels, **instance.attributes},
+                )
                 for instance in record.instances
-                if self._labels[instance.label - 1]
+                if self._classes[instance.label - 1]
             )
             record = replace(record, instances=instances)
         if self._exhaustive is not None and record.exhaustive != self._exhaustive:
@@ -215,6 +223,7 @@ def _open_external(
     without_classes = block["format"] == "masks" or block.get("class_attribute") == ""
     if "categories" in block and not without_classes:  # there it is the name of all things
         block["categories"] = ()  # those of the model decide
+    block["labels"] = {}  # which say nothing of other data
     for key in {"group_key", "image_set"} & block.keys():
         block[key] = ""  # nothing is divided, and all is wanted
     base = Path(path) if Path(path).is_dir() else Path(path).parent
@@ -235,6 +244,11 @@ def _open(
     attributes: Sequence[Attribute],
 ) -> Source:
     kind = FORMATS[block["format"]]
+    for attribute in attributes:
+        try:
+            attribute.parse(block["labels"].get(attribute.name))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise UserError(f"config.data, labels of source {block['name']}: {error}") from None
     labels = Labels(
         attributes,
         block["attribute_keys"] or options.attribute_keys,
@@ -289,18 +303,20 @@ def _part(
     """Give the records of one split, labelled by the united classes, composed to scenes if the
     block says so. Only training's scenes repeat chips, and only training repeats rare classes.
     """
-    label = {category.name: i for i, category in enumerate(united, 1)}
+    number = {category.name: i for i, category in enumerate(united, 1)}
     categories = _categories(block, source)
-    labels = [label.get(category.name, 0) for category in categories]
-    unknown = [category.name for category in categories if category.name not in label]
+    classes = [number.get(category.name, 0) for category in categories]
+    unknown = [category.name for category in categories if category.name not in number]
     if unknown:
         _log.warning("%s: classes %s are not the model's", block["name"], ", ".join(unknown))
     if len(unknown) == len(categories):
-        known = ", ".join(list(label)[:10])
+        known = ", ".join(list(number)[:10])
         raise UserError(
             f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
         )
-    part: Source = Subset(source, positions, labels, tuple(united), block["exhaustive"])
+    part: Source = Subset(
+        source, positions, classes, tuple(united), block["exhaustive"], block["labels"]
+    )
     if block["masks"] and split in block["mask_splits"]:
         part = MaskedFaces(part, block["masks"], block["mask_seed"])
     if block["scene"]:

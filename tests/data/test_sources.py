@@ -104,6 +104,22 @@ def test_copies_of_faces_that_are_all_of_one_split_are_told(data_root: Path, cap
     assert any("faces is all train, and pictures of its names" in m for m in caplog.messages)
 
 
+def test_labels_of_a_source_are_those_of_all_its_things_but_for_their_own(data_root: Path):
+    write_coco(data_root / "coco", ["face"])
+    labelled = {"format": "coco", "labels": {"age": 50, "masked": "yes"}, "split": "val"}
+    record = open_split(options(labelled), AGE, "val").sources[0][3]
+    assert record.instances[0].attributes == {"age": 3, "masked": "yes"}
+    labelled["attribute_keys"] = {"age": "years"}  # which no file has
+    record = open_split(options(labelled), AGE, "val").sources[0][3]
+    assert record.instances[0].attributes == {"age": 50, "masked": "yes"}
+    other = open_external(data_root / "coco", options(labelled), AGE).sources[0][3]
+    assert other.instances[0].attributes == {}  # they say nothing of other data
+    for wrong, why in ((130, "age is 130"), ({"a": 1}, "age is {'a': 1}")):
+        labelled["labels"] = {"age": wrong}
+        with pytest.raises(UserError, match=f"labels of source coco: .*{why}"):
+            open_split(options(labelled), AGE, "val")
+
+
 def test_a_divided_source_gives_each_record_once(data_root: Path):
     write_coco(data_root / "coco", ["face"])
     opened = open_sources(SourceOptions(format="coco"), AGE)
