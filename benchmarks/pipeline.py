@@ -138,8 +138,8 @@ def _run(start: Callable[[], Iterator[Any]], options: argparse.Namespace) -> dic
     rss_warm = 0.0
     for step, _ in enumerate(start(), 1):
         if step == WARM_STEPS:
-            rss_warm = _rss()
-    rss_end = _rss()
+            rss_warm = resident_memory() / 1e6
+    rss_end = resident_memory() / 1e6
     for child in multiprocessing.active_children():  # its time counts once it has ended
         child.join()
     wall, cpu = time.perf_counter() - began, _processor_time() - worked
@@ -152,9 +152,10 @@ def _processor_time() -> float:
     return sum(os.times()[:4])
 
 
-def _rss() -> float:
+def resident_memory() -> int:
+    """Give the bytes of this process that are in memory, of Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _augment(options: argparse.Namespace, case: str) -> AugmentOptions:

@@ -123,13 +123,15 @@ class ResizeOptions:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"resize mode {self.mode!r} is none of {', '.join(MODES)}")
+            raise ValueError(f"data.resize.mode {self.mode!r} is none of {', '.join(MODES)}")
         if self.interpolation not in ("area", "float"):
-            raise ValueError(f"interpolation {self.interpolation!r} is neither area nor float")
+            raise ValueError(
+                f"data.resize.interpolation {self.interpolation!r} is neither area nor float"
+            )
         if not self.canvases:
-            raise ValueError("resize canvases is empty; give at least one (height, width)")
+            raise ValueError("data.resize.canvases is empty; give at least one (height, width)")
         if not self.zoom > 0:
-            raise ValueError(f"resize zoom {self.zoom} must be more than 0")
+            raise ValueError(f"data.resize.zoom {self.zoom} must be more than 0")
 
     @property
     def dtype(self) -> type[np.generic]:

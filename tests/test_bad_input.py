@@ -159,48 +159,51 @@ def test_an_absent_or_empty_folder_is_one_line(tmp_path, began, config, folder):
     assert not began
 
 
-OPTIONS = [
-    "--config.model.backbone.depth=51",
-    "--config.model.backbone.norm=bach",
-    "--config.model.dtype=float31",
-    "--config.model.attribute_head.kind=lihgt",
-    "--config.model.rpn.anchor_sizes=((16.0,),)",
-    "--config.optimizer.name=adma",
-    "--config.optimizer.schedule=cosin",
-    "--config.optimizer.learning_rate=-1",
-    "--config.optimizer.clip_norm=-1.0",
-    "--config.optimizer.milestones=(0.0,)",
-    "--config.model.rpn.anchor_sizes=((16.0,),(32.0,64.0),(64.0,),(128.0,),(256.0,))",
-    "--config.model.rpn.box_weights=(1.0,1.0)",
-    "--config.model.pixel_std=(0.2,0.2)",
-    "--config.data.channels=1",  # and a mean for each of three
-    "--config.data.resize.mode=sqare",
-    "--config.data.augment.flip=2",
-    "--config.data.augment.scale=(2,1)",
-    "--config.data.max_instances=0",
-    "--config.data.on_error=stopp",
-    "--config.train.batch_size=0",
-    "--config.train.seed=-1",
-    "--config.train.log_every=0",
-    "--config.train.eval_every=-1",
-    "--config.eval.batch_size=0",
-    "--config.eval.pictures=-1",
-    "--config.eval.best_metric=box/AP51",
-    "--config.stages=5",
-    "--config.stages=()",
-    "--config.stages[0].steps=0",
-    "--config.stages=({'layers':'all','steps':'100'},)",
-    "--config.stages=({'layers':'all','steps':100.0},)",
-    "--config.stages=({'layers':3},)",
-    "--config.stages[0].learning_rate=-1",
-    "--config.data.sources=('coco',)",
-    "--config.data.sources[0].split=trian",
-    "--config.data.format=cocoo",
-]
+ANCHORS = "model.rpn.anchor_sizes wants 5 levels"
+OPTIONS = {  # and what the line says
+    "model.backbone.depth=51": "model.backbone.depth 51 is none of 18, 34, 50, 101",
+    "model.backbone.norm=bach": "model.backbone.norm 'bach' is none of frozen",
+    "model.attribute_head.norm=bach": "model.attribute_head.norm 'bach' is none of",
+    "model.mask_head.kind=wide": "model.mask_head",
+    "model.dtype=float31": "model.dtype 'float31' is none of float32, bfloat16",
+    "model.rpn.anchor_sizes=((16.0,),)": ANCHORS,
+    "model.rpn.anchor_sizes=((16.0,),(32.0,64.0),(64.0,),(128.0,),(256.0,))": ANCHORS,
+    "model.rpn.box_weights=(1.0,1.0)": "model.rpn.box_weights (1.0, 1.0) must be four numbers",
+    "model.pixel_std=(0.2,0.2)": "model.pixel_std has 2 numbers, and config.data.channels is 3",
+    "data.channels=1": "model.pixel_mean has 3 numbers, and config.data.channels is 1",
+    "data.resize.mode=sqare": "data.resize.mode 'sqare' is none of shorter, square",
+    "data.augment.flip=2": "data.augment.flip 2.0 must be a probability",
+    "data.augment.scale=(2,1)": "data.augment.scale (2, 1) must be (low, high)",
+    "data.max_instances=0": "data.max_instances, workers and channels are at least 1",
+    "data.on_error=stopp": "data.on_error 'stopp' is neither 'stop' nor 'skip'",
+    "data.sources=('coco',)": "data.sources[0] is 'coco' and must be a block",
+    "data.sources[0].split=trian": "config.data: split 'trian' is none of train, val, test",
+    "data.format=cocoo": "config.data: format 'cocoo' is none of coco, ",
+    "optimizer.name=adma": "optimizer.name 'adma' is none of sgd, adamw",
+    "optimizer.schedule=cosin": "optimizer.schedule 'cosin' is none of steps, cosine",
+    "optimizer.learning_rate=-1": "optimizer.learning_rate -1.0 must be above 0",
+    "optimizer.clip_norm=-1.0": "optimizer.clip_norm, weight_decay and warmup_steps are 0 or more",
+    "optimizer.milestones=(0.0,)": "optimizer.milestones (0.0,) are above 0",
+    "train.batch_size=0": "train.batch_size and log_every are at least 1",
+    "train.log_every=0": "train.batch_size and log_every are at least 1",
+    "train.seed=-1": "seed is at least 0",
+    "train.eval_every=-1": "train.eval_every and checkpoint_every are 0 or more",
+    "eval.batch_size=0": "eval.batch_size 0 must be at least 1",
+    "eval.pictures=-1": "eval.pictures -1 must be 0, which is all, or more",
+    "eval.best_metric=box/AP51": "config.eval.best_metric 'box/AP51' is none of box/AP, ",
+    "stages=5": "config.stages[0] is 5 and must be a dict",
+    "stages=()": "config.stages is empty",
+    "stages[0].steps=0": "config.stages[0].steps is 0; give 1 or more",
+    "stages=({'layers':'all','steps':'100'},)": "stages[0].steps is '100' and must be a whole",
+    "stages=({'layers':'all','steps':100.0},)": "stages[0].steps is 100.0 and must be a whole",
+    "stages=({'layers':3},)": "config.stages[0].layers is 3 and must be text",
+    "stages[0].learning_rate=-1": "config.stages[0].learning_rate -1.0 is negative",
+}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_option_of_no_sense_is_one_line(tmp_path, began, option):
-    line = scripts.mistake(train(str(scripts.ROOT / "configs/shapes.py:tiny"), tmp_path, option))
-    assert line
+    changed = f"--config.{option}"
+    line = scripts.mistake(train(str(scripts.ROOT / "configs/shapes.py:tiny"), tmp_path, changed))
+    assert OPTIONS[option] in line
     assert not began

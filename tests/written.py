@@ -6,14 +6,14 @@ import math
 import cv2
 
 COUNTS = {"instances", "labelled", "misses"}
-# COCO's AP by size stands beside design.md's names, for the sizes that the data has.
+# COCO's AP by size stands beside those below, for the sizes that the data has.
 SIZES = {f"{kind}/AP_{size}" for kind in ("box", "mask") for size in ("small", "medium", "large")}
 FIELDS = {
     *("image_id", "file_name", "category_id", "category", "bbox", "score", "attributes"),
 }
 
 
-def design_names(attributes, classes, masks):
+def metric_names_of(attributes, classes, masks):
     names = {
         f"{kind}/{name}"
         for kind in (("box", "mask") if masks else ("box",))
@@ -26,7 +26,7 @@ def design_names(attributes, classes, masks):
 def check_metrics(path, attributes, classes, masks):
     metrics = json.loads(path.read_text())
     more = {name for name in metrics if "/by_" in name or "/interval/" in name}
-    expected = design_names(attributes, classes, masks)
+    expected = metric_names_of(attributes, classes, masks)
     # An attribute of which nothing was found has no error, only misses.
     unfound = {
         f"{a}/{name}"

@@ -39,10 +39,12 @@ class AugmentOptions:
     def __post_init__(self) -> None:
         low, high = self.scale
         if not 0 < low <= high:
-            raise ValueError(f"augment scale {self.scale} must be (low, high) with 0 < low <= high")
+            raise ValueError(
+                f"data.augment.scale {self.scale} must be (low, high), 0 < low <= high"
+            )
         for name, value in vars(self).items():
             if name != "scale" and not name.endswith("_strength") and not 0 <= value <= 1:
-                raise ValueError(f"augment {name} {value} must be a probability, 0 to 1")
+                raise ValueError(f"data.augment.{name} {value} must be a probability, 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,14 @@ class RegionOptions:
     def __post_init__(self) -> None:
         if self.proposals not in ("", "jitter", "fast", "quality"):
             raise ValueError(
-                f"regions.proposals {self.proposals!r} is none of jitter, fast, quality"
+                f"data.regions.proposals {self.proposals!r} is none of jitter, fast, quality"
             )
         if self.per_picture < 1 or self.search_side < 32:
-            raise ValueError("regions.per_picture is at least 1, search_side 32")
+            raise ValueError("data.regions.per_picture is at least 1, search_side 32")
         if not 0 <= self.positive_fraction <= 1:
-            raise ValueError(f"regions.positive_fraction {self.positive_fraction} is 0 to 1")
+            raise ValueError(f"data.regions.positive_fraction {self.positive_fraction} is 0 to 1")
         if not 0 <= self.turn <= 180:
-            raise ValueError(f"regions.turn {self.turn} is degrees, 0 to 180")
+            raise ValueError(f"data.regions.turn {self.turn} is degrees, 0 to 180")
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):
-            raise ValueError(f"on_error {self.on_error!r} is neither 'stop' nor 'skip'")
+            raise ValueError(f"data.on_error {self.on_error!r} is neither 'stop' nor 'skip'")
         if self.max_instances < 1 or self.workers < 1 or self.mask_size < 0 or self.channels < 1:
             raise ValueError(
-                "max_instances, workers and channels are at least 1, mask_size is at least 0"
+                "data.max_instances, workers and channels are at least 1, mask_size is at least 0"
             )

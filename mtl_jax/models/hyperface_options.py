@@ -10,8 +10,7 @@ HyperFace-ResNet   trunk "resnet", fcs ()
 from dataclasses import dataclass, field
 
 from mtl_jax.layers.alexnet import VARIANTS
-from mtl_jax.layers.norm import NORMS
-from mtl_jax.models.options import BackboneOptions
+from mtl_jax.models.options import BackboneOptions, check_backbone, check_dtype
 
 TRUNKS = ("alexnet", "resnet")
 PROPOSALS = ("windows", "fast", "quality", "rpn")  # where a picture is looked at
@@ -108,10 +107,8 @@ class HyperFaceOptions:
         if self.trunk == "alexnet" and self.input_size not in range(67, 1024, 32):
             # Elsewhere the three maps that are fused have not one size.
             raise ValueError(f"model.input_size {self.input_size} is none of 67, 99, 131, .. 227")
-        if self.resnet.norm not in NORMS:
-            raise ValueError(f"norm {self.resnet.norm!r} is none of {', '.join(NORMS)}")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"model.dtype {self.dtype!r} is neither float32 nor bfloat16")
+        check_backbone("resnet", self.resnet)
+        check_dtype(self.dtype)
         if not (self.windows.min_side > 0 and self.windows.growth > 1 and self.windows.step > 0):
             raise ValueError("model.windows wants min_side and step above 0 and growth above 1")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mtl_jax.layers.norm import NORMS
+from mtl_jax.layers.resnet import BLOCKS
 
 LEVELS = 5  # P2 .. P6
 
@@ -21,9 +22,25 @@ class BackboneOptions:
     stride_in_1x1: bool = False  # True: Caffe's and matterport's bottleneck
     pool_same: bool = False  # True: the stem's pooling is padded as Keras's "same", at the end
 
-    def __post_init__(self) -> None:
-        if self.depth not in (18, 34, 50, 101):
-            raise ValueError(f"model.backbone.depth {self.depth} is none of 18, 34, 50, 101")
+
+def check_norm(part: str, norm: str) -> None:
+    """Raise ValueError that names the field where a part of a model has an unknown norm."""
+    if norm not in NORMS:
+        raise ValueError(f"model.{part}.norm {norm!r} is none of {', '.join(NORMS)}")
+
+
+def check_backbone(part: str, backbone: BackboneOptions) -> None:
+    """Raise ValueError that names the field where a ResNet is none."""
+    check_norm(part, backbone.norm)
+    if backbone.depth not in BLOCKS:
+        known = ", ".join(map(str, BLOCKS))
+        raise ValueError(f"model.{part}.depth {backbone.depth} is none of {known}")
+
+
+def check_dtype(dtype: str, known: Sequence[str] = ("float32", "bfloat16")) -> None:
+    """Raise ValueError where a model's dtype is none of the `known`."""
+    if dtype not in known:
+        raise ValueError(f"model.dtype {dtype!r} is none of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -163,11 +180,12 @@ class MaskRCNNOptions:
     dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always
 
     def __post_init__(self) -> None:
-        for part in (self.backbone, self.fpn, self.box_head, self.mask_head, self.attribute_head):
-            if part.norm not in NORMS:
-                raise ValueError(f"norm {part.norm!r} is none of {', '.join(NORMS)}")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"model.dtype {self.dtype!r} is neither float32 nor bfloat16")
+        check_backbone("backbone", self.backbone)
+        check_norm("fpn", self.fpn.norm)
+        check_norm("box_head", self.box_head.norm)
+        check_norm("mask_head", self.mask_head.norm)
+        check_norm("attribute_head", self.attribute_head.norm)
+        check_dtype(self.dtype)
         sizes = self.rpn.anchor_sizes
         counts = {len(level) if isinstance(level, Sequence) else 0 for level in sizes}
         if len(sizes) != LEVELS or len(counts) > 1 or 0 in counts:
@@ -245,11 +263,9 @@ class MaskMTLOptions:
             raise ValueError(f"model.sharing {self.sharing!r} is none of {', '.join(SHARINGS)}")
         if self.sharing == "cross_stitch" and self.trunk == "resnet":
             raise ValueError("model.sharing 'cross_stitch' wants model.trunk 'convs'")
-        for part in (self.convs, self.backbone):
-            if part.norm not in NORMS:
-                raise ValueError(f"norm {part.norm!r} is none of {', '.join(NORMS)}")
-        if self.dtype not in ("float32", "bfloat16", "float64"):
-            raise ValueError(f"model.dtype {self.dtype!r} is none of float32, bfloat16, float64")
+        check_norm("convs", self.convs.norm)
+        check_backbone("backbone", self.backbone)
+        check_dtype(self.dtype, ("float32", "bfloat16", "float64"))
         for name, stage in self.exits:
             if stage not in self.stages:
                 known = f"{self.stages[0]} to {self.stages[-1]}"

@@ -35,11 +35,13 @@ class OptimizerOptions:
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
-            raise ValueError(f"optimizer {self.name!r} is none of {', '.join(OPTIMIZERS)}")
+            raise ValueError(f"optimizer.name {self.name!r} is none of {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}")
+            raise ValueError(
+                f"optimizer.schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}"
+            )
         if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate {self.learning_rate} must be above 0")
+            raise ValueError(f"optimizer.learning_rate {self.learning_rate} must be above 0")
         if min(self.clip_norm, self.weight_decay, self.warmup_steps) < 0:
             raise ValueError("optimizer.clip_norm, weight_decay and warmup_steps are 0 or more")
         if self.backbone_multiplier < 0 or self.gamma <= 0:

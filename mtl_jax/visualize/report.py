@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Category, overlaps
 from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.calibration import calibration
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
@@ -137,10 +138,7 @@ def _add_calibration(page: Page, evidence: Evidence) -> None:
     if not evidence.scores:
         return
     page.heading("Scores")
-    scores, right = np.array(evidence.scores), np.array(evidence.right, bool)
-    place = np.minimum((scores * BINS).astype(int), BINS - 1)
-    counts = np.bincount(place, minlength=BINS)
-    hits = np.bincount(place, right, minlength=BINS)
+    counts, hits, error = calibration(evidence.scores, evidence.right, BINS)
     middle = (np.arange(BINS) + 0.5) / BINS
 
     def reliability(axes: Axes) -> None:
@@ -156,8 +154,6 @@ def _add_calibration(page: Page, evidence: Evidence) -> None:
 
     cells = [("calibration", reliability), ("how many", number)]
     page.picture("calibration", plots.plots(cells, 2), "Do scores keep what they promise?")
-    mean = np.bincount(place, scores, minlength=BINS)
-    error = float(np.abs(hits - mean).sum() / max(counts.sum(), 1))
     page.text(f"Expected calibration error: {error:.3f}.")
 
 

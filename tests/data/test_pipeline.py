@@ -4,7 +4,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.pipeline import resident_memory
 from mtl_jax import attributes
 from mtl_jax.data import pipeline, plan
 from mtl_jax.data.masked_faces import MaskedFaces
@@ -425,21 +425,22 @@ def test_wrong_weights_are_said_at_once():
         train([Pictures(0)])
 
 
-def peak_growth(batches: Iterator[Batch], warm: int, count: int) -> int:
-    """Give by how many bytes the peak of the process rises over `count` batches after `warm`."""
+def growth(batches: Iterator[Batch], warm: int, count: int) -> float:
+    """Give by how many bytes the process is larger after `count` batches than after `warm`."""
     for _ in islice(batches, warm):
         pass
     gc.collect()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_memory()
     for _ in islice(batches, count):
         pass
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    gc.collect()
+    return resident_memory() - before
 
 
 def test_memory_does_not_grow():
     options = replace(OPTIONS, resize=ResizeOptions("square", 256, 256, ((256, 256),)))
     size = 2 * 256 * 256 * 3
-    assert peak_growth(train(options=options), 30, 200) < 40 * size  # of 200 batches
+    assert growth(train(options=options), 30, 200) < 40 * size  # of 200 batches
 
 
 def test_memory_does_not_grow_over_evaluations():
@@ -449,7 +450,7 @@ def test_memory_does_not_grow_over_evaluations():
         for _ in range(60):
             yield from evaluate(Pictures(4), options)
 
-    assert peak_growth(passes(), 15, 45) < 15 * 4 * 256 * 256 * 3
+    assert growth(passes(), 15, 45) < 15 * 4 * 256 * 256 * 3
 
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "batches.close()"])

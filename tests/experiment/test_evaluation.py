@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scripts
 from small_run import CONFIG, lines
-from written import check_metrics, check_predictions, design_names
+from written import check_metrics, check_predictions, metric_names_of
 
 from mtl_jax import Predictor, experiment
 from mtl_jax.commandline import load_config_file
@@ -39,7 +39,7 @@ def test_the_names_of_metrics_are_known_before_training():
     config = load_config_file(CONFIG)
     declared = read_attributes(config)
     names = metric_names([Category(7, "head")], declared, masks=True)
-    assert set(names) == design_names(ATTRIBUTES, ["head"], masks=True)
+    assert set(names) == metric_names_of(ATTRIBUTES, ["head"], masks=True)
     assert not higher_is_better("loss/attribute/age")
     assert {name for name in names if not higher_is_better(name)} == {
         *("age/mae", "age/std", "smile/mae", "smile/std", "face/nme"),

@@ -25,7 +25,7 @@ from mtl_jax.training.state import TrainState
 
 
 @pytest.mark.slow
-def test_a_run_holds_what_design_says(trained):
+def test_a_runs_folder_holds_what_it_should(trained):
     run = trained.folder
     names = {path.name for path in run.iterdir()}
     (events,) = (name for name in names if name.startswith("events."))

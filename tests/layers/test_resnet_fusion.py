@@ -2,11 +2,12 @@
 
 import jax
 import numpy as np
-import torch
-import torch.nn.functional as tf
+import pytest
 
 from mtl_jax.layers.resnet_fusion import ResNetFusion
 
+torch = pytest.importorskip("torch")
+tf = torch.nn.functional
 RNG = np.random.default_rng(0)
 
 

@@ -1,5 +1,6 @@
 """HyperFace's networks against the published sizes and PyTorch; its losses against loops."""
 
+import re
 from dataclasses import replace
 from functools import cache, partial
 
@@ -7,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as tf
 from faces import DECLARED
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -86,6 +85,26 @@ def test_the_networks_have_the_published_sizes(options, attributes, numbers):
     assert count(options, attributes) == numbers
 
 
+@pytest.mark.parametrize(
+    ("options", "modules"),
+    [
+        (HYPERFACE, {"backbone", "fusion", "fused_heads/fc1"}),
+        (
+            replace(HYPERFACE, fcs=(16, 8)),
+            {"backbone", "fusion", "fused_heads/fc1", "fused_heads/fc2"},
+        ),
+        (FACE_NET, {"backbone", "heads/fc1"}),
+        (RESNET, {"backbone", "fusion"}),
+    ],
+)
+def test_what_all_tasks_read_is_shared(options, modules):
+    pattern = hyperface(options, 2, DECLARED).shared
+    paths = flatten_dict(shapes(options)["params"], sep="/")
+    shared = {path for path in paths if re.search(pattern, path)}
+    assert shared == {path for path in paths if any(path.startswith(f"{m}/") for m in modules)}
+    assert all(any(path.startswith(f"{m}/") for path in paths) for m in modules)
+
+
 def random_variables(options, attributes, seed):
     """Fill a model's variables with numbers of the size that training leaves."""
     rng = np.random.default_rng(seed)
@@ -101,61 +120,14 @@ def random_variables(options, attributes, seed):
     return unflatten_dict(filled, sep="/")
 
 
-class Torch:
-    """The repository's layers, one call a line of its source, on variables of ours."""
-
-    def __init__(self, variables):
-        self.params = flatten_dict(variables["params"], sep="/")
-        self.stats = flatten_dict(variables["batch_stats"], sep="/")
-
-    def conv(self, x, path, stride=1, padding=0):
-        kernel, bias = (torch.tensor(self.params[f"{path}/{n}"]) for n in ("kernel", "bias"))
-        return tf.conv2d(x, kernel.permute(3, 2, 0, 1), bias, stride, padding)
-
-    def norm(self, x, path):
-        path += "/norm"
-        mean, var = (torch.tensor(self.stats[f"{path}/{n}"]) for n in ("mean", "var"))
-        weight, bias = (torch.tensor(self.params[f"{path}/{n}"]) for n in ("scale", "bias"))
-        return tf.batch_norm(x, mean, var, weight, bias, eps=1e-3)
-
-    def dense(self, x, path):
-        kernel, bias = (torch.tensor(self.params[f"{path}/{n}"]) for n in ("kernel", "bias"))
-        return x @ kernel + bias
-
-    def trunk(self, x, pool2):
-        x = tf.max_pool2d(tf.relu(self.conv(x, "backbone/conv1", 4)), 3, 2)
-        pool1 = self.norm(x, "backbone/norm1")
-        x = tf.max_pool2d(tf.relu(self.conv(pool1, "backbone/conv2", 1, 2)), pool2, 2)
-        x = self.norm(x, "backbone/norm2")
-        conv3 = self.norm(tf.relu(self.conv(x, "backbone/conv3", 1, 1)), "backbone/norm3")
-        x = self.norm(tf.relu(self.conv(conv3, "backbone/conv4", 1, 1)), "backbone/norm4")
-        x = tf.max_pool2d(tf.relu(self.conv(x, "backbone/conv5", 1, 1)), 3, 2)
-        return pool1, conv3, self.norm(x, "backbone/norm5")
-
-    def heads(self, x, name, names):
-        x = x.permute(0, 2, 3, 1).flatten(1)  # Keras flattens channels last
-        x = tf.relu(self.dense(x, f"{name}/fc1"))
-        return {
-            n: self.dense(tf.relu(self.dense(x, f"{name}/{n}_hidden")), f"{name}/{n}")
-            for n in names
-        }
-
-    def hyperface(self, x):
-        pool1, conv3, pool5 = self.trunk(x, 2)
-        conv1a = self.norm(tf.relu(self.conv(pool1, "fusion/conv1a", 4)), "fusion/norm1a")
-        conv3a = self.norm(tf.relu(self.conv(conv3, "fusion/conv3a", 2)), "fusion/norm3a")
-        fused = self.norm(torch.cat([conv1a, conv3a, pool5], 1), "fusion/norm_fused")
-        names = ("class_logits", "face_output", "visible_face_output", "head_output")
-        names += ("gender_output",)
-        return self.heads(self.conv(fused, "fusion/conv_all"), "fused_heads", names)
-
-
 def compare(options, attributes, theirs):
+    """Compare with a function of the same network in PyTorch and its pictures."""
+    in_torch = pytest.importorskip("models.hyperface_torch")
     variables = random_variables(options, attributes, 3)
     pixels = np.random.default_rng(4).normal(size=(2, 227, 227, 3)).astype(np.float32)
     network = Network(options, 2, attributes, train=False)
     ours = network.apply(variables, pixels, np.ones(2, bool))
-    expected = theirs(Torch(variables), torch.tensor(pixels).permute(0, 3, 1, 2))
+    expected = theirs(in_torch.HyperFace(variables), in_torch.channels_first(pixels))
     assert set(ours) == set(expected)
     for name, value in expected.items():
         assert value.abs().mean() > 0.01
@@ -163,7 +135,7 @@ def compare(options, attributes, theirs):
 
 
 def test_hyperface_computes_what_the_repositorys_does():
-    compare(HYPERFACE, DECLARED, Torch.hyperface)
+    compare(HYPERFACE, DECLARED, lambda net, x: net.hyperface(x))
 
 
 def test_the_face_network_computes_what_the_repositorys_does():

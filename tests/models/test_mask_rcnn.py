@@ -1,5 +1,6 @@
 """The whole network: parameter counts, what may not change its loss, and images without objects."""
 
+import re
 from dataclasses import replace
 from functools import cache, partial
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from scenes import ATTRIBUTES, TINY, random_batch
 
 from mtl_jax.convert.torchvision_names import arch_options
@@ -73,6 +75,15 @@ def test_parameters_of_torchvisions_models(name):
     model = mask_rcnn(options, 91)
     variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1))
     assert count(variables["params"]) == expected
+
+
+def test_what_all_tasks_read_is_shared():
+    model = mask_rcnn(MaskRCNNOptions(), 3, ATTRIBUTES)
+    variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1))
+    paths = flatten_dict(variables["params"], sep="/")
+    shared = {path for path in paths if re.search(model.shared, path)}
+    assert {path.split("/")[0] for path in shared} == {"backbone", "fpn"}
+    assert not any(path.startswith(("backbone/", "fpn/")) for path in paths.keys() - shared)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 import numpy as np
-import torch
+import pytest
 
 from mtl_jax.ops import response_norm
 from mtl_jax.ops.response_norm import local_response_norm
+
+torch = pytest.importorskip("torch")
 
 
 def test_local_response_norm_is_pytorchs():

@@ -54,6 +54,13 @@ def test_adamw_decays_apart_from_the_gradient():
         np.testing.assert_allclose(actual[name], p, rtol=1e-5, atol=1e-6)
 
 
+def test_the_exponential_schedule_falls_by_gamma_over_a_stage():
+    options = OptimizerOptions(schedule="exponential", gamma=0.01, warmup_steps=0)
+    rate = learning_rate_schedule(options, 60, 0.2)
+    for step in (0, 1, 30, 59, 60):
+        np.testing.assert_allclose(rate(step), 0.2 * 0.01 ** (step / 60), rtol=1e-5)
+
+
 @pytest.mark.parametrize("norm", [0.5, 100.0])
 def test_clipping_is_by_the_global_norm(norm):
     options = OptimizerOptions(
@@ -121,9 +128,10 @@ def test_the_rate_counts_the_updates():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="optimizer 'lion' is none of sgd, adamw"):
+    with pytest.raises(ValueError, match=r"optimizer\.name 'lion' is none of sgd, adamw"):
         OptimizerOptions(name="lion")
     with pytest.raises(
-        ValueError, match="schedule 'poly' is none of steps, cosine, exponential, constant"
+        ValueError,
+        match=r"optimizer\.schedule 'poly' is none of steps, cosine, exponential, constant",
     ):
         OptimizerOptions(schedule="poly")

@@ -18,15 +18,16 @@ OPTIONS = OptimizerOptions(
 KEY = jax.random.key(5)
 
 
-def _start(model, layers="all"):
+def _start(model, layers="all", ema=0.0):
     """Give a step function and the state it starts from."""
     variables = init(0)
     mesh = make_mesh(jax.devices()[:1])
     mask = trainable(variables["params"], layers)
     schedule = learning_rate_schedule(OPTIONS, 10, 0.05)
     optimizer = make_optimizer(OPTIONS, schedule)
-    step = make_train_step(model, optimizer, mask, schedule, mesh)
-    return step, start_stage(variables, optimizer, mask, mesh), variables, mesh
+    step = make_train_step(model, optimizer, mask, schedule, mesh, ema=ema)
+    average = variables["params"] if ema else None
+    return step, start_stage(variables, optimizer, mask, mesh, average=average), variables, mesh
 
 
 def _host(tree):
@@ -62,6 +63,17 @@ def test_a_step_is_gradient_descent_on_the_loss():
     np.testing.assert_allclose(metrics.grad_norm, np.sqrt(squares), rtol=1e-5)
     np.testing.assert_allclose(metrics.learning_rate, 0.05)
     assert int(state.step) == 1
+
+
+def test_the_average_is_that_of_a_loop():
+    step, state, variables, mesh = _start(make_model(), ema=0.5)
+    expected = variables["params"]
+    for i in range(16):
+        state, _ = step(state, shard_batch(make_batch(0, i), mesh), KEY)
+        decay = min(0.5, (1 + i) / (10 + i))  # which is its own from the eighth step on
+        expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.average, expected)
+    assert not any(_same(state.average, state.params))
 
 
 def test_each_step_has_its_own_key():
