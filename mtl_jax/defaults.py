@@ -41,7 +41,7 @@ class ValidationOptions:
     """What is looked at during training, in the split val."""
 
     batch_size: int = 1  # also of evaluate.py and predict.py
-    pictures: int = 0  # 0: all
+    pictures: int = 0  # so many, always the same, of all sources; 0: all
     loss: bool = True  # the losses, beside the metrics
 
     def __post_init__(self) -> None:

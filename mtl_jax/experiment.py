@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import jax
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from mtl_jax import images
 from mtl_jax.data import pipeline, sources, splits, transforms
 from mtl_jax.data.blocks import describe_people
+from mtl_jax.data.chosen import choose
 from mtl_jax.data.records import Category
 from mtl_jax.data.regions import cut_regions
 from mtl_jax.defaults import InitOptions, ValidationOptions
@@ -100,6 +101,7 @@ def train(
     best = check_best_metric(task)
     make_evaluator(task)
     mesh = make_mesh()
+    loop.check_devices(mesh.size)
     propose = make_propose(task, mesh, workdir / "proposals")
     write_json(workdir / "config.json", config.to_dict())
     checkpointer = Checkpointer(
@@ -302,8 +304,9 @@ def make_validator(
     """Give the function that measures a model during training; None without held-out records."""
     if not held_out.sources:
         return None
+    if checks.pictures:
+        held_out = held_out._replace(sources=choose(held_out.sources, checks.pictures))
     seen = as_regions(task, held_out).sources  # as the loss sees them
-    rows = checks.pictures * sum(map(len, seen)) // sum(map(len, held_out.sources))
     predict = make_detect(task.model, mesh)
     losses = make_eval_loss(task.model, mesh)
 
@@ -311,8 +314,7 @@ def make_validator(
         del step
         evaluator = make_evaluator(task)
         predict_proposed = after(propose, partial(predict, variables))
-        found = detect(predict_proposed, held_out.sources, task, checks.batch_size)
-        for record, result in islice(found, checks.pictures or None):
+        for record, result in detect(predict_proposed, held_out.sources, task, checks.batch_size):
             evaluator.add(record, result)
         metrics = evaluator.metrics()
         if checks.loss:
@@ -322,8 +324,6 @@ def make_validator(
                 )
                 for source in seen
             )
-            if checks.pictures:
-                batches = islice(batches, -(-rows // checks.batch_size))
             metrics |= {f"loss/{k}": v for k, v in losses(variables, batches).items()}
         # Where nothing was found there is no error to measure: not a number is the worst of all.
         metrics = {task.config.eval.best_metric: math.nan, **metrics}

@@ -47,6 +47,8 @@ def smooth_l1(
     3 (beta 1).
     """
     distance = jnp.abs(predictions - targets)
+    if beta == 0:
+        return distance
     return jnp.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta)
 
 

@@ -10,14 +10,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mtl_jax import images
 from mtl_jax.attributes import Attribute
-from mtl_jax.data import pipeline
+from mtl_jax.data import pipeline, transforms
 from mtl_jax.data.options import RegionOptions
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.data.selective_search import BatchSearch
 from mtl_jax.defaults import ValidationOptions
 from mtl_jax.errors import UserError
+from mtl_jax.images import ResizeOptions
 from mtl_jax.models.hyperface_options import FaceDetectionOptions
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.models.rpn_proposals import rpn_proposals
@@ -51,7 +51,7 @@ class Run:
     propose: Propose | None = None  # of a model that is told where to look: before `predict`
 
     @property
-    def resize(self) -> images.ResizeOptions:
+    def resize(self) -> ResizeOptions:
         return self.task.data.resize
 
     @property
@@ -196,14 +196,13 @@ def detect(
             detections = predict(batch)
             for row in np.flatnonzero(batch.valid).tolist():
                 record = source[int(batch.index[row])]
-                height, width = record.height, record.width
-                _, geometry = images.fit(height, width, task.data.resize)
+                _, geometry = transforms.fit(record, task.data.resize)
                 result = Result.from_detections(
                     detections,
                     row,
                     geometry,
-                    height,
-                    width,
+                    record.height,
+                    record.width,
                     categories=task.categories,
                     declared=task.attributes,
                 )

@@ -49,6 +49,14 @@ def test_smooth_l1(beta):
     )
 
 
+def test_smooth_l1_of_no_beta_is_l1():
+    distance = jnp.array([1.0, -2.0, 0.0])
+    np.testing.assert_array_equal(losses.smooth_l1(distance, jnp.zeros(3), 0.0), [1, 2, 0])
+    slope = jax.grad(lambda d: losses.smooth_l1(d, jnp.zeros(3), 0.0).sum())(distance)
+    np.testing.assert_array_equal(slope[:2], [1, -1])
+    assert np.isfinite(slope[2])
+
+
 def test_cross_entropies():
     logits, labels = np.array([[1.0, -2.0, 0.5], [100.0, 0.0, -100.0]]), np.array([2, 0])
     probability = np.exp(logits - logits.max(1, keepdims=True))

@@ -7,28 +7,9 @@ from collections import Counter
 
 import numpy as np
 
+from mtl_jax.data.chosen import Chosen
 from mtl_jax.data.masked_faces import unmasked
-from mtl_jax.data.records import Category, Record, Source
-
-
-class Repeated:
-    """The records of a source at `positions`, some of them more than once."""
-
-    def __init__(self, source: Source, positions: np.ndarray):
-        self.source, self.positions = source, positions
-        self.categories: tuple[Category, ...] = source.categories
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, position: int) -> Record:
-        return self.source[int(self.positions[position])]
-
-    def group(self, position: int) -> str:
-        return self.source.group(int(self.positions[position]))
-
-    def unmasked(self) -> Source:
-        return Repeated(unmasked(self.source), self.positions)
+from mtl_jax.data.records import Source
 
 
 def repeat_positions(factors: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -53,4 +34,4 @@ def repeat_factors(source: Source, threshold: float) -> np.ndarray:
 
 def repeat_rare(source: Source, threshold: float) -> Source:
     """Repeat records of classes that less than `threshold` of them hold."""
-    return Repeated(source, repeat_positions(repeat_factors(source, threshold)))
+    return Chosen(source, repeat_positions(repeat_factors(source, threshold)))

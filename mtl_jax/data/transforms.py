@@ -16,7 +16,7 @@ from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.photometric import change_pixels
 from mtl_jax.data.records import Instance, Record, Segmentation
 from mtl_jax.data.segmentation import cell_coverage, to_mask
-from mtl_jax.images import Geometry, Size
+from mtl_jax.images import Geometry, ResizeOptions, Size
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth
 
 
@@ -46,7 +46,9 @@ def load(
     if rng is not None:
         seen = pixels[: round(bottom), : round(right)]
         whole = seen if seen.dtype == np.uint8 else np.rint(seen).astype(np.uint8)
-        seen[:] = change_pixels(whole, options.augment, rng)
+        changed = change_pixels(whole, options.augment, rng)
+        if changed is not whole:
+            seen[:] = changed
     return Batch(
         images=pixels,
         sizes=np.array([bottom, right], np.float32),
@@ -55,6 +57,17 @@ def load(
         index=np.array(index, np.int32),
         gt=ground_truth(record, canvas, geometry.after_cut(x1, y1), attributes, options),
     )
+
+
+def fit(record: Record, resize: ResizeOptions) -> tuple[Size, Geometry]:
+    """Give the canvas of a record, and where the picture's points lie on it but for changes that
+    training makes. Raises ValueError of a record that is turned, for there is no such geometry.
+    """
+    if record.turn is not None:
+        raise ValueError(f"{record.place}: a picture that is turned is for training alone")
+    x1, y1, x2, y2 = record.frame
+    canvas, geometry = images.fit(y2 - y1, x2 - x1, resize)
+    return canvas, geometry.after_cut(x1, y1)
 
 
 def read(record: Record, channels: int) -> np.ndarray:

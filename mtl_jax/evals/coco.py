@@ -16,7 +16,6 @@ from mtl_jax.results import Result
 
 coco_mask: Any = pycocotools.mask  # its stubs are narrower than what it takes
 Annotation = dict[str, Any]
-MAX_DETECTIONS = 100  # of a picture, by score: COCO's own limit
 AREAS = ("all", "small", "medium", "large")  # the order of COCOeval's area ranges
 
 
@@ -71,7 +70,7 @@ class CocoScorer:
             )
         self._masks |= result.mask_probabilities is not None
         unscored = _on_box_only(record, result)
-        for i in np.argsort(-result.scores, kind="stable")[:MAX_DETECTIONS].tolist():
+        for i in range(len(result)):  # of each class COCOeval takes the 100 that score best
             bbox = _xywh(result.boxes[i])
             has_mask = result.mask_probabilities is not None and not unscored[i]
             self._found.append(

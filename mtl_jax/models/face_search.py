@@ -65,12 +65,15 @@ class Search(NamedTuple):
 
     def windows(self) -> tuple[Float[Array, "P 4"], Bool[Array, "P"]]:
         """Give the windows of the canvas, cut to the picture, without those that show little of
-        it.
+        it. The smallest may be larger than a narrow picture.
         """
         w, (height, width, _) = self.options.windows, self.image.shape
         whole = jnp.asarray(sliding_windows(height, width, w.min_side, w.growth, w.step))
         cut = box_ops.clip(whole, self.size[0], self.size[1])
-        return cut, box_ops.area(cut) >= 0.5 * box_ops.area(whole)
+        areas = box_ops.area(whole)
+        fitting = jnp.minimum(areas, self.size.min() ** 2)
+        wanted = jnp.where(areas > 1.01 * areas.min(), areas, fitting)
+        return cut, box_ops.area(cut) >= 0.5 * wanted
 
     def _usable(self, proposals: Proposals) -> tuple[Float[Array, "P 4"], Bool[Array, "P"]]:
         """Give proposals cut to the picture, without those of which too little is left."""

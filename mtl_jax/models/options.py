@@ -193,12 +193,16 @@ class MaskRCNNOptions:
                 f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6, each a tuple "
                 "of as many sizes, as (32.0,)"
             )
-        for part, weights in (
-            ("rpn", self.rpn.box_weights),
-            ("box_head", self.box_head.box_weights),
-        ):
+        for name, part in (("rpn", self.rpn), ("box_head", self.box_head)):
+            weights = part.box_weights
             if len(weights) != 4:
-                raise ValueError(f"model.{part}.box_weights {weights} must be four numbers")
+                raise ValueError(f"model.{name}.box_weights {weights} must be four numbers")
+            if part.smooth_l1_beta < 0:
+                raise ValueError(f"model.{name}.smooth_l1_beta {part.smooth_l1_beta} is negative")
+        if self.size_divisible % 32:
+            raise ValueError(
+                f"model.size_divisible {self.size_divisible} is no multiple of 32, a cell of P5"
+            )
 
 
 SHARINGS = ("hard", "none", "cross_stitch", "soft")

@@ -1,5 +1,6 @@
 """The training loop: stages of steps, with logging, validation and checkpoints between them."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,18 @@ class LoopOptions:
         if self.accumulate < 1 or self.batch_size % self.accumulate:
             raise ValueError(
                 f"train.accumulate {self.accumulate} does not divide the batch of {self.batch_size}"
+            )
+
+    def check_devices(self, count: int) -> None:
+        """Raise UserError where a batch, filled up to a multiple of the devices, does not divide
+        into the parts that it is to be taken in.
+        """
+        filled = self.batch_size + -self.batch_size % count
+        if filled % self.accumulate:
+            raise UserError(
+                f"config.train.accumulate {self.accumulate} does not divide the batch of "
+                f"{self.batch_size}, which {count} devices fill up to {filled}; make "
+                f"config.train.batch_size a multiple of {math.lcm(count, self.accumulate)}"
             )
 
 

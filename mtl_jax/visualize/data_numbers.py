@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax import images
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.data import transforms
 from mtl_jax.data.records import Category, Record
 from mtl_jax.images import ResizeOptions
 from mtl_jax.ops.anchors import cell_anchors
@@ -43,7 +43,7 @@ def measure(
     for record in records:
         numbers.pictures += 1
         numbers.sizes.append((record.height, record.width))
-        _, geometry = images.fit(record.height, record.width, resize)
+        _, geometry = transforms.fit(record, resize)
         things = [thing for thing in record.instances if not thing.crowd]
         numbers.crowds += len(record.instances) - len(things)
         numbers.instances.append(len(things))

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtl_jax import images
 from mtl_jax.data import transforms
 from mtl_jax.data.records import Record
 from mtl_jax.models.inspection import Inside, inspector
@@ -87,7 +86,7 @@ class Look:
     def result(self) -> Result:
         """What is found, in the picture's own pixels."""
         detections = self.run.predict(self.batch)
-        _, geometry = images.fit(self.record.height, self.record.width, self.run.resize)
+        _, geometry = transforms.fit(self.record, self.run.resize)
         return Result.from_detections(
             detections,
             0,

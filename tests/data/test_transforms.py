@@ -12,7 +12,7 @@ from mtl_jax import attributes, images
 from mtl_jax.data import photometric, transforms
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Instance, Record
-from mtl_jax.images import ResizeOptions
+from mtl_jax.images import ResizeOptions, Turn
 
 ATTRIBUTES = attributes.from_config(
     {
@@ -125,6 +125,25 @@ def test_all_cases_meet_mirrors_crops_and_points_outside():
     assert yaws == {-30.0, 30.0}
     assert len(areas) > 4
     assert hidden > 0
+
+
+def test_of_float_pixels_no_change_is_none():
+    options = replace(with_augment(), resize=replace(SQUARE, interpolation="float"))
+    record = diamond_record()
+    training, evaluation = load(record, options, seed=5), load(record, options)
+    assert (evaluation.images % 1).any()
+    np.testing.assert_array_equal(training.images, evaluation.images)
+
+
+def test_a_records_region_is_what_lies_on_its_canvas():
+    record = replace(diamond_record(), region=(30, 20, 110, 90))
+    canvas, geometry = transforms.fit(record, SQUARE)
+    row = load(record, with_augment())
+    assert row.images.shape[:2] == canvas
+    expected = geometry.boxes(np.array(record.region, np.float64))
+    np.testing.assert_allclose(expected, [0, 0, *row.sizes[::-1]], atol=1e-4)
+    with pytest.raises(ValueError, match="turned is for training alone"):
+        transforms.fit(replace(record, turn=Turn(9.0, (50.0, 50.0))), SQUARE)
 
 
 def test_without_augmentation_training_sees_what_evaluation_does():

@@ -196,6 +196,13 @@ def test_only_the_hundred_best_count():
     assert scored((truth, first))["box/AP"] == pytest.approx(1)
 
 
+def test_the_hundred_are_of_each_class():
+    boxes = [(2 * i, 0, 2 * i + 1, 9) for i in range(120)]
+    truth = record_of([instance(box, i % 2 + 1) for i, box in enumerate(boxes)])
+    found = result_of(boxes, np.linspace(0.9, 0.1, 120), [i % 2 + 1 for i in range(120)])
+    assert scored((truth, found))["box/AP"] == pytest.approx(1)
+
+
 def test_every_form_of_segmentation_gives_the_same_mask():
     mask = np.zeros((30, 40), bool)
     mask[5:20, 10:25] = True

@@ -17,7 +17,7 @@ from small_run import ARGUMENTS, CONFIG, lines, variables
 
 from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
-from mtl_jax.data.repeat import Repeated
+from mtl_jax.data.chosen import Chosen
 from mtl_jax.data.synthetic import SyntheticSource
 from mtl_jax.run_folder import as_tuples, read_config
 from mtl_jax.training.checkpoint import Checkpointer
@@ -77,7 +77,7 @@ def test_training_repeats_what_is_rare(monkeypatch, tmp_path):
     seen = []
     experiment.train(config, tmp_path, batches=lambda task, data, loop, step: seen.append(data))
     (source,) = seen[0].sources
-    assert isinstance(source, Repeated)
+    assert isinstance(source, Chosen)
     assert len(source.source) == 10
 
 

@@ -220,6 +220,16 @@ def test_proposals_beyond_the_picture_are_cut_to_it():
     np.testing.assert_array_equal(found.boxes[found.valid], [[0, 0, WIDTH, HEIGHT]])
 
 
+@pytest.mark.parametrize("size", [(5, WIDTH), (HEIGHT, 6), (7, 9)])
+def test_a_narrow_picture_has_the_smallest_windows(size):
+    # Of 16 pixels, which show less than half of themselves here.
+    found = search(size, score_threshold=0.0, landmark_nms=False, rounds=0)
+    boxes = found.boxes[found.valid]
+    assert len(boxes)
+    assert (boxes[:, 2:] - boxes[:, :2] <= 16).all()
+    assert (boxes[:, 2:] <= size[::-1]).all()
+
+
 def test_without_detection_the_picture_is_one_face():
     found = search(enabled=False)
     assert found.valid.tolist() == [True]

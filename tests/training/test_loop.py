@@ -188,6 +188,13 @@ def test_stages_that_moved_are_refused(tmp_path):
         _fit(tmp_path, (Stage("heads", 6), Stage("all", 2)))
 
 
+def test_parts_of_a_batch_that_devices_fill_up_are_checked():
+    LoopOptions(batch_size=12, accumulate=3).check_devices(4)
+    LoopOptions(batch_size=12, accumulate=2).check_devices(8)  # of 16
+    with pytest.raises(UserError, match=r"8 devices fill up to 16; make .* a multiple of 24"):
+        LoopOptions(batch_size=12, accumulate=3).check_devices(8)
+
+
 def test_training_lowers_the_loss(tmp_path):
     _fit(tmp_path, (Stage(steps=150),), log_every=15, checkpoint_every=0)
     losses = [line["train/loss"] for line in _lines(tmp_path)]
