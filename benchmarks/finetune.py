@@ -28,6 +28,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.host_memory import restart_with_kept_memory
+from mtl_jax.run_folder import config_from_json
 from mtl_jax.types import Batch, Detections
 from mtl_jax.whole_files import write_json
 
@@ -76,15 +77,15 @@ def _ours(config: str, workdir: Path) -> dict[str, float]:
     from mtl_jax import experiment
     from mtl_jax.runs import load_run
 
-    experiment.train(_read(config), workdir)
-    return _measure(load_run(workdir, "latest").predict, _read(config), workdir)
+    experiment.train(config_from_json(config), workdir)
+    return _measure(load_run(workdir, "latest").predict, config_from_json(config), workdir)
 
 
 def _theirs(config: str, workdir: Path) -> dict[str, float]:
     from benchmarks.finetune_torchvision import finetune, predict
 
-    model = finetune(_read(config), workdir)
-    return _measure(partial(predict, model), _read(config), workdir)
+    model = finetune(config_from_json(config), workdir)
+    return _measure(partial(predict, model), config_from_json(config), workdir)
 
 
 def _measure(
@@ -103,12 +104,6 @@ def _measure(
     for record, result in detect(predict, pictures, task, config.eval.batch_size):
         evaluator.add(record, result)
     return evaluator.metrics()
-
-
-def _read(config: str) -> ConfigDict:
-    from mtl_jax.run_folder import as_tuples
-
-    return ConfigDict(as_tuples(json.loads(config)))
 
 
 def print_table(

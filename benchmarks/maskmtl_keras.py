@@ -4,8 +4,7 @@
     python -m benchmarks.maskmtl_keras faces --workdir runs/maskmtl_keras
     KERAS_BACKEND=jax python -m benchmarks.maskmtl_keras faces --libraries keras --seeds 0
 
-Keras is not among the requirements; `pip install keras`, and tensorflow or jax as its backend. On a
-GPU the backend must be one that is built for it.
+Keras comes with TensorFlow; on a GPU its backend must be one that is built for it.
 
 speed prints training pictures a second, of the batch and the network of configs/maskmtl_utkface.py,
 arrays on the host to updated weights; and the processor time of all threads, the fair comparison
@@ -38,7 +37,7 @@ from ml_collections import ConfigDict
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data import sources, transforms
 from mtl_jax.host_memory import restart_with_kept_memory
-from mtl_jax.run_folder import as_tuples
+from mtl_jax.run_folder import config_from_json
 from mtl_jax.task import DataOptions, read_attributes, read_options, read_sources
 from mtl_jax.whole_files import write_json
 
@@ -98,17 +97,13 @@ def speed(options: argparse.Namespace, config: ConfigDict) -> None:
 
 def _serve(library: str, config: str, pipe: Connection) -> None:
     """Answer each number of steps with the seconds, and processor seconds, that they take."""
-    run = (_our_steps if library == "mtl_jax" else _keras_steps)(_read(config))
+    run = (_our_steps if library == "mtl_jax" else _keras_steps)(config_from_json(config))
     run(2)
     pipe.send("ready")
     while steps := pipe.recv():
         begun = time.process_time()
         wall = run(steps)
         pipe.send((wall, time.process_time() - begun))
-
-
-def _read(config: str) -> ConfigDict:
-    return ConfigDict(as_tuples(json.loads(config)))
 
 
 def _our_steps(config: ConfigDict) -> Callable[[int], float]:
@@ -174,7 +169,7 @@ Epochs = dict[str, list[float]]  # the metrics of METRICS on the split val after
 def train_ours(config: str, workdir: Path) -> Epochs:
     from mtl_jax import experiment
 
-    read = _read(config)
+    read = config_from_json(config)
     run = workdir / f"run_{read.train.seed}"
     experiment.train(read, run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -183,7 +178,7 @@ def train_ours(config: str, workdir: Path) -> Epochs:
 
 def train_keras(config: str, workdir: Path) -> Epochs:
     del workdir
-    read = _read(config)
+    read = config_from_json(config)
     network = _compiled(read, read.train.seed)
     epochs = read.stages[0]["steps"] // read.train.eval_every
     training, validation = (read_faces(read, split) for split in ("train", "val"))

@@ -21,7 +21,7 @@ VARIANTS = ("", "tiny")
 def get_config(variant: str = "") -> ConfigDict:
     config = get_small(side=192)
     config.attributes = ConfigDict({"head": dict(kind="pose", angles=("yaw", "pitch"), weight=4.0)})
-    config.model.mask_head.enabled = False  # Prima's boxes come without masks
+    config.model.mask_head.enabled = False  # its boxes, and BIWI's, come without masks
     config.model.attribute_head.update(features=128, dropout=0.3)
     config.model.roi.update(samples=16, positive_fraction=0.5)
     config.data.format = "prima"

@@ -22,11 +22,6 @@ def masked_sum(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> MaskedS
     return MaskedSum(jnp.where(mask, values, 0.0).sum(), mask.sum())
 
 
-def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> Float[Array, ""]:
-    """Average `values` where `mask` holds, as `masked_sum`; 0 where it holds nowhere."""
-    return term_value((masked_sum(values, mask),))
-
-
 def term_value(term: Term) -> Float[Array, ""]:
     """Give a term: the sum of its means, of which one that counts nothing is 0."""
     means = [total / jnp.maximum(count, 1) for total, count in term]

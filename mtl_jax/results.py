@@ -101,8 +101,7 @@ class Result:
             return None
         masks = np.zeros((len(self), self.height, self.width), bool)
         for i, mask in enumerate(masks):
-            crop, y, x = self.mask_crop(i)
-            mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+            _fill(mask, *self.mask_crop(i))
         return masks
 
     def mask_crop(self, i: int) -> tuple[np.ndarray, int, int]:
@@ -112,7 +111,7 @@ class Result:
         if self.mask_probabilities is None:
             raise ValueError("this model predicts no masks")
         boxes = self.boxes if self.mask_boxes is None else self.mask_boxes
-        return _paste(self.mask_probabilities[i], boxes[i], self.height, self.width, THRESHOLD)
+        return _paste(self.mask_probabilities[i], boxes[i], self.height, self.width)
 
     def rle(self, i: int) -> dict[str, Any]:
         """Give detection i's mask as COCO's compressed RLE, `counts` as text."""
@@ -171,26 +170,23 @@ class Result:
         return draw(image, self, **options)
 
 
-def paste_mask(
-    probabilities: np.ndarray,
-    box: np.ndarray,
-    height: int,
-    width: int,
-    threshold: float = THRESHOLD,
-) -> np.ndarray:
-    """Resize probabilities `[S, S]` onto their box and threshold them: bool `[height, width]`.
+def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize probabilities `[S, S]` onto their box: bool `[height, width]`, where above THRESHOLD.
 
     Source: torchvision's `paste_masks_in_image`: a cell of zeros is put around the mask, the box
     grows in proportion and is cut to whole numbers, its last pixel included.
     """
     mask = np.zeros((height, width), bool)
-    crop, y, x = _paste(probabilities, box, height, width, threshold)
-    mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+    _fill(mask, *_paste(probabilities, box, height, width))
     return mask
 
 
+def _fill(mask: np.ndarray, crop: np.ndarray, y: int, x: int) -> None:
+    mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+
+
 def _paste(
-    probabilities: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float
+    probabilities: np.ndarray, box: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, int, int]:
     """Do what `paste_mask` does for the part of the picture that the grown box covers: its mask,
     row, column.
@@ -206,7 +202,7 @@ def _paste(
     top, bottom = int(center_y - half_h), int(center_y + half_h)
     columns, x = _interpolation(left, right, width, side + 2)
     rows, y = _interpolation(top, bottom, height, side + 2)
-    return rows @ padded @ columns.T > threshold, y, x
+    return rows @ padded @ columns.T > THRESHOLD, y, x
 
 
 def _interpolation(first: int, last: int, limit: int, side: int) -> tuple[np.ndarray, int]:

@@ -55,10 +55,15 @@ def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
     return done
 
 
+def config_from_json(text: str) -> ConfigDict:
+    """Read what `ConfigDict.to_json` gave, whose tuples are lists there."""
+    return ConfigDict(as_tuples(json.loads(text)))
+
+
 def read_config(path: Path) -> ConfigDict:
     """Read a run's config.json."""
     try:
-        return ConfigDict(as_tuples(json.loads(path.read_text())))
+        return config_from_json(path.read_text())
     except ValueError as error:
         raise UserError(f"{path}: cannot be read: {error}; use another --workdir") from None
 

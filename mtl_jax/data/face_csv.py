@@ -6,7 +6,7 @@ Pixels are gray, row by row, with spaces between; pictures are squares.
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 
 from mtl_jax.attributes import Attribute
-from mtl_jax.data import folders
+from mtl_jax.data import folders, transforms
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.labels import LabelReader
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source, named
 from mtl_jax.data.utkface import GENDERS, RACES
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.whole_files import write_whole
@@ -134,6 +134,20 @@ def _whole_number(text: str | None, column: str, most: int) -> int:
     if not digits.isdecimal() or int(digits) > most:
         raise ValueError(f"{column} is {text!r}, which is no whole number from 0 to {most}")
     return int(digits)
+
+
+def gray_faces(source: Source, side: int) -> Iterator[tuple[np.ndarray, Mapping[str, Any]]]:
+    """Give the pictures of a source of square chips, gray, `[side, side]`, with their labels.
+    Raises UserError for one that cannot be read or is not square.
+    """
+    for position in range(len(source)):
+        record = source[position]
+        with named(record):
+            image = transforms.read(record, 1)
+            if record.height != record.width:
+                raise ValueError(f"is {record.width} x {record.height} and no aligned chip")
+        smaller = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        yield smaller, record.instances[0].attributes
 
 
 def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, Any]]]) -> int:

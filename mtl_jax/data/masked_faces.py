@@ -8,12 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from mtl_jax.data.face_mask_fit import Frame, chip_frame, frame_of
-from mtl_jax.data.face_mask_textures import KINDS
 from mtl_jax.data.face_masks import draw_wearing, put_on
 from mtl_jax.data.records import Category, Instance, Record, Source, pixels_of
 
 BARE = "none"
-WORN = (BARE, *KINDS)  # the classes of the label `face_mask`
 LABEL, POINTS = "face_mask", "face"  # the attributes of an instance: what is worn, its landmarks
 COVERED = "masked"  # and whether a mask is, yes or no
 FULL = 0.9  # of a picture that a face's box covers from which on it is an aligned chip
@@ -21,7 +19,7 @@ FULL = 0.9  # of a picture that a face's box covers from which on it is an align
 
 def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record:
     """Let the faces of a record wear masks with the probability `share`, all or none, and label
-    each with what it wears, one of WORN, and with whether that is a mask.
+    each with what it wears, one of KINDS or BARE, and with whether that is a mask.
 
     A face is found by its landmarks (AFLW's 21 or iBUG's 68), or, where its box is the whole
     picture, by the template of aligned chips; others stay bare. What wears a mask keeps it, and

@@ -39,7 +39,7 @@ class Errors(NamedTuple):
 
 class FaceErrors:
     """Takes one picture after another: the first of the `attributes` that is of landmarks, by the
-    yaw of the first pose, and every angle of every pose.
+    yaw of the first pose that has one, and every angle of every pose.
     """
 
     def __init__(self, attributes: Iterable[Attribute]):

@@ -149,15 +149,13 @@ class Predictor:
         for rest in waiting.values():
             yield from self._predict(rest, size)
 
-    def predict_frames(
-        self, frames: Iterable[np.ndarray], batch_size: int | None = None
-    ) -> Iterator[Result]:
+    def predict_frames(self, frames: Iterable[np.ndarray]) -> Iterator[Result]:
         """Give each frame's result in the order of the frames, a batch of them in memory at a time.
 
         A frame of another canvas than the one before ends a batch. Raises ValueError for a frame
         that is no picture for this model.
         """
-        size = batch_size or self._run.batch_size
+        size = self._run.batch_size
         placed = (self._place(i, self._check(frame)) for i, frame in enumerate(frames))
         for _, alike in groupby(placed, key=lambda one: one.canvas):
             while group := list(islice(alike, size)):

@@ -20,17 +20,14 @@ class Inside(NamedTuple):
 
 
 def inspector(
-    options: MaskRCNNOptions,
-    num_classes: int,
-    attributes: Sequence[Attribute],
-    full_size_masks: bool = False,
+    options: MaskRCNNOptions, num_classes: int, attributes: Sequence[Attribute]
 ) -> Callable[[Variables, Batch], Inside]:
     """Give the function that runs a network (as `mask_rcnn` builds it) and keeps what is within.
 
     A layer that is called for several levels gives an output for each: its path ends in their
     number. Those that work on detected regions alone (masks, attributes) are not run.
     """
-    network = Network(options, num_classes, tuple(attributes), full_size_masks, train=False)
+    network = Network(options, num_classes, tuple(attributes), False, train=False)
 
     def run(variables: Variables, batch: Batch) -> tuple[Steps, Any]:
         applied = network.apply(

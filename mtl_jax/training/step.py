@@ -46,8 +46,8 @@ def make_train_step(
     `mask` says which parameters train: only those are differentiated, the others pass through, and
     with them their norms' statistics. `key` is the run's; each step folds its number in. `schedule`
     only reports the learning rate, counted from the stage's `first_step`. `ema` is the decay of the
-    state's average, where it has one. With `balancing` the terms count as it says, not as in the
-    model's loss. The old state is donated.
+    state's average, where it has one. With `balancing` the terms count as it says, beside their
+    weights in the model's loss. The old state is donated.
     """
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, StepMetrics]:

@@ -32,10 +32,10 @@ def draw(image: np.ndarray, result: Result, *, min_score: float | None = None) -
     return _draw_all_but_masks(picture, result, shown)
 
 
-def draw_boxes(image: np.ndarray, result: Result, *, min_score: float | None = None) -> np.ndarray:
+def draw_boxes(image: np.ndarray, result: Result) -> np.ndarray:
     """Draw as `draw` does, without the masks."""
     picture = as_rgb(image)
-    return _draw_all_but_masks(picture, result, to_show(picture, result, min_score))
+    return _draw_all_but_masks(picture, result, to_show(picture, result))
 
 
 def enlarge(image: np.ndarray, result: Result) -> tuple[np.ndarray, Result]:

@@ -73,7 +73,7 @@ class Look:
     @cached_property
     def inside(self) -> Inside:
         classes = len(self.run.categories) + 1
-        inspect = inspector(self.options, classes, self.run.attributes, self.full_size_masks)
+        inspect = inspector(self.options, classes, self.run.attributes)
         found = inspect(self.run.variables, self.batch)
         return Inside(jax.tree.map(lambda x: x[0], found.steps), found.activations)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mtl_jax import attributes as attribute_kinds
+from mtl_jax.data.__main__ import main
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.face_csv import FaceCsvSource, write_face_csv
 from mtl_jax.data.face_mask_fit import chip_frame
@@ -63,6 +64,33 @@ def test_what_is_written_is_read_again(tmp_path):
     np.testing.assert_array_equal(source[0].image[..., 0], face(5))
     np.testing.assert_array_equal(source[1].image[..., 0], cv2.cvtColor(color, cv2.COLOR_RGB2GRAY))
     assert [source[i].instances[0].attributes for i in range(2)] == labels
+
+
+def test_a_folder_of_chips_becomes_a_table(tmp_path, capsys):
+    folder, table = tmp_path / "chips", tmp_path / "faces.csv"
+    folder.mkdir()
+    names = ("30_1_3_20170109000000001.jpg.chip.png", "7_0_0_20170109000000002.png", "x.png")
+    for name in names:
+        cv2.imwrite(str(folder / name), face(len(name), 96))
+    arguments = ["face-csv", "--input", str(folder), "--output", str(table)]
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert "x.png" in said.err
+    assert said.out == f"{table}: 2 faces, 1 left out\n"
+    source = FaceCsvSource(table)
+    records = {
+        record.instances[0].attributes["age"]: record for record in map(source.__getitem__, (0, 1))
+    }
+    assert records[30].instances[0].attributes == {"age": 30, "gender": "female", "race": "Indian"}
+    expected = cv2.resize(face(len(names[0]), 96), (48, 48), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(records[30].image[..., 0], expected)
+    assert main([*arguments, "--side", "32"]) == 1
+    assert FaceCsvSource(table)[0].image.shape == (32, 32, 1)
+    cv2.imwrite(str(folder / names[1]), face(0, 96)[:50])
+    before = table.read_bytes()
+    with pytest.raises(UserError, match=r"7_0_0.*96 x 50 and no aligned chip"):
+        main(arguments)
+    assert table.read_bytes() == before
 
 
 BAD = {

@@ -20,7 +20,7 @@ from mtl_jax.data.face_mask_folder import write_masked
 from mtl_jax.data.face_mask_textures import BANK, KINDS, texture
 from mtl_jax.data.face_masks import Wearing, _inverse_bilinear, _straps, draw_wearing, put_on
 from mtl_jax.data.face_points import from_ibug
-from mtl_jax.data.masked_faces import WORN, MaskedFaces, mask_faces
+from mtl_jax.data.masked_faces import BARE, MaskedFaces, mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.sources import SourceOptions, open_sources
@@ -233,7 +233,7 @@ def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
         assert (record.image != 150).any() == (kind != "none")
         assert record.instances[0].attributes["age"] == 30
     assert 10 <= sum(kind != "none" for kind in kinds) <= 30
-    assert set(kinds) <= set(WORN)
+    assert set(kinds) <= {BARE, *KINDS}
     np.testing.assert_array_equal(masked[5].image, records[5].image)
     other = MaskedFaces(chips, 0.5, seed=4)
     assert [other[i].instances[0].attributes["face_mask"] for i in range(40)] != kinds
