@@ -425,16 +425,20 @@ def test_wrong_weights_are_said_at_once():
         train([Pictures(0)])
 
 
-def growth(batches: Iterator[Batch], warm: int, count: int) -> float:
-    """Give by how many bytes the process is larger after `count` batches than after `warm`."""
-    for _ in islice(batches, warm):
-        pass
-    gc.collect()
-    before = resident_memory()
-    for _ in islice(batches, count):
-        pass
-    gc.collect()
-    return resident_memory() - before
+def growth(batches: Iterator[Batch], warm: int, count: int) -> int:
+    """Give by how many bytes the process is larger after `count` batches than after `warm`: the
+    least of three times, for a leak comes each time, and what an allocator keeps does not.
+    """
+    found = []
+    for _ in range(3):
+        sizes = []
+        for number in (warm, count):
+            for _ in islice(batches, number):
+                pass
+            gc.collect()
+            sizes.append(resident_memory())
+        found.append(sizes[1] - sizes[0])
+    return min(found)
 
 
 def test_memory_does_not_grow():
@@ -447,7 +451,7 @@ def test_memory_does_not_grow_over_evaluations():
     options = replace(OPTIONS, resize=ResizeOptions("square", 256, 256, ((256, 256),)))
 
     def passes() -> Iterator[Batch]:
-        for _ in range(60):
+        while True:
             yield from evaluate(Pictures(4), options)
 
     assert growth(passes(), 15, 45) < 15 * 4 * 256 * 256 * 3

@@ -185,6 +185,11 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
         expected = network.train_on_batch(pictures, wanted, return_dict=True)["loss"]
         np.testing.assert_allclose(total, expected, rtol=1e-4)
         network.reset_metrics()
+    for number in range(1, 6):
+        ours = variables["batch_stats"]["backbone"][f"stage{number}"]["shared"]["norm"]["norm"]
+        norm = network.get_layer(f"norm{number}")
+        np.testing.assert_allclose(ours["mean"], norm.moving_mean, rtol=1e-2, atol=1e-3)
+        np.testing.assert_allclose(ours["var"], norm.moving_variance, rtol=1e-2)
 
 
 def gradients(options):
