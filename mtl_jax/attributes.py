@@ -71,6 +71,12 @@ class Attribute:
             raise ValueError(f"{self.name} is {raw!r}, which is not finite")
         return values, np.asarray(known, bool)
 
+    def _check_flip(self, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...]) -> None:
+        try:
+            _exchange(names, pairs)
+        except ValueError as error:
+            raise ValueError(f"attribute {self.name!r}: {error}") from None
+
     def _read(self, raw: Any) -> tuple[Any, Any]:
         raise NotImplementedError
 
@@ -139,7 +145,7 @@ class Categorical(Attribute):
             raise ValueError(f"attribute {self.name!r}: give its classes, two or more")
         if self.loss == "binary_cross_entropy" and len(self.classes) != 2:
             raise ValueError(f"attribute {self.name!r}: its loss {self.loss!r} is for two classes")
-        _exchange(self.classes, self.flip)
+        self._check_flip(self.classes, self.flip)
 
     @property
     def prediction_size(self) -> int:
@@ -356,9 +362,9 @@ class Pose(Attribute):
         }
 
     def caption(self, prediction: np.ndarray) -> str:
-        return " ".join(
-            f"{angle} {value:+.0f}" for angle, value in zip(self.angles, prediction, strict=True)
-        )
+        known = ~np.isnan(prediction)  # of a label some angles may be missing
+        angles = zip(np.array(self.angles)[known], prediction[known], strict=True)
+        return " ".join(f"{angle} {value:+.0f}" for angle, value in angles)
 
 
 @dataclass(frozen=True)
@@ -379,7 +385,7 @@ class Landmarks(Attribute):
         super().__post_init__()
         if not self.points:
             raise ValueError(f"attribute {self.name!r}: give the names of its points")
-        _exchange(self.points, self.flip)
+        self._check_flip(self.points, self.flip)
 
     @property
     def label_size(self) -> int:

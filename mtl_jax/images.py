@@ -199,7 +199,8 @@ def _read_pages(data: bytes) -> np.ndarray:
         return cv2.cvtColor(pages[0], cv2.COLOR_BGRA2RGBA)
     if not pages or len({page.shape for page in pages}) > 1 or pages[0].ndim != 2:
         raise ValueError(
-            "not a picture with gray pages of one size, or not one that OpenCV can decode"
+            "not a picture with gray pages of one size, of which channels but 1 and 3 are made, or "
+            "not one that OpenCV can decode"
         )
     return np.dstack(pages)
 

@@ -33,8 +33,8 @@ def write_whole(path: str | Path) -> Iterator[Path]:
         yield draft
         os.replace(draft, path)
     except OSError as error:
-        if error.errno in DISK_ERRORS and not error.filename:
-            error.filename = str(path)
+        if error.filename == str(draft) or (error.errno in DISK_ERRORS and not error.filename):
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
         draft.unlink(missing_ok=True)

@@ -37,6 +37,7 @@ _SPLIT = """Divide a COCO file into train.json, val.json and test.json, every im
 
 Images of one picture file, or with one value under --group-key (such as a person's), stay together.
 """
+_TOLD = 20  # of the pictures that were left out
 _EXPORT = """Write drawn scenes, heads or shapes, as pictures and a COCO file with their labels.
 
     python -m mtl_jax.data export synthetic --output data/scenes --count 8 --seed 7 --size 256
@@ -48,8 +49,10 @@ N95, KN95, cloth, scarf.
 
     python -m mtl_jax.data mask-faces --input data/UTKFace --output data/masked --seed 0
 
-Pictures are aligned chips such as UTKFace's, which are square, or have iBUG's points beside them
-(.pts, or a .mat as AFLW2000's). The faces of others are found by a run with landmarks:
+Pictures have iBUG's points beside them (.pts, or a .mat as AFLW2000's), or, in a folder of square
+ones, are aligned chips such as UTKFace's; on these the face is taken to look at the camera, and
+where it does not, as now and then on FairFace's, the mask sits beside it. The faces of others are
+found by a run with landmarks:
 
     python predict.py --workdir runs/hyperface_mixed --input photos --output found
     python -m mtl_jax.data mask-faces --input photos --faces found/predictions.json --output masked
@@ -242,8 +245,7 @@ def _mask_faces(arguments: argparse.Namespace) -> int:
         arguments.faces,
         arguments.min_score,
     )
-    for fault in written.faults:
-        print(fault, file=sys.stderr)
+    _tell(written.faults)
     print(f"{arguments.output}: {written.pictures} pictures, {len(written.faults)} left out")
     return 1 if written.faults else 0
 
@@ -257,11 +259,19 @@ def _add_face_csv(parser: argparse.ArgumentParser) -> None:
 
 def _face_csv(arguments: argparse.Namespace) -> int:
     source = UTKFaceSource(arguments.input, on_error="skip")
-    count = write_face_csv(arguments.output, gray_faces(source, arguments.side))
-    for fault in source.skipped:
+    unread: list[str] = []
+    count = write_face_csv(arguments.output, gray_faces(source, arguments.side, unread))
+    left_out = [*source.skipped, *unread]
+    _tell(left_out)
+    print(f"{arguments.output}: {count} faces, {len(left_out)} left out")
+    return 1 if left_out else 0
+
+
+def _tell(faults: Sequence[str]) -> None:
+    for fault in faults[:_TOLD]:
         print(fault, file=sys.stderr)
-    print(f"{arguments.output}: {count} faces, {len(source.skipped)} left out")
-    return 1 if source.skipped else 0
+    if len(faults) > _TOLD:
+        print(f"and {len(faults) - _TOLD} more like these", file=sys.stderr)
 
 
 if __name__ == "__main__":

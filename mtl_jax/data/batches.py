@@ -55,7 +55,8 @@ class BatchMaker:
                 row = transforms.load(record, index, self.attributes, self.options, rng)
         except UserError as error:
             if self.options.on_error == "stop":
-                raise
+                mend = 'mend or remove it, or set config.data.on_error="skip"'
+                raise UserError(f"{error}; {mend}") from error
             made.unread[index] = str(error)
             return transforms.empty_row(canvas, self.attributes, self.options)
         if len(record.instances) > self.options.max_instances:

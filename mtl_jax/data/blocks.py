@@ -40,8 +40,8 @@ _SCENE = {
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Where records come from. `format`, `path`, `annotations` and `images` are short for the first
-    of `sources`.
+    """Where records come from. `format`, `path`, `annotations` and `images` are short for the same
+    of the first of `sources`, which does not contradict them.
     """
 
     sources: tuple[dict[str, Any], ...] = ()  # a block for each source
@@ -57,13 +57,20 @@ class SourceOptions:
 
 
 def merge_short(options: SourceOptions) -> list[dict[str, Any]]:
-    """Give the blocks, the short fields in the first."""
+    """Give the blocks, the short fields in the first. Raises UserError where they contradict it."""
     blocks = [dict(block) for block in options.sources]
     names = ("format", "path", "annotations", "images")
     short = {name: vars(options)[name] for name in names if vars(options)[name]}
     if not blocks and not short:
         raise UserError("config.data names no data; set config.data.format, or config.data.sources")
-    return [{**(blocks[0] if blocks else {}), **short}, *blocks[1:]]
+    first = blocks[0] if blocks else {}
+    for name, value in short.items():
+        if first.get(name, value) != value:
+            raise UserError(
+                f"config.data.{name} is {value!r} and config.data.sources[0] has {name} "
+                f"{first[name]!r}; give config.data.{name} the same, or ''"
+            )
+    return [{**first, **short}, *blocks[1:]]
 
 
 def complete(block: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,18 +136,28 @@ def _whole_number(text: str | None, column: str, most: int) -> int:
     return int(digits)
 
 
-def gray_faces(source: Source, side: int) -> Iterator[tuple[np.ndarray, Mapping[str, Any]]]:
+def gray_faces(
+    source: Source, side: int, left_out: list[str]
+) -> Iterator[tuple[np.ndarray, Mapping[str, Any]]]:
     """Give the pictures of a source of square chips, gray, `[side, side]`, with their labels.
-    Raises UserError for one that cannot be read or is not square.
+
+    Those that cannot be read or are not square are left out, and `left_out` says why. Raises
+    UserError where these are all.
     """
     for position in range(len(source)):
         record = source[position]
-        with named(record):
-            image = transforms.read(record, 1)
-            if record.height != record.width:
-                raise ValueError(f"is {record.width} x {record.height} and no aligned chip")
+        try:
+            with named(record):
+                image = transforms.read(record, 1)
+                if record.height != record.width:
+                    raise ValueError(f"is {record.width} x {record.height} and no aligned chip")
+        except UserError as error:
+            left_out.append(str(error))
+            continue
         smaller = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         yield smaller, record.instances[0].attributes
+    if len(left_out) == len(source):
+        raise UserError(f"none of the {len(source)} pictures can be used; {left_out[0]}")
 
 
 def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, Any]]]) -> int:

@@ -1,5 +1,6 @@
 """Write a folder of faces again, with masks."""
 
+import contextlib
 import csv
 import shutil
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from mtl_jax.images import write_png
 from mtl_jax.whole_files import write_json, write_whole
 
 SHEET, CELL, ROW = 48, 128, 8  # faces on a contact sheet, their side, and how many in a row
+_LEAST_SIDE = 16  # pixels of a chip on which there is a face to see
 
 
 class Written(NamedTuple):
@@ -44,25 +46,28 @@ def write_masked(
 
     The faces are those that `faces`, the predictions.json of `predict.py` on the same folder, has
     with a score of `min_score` or more. Without it a picture has one: by iBUG's points in a .pts
-    file beside it, or a .mat as AFLW2000's; without one the picture is an aligned chip. Pictures
-    that stay bare are written unchanged. The masks of a picture depend on `seed` and its name.
-    Raises UserError where there is nothing to do.
+    file beside it, or a .mat as AFLW2000's; without one the picture is an aligned chip, if it and
+    most of the others without one are square. Pictures that stay bare are written unchanged. The
+    masks of a picture depend on `seed` and its name. Raises UserError where there is nothing to do.
     """
     names = list_pictures(folder) if folder.is_dir() else []
     if not names:
         raise UserError(f"{folder}: holds no picture; give a folder of faces as --input")
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: is not empty; use another --output")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{output}: lies in --input, whose pictures it would join; use another")
     found = None if faces is None else read_predicted(faces, min_score)
     worn, faults, shown = {}, [], []
     written: dict[Path, str] = {}  # each file, and the name of its picture
+    has_chips = found is None and _has_chips([folder / name for name in names])
     for name in names:
         try:
             image = images.decode(folder / name)
             rng = face_rng(seed, name)
             bare = rng.random() >= share
             if found is None:
-                frames = [_read_frame(folder / name, image, rng)]
+                frames = [_read_frame(folder / name, image, has_chips, rng)]
             else:
                 frames = [face for face in found.get(name, []) if _lies_on(face, image)]
                 if not frames:
@@ -98,19 +103,37 @@ def write_masked(
     return Written(len(worn), tuple(faults))
 
 
-def _read_frame(path: Path, image: np.ndarray, rng: np.random.Generator) -> Frame:
+def _has_chips(pictures: list[Path]) -> bool:
+    """Say whether most of the pictures without points are square."""
+    square = []
+    for path in pictures:
+        if _points_beside(path) is None:
+            with contextlib.suppress(ValueError, OSError):  # named when it is read
+                height, width = images.picture_size(path)
+                square.append(height == width)
+    return 2 * sum(square) > len(square)
+
+
+def _read_frame(path: Path, image: np.ndarray, has_chips: bool, rng: np.random.Generator) -> Frame:
     height, width = image.shape[:2]
-    pts, mat = path.with_suffix(".pts"), path.with_suffix(".mat")
-    if not pts.is_file() and not mat.is_file():
-        if height != width:
+    beside = _points_beside(path)
+    if beside is None:
+        if height != width or not has_chips:
             raise ValueError(
-                f"is {width} x {height} and no aligned chip, for these are square, and has no "
-                "points beside it; find its faces (--faces)"
+                f"is {width} x {height} and no aligned chip, for these are square, as most of "
+                "their folder, and has no points beside it; find its faces (--faces)"
             )
+        if height < _LEAST_SIDE:
+            raise ValueError(f"is {width} x {height}; on less than {_LEAST_SIDE} there is no face")
         return chip_frame(height, width, rng)
-    points = read_points(pts) if pts.is_file() else read_ibug(mat)
+    points = read_points(beside) if beside.suffix == ".pts" else read_ibug(beside)
     check_near(points, width, height)
     return frame_of(points)
+
+
+def _points_beside(path: Path) -> Path | None:
+    beside = (path.with_suffix(".pts"), path.with_suffix(".mat"))
+    return next((file for file in beside if file.is_file()), None)
 
 
 def _lies_on(face: Frame, image: np.ndarray) -> bool:

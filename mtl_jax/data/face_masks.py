@@ -75,7 +75,7 @@ def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
     gray = _is_gray(part)
     lit, left = _light(part, alpha, gray), 1 - _shadow(alpha, frame.width)
     strap = np.array(drawn.strap, np.float32)
-    if gray:  # a picture without colours stays so
+    if gray:  # a picture without colours stays so, in its own tint
         color = cv2.transform(color, np.tile(_LUMA, (3, 1)))
         strap = np.full(3, strap @ _LUMA, np.float32)
     result = cv2.multiply(part, cv2.merge([left] * part.shape[2]), dtype=cv2.CV_32F)
@@ -165,7 +165,9 @@ def _cross(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _straps(grid: np.ndarray, jaws: np.ndarray, width: float, size: tuple[int, int]) -> np.ndarray:
-    """Draw the straps from a mask's corners to each ear that is seen."""
+    """Draw the straps from a mask's corners to each ear that is seen; the lower one not where it
+    would lie on the upper one, as on a face from the front.
+    """
     drawn = np.zeros((size[1], size[0]), np.uint8)
     thickness = max(1, round(0.013 * width))
     reaches = jaws[:, 0] - grid[1, 2]
@@ -178,9 +180,13 @@ def _straps(grid: np.ndarray, jaws: np.ndarray, width: float, size: tuple[int, i
             continue  # the ear is behind the face
         away = 0.03 * width * outward / (np.linalg.norm(outward) + 1e-6)
         corners = 0.85 * grid[0, column] + 0.15 * grid[1, column], grid[2, column]
-        for corner, ear in zip(corners, (jaws[jaw, 0], jaws[jaw, 1]), strict=True):
-            inner = corner + 0.06 * (grid[1, 2] - corner)  # it is sewn on
-            line = np.rint((np.stack([inner, ear + away]) - 0.5) * 16).astype(np.int32)
+        along = jaws[jaw, 0] - corners[0]
+        gap = abs(_cross(along, jaws[jaw, 1] - corners[0])) / (np.linalg.norm(along) + 1e-6)
+        for corner, ear in list(zip(corners, jaws[jaw], strict=False))[: 1 + (gap > 0.06 * width)]:
+            # It is sewn on below the corner, which is round on many a mask.
+            sewn = np.stack([grid[1, column], corner])
+            sewn += 0.06 * (grid[1, 2] - sewn)
+            line = np.rint((np.concatenate([sewn, ear[None] + away]) - 0.5) * 16).astype(np.int32)
             cv2.polylines(drawn, [line], False, 255, thickness, cv2.LINE_AA, 4)
     return drawn
 
@@ -207,17 +213,24 @@ def _light(part: np.ndarray, alpha: np.ndarray, gray: bool) -> np.ndarray:
     brightness, level = broad @ _LUMA, float(mean @ _LUMA) + 1
     shape = np.clip(brightness / level, 0.5, 1.35) ** 0.9
     exposure = np.clip((level / 140) ** 0.6, 0.3, 1.0)
-    tint = np.ones(3) if gray else (mean / (mean.mean() + 1e-6) / _SKIN) ** 0.35
+    tint = (mean + 1e-6) / (mean.mean() + 1e-6)
+    tint = tint if gray else (tint / _SKIN) ** 0.35
     lit = np.clip(shape * exposure, 0.1, 1.06)[..., None] * tint
     return cv2.resize(lit.astype(np.float32), part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _is_gray(part: np.ndarray) -> bool:
-    """Say whether a part of a picture `[h, w, C]` shows no colour."""
+    """Say whether a part of a picture `[h, w, C]` shows no colours but those of one tint, as sepia:
+    they follow from the brightness alone.
+    """
     if part.shape[2] == 1:
         return True
-    small = cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA)
-    return int(np.ptp(small, axis=2).max()) < 10
+    small = cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA).reshape(-1, 3) / 255
+    brightness = small @ _LUMA
+    curve = np.vander(brightness, 3)
+    off = small - brightness[:, None]
+    off -= curve @ np.linalg.lstsq(curve, off, rcond=None)[0]
+    return float(np.abs(off).max()) < 0.04
 
 
 def _shadow(alpha: np.ndarray, width: float) -> np.ndarray:

@@ -140,11 +140,11 @@ def _made_ahead(
         def leaves(step: np.integer) -> list[np.ndarray]:
             try:
                 made = make(int(step))
-            except CancelledError:  # TensorFlow would write it out, and nobody waits for the batch
+            except CancelledError:  # nobody waits for the batch
                 return nothing
-            except Exception as error:
+            except Exception as error:  # TensorFlow would write it out, long and more than once
                 failures[int(step)] = error
-                raise
+                return nothing
             notes[int(step)] = made._replace(leaves=[])
             return made.leaves
 
@@ -157,14 +157,10 @@ def _made_ahead(
         dataset = tf.data.Dataset.range(steps.start, steps.stop)
         dataset = dataset.map(load, num_parallel_calls=options.workers, deterministic=True)
         dataset = dataset.prefetch(2).with_options(settings)
-        failed = tf.errors.OpError  # found now: `tf` is gone when an exiting interpreter ends this
-        try:
-            for step, arrays in zip(steps, dataset.as_numpy_iterator(), strict=True):
-                messages.add(notes.pop(step))
-                yield batches.from_leaves(tuple(arrays), maker.attributes)
-                if step - steps.start + 1 == report_after:
-                    messages.report()
-        except failed:
-            if failures:
-                raise failures[min(failures)] from None
-            raise
+        for step, arrays in zip(steps, dataset.as_numpy_iterator(), strict=True):
+            if step in failures:
+                raise failures[step]  # where the batch is due
+            messages.add(notes.pop(step))
+            yield batches.from_leaves(tuple(arrays), maker.attributes)
+            if step - steps.start + 1 == report_after:
+                messages.report()

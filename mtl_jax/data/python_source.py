@@ -90,6 +90,12 @@ class PythonSource:
                 "mtl_jax.data.records.Record"
             )
         for instance in record.instances:
+            x1, y1, x2, y2 = instance.box
+            if not (0 <= x1 < x2 <= record.width and 0 <= y1 < y2 <= record.height):
+                raise UserError(
+                    f"{self.path}: record {position} has the box {instance.box}; boxes are x1, y1, "
+                    f"x2, y2 within its {record.width} x {record.height} pixels"
+                )
             if instance.label not in range(1, len(self.categories) + 1):
                 raise UserError(
                     f"{self.path}: record {position} has the label {instance.label!r}; labels are "

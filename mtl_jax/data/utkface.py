@@ -54,7 +54,7 @@ class UTKFaceSource:
     def _read(self, name: str) -> _Chip:
         match = _NAME.fullmatch(name.rpartition("/")[2])
         if match is None:
-            raise ValueError("is not named [age]_[gender]_[race]_[date&time]; rename it")
+            raise ValueError("is not named [age]_[gender]_[race]_[17 digits]; rename it")
         age, gender, race, stamp = match.groups()[:4]
         height, width = folders.look_at(self.folder / name)
         labels = {"age": int(age), "gender": GENDERS[int(gender)], "race": RACES[int(race)]}

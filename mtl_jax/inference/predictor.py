@@ -117,6 +117,9 @@ class Predictor:
         cannot be read.
         """
         single = isinstance(image, str | Path | np.ndarray)
+        if not single and not isinstance(image, Sequence):
+            wanted = "a path, an array [H, W, C] of uint8 as np.asarray(picture), or a list of such"
+            raise TypeError(f"a picture is {wanted}, not {type(image).__name__}")
         pictures: Sequence[Picture] = [image] if single else image
         results: dict[int, Result] = {}
         for position, result in self.predict_files(pictures, 1 if single else None):

@@ -68,17 +68,18 @@ class MetricWriter:
         if not self._active:
             return
         known = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in known.items())
+        shown = [f"{name} {value:.4g}" for name, value in known.items()]
         if self._bar is not None:
-            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.set_postfix_str(", ".join(shown), refresh=False)
             self._bar.update(step - self._last_step)
         elif time.monotonic() - self._printed >= self._seconds or step == self._total_steps:
             self._printed = time.monotonic()
-            left = (self._total_steps - step) / max(1, step - self._first_step)
-            eta = _duration(left * (self._printed - self._started))
-            print(
-                f"step {step}/{self._total_steps}, {shown}, {eta} left", file=sys.stderr, flush=True
-            )
+            done = step - self._first_step
+            if done > 1:  # the first one is compiled
+                left = (self._total_steps - step) / done
+                shown.append(f"{_duration(left * (self._printed - self._started))} left")
+            line = ", ".join([f"step {step}/{self._total_steps}", *shown])
+            print(line, file=sys.stderr, flush=True)
         self._last_step = step
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
 from mtl_jax.data import transforms
-from mtl_jax.data.records import Category, Record
+from mtl_jax.data.records import Category, Record, named
 from mtl_jax.images import ResizeOptions
 from mtl_jax.ops.anchors import cell_anchors
 
@@ -52,8 +52,9 @@ def measure(
             numbers.without_masks += thing.segmentation is None
             numbers.boxes.append(np.array(thing.box))
             numbers.placed.append(geometry.boxes(np.array([thing.box], np.float32))[0])
-            for attribute in attributes:
-                _add_label(numbers, attribute, thing.attributes.get(attribute.name))
+            with named(record):
+                for attribute in attributes:
+                    _add_label(numbers, attribute, thing.attributes.get(attribute.name))
     return numbers
 
 

@@ -85,7 +85,7 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
         shown.data.resize,
     )
     _add_counts(page, shown, numbers, total)
-    _add_problems(page, shown, faults)
+    _add_problems(page, shown, faults, numbers)
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
     if shown.model is not None:
@@ -178,7 +178,7 @@ def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> N
         )
 
 
-def _add_problems(page: Page, shown: Shown, faults: Sequence[str]) -> None:
+def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: DataNumbers) -> None:
     page.heading("Problems")
     if shown.opened.skipped:
         page.text(f"{len(shown.opened.skipped)} records or labels are left out:")
@@ -186,7 +186,13 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str]) -> None:
     if faults:
         page.text(f"{len(faults)} pictures will stop the training, unless on_error is 'skip':")
         page.list(faults)
-    if not shown.opened.skipped and not faults:
+    unlabelled = [name for name, found in numbers.values.items() if not found]
+    if unlabelled:
+        page.text("Labels that nothing has, so that they are not learnt:")
+        page.list(unlabelled)
+    if not numbers.boxes:
+        page.text("Nothing is annotated.")
+    if not shown.opened.skipped and not faults and not unlabelled and numbers.boxes:
         page.text("None found.")
     if shown.opened.undeclared:
         page.text("Labels that no attribute of the config reads:")

@@ -68,7 +68,7 @@ def to_show(image: np.ndarray, result: Result, min_score: float | None = None) -
 def label_lines(result: Result, i: int) -> list[str]:
     """Give the text of detection i: class and score, then an attribute a line."""
     values = [(a, result.attributes[a.name][i]) for a in result.declared]
-    captions = [a.caption(value) for a, value in values if not np.isnan(value).any()]
+    captions = [a.caption(value) for a, value in values if not np.isnan(value).all()]
     name, score = result.class_names[i], result.scores[i]
     # What is annotated has no score.
     return [name if np.isinf(score) else f"{name} {score:.2f}", *filter(None, captions)]
@@ -124,8 +124,9 @@ def _draw_points_and_axes(picture: np.ndarray, result: Result, i: int, stroke: i
         prediction = result.attributes[attribute.name][i]
         if isinstance(attribute, Landmarks):
             _draw_points(picture, prediction.reshape(-1, 3), result.boxes[i])
-        elif isinstance(attribute, Pose) and not np.isnan(prediction).any():
-            degrees = dict(zip(attribute.angles, prediction.tolist(), strict=True))
+        elif isinstance(attribute, Pose) and not np.isnan(prediction).all():
+            # An angle that nobody says is drawn as one that is not turned.
+            degrees = dict(zip(attribute.angles, np.nan_to_num(prediction).tolist(), strict=True))
             _draw_axes(picture, degrees, result.boxes[i], stroke)
 
 

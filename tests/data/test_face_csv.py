@@ -87,8 +87,13 @@ def test_a_folder_of_chips_becomes_a_table(tmp_path, capsys):
     assert main([*arguments, "--side", "32"]) == 1
     assert FaceCsvSource(table)[0].image.shape == (32, 32, 1)
     cv2.imwrite(str(folder / names[1]), face(0, 96)[:50])
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert "7_0_0_20170109000000002.png: is 96 x 50 and no aligned chip" in said.err
+    assert said.out.endswith(f"{table}: 1 faces, 2 left out\n")
     before = table.read_bytes()
-    with pytest.raises(UserError, match=r"7_0_0.*96 x 50 and no aligned chip"):
+    cv2.imwrite(str(folder / names[0]), face(0, 96)[:50])
+    with pytest.raises(UserError, match=r"none of the 2 pictures can be used; .*/30_1_3"):
         main(arguments)
     assert table.read_bytes() == before
 

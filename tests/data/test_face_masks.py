@@ -28,6 +28,8 @@ from mtl_jax.data.transforms import load
 from mtl_jax.errors import UserError
 from mtl_jax.images import ResizeOptions
 
+LUMA = np.array((0.299, 0.587, 0.114))
+
 
 def overlap(a, b):
     return (a & b).sum() / (a | b).sum()
@@ -335,11 +337,27 @@ def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
 
 def test_a_picture_that_is_no_chip_wears_no_mask(tmp_path):
     (tmp_path / "in").mkdir()
-    for name, width in (("chip", 60), ("photo", 90)):
-        cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((60, width, 3), 120, np.uint8))
+    for name, height, width in (
+        ("chip", 60, 60),
+        ("also", 60, 60),
+        ("dot", 8, 8),
+        ("photo", 60, 90),
+    ):
+        cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((height, width, 3), 120, np.uint8))
     written = write_masked(tmp_path / "in", tmp_path / "out")
-    assert written.pictures == 1
-    assert "photo.png: is 90 x 60 and no aligned chip" in written.faults[0]
+    assert written.pictures == 2
+    assert "dot.png: is 8 x 8; on less than 16 there is no face" in written.faults[0]
+    assert "photo.png: is 90 x 60 and no aligned chip" in written.faults[1]
+    for more in range(3):  # then a square picture is one by chance
+        cv2.imwrite(str(tmp_path / f"in/{more}.png"), np.full((60, 50, 3), 120, np.uint8))
+    with pytest.raises(UserError, match=r"none of its 7 pictures can be used; .*0\.png: is 50 "):
+        write_masked(tmp_path / "in", tmp_path / "again")
+
+
+def test_no_folder_of_masked_faces_joins_the_bare_ones(tmp_path):
+    cv2.imwrite(str(tmp_path / "chip.png"), np.full((60, 60, 3), 120, np.uint8))
+    with pytest.raises(UserError, match="lies in --input, whose pictures it would join"):
+        write_masked(tmp_path, tmp_path / "masked")
 
 
 def test_a_picture_without_colours_gets_none():
@@ -350,6 +368,28 @@ def test_a_picture_without_colours_gets_none():
         assert found.shape == color.shape
         assert np.ptp(found.astype(int), axis=2).max() <= 1
         assert (found != color).any()
+
+
+def test_a_photograph_of_one_tint_keeps_to_it():
+    """Along every colour of the mask a channel is the sepia's share of the brightness."""
+    light = np.random.default_rng(0).integers(60, 200, (120, 120, 1)).repeat(3, 2)
+    sepia = np.array((1.15, 1.0, 0.8))
+    picture = (light * sepia).astype(np.uint8)
+    frame = frame_of(ibug((60.0, 60.0), 60.0))
+    for number in range(12):
+        done = put_on(picture, frame, Wearing("cloth", number, Fit()))
+        worn = done.image[done.outline].astype(float)
+        worn = worn[(worn.max(1) < 250)]
+        np.testing.assert_allclose(worn, worn @ LUMA[:, None] * sepia / (LUMA @ sepia), atol=3)
+
+
+def test_from_the_front_a_mask_has_one_strap_on_each_side():
+    front, size = chip_frame(200, 200), (200, 200)
+    grid = grid_of(front, Fit())
+    straps = _straps(grid, front.jaws, front.width, size)
+    between = np.rint((grid[0, 4] + front.jaws[1, 0]) / 2).astype(int)
+    row = straps[between[1], between[0] - 15 : between[0] + 16] > 127
+    assert 1 <= row.sum() <= 3
 
 
 def test_in_profile_the_hidden_ear_has_no_strap():
@@ -442,12 +482,13 @@ def test_faces_that_a_model_found_are_masked(tmp_path):
     ],
 )
 def test_predictions_that_no_mask_fits_are_named(tmp_path, text, fault):
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/a.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "found.json").write_text(text)
     with pytest.raises(UserError, match=fault):
-        write_masked(tmp_path, tmp_path / "out", faces=tmp_path / "found.json")
+        write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "found.json")
     with pytest.raises(UserError, match=r"nowhere.json: cannot be read \(No such file"):
-        write_masked(tmp_path, tmp_path / "out", faces=tmp_path / "nowhere.json")
+        write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "nowhere.json")
 
 
 def test_real_chips_wear_masks_where_their_mouths_are():

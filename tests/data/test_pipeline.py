@@ -257,7 +257,7 @@ def broken(tmp_path: Path) -> Files:
 
 
 def test_a_broken_picture_stops_and_is_named(broken):
-    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated$") as caught:
+    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated; mend") as caught:
         evaluate(broken)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"/4\.png: the picture is truncated"):
@@ -273,7 +273,7 @@ def test_batches_before_the_broken_one_are_given(broken):
 
 
 def test_a_broken_picture_that_a_process_met_is_named(broken, caplog):
-    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated$"):
+    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated; mend"):
         evaluate(broken, IN_PROCESSES)
     with caplog.at_level(logging.WARNING):
         evaluate(broken, replace(IN_PROCESSES, on_error="skip", max_instances=1))
@@ -344,7 +344,7 @@ def test_a_missing_file_is_named(broken, tmp_path):
 def test_a_picture_that_a_source_itself_reads_is_named_or_skipped(broken, caplog):
     masked = MaskedFaces(broken)
     options = replace(OPTIONS, resize=ResizeOptions("square", 48, 48, ((48, 48),)))
-    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated$"):
+    with pytest.raises(UserError, match=r"/4\.png: the picture is truncated; mend"):
         evaluate(masked, options)
     with caplog.at_level(logging.WARNING):
         evaluate(masked, replace(options, on_error="skip"))

@@ -32,7 +32,7 @@ RECORD = Record(PICTURE, WIDTH, HEIGHT, 1, "a.png", THINGS)
 def check(result):
     assert result.class_names == ("dog", "cat")
     assert result.category_ids.tolist() == [5, 3]
-    assert label_lines(result, 0) == ["dog", "age 4"]
+    assert label_lines(result, 0) == ["dog", "age 4", "yaw +9"]
     assert label_lines(result, 1) == ["cat", "m"]
     assert np.isnan(result.attributes["head"][0]).tolist() == [False, True, True]
 
