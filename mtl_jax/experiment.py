@@ -23,7 +23,7 @@ from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
 from mtl_jax.inference.output import Predictions
-from mtl_jax.run_folder import prepare_folder
+from mtl_jax.run_folder import held, prepare_folder
 from mtl_jax.runs import (
     Propose,
     Run,
@@ -75,6 +75,11 @@ def train(
     """
     if hosts:
         join_hosts()
+    with held(workdir, alone=jax.process_index() == 0):
+        _train(config, workdir, batches or train_batches)
+
+
+def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
     enable_compilation_cache()
     loop = read_options(LoopOptions, config.train)
     stages = read_stages(config)
@@ -83,6 +88,8 @@ def train(
     if done == total:
         print(f"{workdir}: all {total} steps are done")
         return
+    if done:
+        print(f"{workdir}: goes on after step {done}")
     opened = sources.open_sources(
         read_sources(config),
         read_attributes(config),
@@ -116,7 +123,7 @@ def train(
             initial_variables(task, loop.seed, new=not done),
             stages,
             optimizer,
-            partial(batches or train_batches, task, training, loop),
+            partial(batches, task, training, loop),
             make_validator(task, validation, checks, mesh, propose),
             checkpointer,
             MetricWriter(workdir, total, active=jax.process_index() == 0),

@@ -1,8 +1,12 @@
 """A run's folder: its config.json, and whether the run in it can go on with a config."""
 
+import fcntl
 import json
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,22 +19,53 @@ from mtl_jax.errors import UserError
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.stages import Stage
 
+_log = logging.getLogger(__name__)
 # What may change when a run is resumed, beside more steps: how often it says something, and what
 # evaluate.py says of it.
 CHANGEABLE = ("train.log_every", "train.eval_every", "train.checkpoint_every")
 CHANGEABLE += ("eval.groups", "eval.limits", "eval.coverage")
 
 
+@contextmanager
+def held(workdir: Path, alone: bool = True) -> Iterator[None]:
+    """Make a run's folder and keep other trainings out of it (all but one host of a cluster give
+    `alone` as False); an empty one goes again at the end.
+
+    Raises UserError where it cannot be made, or another training holds it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        folder = os.open(workdir, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be the run's folder ({error.strerror})") from None
+    try:
+        if alone:
+            _lock(folder, workdir)
+        yield
+    finally:
+        os.close(folder)
+        with suppress(OSError):
+            workdir.rmdir()
+
+
+def _lock(folder: int, workdir: Path) -> None:
+    """Lock an open folder until it is closed, as it also is when the process is killed."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{workdir}: another training writes there; wait for it, or use another --workdir"
+        ) from None
+    except OSError as error:
+        _log.info("%s: its file system has no locks (%s)", workdir, error.strerror)
+
+
 def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
-    """Make a run's folder, and give the number of steps done in it, of `total` that the config has.
+    """Give the number of steps done in a run's folder, of `total` that the config has.
 
     Raises UserError where the steps were done with another config. What a run left behind that
     stopped before its first checkpoint counts for nothing.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{workdir}: cannot be the run's folder ({error.strerror})") from None
     path, folder = workdir / "config.json", workdir / "checkpoints"
     latest = Checkpointer(folder).latest() if folder.is_dir() else None
     if latest == 0:

@@ -7,7 +7,7 @@ from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
-from mtl_jax.run_folder import differing_fields, prepare_folder
+from mtl_jax.run_folder import differing_fields, held, prepare_folder
 from mtl_jax.runs import save_run
 from mtl_jax.task import Task
 from mtl_jax.whole_files import write_json
@@ -76,3 +76,25 @@ def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json: cannot be read"):
         prepare_folder(tmp_path, config, 4)
+
+
+def test_two_trainings_do_not_write_in_one_folder(tmp_path):
+    run = tmp_path / "run"
+    with held(run):
+        (run / "config.json").touch()
+        with pytest.raises(UserError, match="run: another training writes there"), held(run):
+            pass
+        with held(run, alone=False):  # another host of the same training
+            pass
+    with held(run):
+        pass
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match="refused"), held(tmp_path / "run"):
+        raise UserError("refused")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/run: cannot be the run's folder"):
+        held(tmp_path / "file/run").__enter__()

@@ -14,10 +14,10 @@ from mtl_jax.errors import UserError
 from mtl_jax.images import write_png
 from mtl_jax.inference.collect import InputFile, collect, is_misnamed
 from mtl_jax.inference.output import WRITTEN, Predictions, clear_crops, write_crops
-from mtl_jax.inference.predictor import Predictor
+from mtl_jax.inference.predictor import CONFIDENT, Predictor
 from mtl_jax.inference.video import Video, VideoWriter
 from mtl_jax.results import Result
-from mtl_jax.visualize.draw import enlarge
+from mtl_jax.visualize.draw import enlarge, to_show
 from mtl_jax.visualize.styles import LABELLED, STYLES
 from mtl_jax.visualize.window import Window
 
@@ -65,7 +65,8 @@ def predict_folder(
         )
         return 2
     print(f"{job.counted()}, {job.detections} detections: {output / 'predictions.json'}")
-    print(f"overlays: {output / 'overlays'}")
+    drawn = f", {job.drawn} drawn, of a score of {CONFIDENT} and more; --threshold sets another"
+    print(f"overlays: {output / 'overlays'}{drawn if job.drawn < job.detections else ''}")
     print(predictor.times.line(job.images, time.perf_counter() - start))
     return 1 if job.faults or others else 0
 
@@ -81,7 +82,7 @@ class _Job:
         self._options = options
         self._predictions = predictions
         self._window = Window() if options.show else None
-        self.pictures = self.frames = self.detections = self.faults = 0
+        self.pictures = self.frames = self.detections = self.drawn = self.faults = 0
 
     @property
     def images(self) -> int:
@@ -153,6 +154,7 @@ class _Job:
         self, result: Result, name: str, prefix: str = "", enlarges: bool = False
     ) -> np.ndarray:
         assert result.image is not None
+        self.drawn += len(to_show(result.image, result))
         if self._options.crops:
             write_crops(self._output / "crops" / name, result.image, result, prefix)
         style, shown = self._options.style, (result.image, result)

@@ -137,9 +137,9 @@ class Checkpointer:
     ) -> None:
         """Store a state and return when it is on the disk.
 
-        Checkpoints that are neither latest nor best go. Raises UserError
-        where `metrics` lacks the best metric, ValueError for a state that has met a non-finite loss
-        or a Checkpointer that only reads.
+        Checkpoints that are neither latest nor best go. Raises UserError where the disk has no room
+        or `metrics` lacks the best metric, ValueError for a state that has met a non-finite loss or
+        a Checkpointer that only reads.
         """
         if self._user_metadata is None:
             raise ValueError("a Checkpointer made without metadata only reads")
@@ -149,6 +149,7 @@ class Checkpointer:
             raise UserError(
                 f"best metric {self.best_metric!r} is none of {', '.join(sorted(metrics))}"
             )
+        self._check_room(state, step)
         record = {
             "metadata": dict(self._user_metadata),
             "stage": stage,
@@ -172,6 +173,17 @@ class Checkpointer:
             force=True,
         )
         self._empty_trash()
+
+    def _check_room(self, state: TrainState, step: int) -> None:
+        # Orbax, when it meets a full disk, goes on failing after its exception is caught.
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise UserError(
+                f"{self.folder}: the checkpoint of step {step} has {needed / 1e6:.1f} MB, and the "
+                f"disk {free / 1e6:.1f} MB left; make room and start again, it goes on after step "
+                f"{self.latest() or 0}"
+            )
 
     def _empty_trash(self) -> None:
         if jax.process_index() == 0:

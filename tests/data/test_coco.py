@@ -272,6 +272,18 @@ def test_keypoints_are_landmarks_by_name(folder: Path):
     assert known.reshape(3, 3).all(1).tolist() == [True, True, False]
 
 
+def test_a_point_far_outside_the_picture_is_named(folder: Path):
+    def change(data):
+        data["annotations"][0]["nose"] = [[5, 6], [5000, 6, 2]]
+        data["annotations"][1]["nose"] = [[5, 6], [5000, 6, 0]]  # nobody says where it is
+
+    declared = attribute_kinds.from_config({"nose": {"kind": "landmarks", "points": ("a", "b")}})
+    with pytest.raises(AnnotationErrors) as caught:
+        CocoSource(write(folder, broken(change)), folder, declared)
+    (line,) = caught.value.faults
+    assert "attribute nose: b (5000, 6) lies far outside the picture of" in line
+
+
 def test_categories_can_be_chosen(folder: Path):
     path = write(folder, example())
     source = CocoSource(path, folder, categories=("face",))

@@ -123,6 +123,9 @@ def test_a_source_is_pickled_by_its_file(tmp_path):
     np.testing.assert_array_equal(again[2].image, source[2].image)
 
 
+BOX = "cells.py: record 0 has the box (50, 10, 20, 30); boxes are x1, y1, x2, y2 within"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
@@ -133,6 +136,7 @@ def test_a_source_is_pickled_by_its_file(tmp_path):
         ("self.shade + i", "self.shape + i", "line 21: 'Cells' object has no attribute 'shape'"),
         ('(Category(7, "cell"), Category(9, "yeast"))', '("cell",)', "give Category(1, "),
         ("return Record(", "return dict(a=", "cells.py: record 0 is 'dict' and must be"),
+        ("(4, 5, 24, 35)", "(50, 10, 20, 30)", BOX),
         ("1 + i % 2", "3", "cells.py: record 0 has the label 3; labels are 1 to 2"),
     ],
 )

@@ -55,8 +55,15 @@ def test_all_good(tmp_path, capsys):
         assert cv2.imread(str(output / "overlays" / name)).shape == shape
     said = capsys.readouterr()
     assert "3 pictures, 2 detections" in said.out
+    assert "drawn" not in said.out
     assert said.err == ""
     assert sorted(p.name for p in output.iterdir()) == ["overlays", "predictions.json"]
+
+
+def test_what_is_found_and_not_drawn_is_told(tmp_path, capsys):
+    write(tmp_path / "a.png")
+    assert predict_folder(Predictor(FakeRun(score=0.3)), [tmp_path], tmp_path / "out") == 0
+    assert "overlays, 0 drawn, of a score of 0.5 and more; --threshold" in capsys.readouterr().out
 
 
 def test_the_overlay_keeps_the_picture_s_colours(tmp_path):

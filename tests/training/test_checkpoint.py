@@ -1,6 +1,7 @@
 """Checkpoints: which are kept, what they hold, and what a kill in the middle leaves."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,20 @@ def test_a_state_comes_back_to_the_bit(tmp_path, state):
         stored = {"config": {"sizes": [1, 2]}, "classes": ["face"], "attributes": {}}
         assert reader.metadata() == stored
         assert reader.stage() == 1
+
+
+def test_a_disk_without_room_is_one_line_and_loses_nothing(tmp_path, state, monkeypatch):
+    checkpointer = Checkpointer(tmp_path, METADATA)
+    checkpointer.save(state, 5)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    left = shutil.disk_usage(tmp_path)._replace(free=size - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: left)
+    with pytest.raises(UserError, match=r"step 10 has .* MB left; make room .* after step 5"):
+        checkpointer.save(state, 10)
+    assert checkpointer.steps() == [5]
+    left = left._replace(free=size)
+    checkpointer.save(state, 10)
+    assert checkpointer.steps() == [10]
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 20), ("min", 40)])

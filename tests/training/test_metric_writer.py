@@ -1,6 +1,7 @@
 """The metrics file over kills and resumes, TensorBoard, and plain progress."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -104,3 +105,11 @@ def test_other_hosts_write_nothing(tmp_path, capfd):
     writer.close()
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr().err == ""
+
+
+def test_the_first_step_says_no_time_that_is_left(tmp_path, capsys):
+    writer = MetricWriter(tmp_path, 8, seconds=0)
+    writer.start(4)
+    writer.progress(5, {})
+    writer.progress(7, {"loss": 0.5})
+    assert re.fullmatch(r"step 5/8\nstep 7/8, loss 0.5, 0:00:0\d left\n", capsys.readouterr().err)

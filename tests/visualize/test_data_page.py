@@ -55,6 +55,16 @@ def test_the_page_tells_the_numbers(data_page):
     assert "://" not in text
 
 
+class ListSource(list):
+    categories = (Category(1, "thing"),)
+
+    def group(self, position):
+        return str(position)
+
+
+SQUARE = ResizeOptions("square", 64, 64, ((64, 64),))
+
+
 def test_pictures_that_cannot_be_read_are_listed(tmp_path):
     good, cut, other = (tmp_path / f"{name}.png" for name in ("good", "cut", "other"))
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -66,17 +76,9 @@ def test_pictures_that_cannot_be_read_are_listed(tmp_path):
         Record(path, 60, 40, i, path.name, thing) for i, path in enumerate((good, cut, other))
     ]
 
-    class Pictures(list):
-        categories = (Category(1, "thing"),)
-
-        def group(self, position):
-            return str(position)
-
-    source = Pictures(records)
+    source = ListSource(records)
     opened = Opened((source,), (1.0,), source.categories)
-    shown = Shown(
-        opened, (), DataOptions(resize=ResizeOptions("square", 64, 64, ((64, 64),))), None
-    )
+    shown = Shown(opened, (), DataOptions(resize=SQUARE), None)
     masked = MaskedFaces(source)  # reads a picture, and may fail, as it makes a record
     again = replace(shown, opened=opened._replace(sources=(masked,)))
     text = write_data_page("three", again, 10, tmp_path / "masked").read_text()
@@ -86,6 +88,23 @@ def test_pictures_that_cannot_be_read_are_listed(tmp_path):
     assert "cut.png: the picture is truncated" in text
     assert "other.png: the picture is 60 x 30 pixels, annotated as 60 x 40" in text
     assert "None found." not in text
+
+
+def test_what_nothing_is_learnt_of_is_told(tmp_path):
+    picture = np.zeros((50, 100, 3), np.uint8)
+
+    def page(*things):
+        source = ListSource([Record(picture, 100, 50, 1, "a", things)])
+        opened = Opened((source,), (1.0,), source.categories)
+        attributes = from_config({"head": {"kind": "pose", "angles": ("yaw", "roll")}})
+        shown = Shown(opened, attributes, DataOptions(resize=SQUARE), None)
+        return write_data_page("one", shown, 10, tmp_path / str(len(things))).read_text()
+
+    text = page(Instance((0, 0, 10, 20), 1, attributes={"head": {"yaw": 5}}))
+    assert "Labels that nothing has, so that they are not learnt:" in text
+    assert "<li>head/roll</li>" in text
+    assert "None found." not in text
+    assert "Nothing is annotated." in page()
 
 
 def test_records_are_measured():
