@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     workdir = find_run(args.workdir)
 
     from mtl_jax import experiment
-    from mtl_jax.evals.table import format_table
+    from mtl_jax.evals.table import format_table, without_boxes
     from mtl_jax.visualize.card import write_card
     from mtl_jax.visualize.report import write_report
 
@@ -46,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
         baseline=args.baseline,
         name=args.name,
     )
-    print(format_table(found.metrics, found.trivial))
+    shown = found.metrics if found.has_boxes else without_boxes(found.metrics)
+    print(format_table(shown, found.trivial))
     page = write_report(
         f"{workdir}: {found.folder.name}",
         found.evaluator,

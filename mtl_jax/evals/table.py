@@ -1,7 +1,9 @@
 """The metrics as a table for the terminal."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
+T = TypeVar("T")
 PRECISIONS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 COUNTS = ("instances", "labelled", "misses")
 FRACTIONS = ("accuracy", "macro_f1", "nme", "coverage")
@@ -21,6 +23,11 @@ def format_table(
         _rest(metrics),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def without_boxes(metrics: Mapping[str, T]) -> dict[str, T]:
+    """Leave out what a model of whole pictures, whose boxes these are, does not say."""
+    return {k: v for k, v in metrics.items() if not {"box", "detections"} & set(k.split("/"))}
 
 
 def _precision_rows(metrics: Mapping[str, float]) -> list[str]:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from mtl_jax.evals.calibration import calibration
 from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.evidence import Case, Evidence, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
+from mtl_jax.evals.table import without_boxes
 from mtl_jax.visualize import plots
 from mtl_jax.visualize.annotations import record_result
 from mtl_jax.visualize.attribute_report import add_attributes
@@ -28,7 +28,6 @@ BINS = 10
 MOST_PANELS = 30  # plots of the course of training
 NO_LOSSES = ("grad_norm", "images_per_second", "learning_rate")  # that are logged beside losses
 METRICS = ("AP", "AP50", "mae", "accuracy", "nme")  # whose course is drawn
-T = TypeVar("T")
 
 
 def write_report(
@@ -50,7 +49,7 @@ def write_report(
     """
     page = Page(title)
     reasons = explain(evidence, metrics) if has_boxes else []
-    _add_numbers(page, reasons, metrics if has_boxes else _without_boxes(metrics))
+    _add_numbers(page, reasons, metrics if has_boxes else without_boxes(metrics))
     if has_boxes:
         for kind, precision in evaluator.curves().items():
             _add_curves(page, kind, precision, evidence.names[1:])
@@ -62,10 +61,6 @@ def write_report(
     if has_boxes:
         _add_worst(page, evidence, channels)
     return page.write(folder)
-
-
-def _without_boxes(metrics: Mapping[str, T]) -> dict[str, T]:
-    return {k: v for k, v in metrics.items() if not {"box", "detections"} & set(k.split("/"))}
 
 
 def _add_numbers(page: Page, reasons: Sequence[str], metrics: Mapping[str, float]) -> None:
@@ -198,7 +193,7 @@ def _add_history(page: Page, history: Path | None, has_boxes: bool) -> None:
             if isinstance(value, int | float) and name != "step":
                 series.setdefault(name, []).append((row["step"], value))
     if not has_boxes:
-        series = _without_boxes(series)
+        series = without_boxes(series)
     panels = _panels(series)
     if not panels:
         return

@@ -1,4 +1,4 @@
-from mtl_jax.evals.table import format_table
+from mtl_jax.evals.table import format_table, without_boxes
 
 METRICS = {
     "box/AP": 0.51234,
@@ -54,3 +54,8 @@ def test_columns_are_aligned():
     (row,) = [line for line in lines if line.startswith("age ")]
     for name, number in (("instances", "1200"), ("labelled", "1100"), ("misses", "12")):
         assert head.index(name) + len(name) == row.rindex(number) + len(number)
+
+
+def test_what_a_model_of_whole_pictures_does_not_say_is_left_out():
+    metrics = {"box/AP": 1.0, "val/box/AP": 1.0, "detections/false_alarms": 0.0, "age/mae": 5.0}
+    assert without_boxes(metrics) == {"age/mae": 5.0}
