@@ -218,14 +218,17 @@ class Ordinal(Attribute):
         return np.where(known, levels, np.float32(np.nan))
 
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
-        return {"value": round(float(prediction[0]), 4)}
+        return {"value": round(float(prediction[0]), 4), "label": self._nearest_class(prediction)}
 
     def nearest(self, prediction: np.ndarray) -> np.ndarray:
         """Give the class index whose level is nearest to each value `[...]`."""
         return np.abs(np.asarray(prediction)[..., None] - np.asarray(self.levels)).argmin(-1)
 
     def caption(self, prediction: np.ndarray) -> str:
-        return f"{self.name} {self.classes[int(self.nearest(prediction[:1])[0])]}"
+        return f"{self.name} {self._nearest_class(prediction)}"
+
+    def _nearest_class(self, prediction: np.ndarray) -> str:
+        return self.classes[int(self.nearest(prediction[:1])[0])]
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,8 @@ def test_a_crop_leaves_the_other_kinds(attribute):
 
 DESCRIBED = [
     (GENDER, [0.25, 0.75], {"label": "female", "scores": {"male": 0.25, "female": 0.75}}, "female"),
-    (SIZE, [3.4], {"value": 3.4}, "size l"),
-    (SIZE, [2.6], {"value": 2.6}, "size m"),
+    (SIZE, [3.4], {"value": 3.4, "label": "l"}, "size l"),
+    (SIZE, [2.6], {"value": 2.6, "label": "m"}, "size m"),
     (AGE, [30.6], {"value": 30.6}, "age 31"),
     (Continuous("smile"), [0.256], {"value": 0.256}, "smile 0.26"),
     (HEAD, [1, -20, 3], {"yaw": -20.0, "pitch": 3.0, "roll": 1.0}, "roll +1 yaw -20 pitch +3"),

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute, Categorical, Landmarks, Pose
+from mtl_jax.attributes import Attribute, Categorical, Landmarks, Ordinal, Pose
 from mtl_jax.images import write_png
 from mtl_jax.results import Result
 from mtl_jax.visualize.draw import as_rgb, to_show
@@ -105,7 +105,7 @@ def _row(entry: dict[str, Any], declared: Sequence[Attribute]) -> list[Any]:
 
 def cells(attribute: Attribute, described: dict[str, Any]) -> dict[str, Any]:
     """Give the columns of one prediction, as `Attribute.describe` gave it: `age`, `gender` and
-    `gender/male`, `head/yaw`, `face/left eye/x`.
+    `gender/male`, `smile` and `smile/label`, `head/yaw`, `face/left eye/x`.
     """
     name = attribute.name
     if isinstance(attribute, Categorical):
@@ -119,6 +119,8 @@ def cells(attribute: Attribute, described: dict[str, Any]) -> dict[str, Any]:
             for point, values in zip(attribute.points, described["points"], strict=True)
             for part, value in zip(("x", "y", "visibility"), values, strict=True)
         }
+    if isinstance(attribute, Ordinal):
+        return {name: described["value"], f"{name}/label": described["label"]}
     return {name: described["value"]}
 
 

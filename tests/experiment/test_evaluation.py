@@ -29,7 +29,7 @@ ATTRIBUTES = {
 SHOWN = {
     "age": {"value"},
     "gender": {"label", "scores"},
-    "smile": {"value"},
+    "smile": {"value", "label"},
     "head": {"yaw", "pitch", "roll"},
     "face": {"points"},
 }

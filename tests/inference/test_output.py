@@ -32,6 +32,7 @@ COLUMNS = {
     "gender/male": 0.25,
     "gender/female, or so": 0.75,
     "smile": 1.5,
+    "smile/label": "some",
     "age": 33.25,
     "head/yaw": -20.5,
     "head/pitch": 10.0,
