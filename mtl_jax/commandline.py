@@ -109,8 +109,13 @@ def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> None:
     """Set fields of `config` from `--config.field=value` arguments, each with the type that the
-    field has.
+    field has. Other sources put away what the config's short fields say of its own.
     """
+    if any(argument.startswith("--config.data.sources=") for argument in arguments):
+        from mtl_jax.data.blocks import SHORT
+
+        for name in SHORT:
+            config.data[name] = ""
     for argument in arguments:
         if source := _SOURCE.match(argument):
             _add_default(config, int(source[1]), source[2])

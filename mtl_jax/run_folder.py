@@ -41,11 +41,13 @@ def held(workdir: Path, alone: bool = True) -> Iterator[None]:
     try:
         if alone:
             _lock(folder, workdir)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                workdir.rmdir()
     finally:
         os.close(folder)
-        with suppress(OSError):
-            workdir.rmdir()
 
 
 def _lock(folder: int, workdir: Path) -> None:
@@ -57,7 +59,8 @@ def _lock(folder: int, workdir: Path) -> None:
             f"{workdir}: another training writes there; wait for it, or use another --workdir"
         ) from None
     except OSError as error:
-        _log.info("%s: its file system has no locks (%s)", workdir, error.strerror)
+        what = "%s: its file system has no locks (%s): start no other training there meanwhile"
+        _log.warning(what, workdir, error.strerror)
 
 
 def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:

@@ -352,3 +352,12 @@ def test_a_process_ends_with_the_code_and_no_traceback():
     done = scripts.start("train", "--config", TINY, "--config.trian.seed=1")
     assert scripts.mistake(done).startswith("no field config.trian.seed; ")
     assert done.out == ""
+
+
+def test_other_sources_put_the_short_fields_away():
+    config = load_config_file(str(scripts.ROOT / "configs/maskmtl_utkface.py"))
+    assert config.data.format == "utkface"
+    other = "--config.data.sources=({'format': 'fairface'},)"
+    override(config, ["--config.data.path=here", other])
+    assert config.data.sources == ({"format": "fairface"},)
+    assert (config.data.format, config.data.path) == ("", "here")

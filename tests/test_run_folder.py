@@ -81,9 +81,9 @@ def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
 def test_two_trainings_do_not_write_in_one_folder(tmp_path):
     run = tmp_path / "run"
     with held(run):
-        (run / "config.json").touch()
         with pytest.raises(UserError, match="run: another training writes there"), held(run):
             pass
+        (run / "config.json").touch()  # the folder is the same as before
         with held(run, alone=False):  # another host of the same training
             pass
     with held(run):

@@ -49,14 +49,15 @@ class BatchMaker:
         """
         if index < 0:
             return transforms.empty_row(canvas, self.attributes, self.options)
+        mend = ""
         try:
             record = self._record(index, rng)
+            mend = '; mend or remove it, or set config.data.on_error="skip"'
             with named(record):
                 row = transforms.load(record, index, self.attributes, self.options, rng)
         except UserError as error:
             if self.options.on_error == "stop":
-                mend = 'mend or remove it, or set config.data.on_error="skip"'
-                raise UserError(f"{error}; {mend}") from error
+                raise UserError(f"{error}{mend}") from error
             made.unread[index] = str(error)
             return transforms.empty_row(canvas, self.attributes, self.options)
         if len(record.instances) > self.options.max_instances:

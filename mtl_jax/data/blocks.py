@@ -13,6 +13,7 @@ from mtl_jax.data.scenes import SceneSource
 from mtl_jax.errors import UserError, suggest
 
 DATA_ROOT = "MTL_JAX_DATA"  # the variable that names the folder of all data
+SHORT = ("format", "path", "annotations", "images")  # fields that stand for the first block's
 _COMMON: dict[str, Any] = {
     "format": "",
     "name": "",  # in splits.json; "": the format's
@@ -40,8 +41,8 @@ _SCENE = {
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Where records come from. `format`, `path`, `annotations` and `images` are short for the same
-    of the first of `sources`, which does not contradict them.
+    """Where records come from. `format`, `path`, `annotations` and `images` are short for the first
+    of `sources`.
     """
 
     sources: tuple[dict[str, Any], ...] = ()  # a block for each source
@@ -57,20 +58,12 @@ class SourceOptions:
 
 
 def merge_short(options: SourceOptions) -> list[dict[str, Any]]:
-    """Give the blocks, the short fields in the first. Raises UserError where they contradict it."""
+    """Give the blocks, the short fields in the first."""
     blocks = [dict(block) for block in options.sources]
-    names = ("format", "path", "annotations", "images")
-    short = {name: vars(options)[name] for name in names if vars(options)[name]}
+    short = {name: vars(options)[name] for name in SHORT if vars(options)[name]}
     if not blocks and not short:
         raise UserError("config.data names no data; set config.data.format, or config.data.sources")
-    first = blocks[0] if blocks else {}
-    for name, value in short.items():
-        if first.get(name, value) != value:
-            raise UserError(
-                f"config.data.{name} is {value!r} and config.data.sources[0] has {name} "
-                f"{first[name]!r}; give config.data.{name} the same, or ''"
-            )
-    return [{**first, **short}, *blocks[1:]]
+    return [{**(blocks[0] if blocks else {}), **short}, *blocks[1:]]
 
 
 def complete(block: Mapping[str, Any]) -> dict[str, Any]:

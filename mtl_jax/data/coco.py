@@ -75,7 +75,7 @@ class CocoSource:
             image_id=image["id"],
             file_name=image["file_name"],
             instances=tuple(
-                self._instance(annotation)
+                self._instance(annotation, (image["width"], image["height"]))
                 for annotation in found
                 if annotation.raw["category_id"] in self._labels
             ),
@@ -99,7 +99,7 @@ class CocoSource:
         """Give the picture's file."""
         return self._images[position]["file_name"]
 
-    def _instance(self, annotation: CheckedAnnotation) -> Instance:
+    def _instance(self, annotation: CheckedAnnotation, size: tuple[int, int]) -> Instance:
         raw = annotation.raw
         number = raw["id"]
         return Instance(
@@ -109,7 +109,7 @@ class CocoSource:
             crowd=bool(raw.get("iscrowd", 0)),
             area=raw.get("area"),
             id=number if isinstance(number, int) else 0,
-            attributes=self._reader.read(raw, self._points[raw["category_id"]])[0],
+            attributes=self._reader.read(raw, self._points[raw["category_id"]], size)[0],
         )
 
 

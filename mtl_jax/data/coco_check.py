@@ -11,13 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mtl_jax import images as pictures
-from mtl_jax.attributes import Attribute, Landmarks
 from mtl_jax.data.coco_shapes import NUMBERS, is_finite, shape_fault
 from mtl_jax.data.converted import CocoLists, fault_line, parse_json
-from mtl_jax.data.face_points import are_far
 from mtl_jax.data.labels import LabelReader
 from mtl_jax.data.records import Box, Category
 from mtl_jax.errors import AnnotationErrors, UserError
@@ -233,8 +229,7 @@ def _check_annotations(
             wrong, box = shape_fault(annotation, *size)
             if not wrong and reader.attributes:
                 names = keypoint_names(categories[annotation["category_id"]])
-                found, labels = reader.read(annotation, names)
-                labels += _far_points(reader.attributes, found, *size)
+                labels = reader.read(annotation, names, size)[1]
         for fault in (wrong, *labels):
             if fault:
                 mend = "" if fault is wrong else "; correct or remove the label"
@@ -243,25 +238,6 @@ def _check_annotations(
         if box is not None and not wrong:
             good.setdefault(annotation["image_id"], []).append(CheckedAnnotation(annotation, box))
     return good, faults
-
-
-def _far_points(
-    attributes: Sequence[Attribute], found: Mapping[str, Any], width: int, height: int
-) -> list[str]:
-    """Name the landmarks that lie where no face or body of the picture can have them."""
-    faults = []
-    for attribute in attributes:
-        if not isinstance(attribute, Landmarks) or attribute.name not in found:
-            continue
-        values, known = (x.reshape(-1, 3) for x in attribute.parse(found[attribute.name]))
-        far = are_far(values[:, :2], width, height) & known[:, 0]
-        for number in np.flatnonzero(far)[:1].tolist():
-            x, y = values[number, :2].tolist()
-            faults.append(
-                f"attribute {attribute.name}: {attribute.points[number]} ({x:.6g}, {y:.6g}) lies "
-                f"far outside the picture of {width} x {height}"
-            )
-    return faults
 
 
 def keypoint_names(category: Mapping[str, Any]) -> Sequence[str]:

@@ -156,7 +156,7 @@ def gray_faces(
             continue
         smaller = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         yield smaller, record.instances[0].attributes
-    if len(left_out) == len(source):
+    if left_out and len(left_out) == len(source):
         raise UserError(f"none of the {len(source)} pictures can be used; {left_out[0]}")
 
 

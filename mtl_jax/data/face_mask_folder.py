@@ -119,9 +119,10 @@ def _read_frame(path: Path, image: np.ndarray, has_chips: bool, rng: np.random.G
     beside = _points_beside(path)
     if beside is None:
         if height != width or not has_chips:
+            square = "these are square" if height != width else "most of its folder is not square"
             raise ValueError(
-                f"is {width} x {height} and no aligned chip, for these are square, as most of "
-                "their folder, and has no points beside it; find its faces (--faces)"
+                f"is {width} x {height} and no aligned chip, for {square}, and has no points "
+                "beside it; find its faces (--faces)"
             )
         if height < _LEAST_SIDE:
             raise ValueError(f"is {width} x {height}; on less than {_LEAST_SIDE} there is no face")

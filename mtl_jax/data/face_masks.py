@@ -213,7 +213,7 @@ def _light(part: np.ndarray, alpha: np.ndarray, gray: bool) -> np.ndarray:
     brightness, level = broad @ _LUMA, float(mean @ _LUMA) + 1
     shape = np.clip(brightness / level, 0.5, 1.35) ** 0.9
     exposure = np.clip((level / 140) ** 0.6, 0.3, 1.0)
-    tint = (mean + 1e-6) / (mean.mean() + 1e-6)
+    tint = (mean + 4) / (mean.mean() + 4)  # of what is nearly black nothing is known
     tint = tint if gray else (tint / _SKIN) ** 0.35
     lit = np.clip(shape * exposure, 0.1, 1.06)[..., None] * tint
     return cv2.resize(lit.astype(np.float32), part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -230,7 +230,7 @@ def _is_gray(part: np.ndarray) -> bool:
     curve = np.vander(brightness, 3)
     off = small - brightness[:, None]
     off -= curve @ np.linalg.lstsq(curve, off, rcond=None)[0]
-    return float(np.abs(off).max()) < 0.04
+    return bool(np.ptp(small, axis=1).max() < 0.04 or np.abs(off).max() < 0.015)
 
 
 def _shadow(alpha: np.ndarray, width: float) -> np.ndarray:

@@ -5,7 +5,10 @@ classes are meant.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.data.face_points import are_far
 from mtl_jax.errors import UserError
 
 
@@ -95,9 +98,13 @@ class LabelReader:
             self._angles.setdefault(name, {})[part] = _key(f"{name}.{part}", key)
 
     def read(
-        self, annotation: Mapping[str, Any], keypoint_names: Sequence[str] = ()
+        self,
+        annotation: Mapping[str, Any],
+        keypoint_names: Sequence[str] = (),
+        size: tuple[int, int] | None = None,
     ) -> tuple[dict[str, Any], list[str]]:
-        """Give an annotation's valid labels by attribute, and what is wrong with the others.
+        """Give an annotation's valid labels by attribute, and what is wrong with the others; with
+        the picture's `size` (width, height) also of points that lie far outside it.
 
         A key is looked up in the annotation, then in its `attributes` object. Landmarks under
         COCO's `keypoints` are picked by the names that the category gives its points.
@@ -106,7 +113,9 @@ class LabelReader:
         for attribute in self.attributes:
             try:
                 raw = self._raw(attribute, annotation, keypoint_names)
-                attribute.parse(raw)
+                values, known = attribute.parse(raw)
+                if size is not None and isinstance(attribute, Landmarks):
+                    _check_near(attribute, values, known, *size)
             except (ValueError, TypeError, OverflowError) as error:
                 faults.append(f"attribute {attribute.name}: {error}")
                 continue
@@ -150,6 +159,20 @@ class LabelReader:
             if raw in self._classes:
                 return self._classes[raw]
         return _number(raw)
+
+
+def _check_near(
+    attribute: Landmarks, values: np.ndarray, known: np.ndarray, width: int, height: int
+) -> None:
+    points = values.reshape(-1, 3)[:, :2]
+    far = are_far(points, width, height) & known.reshape(-1, 3)[:, 0]
+    if far.any():
+        number = int(far.argmax())
+        x, y = points[number].tolist()
+        raise ValueError(
+            f"{attribute.points[number]} ({x:.6g}, {y:.6g}) lies far outside the picture of "
+            f"{width} x {height}"
+        )
 
 
 def _key(name: str, value: Any) -> Key:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mtl_jax.data.coco_shapes import SLACK
 from mtl_jax.data.records import Category, Key, Keyed, Record
 from mtl_jax.errors import UserError
 from mtl_jax.python_files import blamed, load_module
@@ -90,8 +91,7 @@ class PythonSource:
                 "mtl_jax.data.records.Record"
             )
         for instance in record.instances:
-            x1, y1, x2, y2 = instance.box
-            if not (0 <= x1 < x2 <= record.width and 0 <= y1 < y2 <= record.height):
+            if not _is_within(instance.box, record.width, record.height):
                 raise UserError(
                     f"{self.path}: record {position} has the box {instance.box}; boxes are x1, y1, "
                     f"x2, y2 within its {record.width} x {record.height} pixels"
@@ -112,3 +112,11 @@ class PythonSource:
 
     def key(self, position: int) -> Key:
         return self._keys[position]
+
+
+def _is_within(box: Any, width: int, height: int) -> bool:
+    try:
+        x1, y1, x2, y2 = map(float, box)
+    except (TypeError, ValueError):
+        return False
+    return -SLACK <= x1 < x2 <= width + SLACK and -SLACK <= y1 < y2 <= height + SLACK

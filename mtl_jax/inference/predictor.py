@@ -114,7 +114,7 @@ class Predictor:
 
     def __call__(self, image: Picture | Sequence[Picture]) -> Result | list[Result]:
         """Detect on one picture, or on a list of them in batches. Raises UserError for one that
-        cannot be read.
+        cannot be read, TypeError for what is none.
         """
         single = isinstance(image, str | Path | np.ndarray)
         if not single and not isinstance(image, Sequence):

@@ -177,12 +177,13 @@ class Checkpointer:
     def _check_room(self, state: TrainState, step: int) -> None:
         # Orbax, when it meets a full disk, goes on failing after its exception is caught.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        free = shutil.disk_usage(self.folder).free
-        if free < needed:
+        disk = shutil.disk_usage(self.folder)
+        if disk.free < needed and disk.total:  # 0 where a file system does not say
+            latest = self.latest()
+            goes_on = "" if latest is None else f", it goes on after step {latest}"
             raise UserError(
                 f"{self.folder}: the checkpoint of step {step} has {needed / 1e6:.1f} MB, and the "
-                f"disk {free / 1e6:.1f} MB left; make room and start again, it goes on after step "
-                f"{self.latest() or 0}"
+                f"disk {disk.free / 1e6:.1f} MB left; make room and start again{goes_on}"
             )
 
     def _empty_trash(self) -> None:

@@ -188,11 +188,12 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: Data
         page.list(faults)
     unlabelled = [name for name, found in numbers.values.items() if not found]
     if unlabelled:
-        page.text("Labels that nothing has, so that they are not learnt:")
+        page.text(f"Labels that nothing on the {numbers.pictures} measured pictures has:")
         page.list(unlabelled)
-    if not numbers.boxes:
-        page.text("Nothing is annotated.")
-    if not shown.opened.skipped and not faults and not unlabelled and numbers.boxes:
+    empty = not numbers.boxes and not numbers.crowds
+    if empty:
+        page.text(f"Nothing is annotated on the {numbers.pictures} measured pictures.")
+    if not shown.opened.skipped and not faults and not unlabelled and not empty:
         page.text("None found.")
     if shown.opened.undeclared:
         page.text("Labels that no attribute of the config reads:")

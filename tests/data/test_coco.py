@@ -278,10 +278,13 @@ def test_a_point_far_outside_the_picture_is_named(folder: Path):
         data["annotations"][1]["nose"] = [[5, 6], [5000, 6, 0]]  # nobody says where it is
 
     declared = attribute_kinds.from_config({"nose": {"kind": "landmarks", "points": ("a", "b")}})
+    path = write(folder, broken(change))
     with pytest.raises(AnnotationErrors) as caught:
-        CocoSource(write(folder, broken(change)), folder, declared)
+        CocoSource(path, folder, declared)
     (line,) = caught.value.faults
     assert "attribute nose: b (5000, 6) lies far outside the picture of" in line
+    things = CocoSource(path, folder, declared, on_error="skip")[0].instances
+    assert [thing.attributes.get("nose") for thing in things[:2]] == [None, [[5, 6], [5000, 6, 0]]]
 
 
 def test_categories_can_be_chosen(folder: Path):

@@ -101,10 +101,10 @@ def test_what_nothing_is_learnt_of_is_told(tmp_path):
         return write_data_page("one", shown, 10, tmp_path / str(len(things))).read_text()
 
     text = page(Instance((0, 0, 10, 20), 1, attributes={"head": {"yaw": 5}}))
-    assert "Labels that nothing has, so that they are not learnt:" in text
+    assert "Labels that nothing on the 1 measured pictures has:" in text
     assert "<li>head/roll</li>" in text
     assert "None found." not in text
-    assert "Nothing is annotated." in page()
+    assert "Nothing is annotated on the 1 measured" in page()
 
 
 def test_records_are_measured():
