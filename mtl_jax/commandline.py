@@ -19,6 +19,7 @@ from mtl_jax.errors import UserError, suggest
 from mtl_jax.python_files import blamed, load_module
 from mtl_jax.whole_files import DISK_ERRORS
 
+_SOURCES = "--config.data.sources="
 _SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.(\w+)")  # a key of a source's block
 
 
@@ -109,14 +110,10 @@ def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> None:
     """Set fields of `config` from `--config.field=value` arguments, each with the type that the
-    field has. Other sources put away what the config's short fields say of its own.
+    field has. Sources go first: where their first block says its format, the short fields that
+    `config` has of its own are put away.
     """
-    if any(argument.startswith("--config.data.sources=") for argument in arguments):
-        from mtl_jax.data.blocks import SHORT
-
-        for name in SHORT:
-            config.data[name] = ""
-    for argument in arguments:
+    for argument in sorted(arguments, key=lambda argument: not argument.startswith(_SOURCES)):
         if source := _SOURCE.match(argument):
             _add_default(config, int(source[1]), source[2])
         values, argv = flags.FlagValues(), ["mtl_jax", argument]
@@ -127,11 +124,22 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> None:
             values(argv)
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError, IndexError):
             raise UserError(_explain(config, argument)) from None
+        if argument.startswith(_SOURCES):
+            _put_short_away(config.data)
+
+
+def _put_short_away(data: ConfigDict) -> None:
+    """Empty the short fields of the data where the first block says its format itself."""
+    from mtl_jax.data.blocks import SHORT  # it loads what reads pictures
+
+    if data.sources and isinstance(data.sources[0], Mapping) and data.sources[0].get("format"):
+        for name in SHORT:
+            data[name] = ""
 
 
 def _add_default(config: ConfigDict, number: int, key: str) -> None:
     """Give a block of the data a key of its format that it leaves out, so that it can be set."""
-    from mtl_jax.data.blocks import complete  # it loads what reads pictures
+    from mtl_jax.data.blocks import complete
 
     blocks = list(config.data.sources)
     if number >= len(blocks) or not isinstance(blocks[number], Mapping):

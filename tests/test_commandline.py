@@ -361,3 +361,10 @@ def test_other_sources_put_the_short_fields_away():
     override(config, ["--config.data.path=here", other])
     assert config.data.sources == ({"format": "fairface"},)
     assert (config.data.format, config.data.path) == ("", "here")
+
+
+def test_a_first_source_without_a_format_adds_to_the_short_fields():
+    config = load_config_file(str(scripts.ROOT / "configs/maskmtl_utkface.py"))
+    override(config, ["--config.data.sources=({'masks': 0.5},)"])
+    assert config.data.sources == ({"masks": 0.5},)
+    assert config.data.format == "utkface"
