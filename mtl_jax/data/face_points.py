@@ -82,17 +82,25 @@ def are_far(points: np.ndarray, width: int, height: int) -> np.ndarray:
     return ~(outside <= _FAR * max(width, height))  # NaN is not
 
 
-def check_near(points: np.ndarray, width: int, height: int) -> None:
-    """Raise ValueError at the first point `[n, 2]` that is not finite or far outside the
-    picture.
+def far_point(
+    points: np.ndarray, width: int, height: int, names: Sequence[str] | None = None
+) -> str:
+    """Say which is the first of the points `[n, 2]` that is not finite or far outside the picture,
+    by its number where points have no names; "" where none is.
     """
     wrong = are_far(points, width, height)
-    if wrong.any():
-        x, y = points[wrong.argmax()].tolist()
-        raise ValueError(
-            f"point {wrong.argmax()} ({x:.6g}, {y:.6g}) lies far outside the picture of "
-            f"{width} x {height}; correct or remove it"
-        )
+    if not wrong.any():
+        return ""
+    first = int(wrong.argmax())
+    x, y = points[first].tolist()
+    name = names[first] if names else f"point {first}"
+    return f"{name} ({x:.6g}, {y:.6g}) lies far outside the picture of {width} x {height}"
+
+
+def check_near(points: np.ndarray, width: int, height: int) -> None:
+    """Raise ValueError where one of the points `[n, 2]` is a `far_point`."""
+    if far := far_point(points, width, height):
+        raise ValueError(f"{far}; correct or remove it")
 
 
 def clip(box: Sequence[float], width: int, height: int) -> Box:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
-from mtl_jax.data.face_points import are_far
+from mtl_jax.data.face_points import far_point
 from mtl_jax.errors import UserError
 
 
@@ -164,15 +164,10 @@ class LabelReader:
 def _check_near(
     attribute: Landmarks, values: np.ndarray, known: np.ndarray, width: int, height: int
 ) -> None:
-    points = values.reshape(-1, 3)[:, :2]
-    far = are_far(points, width, height) & known.reshape(-1, 3)[:, 0]
-    if far.any():
-        number = int(far.argmax())
-        x, y = points[number].tolist()
-        raise ValueError(
-            f"{attribute.points[number]} ({x:.6g}, {y:.6g}) lies far outside the picture of "
-            f"{width} x {height}"
-        )
+    rows = np.flatnonzero(known.reshape(-1, 3)[:, 0])
+    names = [attribute.points[row] for row in rows]
+    if far := far_point(values.reshape(-1, 3)[rows, :2], width, height, names):
+        raise ValueError(far)
 
 
 def _key(name: str, value: Any) -> Key:

@@ -69,7 +69,7 @@ class Predictor:
     `[H, W, C]` with the model's channels. Below `score_threshold` nothing is returned; without one
     everything that the model finds is, of which `draw` shows what scores 0.5 and more. With
     `classes` only these are returned. `times` adds up where the time goes. Raises UserError for a
-    class that the model does not know.
+    class that the model does not know and for a threshold that is no score.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class Predictor:
         score_threshold: float | None = None,
         classes: Sequence[str] | None = None,
     ):
+        if score_threshold is not None and not 0 <= score_threshold <= 1:
+            raise UserError(f"threshold {score_threshold:g} is not within 0 and 1, as scores are")
         self._run = run
         self._score_threshold = score_threshold
         self._classes = None if classes is None else _numbers(run.categories, classes)

@@ -1,32 +1,16 @@
-"""Masks on faces: where they lie, what they leave alone, in which light; and sources that wear
-them.
-"""
-
-import json
-import shutil
+"""Masks on faces: where they lie, what they leave alone, in which light."""
 
 import cv2
 import numpy as np
 import pytest
-import scipy.io
-from annotated import open_format
 from faces import ibug
 from real_data import data_set
 
 from mtl_jax.data import face_masks
-from mtl_jax.data.__main__ import main
 from mtl_jax.data.face_mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
-from mtl_jax.data.face_mask_folder import write_masked
 from mtl_jax.data.face_mask_textures import BANK, KINDS, texture
 from mtl_jax.data.face_masks import Wearing, _inverse_bilinear, _straps, draw_wearing, put_on
 from mtl_jax.data.face_points import from_ibug
-from mtl_jax.data.masked_faces import BARE, MaskedFaces, mask_faces
-from mtl_jax.data.options import AugmentOptions, DataOptions
-from mtl_jax.data.records import Category, Instance, Record
-from mtl_jax.data.sources import SourceOptions, open_sources
-from mtl_jax.data.transforms import load
-from mtl_jax.errors import UserError
-from mtl_jax.images import ResizeOptions
 
 LUMA = np.array((0.299, 0.587, 0.114))
 
@@ -206,160 +190,6 @@ def test_a_turned_head_wears_its_mask_on_the_side_of_its_nose(yaw):
         assert abs(middle) < 3
 
 
-class Chips:
-    """Gray chips that fill their pictures."""
-
-    categories = (Category(1, "face"),)
-
-    def __init__(self, count=40, box=(0.0, 0.0, 64.0, 64.0), attributes=None):
-        self._count, self._box, self._attributes = count, box, attributes or {}
-
-    def __len__(self):
-        return self._count
-
-    def __getitem__(self, position):
-        face = Instance(self._box, 1, attributes={"age": 30, **self._attributes})
-        return Record(gray(64), 64, 64, position, f"{position}.png", (face,))
-
-    def group(self, position):
-        return f"g{position // 2}"
-
-
-def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
-    chips = Chips()
-    masked = MaskedFaces(chips, 0.5, seed=3)
-    records = [masked[i] for i in range(len(masked))]
-    kinds = [r.instances[0].attributes["face_mask"] for r in records]
-    for record, kind in zip(records, kinds, strict=True):
-        assert record.instances[0].attributes["masked"] == ("no" if kind == "none" else "yes")
-        assert (record.image != 150).any() == (kind != "none")
-        assert record.instances[0].attributes["age"] == 30
-    assert 10 <= sum(kind != "none" for kind in kinds) <= 30
-    assert set(kinds) <= {BARE, *KINDS}
-    np.testing.assert_array_equal(masked[5].image, records[5].image)
-    other = MaskedFaces(chips, 0.5, seed=4)
-    assert [other[i].instances[0].attributes["face_mask"] for i in range(40)] != kinds
-    assert [masked.group(i) for i in range(4)] == ["g0", "g0", "g1", "g1"]
-    with pytest.raises(ValueError, match=r"masks 1\.5 must be a probability"):
-        MaskedFaces(chips, 1.5)
-
-
-def test_a_face_that_cannot_be_found_stays_bare():
-    part = Chips(box=(0.0, 0.0, 30.0, 30.0))
-    unknown = Chips(attributes={"face": [None] * 21})
-    for source in (part, unknown):
-        record = mask_faces(source[0], 1.0, np.random.default_rng(0))
-        assert record.instances[0].attributes["face_mask"] == "none"
-        assert record.instances[0].attributes["masked"] == "no"
-        np.testing.assert_array_equal(record.image, 150)
-
-
-def test_training_puts_on_another_mask_each_time_and_evaluation_none():
-    resize = ResizeOptions("square", 64, 64, ((64, 64),))
-    augment = AugmentOptions(flip=0.0, mask=1.0)
-    options = DataOptions(resize=resize, augment=augment, max_instances=1, mask_size=1)
-    rows = [load(Chips()[0], 0, (), options, np.random.default_rng(i)).images for i in range(3)]
-    assert all((row != 150).any() for row in rows)
-    assert not np.array_equal(rows[0], rows[1])
-    np.testing.assert_array_equal(load(Chips()[0], 0, (), options).images, 150)
-
-
-def test_a_block_of_a_config_puts_masks_on():
-    def first(**block):
-        block = dict(format="synthetic", length=2, size=(96, 96), heads=(1, 1), **block)
-        opened = open_sources(SourceOptions(sources=({**block, "split": "test"},)), ())
-        return opened["test"].sources[0][0]
-
-    bare, masked = first(), first(masks=1.0, mask_seed=2)
-    assert (bare.image != masked.image).any()
-    assert masked.instances[0].attributes["face_mask"] in KINDS
-    # Landmarks below it are hidden now; others, and places, are as they were.
-    before, after = (r.instances[0].attributes["face"] for r in (bare, masked))
-    hidden = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
-    assert len(hidden) >= 3
-    assert all((*before[i][:2], before[i][2], after[i][2]) == (*after[i][:2], 2, 1) for i in hidden)
-    changed = (bare.image != masked.image).any(-1)
-    assert all(changed[int(after[i][1]), int(after[i][0])] for i in hidden)
-    elsewhere = first(masks=1.0, mask_splits=("train",))
-    np.testing.assert_array_equal(elsewhere.image, bare.image)
-    again = mask_faces(masked, 1.0, np.random.default_rng(0))
-    np.testing.assert_array_equal(again.image, masked.image)  # it wears one
-    assert again.instances[0].attributes == masked.instances[0].attributes
-    with pytest.raises(UserError, match="masks of a synthetic source is not within 0 and 1"):
-        first(masks=2.0)
-
-
-def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    for name in ("a.png", "deep/b.png", "c.jpg"):
-        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(tmp_path / "in" / name), rng.integers(90, 200, (80, 80, 3), np.uint8))
-    (tmp_path / "in/broken.jpg").write_bytes(b"no picture")
-    points = "\n".join(f"{x} {y}" for x, y in ibug((40.0, 40.0), 50.0))
-    (tmp_path / "in/a.pts").write_text(points)
-    folders = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    assert main(["mask-faces", *folders, "--seed", "4"]) == 1
-    assert "broken.jpg: not a picture" in capsys.readouterr().err
-    worn = json.loads((tmp_path / "out/masks.json").read_text())
-    assert set(worn) == {"a.png", "deep/b.png", "c.jpg"}
-    for name in worn:
-        outline = cv2.imread(str(tmp_path / "out/outlines" / name.replace("jpg", "png")), 0)
-        assert set(np.unique(outline)) == {0, 255}
-        (face,) = worn[name]
-        assert face["kind"] in KINDS
-    assert cv2.imread(str(tmp_path / "out/sheet.png")).shape == (128, 1024, 3)
-    with pytest.raises(UserError, match="is not empty; use another --output"):
-        main(["mask-faces", *folders])
-    shutil.copytree(tmp_path / "out", tmp_path / "first")
-    shutil.rmtree(tmp_path / "out")
-    main(["mask-faces", *folders, "--seed", "4"])
-    for name in ("images/a.png", "images/deep/b.png", "masks.json"):
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
-
-
-def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
-    (tmp_path / "in").mkdir()
-    for name in ("far", "out", "mat", "good"):
-        cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((60, 60, 3), 120, np.uint8))
-    places = {"far": (900.0, 40.0, 40.0), "out": (-12.0, 30.0, 4.0), "good": (30.0, 30.0, 40.0)}
-    for name, (x, y, width) in places.items():
-        points = ibug((x, y), width).T
-        scipy.io.savemat(tmp_path / f"in/{name}.mat", {"pt2d": points})
-    (tmp_path / "in/mat.mat").touch()
-    written = write_masked(tmp_path / "in", tmp_path / "out")
-    assert written.pictures == 2
-    said = sorted(fault.split(": ", 1)[1] for fault in written.faults)
-    assert said[0].startswith("its mat.mat is cut off or no .mat")
-    assert "lies far outside the picture of 60 x 60" in said[1]
-    worn = json.loads((tmp_path / "out/masks.json").read_text())
-    assert set(worn) == {"out.png", "good.png"}
-
-
-def test_a_picture_that_is_no_chip_wears_no_mask(tmp_path):
-    (tmp_path / "in").mkdir()
-    for name, height, width in (
-        ("chip", 60, 60),
-        ("also", 60, 60),
-        ("dot", 8, 8),
-        ("photo", 60, 90),
-    ):
-        cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((height, width, 3), 120, np.uint8))
-    written = write_masked(tmp_path / "in", tmp_path / "out")
-    assert written.pictures == 2
-    assert "dot.png: is 8 x 8; on less than 16 there is no face" in written.faults[0]
-    assert "photo.png: is 90 x 60 and no aligned chip" in written.faults[1]
-    for more in range(3):  # then a square picture is one by chance
-        cv2.imwrite(str(tmp_path / f"in/{more}.png"), np.full((60, 50, 3), 120, np.uint8))
-    with pytest.raises(UserError, match=r"none of its 7 pictures can be used; .*0\.png: is 50 "):
-        write_masked(tmp_path / "in", tmp_path / "again")
-
-
-def test_no_folder_of_masked_faces_joins_the_bare_ones(tmp_path):
-    cv2.imwrite(str(tmp_path / "chip.png"), np.full((60, 60, 3), 120, np.uint8))
-    with pytest.raises(UserError, match="lies in --input, whose pictures it would join"):
-        write_masked(tmp_path, tmp_path / "masked")
-
-
 def test_a_picture_without_colours_gets_none():
     color = np.random.default_rng(0).integers(60, 200, (120, 120, 1), np.uint8).repeat(3, 2)
     frame = frame_of(ibug((60.0, 60.0), 60.0))
@@ -401,94 +231,6 @@ def test_in_profile_the_hidden_ear_has_no_strap():
     straps = _straps(grid_of(frame, Fit()), frame.jaws, frame.width, (120, 120))
     ends = [straps[y - 4 : y + 5, x - 4 : x + 5].any() for x, y in frame.jaws[:, 0].astype(int)]
     assert ends == [True, False]
-
-
-def test_each_point_of_a_file_is_looked_at_and_named_by_its_number(tmp_path):
-    (tmp_path / "in").mkdir()
-    for bad in (3, 20, 30):  # of the jaw, a brow, the nose
-        cv2.imwrite(str(tmp_path / f"in/{bad}.png"), np.full((60, 60, 3), 120, np.uint8))
-        points = ibug((30.0, 30.0), 40.0)
-        points[bad] = (99999.0, 20.0)
-        scipy.io.savemat(tmp_path / f"in/{bad}.mat", {"pt2d": points.T})
-    with pytest.raises(UserError, match=r"20\.png: point 20 \(99999, 20\) lies far outside"):
-        write_masked(tmp_path / "in", tmp_path / "out")
-
-
-def test_what_lies_beside_a_picture_goes_along(tmp_path):
-    folder = tmp_path / "in"
-    (folder / "val").mkdir(parents=True)
-    for name in ("val/1.jpg", "val/2.jpg"):
-        cv2.imwrite(str(folder / name), np.full((80, 80, 3), 150, np.uint8))
-    points = "\n".join(f"{x} {y}" for x, y in ibug((40.0, 40.0), 50.0))
-    (folder / "val/1.pts").write_text(points)
-    rows = ["file,age,gender,race,service_test", "val/1.jpg,20-29,Male,White,True"]
-    (folder / "fairface_labels.csv").write_text("\n".join([*rows, "val/9.jpg,3-9,Male,White,True"]))
-    assert write_masked(folder, tmp_path / "out").pictures == 2
-    assert (tmp_path / "out/images/val/1.pts").read_text() == points
-    source = open_format("fairface", tmp_path / "out/images")
-    assert [source[i].file_name for i in range(len(source))] == ["val/1.png"]
-    found = open_format("masks", tmp_path / "out", images="images", annotations="outlines")
-    assert [len(found[i].instances) for i in range(2)] == [1, 1]
-
-
-def predicted(name, points, score=0.9, kind="face"):
-    return {"file_name": name, "score": score, "attributes": {"age": {"value": 3.0}, kind: points}}
-
-
-def test_faces_that_a_model_found_are_masked(tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / "in").mkdir()
-    for name in ("two.png", "none.png", "unsure.png"):
-        cv2.imwrite(str(tmp_path / "in" / name), rng.integers(90, 200, (80, 200, 3), np.uint8))
-    left, right = (ibug(center, 40.0) for center in ((40.0, 40.0), (150.0, 40.0)))
-    rows = [[*point, 0.9] for point in left.tolist()]
-    off = [[x, y + 300.0, v] for x, y, v in rows]  # nowhere on the picture
-    # Ears, which iBUG does not have, are out of sight here, and so anywhere.
-    few = [[-500.0, -500.0, 0.2] if p is None else [*p[:2], 0.9] for p in from_ibug(right)]
-    found = [
-        predicted("two.png", {"points": rows}),
-        predicted("two.png", {"points": few}),
-        predicted("two.png", {"points": off}),
-        predicted("unsure.png", {"points": rows}, score=0.89),
-        predicted("film.mp4", {"points": rows}),
-    ]
-    (tmp_path / "found.json").write_text(json.dumps(found))
-    written = write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "found.json")
-    assert written.pictures == 1
-    assert [fault.split(": ")[1] for fault in written.faults] == [
-        f"{tmp_path / 'found.json'} has no face on it of score 0.9 or more"
-    ] * 2
-    worn = json.loads((tmp_path / "out/masks.json").read_text())
-    assert [face["kind"] in KINDS for face in worn["two.png"]] == [True, True]
-    outline = cv2.imread(str(tmp_path / "out/outlines/two.png"), 0) > 0
-    for points in (left, right):
-        x, y = points[[62, 66]].mean(0).astype(int)  # the mouth
-        assert outline[y + 3, x]
-    assert not outline[:, 90:105].any()
-    sheet = cv2.imread(str(tmp_path / "out/sheet.png"))
-    assert [sheet[:, x : x + 128].any() for x in (0, 128, 256)] == [True, True, False]
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("[", "cut off or not JSON at line 1, column 2"),
-        (json.dumps([predicted("a.png", {"value": 1.0})]), "holds no faces with landmarks"),
-        (json.dumps([predicted("a.png", {"points": [[0, 0, 1]] * 5})]), "holds no faces with"),
-        (json.dumps([predicted("a.png", {"points": [0] * 21})]), "holds no faces with landmarks"),
-        (json.dumps({"images": []}), "holds no faces with landmarks"),
-        ("3", "holds no faces with landmarks"),
-        ("[]", "none of its 1 pictures can be used"),
-    ],
-)
-def test_predictions_that_no_mask_fits_are_named(tmp_path, text, fault):
-    (tmp_path / "in").mkdir()
-    cv2.imwrite(str(tmp_path / "in/a.png"), np.zeros((8, 8, 3), np.uint8))
-    (tmp_path / "found.json").write_text(text)
-    with pytest.raises(UserError, match=fault):
-        write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "found.json")
-    with pytest.raises(UserError, match=r"nowhere.json: cannot be read \(No such file"):
-        write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "nowhere.json")
 
 
 def test_real_chips_wear_masks_where_their_mouths_are():

@@ -130,6 +130,8 @@ def test_the_threshold_says_what_is_returned_and_drawn():
         result = Predictor(run, threshold)(image)
         assert len(result) == count
         assert (result.draw() != image).any() == drawn
+    with pytest.raises(UserError, match=r"threshold 1\.5 is not within 0 and 1"):
+        Predictor(run, 1.5)
 
 
 def test_a_class_that_the_model_does_not_know():
