@@ -32,8 +32,9 @@ VARIANTS = ("", "tiny")
 
 def get_config(variant: str = "") -> ConfigDict:
     config = get_chips(side=48, channels=1)
-    # An output is the age itself: 0 means the middle of the range, 1 a year more.
-    config.attributes.age = dict(kind="continuous", range=(-116.0, 116.0), scale=1.0, loss="l2")
+    config.attributes.age = dict(  # an output is the age itself
+        kind="continuous", range=(0.0, 116.0), scale=1.0, centered=False, loss="l2"
+    )
     config.attributes.gender.loss = "binary_cross_entropy"
     config.model.exits = (("age", 3), ("gender", 4), ("race", 5))
     config.data.update(format="utkface", fractions=(0.6, 0.2, 0.2))

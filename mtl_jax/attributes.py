@@ -127,9 +127,24 @@ def _number(name: str, raw: Any) -> float:
     return float(raw)
 
 
+def spellings(raw: Any) -> tuple[str, ...]:
+    """Give how the name of a class may be written that is annotated as text, a number or true."""
+    if isinstance(raw, bool):
+        return str(raw).lower(), str(raw), str(int(raw))
+    if isinstance(raw, float) and raw.is_integer():
+        return str(raw), str(int(raw))
+    return (str(raw),) if isinstance(raw, str | int | float) else ()
+
+
+def _index_of(classes: tuple[str, ...], raw: Any) -> int | None:
+    """Give the position of the class that is named so."""
+    return next((classes.index(name) for name in spellings(raw) if name in classes), None)
+
+
 @dataclass(frozen=True)
 class Categorical(Attribute):
-    """One of `classes`. `flip` pairs classes that a mirror exchanges, as ("left", "right").
+    """One of `classes`, by its name, or, where none has the number for a name, by its position.
+    `flip` pairs classes that a mirror exchanges, as ("left", "right").
 
     The loss binary_cross_entropy is for two classes: one output says how likely the second is.
     """
@@ -152,8 +167,8 @@ class Categorical(Attribute):
         return len(self.classes)
 
     def _read(self, raw: Any) -> tuple[Any, Any]:
-        if isinstance(raw, str) and raw in self.classes:
-            return [self.classes.index(raw)], [True]
+        if (index := _index_of(self.classes, raw)) is not None:
+            return [index], [True]
         if not isinstance(raw, str | bool) and raw in range(len(self.classes)):
             return [int(raw)], [True]
         raise ValueError(f"{self.name} is {raw!r}, which is none of {', '.join(self.classes)}")
@@ -207,8 +222,8 @@ class Ordinal(Attribute):
             raise ValueError(f"attribute {self.name!r}: levels must rise, one for each class")
 
     def _read(self, raw: Any) -> tuple[Any, Any]:
-        if isinstance(raw, str) and raw in self.classes:
-            return [self.classes.index(raw)], [True]
+        if (index := _index_of(self.classes, raw)) is not None:
+            return [index], [True]
         if not isinstance(raw, str) and _number(self.name, raw) in self.levels:
             return [self.levels.index(float(raw))], [True]
         raise ValueError(f"{self.name} is {raw!r}, which is none of {', '.join(self.classes)}")
@@ -240,11 +255,13 @@ class Continuous(Attribute):
     how probable each is, around the number or at it alone; of an interval, that the probabilities
     of its steps add up to 1. Coral asks for each step whether the number is above it; steps within
     an interval are left open. For the other losses `scale` is what counts as 1 in the output and in
-    the loss; 0: the whole range. An output of 0 means the middle of the range.
+    the loss; 0: the whole range. An output of 0 means the middle of the range, or, where it is not
+    `centered`, the number 0.
     """
 
     range: tuple[float, float] = (0.0, 1.0)
     scale: float = 0.0
+    centered: bool = True
     kind: ClassVar[str] = "continuous"
     over_steps: ClassVar[tuple[str, ...]] = ("distribution", "classification", "coral")
     losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", *over_steps)

@@ -22,6 +22,8 @@ def wrong_type(value: object, like: object) -> str:
         return "" if isinstance(value, tuple | list) else "a tuple, as (1, 2) or (1,)"
     if isinstance(like, str):
         return "" if isinstance(value, str) else "text"
+    if isinstance(like, bool):
+        return "" if isinstance(value, bool) else "True or False"
     kinds = int | float if isinstance(like, float) else int
     fits = isinstance(value, kinds) and not isinstance(value, bool)
     return "" if fits else "a number" if isinstance(like, float) else "a whole number"

@@ -23,7 +23,7 @@ from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.evals.options import EvalOptions, higher_is_better
 from mtl_jax.inference.output import Predictions
-from mtl_jax.run_folder import held, prepare_folder
+from mtl_jax.run_folder import held, prepare_folder, removed_unless_done
 from mtl_jax.runs import (
     Propose,
     Run,
@@ -90,27 +90,28 @@ def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
         return
     if done:
         print(f"{workdir}: goes on after step {done}")
-    opened = sources.open_sources(
-        read_sources(config),
-        read_attributes(config),
-        workdir / "splits.json",
-        wanted=("train", "val"),
-    )
-    training, validation = opened["train"], opened["val"]
-    if not training.sources:
-        raise UserError(f"{workdir}: the config's data has no records for split 'train'")
-    task = Task.from_config(config, training.categories)
-    training = as_regions(task, training.repeated(), workdir / "proposals")
-    checks = read_options(ValidationOptions, config.eval)
-    optimizer = read_options(OptimizerOptions, config.optimizer)
-    if loop.patience and not validation.sources:
-        raise UserError(f"{workdir}: config.train.patience wants records of the split val")
-    best = check_best_metric(task)
-    make_evaluator(task)
-    mesh = make_mesh()
-    loop.check_devices(mesh.size)
-    propose = make_propose(task, mesh, workdir / "proposals")
-    write_json(workdir / "config.json", config.to_dict())
+    with removed_unless_done(workdir / "splits.json"):
+        opened = sources.open_sources(
+            read_sources(config),
+            read_attributes(config),
+            workdir / "splits.json",
+            wanted=("train", "val"),
+        )
+        training, validation = opened["train"], opened["val"]
+        if not training.sources:
+            raise UserError(f"{workdir}: the config's data has no records for split 'train'")
+        task = Task.from_config(config, training.categories)
+        training = as_regions(task, training.repeated(), workdir / "proposals")
+        checks = read_options(ValidationOptions, config.eval)
+        optimizer = read_options(OptimizerOptions, config.optimizer)
+        if loop.patience and not validation.sources:
+            raise UserError(f"{workdir}: config.train.patience wants records of the split val")
+        best = check_best_metric(task)
+        make_evaluator(task)
+        mesh = make_mesh()
+        loop.check_devices(mesh.size)
+        propose = make_propose(task, mesh, workdir / "proposals")
+        write_json(workdir / "config.json", config.to_dict())
     checkpointer = Checkpointer(
         workdir / "checkpoints",
         task.metadata,

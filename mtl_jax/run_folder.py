@@ -63,6 +63,18 @@ def _lock(folder: int, workdir: Path) -> None:
         _log.warning(what, workdir, error.strerror)
 
 
+@contextmanager
+def removed_unless_done(path: Path) -> Iterator[None]:
+    """Remove a file again that is new where what follows fails."""
+    new = not path.exists()
+    try:
+        yield
+    except BaseException:
+        if new:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
     """Give the number of steps done in a run's folder, of `total` that the config has.
 
@@ -127,7 +139,7 @@ def differing_fields(old: ConfigDict, new: ConfigDict, done: int = 0) -> Iterato
 
 def _complete(config: ConfigDict) -> dict[str, Any]:
     """Give a config as a dict, with the options of attributes that it leaves at their defaults."""
-    fields = as_tuples(config)
+    fields = as_tuples(json.loads(json.dumps(as_tuples(config))))  # whose keys are texts
     return {**fields, "attributes": attributes.with_defaults(fields["attributes"])}
 
 

@@ -234,6 +234,7 @@ MISTAKES = [
     ({"kind": "ordinal", "classes": ("a", "b"), "levels": (2, 1)}, "levels must rise"),
     ({"kind": "continuous", "range": (3, 3)}, "low < high"),
     ({"kind": "continuous", "range": 116}, "range is 116 and must be a tuple"),
+    ({"kind": "continuous", "centered": 0}, "centered is 0 and must be True or False"),
     ({"kind": "categorical", "classes": ("male")}, "classes is 'male' and must be a tuple"),
     ({"kind": "categorical", "classes": ("a", "b"), "weight": "2"}, "must be a number"),
     ({"kind": "categorical", "classes": ("a", "b"), "weight": -1}, "weight -1 is negative"),

@@ -210,3 +210,4 @@ def test_an_option_of_no_sense_is_one_line(tmp_path, began, option):
     line = scripts.mistake(train(str(scripts.ROOT / "configs/shapes.py:tiny"), tmp_path, changed))
     assert OPTIONS[option] in line
     assert not began
+    assert not list(tmp_path.rglob("splits.json"))  # which would stand above a config put right

@@ -7,7 +7,7 @@ from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
-from mtl_jax.run_folder import differing_fields, held, prepare_folder
+from mtl_jax.run_folder import differing_fields, held, prepare_folder, read_config
 from mtl_jax.runs import save_run
 from mtl_jax.task import Task
 from mtl_jax.whole_files import write_json
@@ -27,6 +27,14 @@ def test_the_fields_that_differ_are_named():
         "data.sources[0].length (2000 there, 3 now)",
         "stages[0].learning_rate (0.0 there, 0.1 now)",
     ]
+
+
+def test_keys_that_json_makes_texts_of_do_not_differ(tmp_path):
+    config = load_config_file(CONFIG)
+    with config.unlocked():
+        config.data.attribute_keys = {"smile": ("mouth", {0: "none", True: "broad"})}
+    write_json(tmp_path / "config.json", config.to_dict())
+    assert list(differing_fields(read_config(tmp_path / "config.json"), config)) == []
 
 
 def test_what_balances_nothing_may_change():

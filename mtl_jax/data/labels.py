@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.attributes import (
+    Attribute,
+    Categorical,
+    Continuous,
+    Landmarks,
+    Ordinal,
+    Pose,
+    spellings,
+)
 from mtl_jax.data.face_points import far_point
 from mtl_jax.errors import UserError
 
@@ -20,7 +28,7 @@ class Key(NamedTuple):
     name: str
     scale: float = 1.0
     offset: float = 0.0
-    classes: Mapping[Any, str] = {}
+    classes: Mapping[str, str] = {}
 
 
 class Preset(NamedTuple):
@@ -51,8 +59,9 @@ class LabelReader:
     `keys` maps the name of an attribute to a key, to (key, scale, offset), or to (key, classes),
     where classes maps annotated names to declared ones; a pose's angles are named one by one, as
     `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not named has its own name
-    as key. `preset` is one of PRESETS. A text that names no class is read as a number, an empty one
-    as missing, and true as 1. Raises UserError where a name is not declared.
+    as key. `preset` is one of PRESETS. A number or true whose text names a class is that class. A
+    text that names none is read as a number, an empty one as missing, and true as 1. Raises
+    UserError where a name is not declared.
     """
 
     def __init__(
@@ -145,20 +154,17 @@ class LabelReader:
 
     def _find(self, attribute: Attribute, annotation: Mapping[str, Any], key: Key) -> Any:
         raw = _find(annotation, key.name)
+        for name in spellings(raw):
+            if name in key.classes:
+                return key.classes[name] or None
+            if isinstance(attribute, Categorical | Ordinal):
+                if name in attribute.classes:
+                    return name
+                if name in self._classes:
+                    return self._classes[name]
         if isinstance(raw, bool):
-            raw = int(raw)  # "no" and "yes" by their position
-        if isinstance(raw, str | int | float):
-            for name in (raw, str(raw)):
-                if name in key.classes:
-                    return key.classes[name] or None
-        if not isinstance(raw, str):
-            return raw
-        if isinstance(attribute, Categorical | Ordinal):
-            if raw in attribute.classes:
-                return raw
-            if raw in self._classes:
-                return self._classes[raw]
-        return _number(raw)
+            return int(raw)  # "no" and "yes" by their position
+        return _number(raw) if isinstance(raw, str) else raw
 
 
 def _check_near(
@@ -173,7 +179,9 @@ def _check_near(
 def _key(name: str, value: Any) -> Key:
     parts = [value] if isinstance(value, str) else list(value) if _is_list(value) else []
     if len(parts) == 2 and isinstance(parts[0], str) and isinstance(parts[1], Mapping):
-        return Key(parts[0], classes=parts[1])
+        # As JSON has them, which the run's config is: it knows no key but texts.
+        classes = {spellings(name)[0]: given for name, given in parts[1].items()}
+        return Key(parts[0], classes=classes)
     numbers = all(isinstance(part, int | float) for part in parts[1:])
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], str) or not numbers:
         raise UserError(

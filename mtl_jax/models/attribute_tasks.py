@@ -4,6 +4,8 @@ predictions.
 The kinds and the layout of labels and predictions are those of `mtl_jax.attributes`.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr
@@ -67,9 +69,11 @@ def attribute_loss(
             each = _continuous_loss(attribute, outputs, values)
             return (losses.masked_sum(each, known[:, 0]),)
         case Pose():
-            each = losses.regression(
-                attribute.loss, outputs, values / attribute.scale, SMOOTH_L1_BETA
-            )
+            turn = 360 / attribute.scale
+            targets = values / attribute.scale
+            # The way round that is shorter: 179 and -179 degrees are 2 apart.
+            targets += turn * jnp.round((jax.lax.stop_gradient(outputs) - targets) / turn)
+            each = losses.regression(attribute.loss, outputs, targets, SMOOTH_L1_BETA)
             return (losses.masked_sum(each, known),)
         case Landmarks():
             points, seen = _points(outputs), _points(values)
@@ -99,12 +103,25 @@ def decode(attribute: Attribute, outputs: Float[Array, "R O"]) -> Float[Array, "
                 attribute.range[0] + _scale(attribute) * _scaled_value(attribute, outputs)[:, None]
             )
         case Pose():
-            return outputs * attribute.scale
+            return _wrapped(outputs * attribute.scale)
         case Landmarks():
             points = _points(outputs)
             visible = jax.nn.sigmoid(points[..., 2:])
             return jnp.concatenate([points[..., :2], visible], -1).reshape(outputs.shape)
     raise TypeError(f"no decoding for attributes of kind {attribute.kind}")
+
+
+def mean(attribute: Attribute, answers: Sequence[Float[Array, "*B E"]]) -> Float[Array, "*B E"]:
+    """Average predictions of the same things; angles around the circle."""
+    if not isinstance(attribute, Pose):
+        return sum(answers[1:], answers[0]) / len(answers)
+    first = answers[0]
+    return _wrapped(first + sum(_wrapped(answer - first) for answer in answers) / len(answers))
+
+
+def _wrapped(degrees: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Give the same angles within -180 and 180; those that are there to the bit."""
+    return degrees - 360 * jnp.round(degrees / 360)
 
 
 def place(
@@ -216,7 +233,8 @@ def _scaled_value(attribute: Continuous, outputs: Float[Array, "R O"]) -> Float[
     if attribute.loss == "coral":
         return jax.nn.sigmoid(outputs).mean(-1)
     low, high = attribute.range
-    return outputs[:, 0] + 0.5 * (high - low) / _scale(attribute)
+    zero = 0.5 * (low + high) if attribute.centered else 0.0
+    return outputs[:, 0] + (zero - low) / _scale(attribute)
 
 
 def _points(flat: Array) -> Array:

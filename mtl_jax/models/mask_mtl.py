@@ -79,11 +79,11 @@ def mask_mtl(
             answers.append(
                 {a.name: view.predictions_back(a, decoded[a.name][:, None]) for a in attributes}
             )
-        mean = jax.tree.map(lambda *each: sum(each) / len(looks), *answers)
         boxes = whole_pictures(batch)
-        found = {
-            a.name: attribute_tasks.place(a, mean[a.name][:, 0], boxes)[:, None] for a in attributes
-        }
+        found = {}
+        for a in attributes:
+            mean = attribute_tasks.mean(a, [answer[a.name] for answer in answers])
+            found[a.name] = attribute_tasks.place(a, mean[:, 0], boxes)[:, None]
         valid = batch.valid[:, None]
         scores = valid.astype(jnp.float32)
         return Detections(boxes[:, None], scores, valid.astype(jnp.int32), valid, None, found)

@@ -173,12 +173,12 @@ class Network(nn.Module):
             )
             for view, look, pyramid in seen
         ]
-        masks, decoded = jax.tree.map(lambda *answers: sum(answers) / len(views), *described)
+        masks = jax.tree.map(lambda *each: sum(each) / len(views), *(m for m, _ in described))
         own = found.boxes - self._far_edges
-        predictions = {
-            a.name: jax.vmap(partial(attribute_tasks.place, a))(decoded[a.name], own)
-            for a in self.attributes
-        }
+        predictions = {}
+        for a in self.attributes:
+            decoded = attribute_tasks.mean(a, [answers[a.name] for _, answers in described])
+            predictions[a.name] = jax.vmap(partial(attribute_tasks.place, a))(decoded, own)
         boxes = jnp.where(found.valid[..., None], found.boxes, 0.0)
         return Detections(boxes, found.scores, found.classes, valid, masks, predictions)
 

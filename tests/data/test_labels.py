@@ -1,5 +1,7 @@
 """How an annotation's keys become labels: scales, offsets, other classes, texts and truths."""
 
+import json
+
 import pytest
 
 from mtl_jax import attributes as attribute_kinds
@@ -38,3 +40,33 @@ def test_texts_and_truths_are_read_as_the_data_page_suggests():
     labels, faults = LabelReader(DECLARED).read({"age": "34", "glasses": True, "sex": ""})
     assert faults == []
     assert labels == {"age": 34, "glasses": 1}
+
+
+@pytest.mark.parametrize("raw", [3, 3.0, "3"])
+def test_a_number_is_the_class_that_has_its_name(raw):
+    declared = attribute_kinds.from_config(
+        {
+            "stars": dict(kind="categorical", classes=("1", "2", "3")),
+            "grade": dict(kind="ordinal", classes=("3", "2", "1"), levels=(1, 2, 3)),
+        }
+    )
+    labels, faults = LabelReader(declared).read({"stars": raw, "grade": raw})
+    assert (labels, faults) == ({"stars": "3", "grade": "3"}, [])
+    for attribute in declared:  # as where a source gives numbers without a reader
+        assert attribute.parse(3)[0] == attribute.parse("3")[0]
+
+
+@pytest.mark.parametrize("classes", [("true", "false"), ("False", "True"), ("1", "0")])
+def test_a_truth_is_the_class_that_has_its_name(classes):
+    (wears,) = attribute_kinds.from_config({"wears": dict(kind="categorical", classes=classes)})
+    (label,) = LabelReader([wears]).read({"wears": True})[0].values()
+    assert label in ("true", "True", "1")
+    assert wears.parse(True) == wears.parse(label)
+
+
+def test_truths_have_the_classes_that_the_keys_give_also_as_json_writes_them():
+    keys = {"glasses": ("worn", {True: "no", False: "yes"})}
+    for given in (keys, json.loads(json.dumps(keys))):
+        reader = LabelReader(DECLARED, given)
+        assert reader.read({"worn": True}) == ({"glasses": "no"}, [])
+        assert reader.read({"worn": False}) == ({"glasses": "yes"}, [])

@@ -17,6 +17,7 @@ SMILE = Ordinal("smile", classes=("none", "slight", "broad"), levels=(0.0, 1.0, 
 AGE = Continuous("age", range=(0.0, 116.0))
 SEX = Categorical("sex", classes=("male", "female"), loss="binary_cross_entropy")
 YEARS = Continuous("years", range=(0.0, 116.0), scale=1.0, loss="l2")
+PLAIN = Continuous("years", range=(0.0, 116.0), scale=1.0, centered=False, loss="l2")
 AGE_BINS = Continuous("age", range=(0.0, 100.0), loss="distribution")
 AGE_CLASSES = Continuous("age", range=(0.0, 100.0), loss="classification")
 AGE_STEPS = Continuous("age", range=(0.0, 100.0), loss="coral")
@@ -29,6 +30,7 @@ PERFECT = [
     (GENDER, [[20.0, -20.0], [-20.0, 20.0]], [["male"], ["female"]], [[1, 0], [0, 1]]),
     (SEX, [[-20.0], [20.0]], [["male"], ["female"]], [[1, 0], [0, 1]]),
     (YEARS, [[-20.0], [58.0]], [[38.0], [116]], [[38.0], [116.0]]),
+    (PLAIN, [[38.0], [116.0]], [[38.0], [116]], [[38.0], [116.0]]),
     (SMILE, [[30.0, 30.0], [30.0, -30.0]], [["broad"], ["slight"]], [[4.0], [1.0]]),
     (AGE, [[0.0], [0.5]], [[58.0], [116]], [[58.0], [116.0]]),
     (
@@ -113,6 +115,21 @@ def test_a_pose_with_one_angle_missing_learns_the_other():
     )
     assert loss[0, 0] < 0
     assert loss[0, 1] == 0
+
+
+def test_angles_are_compared_and_averaged_around_the_circle():
+    values, known = HEAD.parse({"yaw": 179, "pitch": 0})
+    near, same = (jnp.array([[degrees / 45, 0.0]]) for degrees in (-179, 181))
+    for outputs in (near, same):  # the same angle, written otherwise
+        loss, gradient = jax.value_and_grad(attribute_loss, 1)(
+            HEAD, outputs, values[None], known[None], BOXES[:1]
+        )
+        assert loss < 1e-2
+        assert gradient[0, 0] > 0  # down to 179 from above
+        np.testing.assert_allclose(decode(HEAD, outputs), [[-179, 0]], atol=1e-4)
+    two = [jnp.array([[179.0, 10.0]]), jnp.array([[-177.0, 14.0]])]
+    np.testing.assert_allclose(attribute_tasks.mean(HEAD, two), [[-179, 12]], atol=1e-4)
+    np.testing.assert_array_equal(attribute_tasks.mean(AGE, two), [[1, 12]])
 
 
 def at(attribute, number):
