@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.data.face_points import IBUG, LANDMARKS
+from mtl_jax.data.mean_head import complete
 
 ROWS, COLUMNS = 4, 5  # of a mask's grid: from its top edge to its chin, from the image's left
 _STANDS_OUT = (0.0, 0.12, 0.14, 0.06)  # of a turned head's middle column, row by row
@@ -42,23 +43,30 @@ class Fit(NamedTuple):
 def frame_of(points: np.ndarray) -> Frame:
     """Give the frame of iBUG's 68 points or AFLW's 21, `[n, 2]`.
 
-    Of the 21, points of ears may be missing (NaN). Raises ValueError for another number of points,
-    or where others are missing.
+    Of the 21 some may be missing (NaN), as those of a hidden side. Raises ValueError for another
+    number of points, or where too few are known.
     """
     if len(points) == IBUG:
         jaws = np.stack([points[:9], points[16:7:-1]])
         mouth = points[[62, 66]].mean(0)
         frame = Frame(points[27], points[30], points[33], mouth, points[8], jaws)
     elif len(points) == len(LANDMARKS):
-        frame = _frame_of_21(dict(zip(LANDMARKS, np.asarray(points, float), strict=True)))
+        frame = _frame_of_21(points)
+        if not _is_known(frame):
+            frame = _frame_of_21(complete(points))
     else:
         raise ValueError(f"{len(points)} points; a mask is fitted to 68 (iBUG's) or 21 (AFLW's)")
-    if not all(np.isfinite(part).all() for part in frame):
+    if not _is_known(frame):
         raise ValueError("points that a mask is fitted to are missing")
     return frame
 
 
-def _frame_of_21(at: dict[str, np.ndarray]) -> Frame:
+def _is_known(frame: Frame) -> bool:
+    return all(np.isfinite(part).all() for part in frame)
+
+
+def _frame_of_21(points: np.ndarray) -> Frame:
+    at = dict(zip(LANDMARKS, points, strict=True))
     bridge = (at["left_eye_right"] + at["right_eye_left"]) / 2
     base = (at["nose_left"] + at["nose_right"]) / 2
     mouth, chin = at["mouth_center"], at["chin"]

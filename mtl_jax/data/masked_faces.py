@@ -67,11 +67,11 @@ def _as_array(points: Sequence[Any]) -> np.ndarray:
 
 
 def _as_rows(points: Sequence[Any]) -> Sequence[Any]:
-    """Give a label of landmarks as rows, also COCO's flat x, y, v."""
-    if not points or not isinstance(points[0], int | float):
-        return points
-    rows = [tuple(points[i : i + 3]) for i in range(0, len(points), 3)]
-    return [row if row[2] else None for row in rows]
+    """Give a label of landmarks as rows, also COCO's flat x, y, v; None where v is 0."""
+    rows = points
+    if points and isinstance(points[0], int | float):
+        rows = [tuple(points[i : i + 3]) for i in range(0, len(points), 3)]
+    return [None if row is None or (len(row) == 3 and row[2] == 0) else row for row in rows]
 
 
 def _covered(instance: Instance, outline: np.ndarray) -> Instance:

@@ -10,7 +10,10 @@ from mtl_jax.data import face_masks
 from mtl_jax.data.face_mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
 from mtl_jax.data.face_mask_textures import BANK, KINDS, texture
 from mtl_jax.data.face_masks import Wearing, _inverse_bilinear, _straps, draw_wearing, put_on
-from mtl_jax.data.face_points import from_ibug
+from mtl_jax.data.face_points import LANDMARKS, from_ibug
+from mtl_jax.data.hair import random_hair
+from mtl_jax.data.heads import draw_head
+from mtl_jax.data.looks import random_look
 
 LUMA = np.array((0.299, 0.587, 0.114))
 
@@ -111,6 +114,23 @@ def test_twentyone_points_give_nearly_the_mask_of_sixtyeight():
     assert overlap(*masks) > 0.7
 
 
+@pytest.mark.parametrize("yaw", [-80, -50, 50, 80])
+def test_points_that_a_turned_head_hides_leave_its_mask(yaw):
+    found = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        look = random_look(rng.uniform(15, 70), ("male", "female")[seed % 2], "none", rng)
+        head = draw_head(look, random_hair(look, rng, seed), (yaw, 0.0, 0.0), 200, rng)
+        hidden = ~head.visible
+        hidden[LANDMARKS.index("left_ear" if yaw < 0 else "right_ear")] = False  # by hair, at most
+        assert hidden.sum() >= 2
+        few = np.where(hidden[:, None], np.nan, head.points)
+        masks = [put_on(gray(400), frame_of(p), wearing()).outline for p in (head.points, few)]
+        found.append(overlap(*masks))
+    assert np.mean(found) > 0.85
+    assert min(found) > 0.7
+
+
 def test_points_that_are_no_face_are_refused():
     with pytest.raises(ValueError, match="5 points; a mask is fitted to 68"):
         frame_of(np.zeros((5, 2)))
@@ -118,6 +138,10 @@ def test_points_that_are_no_face_are_refused():
     broken[8] = np.nan
     with pytest.raises(ValueError, match="are missing"):
         frame_of(broken)
+    few = np.full((21, 2), np.nan)
+    few[:6] = ibug()[17:23]
+    with pytest.raises(ValueError, match="too few of a face's points"):
+        frame_of(few)
 
 
 def test_a_larger_and_a_looser_mask_reach_farther():

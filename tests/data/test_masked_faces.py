@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from annotated import open_format
+from faces import HIDDEN, LABELS, ibug
+from real_data import data_set
 
 from mtl_jax.data.face_mask_textures import KINDS
+from mtl_jax.data.face_points import from_ibug
 from mtl_jax.data.masked_faces import BARE, MaskedFaces, mask_faces
 from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Category, Instance, Record
@@ -55,11 +59,36 @@ def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
 def test_a_face_that_cannot_be_found_stays_bare():
     part = Chips(box=(0.0, 0.0, 30.0, 30.0))
     unknown = Chips(attributes={"face": [None] * 21})
-    for source in (part, unknown):
+    few = Chips(attributes={"face": [(30.0, 20.0, 2), (40.0, 25.0, 2), *[HIDDEN] * 19]})
+    for source in (part, unknown, few):
         record = mask_faces(source[0], 1.0, np.random.default_rng(0))
         assert record.instances[0].attributes["face_mask"] == "none"
         assert record.instances[0].attributes["masked"] == "no"
         np.testing.assert_array_equal(record.image, 150)
+
+
+def test_points_of_coco_that_are_not_labelled_are_no_places():
+    """In every way of writing them: COCO fills in 0, 0, 0."""
+    points = [p and (*p[:2], 2) for p in from_ibug(ibug((32.0, 32.0), 40.0))]
+    ways = (
+        points,
+        [list(p) if p else [0, 0, 0] for p in points],
+        [value for p in points for value in p or (0, 0, 0)],
+    )
+    first, *others = (
+        mask_faces(Chips(1, attributes={"face": way})[0], 1.0, np.random.default_rng(0)).image
+        for way in ways
+    )
+    assert (first != 150).any()
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+def test_all_of_aflw2000_wear_masks_also_in_profile():
+    masked = MaskedFaces(open_format("aflw2000", data_set("aflw2000_prnet16"), LABELS))
+    kinds = [masked[i].instances[0].attributes["face_mask"] for i in range(len(masked))]
+    assert len(kinds) == 12
+    assert set(kinds) <= set(KINDS)
 
 
 def test_training_puts_on_another_mask_each_time_and_evaluation_none():
