@@ -78,7 +78,9 @@ def make_batch(task: Task, rows: int) -> Batch:
 
 
 def make_runner(task: Task, method: str, batch: Batch):
-    """Give a function that takes so many steps and gives their seconds; compile on the way."""
+    """Give a function that takes so many steps, each from a batch on the host, and gives their
+    seconds; compile on the way.
+    """
     mesh, options = make_mesh(), OptimizerOptions(name="adamw", warmup_steps=0)
     variables = experiment.initial_variables(task, 0)
     balancing = make_balancing(method, LoopOptions().balancing, task.model, variables)
@@ -87,14 +89,14 @@ def make_runner(task: Task, method: str, batch: Batch):
     step = make_train_step(task.model, optimizer, mask, schedule, mesh, balancing=balancing)
     start = None if balancing is None else balancing.balance.init()
     state = start_stage(variables, optimizer, mask, mesh, balance=start)
-    key, sharded = replicated_key(0, mesh), shard_batch(batch, mesh)
-    state, _ = step(state, sharded, key)
+    key = replicated_key(0, mesh)
+    state, _ = step(state, shard_batch(batch, mesh), key)
 
     def run(steps: int) -> float:
         nonlocal state
         begun = time.perf_counter()
         for _ in range(steps):
-            state, metrics = step(state, sharded, key)
+            state, metrics = step(state, shard_batch(batch, mesh), key)
         jax.block_until_ready(metrics.loss)
         return time.perf_counter() - begun
 

@@ -159,7 +159,7 @@ def table(workdir: Path) -> str:
     for path in sorted(workdir.glob("*_*.json")):
         result = json.loads(path.read_text())
         found.setdefault((result["row"], result["worn"]), []).append(result)
-    heads = ("", "seeds", "parameters", *(head for head, _ in COLUMNS.values()))
+    heads = ("", "seeds", "parameters", "minutes", *(head for head, _ in COLUMNS.values()))
     lines = []
     for worn in WORN:
         rows = [row for row in ROWS if (row, worn) in found]
@@ -171,7 +171,8 @@ def table(workdir: Path) -> str:
                 for name, (_, digits) in COLUMNS.items()
             ]
             size = f"{results[0]['parameters'] / 1e6:.1f} M"
-            lines.append(_line((row, str(len(results)), size, *numbers)))
+            minutes = f"{np.mean([result['seconds'] for result in results]) / 60:.0f}"
+            lines.append(_line((row, str(len(results)), size, minutes, *numbers)))
         lines.append("")
     return "\n".join(lines)
 

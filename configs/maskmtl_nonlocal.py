@@ -11,13 +11,15 @@ its age err by a dozen years: between two rectified layers dropout changes the m
 output sees, so that without it, in evaluation, all ages are drawn together. There is less of it
 here, the age is learnt as a distribution, and the learning rate falls.
 With the last two commands the test's faces are bare, or half of them, and errors are then given by
-masked. The variant bare trains and tests on faces without masks.
+masked. `--data FOLDER` draws masks too; give masks=0 where faces wear real ones. The variant bare
+trains and tests on faces without masks.
 
 The original says, on a split that parts faces from their copies: masked gender 0.891, race 0.793,
 age 12.2; bare 0.897, 0.785, 11.6. Measured here on a split that parts no photograph, a quarter of
 the pictures (1,026 chips of the test; seeds 0, 1 and 2, `python -m benchmarks.maskmtl`): masked
-gender 0.816 ± 0.005, race 0.767 ± 0.003, age 7.64 ± 0.12 years; bare 0.840 ± 0.007, 0.801 ± 0.004,
-6.06 ± 0.02. Without the non-local blocks that is not different (README has the table).
+gender 0.816 ± 0.005, race 0.767 ± 0.003, age 7.64 ± 0.12 years; the variant bare 0.840 ± 0.007,
+0.801 ± 0.004, 6.06 ± 0.02. Without the non-local blocks that is not different (README has the
+table).
 
 What the labels are: impressions of an annotator and of a program, not what people say of
 themselves, and noisy. Do not decide anything about a person by them; `evaluate.py` writes a

@@ -13,7 +13,8 @@ them from their copies: gender 0.880, race 0.743, age 12.6.
 Measured here on the 1,368 chips of the split val, the mean of the last five epochs, seeds 0 to 3,
 beside the same recipe in Keras on the same faces (two CPU cores, `python -m
 benchmarks.maskmtl_keras faces --seeds 0 1 2 3`): gender 0.797 ± 0.012 (Keras 0.783 ± 0.023), race
-0.646 ± 0.013 (0.653 ± 0.045; seeds 0 to 2 alone 0.675), age 11.6 ± 0.7 years (12.0 ± 1.9). Single
+0.646 ± 0.013 (0.653 ± 0.045; of seeds 0 to 2 alone 0.646 and 0.675), age 11.6 ± 0.7 years (12.0 ±
+1.9). Single
 epochs of either lie far apart: age between 8.4 and 15.1 in the last ten of seed 0. On the 1,369
 chips of the test the last weights of seed 0 give gender 0.777, race 0.660, age 8.4 (`evaluate.py
 --step latest`), and err most for the old (80 to 90: 26 years), for women's gender (0.687) and for

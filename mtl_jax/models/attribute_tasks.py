@@ -168,8 +168,10 @@ def _distribution_loss(
     around a number.
 
     Source: Gao et al., Age Estimation Using Expectation of Label Distribution Learning, 2018, which
-    puts the error of the mean beside it. An interval does not say how likely each of its numbers
-    is: it gives minus the logarithm of the mass in it, its ends being as soft.
+    puts the error of the mean beside it. As there, the Gaussian is cut at the ends of the range: of
+    a number there the mean lies up to 1.3 % of the range inside. An interval does not say how
+    likely each of its numbers is: it gives minus the logarithm of the mass in it, its ends being as
+    soft.
     """
     return _bins_loss(outputs, interval, -0.5 * (_beyond(interval) / 0.02) ** 2)
 

@@ -110,11 +110,14 @@ def test_the_table_gives_mean_and_deviation(tmp_path):
     for seed, accuracy in enumerate((0.8, 0.9)):
         test = dict.fromkeys(maskmtl.COLUMNS, 0.5) | {"gender/accuracy": accuracy, "age/mae": 6.0}
         result = {"row": "best", "worn": "masked", "parameters": 11_340_000, "test": test}
+        result["seconds"] = 600 * (seed + 1)
         (tmp_path / f"best_masked_{seed}.json").write_text(json.dumps(result))
     lines = maskmtl.table(tmp_path).splitlines()
-    assert (
-        lines[0] == "| masked | seeds | parameters | gender | F1 | race | F1 | age, years | CS@5 |"
+    heads = (
+        "| masked | seeds | parameters | minutes | gender | F1 | race | F1 | age, years | CS@5 |"
     )
+    assert lines[0] == heads
     deviation = np.std([0.8, 0.9], ddof=1)
-    assert lines[2].startswith(f"| best | 2 | 11.3 M | 0.850 ± {deviation:.3f} | 0.500 ± 0.000 |")
+    start = f"| best | 2 | 11.3 M | 15 | 0.850 ± {deviation:.3f} | 0.500 ± 0.000 |"
+    assert lines[2].startswith(start)
     assert "| 6.00 ± 0.00 |" in lines[2]
