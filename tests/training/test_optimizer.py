@@ -3,8 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import scripts
 
+from mtl_jax.commandline import load_config_file
+from mtl_jax.task import read_options
 from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
 
 CONSTANT = OptimizerOptions(schedule="constant", warmup_steps=0, learning_rate=0.1)
@@ -52,6 +56,19 @@ def test_adamw_decays_apart_from_the_gradient():
             step = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
             p = p - 0.01 * (step + decay * p)
         np.testing.assert_allclose(actual[name], p, rtol=1e-5, atol=1e-6)
+
+
+def test_the_recipe_of_maskmtl_is_plain_adam_of_a_constant_rate():
+    config = load_config_file(str(scripts.ROOT / "configs/maskmtl_utkface.py"))
+    options = read_options(OptimizerOptions, config.optimizer)
+    params = {"backbone": {"kernel": _random(0, (3, 4))}, "bias": _random(1, (4,))}
+    gradients = [jax.tree.map(lambda p, i=i: 100 * _random(9 + i, p.shape), params) for i in (0, 1)]
+    keras = optax.adam(1e-3, eps=1e-7)
+    wanted, state = params, keras.init(params)
+    for gradient in gradients:
+        updates, state = keras.update(gradient, state)
+        wanted = optax.apply_updates(wanted, updates)
+    jax.tree.map(np.testing.assert_array_equal, _run(options, params, gradients, 5120), wanted)
 
 
 def test_the_exponential_schedule_falls_by_gamma_over_a_stage():
