@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mtl_jax.data import splits
+from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.folders import EXTENSIONS
-from mtl_jax.data.records import Key, Keyed, Named, Source
+from mtl_jax.data.records import Chips, Key, Keyed, Named, Source
 from mtl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -40,18 +41,33 @@ def divide(
     groups = [[sources[i].group(position) for position in range(len(sources[i]))] for i in free]
     triples = zip(blocks, sources, every_key, strict=True)
     names = [_names(block["name"], source, of) for block, source, of in triples]
-    of_free = [names[i] for i in free]
+    stamps = {"pictures of its names": names}
+    if looks := _looks(blocks, sources, every_key):
+        # Of 6,843 UTKFace chips 46 look like one of 3,573 of FairFace, one truly.
+        stamps["faces that look like its (one in a hundred may by chance)"] = looks
+    of_free = [[kind[i] for i in free] for kind in stamps.values()]
     found = splits.split_all(groups, of_free, fractions, seed)
     for i, each in zip(free, found, strict=True):
         divided[i] = each
-    divided_names = set().union(*of_free)
-    for block, of_block in zip(blocks, names, strict=True):
-        if block["split"] and (shared := divided_names.intersection(of_block)):
-            message = (
-                "%s is all %s, and pictures of its names stand in sources that are divided, as %r"
-            )
-            _log.warning(message, block["name"], block["split"], min(shared))
+    for said, kind in stamps.items():
+        _tell_parted(blocks, names, kind, said)
     return divided
+
+
+def _tell_parted(
+    blocks: Sequence[Mapping[str, Any]],
+    names: Sequence[Sequence[str]],
+    stamps: Sequence[Sequence[str]],
+    said: str,
+) -> None:
+    """Warn of what is divided and has the stamps of a block that is wholly of one split."""
+    triples = list(zip(blocks, names, stamps, strict=True))
+    free = [pair for block, *of in triples if not block["split"] for pair in zip(*of, strict=True)]
+    for block, _, of_block in triples:
+        own = set(of_block if block["split"] else ())
+        if shared := [name for name, stamp in free if stamp in own]:
+            message = "%s is all %s, and %d %s stand in sources that are divided, as %r"
+            _log.warning(message, block["name"], block["split"], len(shared), said, min(shared))
 
 
 def _names(own: str, source: Source, of_source: Sequence[Key]) -> list[str]:
@@ -61,6 +77,26 @@ def _names(own: str, source: Source, of_source: Sequence[Key]) -> list[str]:
     if isinstance(source, Named):
         of_source = [source.name(position) for position in range(len(source))]
     return [stem(key) if isinstance(key, str) else f"{own} {key}" for key in of_source]
+
+
+def _looks(
+    blocks: Sequence[Mapping[str, Any]],
+    sources: Sequence[Source],
+    every_key: Sequence[Sequence[Key]],
+) -> list[list[str]]:
+    """Give faces that look alike, in masks or without, an equal stamp over all sources; nothing
+    where no table, whose faces have no names, stands beside another source of faces.
+    """
+    chips = {i: source for i, source in enumerate(sources) if isinstance(source, Chips)}
+    has_table = any(isinstance(key, int) for i in chips for key in every_key[i][:1])
+    if len(chips) < 2 or not has_table or all(blocks[i]["split"] for i in chips):
+        return []
+    pictures = [picture for source in chips.values() for picture in source.pictures()]
+    alike = iter(near_duplicates(pictures, masked=True))
+    return [
+        [str(next(alike)) if i in chips else f"{i} {position}" for position in range(len(source))]
+        for i, source in enumerate(sources)
+    ]
 
 
 def stem(name: str) -> str:

@@ -79,14 +79,17 @@ class FaceCsvSource:
         """Give the row's line in the table."""
         return self._faces[position].line
 
+    def pictures(self) -> list[np.ndarray]:
+        return [face.pixels[..., 0] for face in self._faces]
+
     def group(self, position: int) -> str:
         """Name the face: the first row that shows nearly the same, in a mask or without."""
         return self._groups[position]
 
     @cached_property
     def _groups(self) -> list[str]:
-        pictures = [face.pixels[..., 0] for face in self._faces]
-        return [str(self._faces[i].line) for i in near_duplicates(pictures, masked=True)]
+        first = near_duplicates(self.pictures(), masked=True)
+        return [str(self._faces[i].line) for i in first]
 
 
 def _read(path: Path) -> tuple[list[_Face], list[str]]:

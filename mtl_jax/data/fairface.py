@@ -133,6 +133,9 @@ class FairFaceSource:
         """Give the picture's path below the folder."""
         return self._chips[position].found.name
 
+    def pictures(self) -> list[Path]:
+        return [self.folder / chip.found.name for chip in self._chips]
+
     def group(self, position: int) -> str:
         """Name the picture: persons are not known. Thumbnails as UTKFace's do not tell: of 3,573
         chips no two are one photograph, and the five that look alike are by their black borders.

@@ -2,7 +2,7 @@
 annotated on it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +118,15 @@ class Named(Protocol):
     """A source whose pictures have files, while its keys are numbers."""
 
     def name(self, position: int) -> str: ...
+
+
+@runtime_checkable
+class Chips(Protocol):
+    """A source of aligned faces, one a picture."""
+
+    def pictures(self) -> Sequence[Path | np.ndarray]:
+        """Give the file of each record's picture, or its gray pixels `[H, W]`."""
+        ...
 
 
 @runtime_checkable

@@ -39,20 +39,23 @@ def split(
 
 def split_all(
     groups: Sequence[Sequence[str]],
-    names: Sequence[Sequence[str]],
+    stamps: Sequence[Sequence[Sequence[str]]],
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
 ) -> list[dict[str, list[int]]]:
     """Divide several sources by their records' groups, each as `split` does; but those that hold
-    records of the same `names`, as faces and their copies in masks, as one: nothing parts such.
+    records of equal stamps, as faces and their copies in masks, as one: nothing parts such.
+
+    `stamps` are of one or more kinds, such as names; each has those of every source's records.
     """
     divided: list[dict[str, list[int]]] = [{} for _ in groups]
-    for together in _sharing(names):
+    for together in _sharing(stamps):
         if len(together) == 1:
             divided[together[0]] = split(groups[together[0]], fractions, seed)
             continue
         own = [f"{s} {group}" for s in together for group in groups[s]]
-        joined = equal_in_any(own, [name for s in together for name in names[s]])
+        of_these = [[stamp for s in together for stamp in kind[s]] for kind in stamps]
+        joined = equal_in_any(own, *of_these)
         found = split([str(first) for first in joined], fractions, seed)
         start = 0
         for s in together:
@@ -62,13 +65,13 @@ def split_all(
     return divided
 
 
-def _sharing(names: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Give the numbers of the sources, those together that hold records of the same names."""
-    owner = [s for s, of_source in enumerate(names) for _ in of_source]
-    first = equal_in_any([str(s) for s in owner], [name for each in names for name in each])
+def _sharing(stamps: Sequence[Sequence[Sequence[str]]]) -> list[list[int]]:
+    """Give the numbers of the sources, those together that hold records of equal stamps."""
+    owner = [str(s) for s, of_source in enumerate(stamps[0]) for _ in of_source]
+    first = equal_in_any(owner, *([stamp for each in kind for stamp in each] for kind in stamps))
     found: dict[int, list[int]] = {}
     start = 0
-    for s, of_source in enumerate(names):
+    for s, of_source in enumerate(stamps[0]):
         found.setdefault(first[start] if of_source else -1 - s, []).append(s)
         start += len(of_source)
     return list(found.values())

@@ -71,12 +71,14 @@ class UTKFaceSource:
         """Give the file's name."""
         return self._chips[position].found.name
 
+    def pictures(self) -> list[Path]:
+        return [self.folder / chip.found.name for chip in self._chips]
+
     def group(self, position: int) -> str:
         """Name the photograph: the first chip that shows nearly the same, or has the same time."""
         return self._groups[position]
 
     @cached_property
     def _groups(self) -> list[str]:
-        paths = [self.folder / chip.found.name for chip in self._chips]
-        first = near_duplicates(paths, [chip.stamp for chip in self._chips])
+        first = near_duplicates(self.pictures(), [chip.stamp for chip in self._chips])
         return [self._chips[i].found.name for i in first]

@@ -29,9 +29,11 @@ def test_what_is_stored_is_found_again_whatever_the_order():
 def test_sources_that_share_no_names_are_divided_each_for_itself():
     groups = [[str(i) for i in range(n)] for n in (12, 0, 30, 20)]
     names = [[f"{s} {group}" for group in of] for s, of in enumerate(groups)]
-    assert splits.split_all(groups, names) == [splits.split(of) for of in groups]
+    assert splits.split_all(groups, [names]) == [splits.split(of) for of in groups]
     names[3] = names[2][:20]  # copies
-    found = splits.split_all(groups, names)
+    found = splits.split_all(groups, [names])
     assert found[:2] == [splits.split(of) for of in groups[:2]]
     for name in splits.NAMES:
         assert [i for i in found[2][name] if i < 20] == found[3][name]
+    none = [[f"{s} {group}" for group in of] for s, of in enumerate(groups)]
+    assert splits.split_all(groups, [none, names]) == found

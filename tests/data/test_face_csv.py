@@ -1,16 +1,23 @@
 """Faces in a table: read, written, refused where rows are wrong, and kept together."""
 
+import logging
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from real_data import data_set
 
 from mtl_jax import attributes as attribute_kinds
+from mtl_jax.data import division
 from mtl_jax.data.__main__ import main
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.face_csv import FaceCsvSource, write_face_csv
 from mtl_jax.data.face_mask_fit import chip_frame
 from mtl_jax.data.face_masks import draw_wearing, put_on
+from mtl_jax.data.fairface import FairFaceSource
 from mtl_jax.data.sources import SourceOptions, open_sources
+from mtl_jax.data.utkface import UTKFaceSource
 from mtl_jax.errors import AnnotationErrors, UserError
 
 DECLARED = attribute_kinds.from_config(
@@ -164,3 +171,86 @@ def test_without_masks_the_upper_part_alone_links_nothing():
     other[:16] = one[:16]
     assert near_duplicates([one, other]) == [0, 1]
     assert near_duplicates([one, other], masked=True) == [0, 0]
+
+
+def divide(*sources, fixed=""):
+    """Divide sources, the first wholly `fixed`; give the split of each one's records."""
+    blocks = [dict(name=f"source {i}", split="") for i in range(len(sources))]
+    blocks[0]["split"] = fixed
+    keys = [division.keys(source) for source in sources]
+    found = division.divide(blocks, sources, keys, (0.6, 0.2, 0.2), seed=0)
+    return [{i: split for split, at in each.items() for i in at} for each in found]
+
+
+def parted(*sources):
+    """Count the faces, of the same order in all sources, that stand in more than one split."""
+    found = divide(*sources)
+    assert all(len(each) == len(found[0]) for each in found)
+    return sum(len({each[i] for each in found}) > 1 for i in found[0])
+
+
+def as_table(folder):
+    assert main(["face-csv", "--input", str(folder), "--output", f"{folder}.csv"]) == 0
+    return FaceCsvSource(Path(f"{folder}.csv"))
+
+
+def drawn_chips(folder, count=60, start=0):
+    folder.mkdir()
+    for i in range(count):
+        name = f"{20 + i % 50}_0_0_{20170109000000000 + start + i}.png"
+        cv2.imwrite(str(folder / name), face(start + i, 96))
+    return UTKFaceSource(folder)
+
+
+def masked_copies(folder, output):
+    """Write the faces of a folder in masks; give them, and the table of them."""
+    assert main(["mask-faces", "--input", str(folder), "--output", str(output)]) == 0
+    return UTKFaceSource(output / "images"), as_table(output / "images")
+
+
+def test_a_table_and_the_chips_that_it_shows_are_parted_by_no_split(tmp_path):
+    folder = drawn_chips(tmp_path / "chips")
+    table = as_table(tmp_path / "chips")
+    masked, masked_table = masked_copies(tmp_path / "chips", tmp_path / "masked")
+    assert parted(folder, table) == 0
+    assert parted(table, masked_table) == 0
+    assert parted(table, masked) == 0
+    assert parted(masked_table, folder, table, masked) == 0
+    others = drawn_chips(tmp_path / "others", start=1000)
+    assert divide(others, folder, table)[0] == divide(others)[0]  # which no face joins to them
+
+
+def test_real_chips_and_their_tables_are_parted_by_no_split(tmp_path):
+    (tmp_path / "chips").mkdir()
+    for path in sorted(data_set("utkface_crop_part1").iterdir())[::40]:
+        (tmp_path / "chips" / path.name).symlink_to(path)
+    folder, table = UTKFaceSource(tmp_path / "chips"), as_table(tmp_path / "chips")
+    assert parted(folder, table) == 0
+    masked, masked_table = masked_copies(tmp_path / "chips", tmp_path / "masked")
+    assert parted(folder, masked) == 0  # by their names
+    assert parted(table, masked_table) <= 0.01 * len(table)
+    assert parted(folder, masked_table) <= 0.01 * len(table)
+
+
+def test_faces_in_a_table_that_are_all_of_one_split_are_told(tmp_path, caplog):
+    folder = drawn_chips(tmp_path / "chips", 12)
+    drawn_chips(tmp_path / "some", 5)
+    table = as_table(tmp_path / "some")
+    wanted = "source 0 is all train, and 5 faces that look like its"
+    for first, second in ((folder, table), (table, folder)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            found = divide(first, second, fixed="train")
+        assert [wanted in message for message in caplog.messages] == [True]
+        assert found[1] == divide(second)[0]
+
+
+def test_without_a_table_sources_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(division, "near_duplicates", None)
+    chips, others = drawn_chips(tmp_path / "chips", 9), drawn_chips(tmp_path / "others", 9, 20)
+    row = "chips/20_0_0_20170109000000000.png,20-29,Male,White"
+    (tmp_path / "fairface.csv").write_text(f"file,age,gender,race\n{row}\n")
+    divide(chips, others, FairFaceSource(tmp_path))
+    divide(as_table(tmp_path / "chips"))
+    with pytest.raises(TypeError):
+        divide(as_table(tmp_path / "chips"), others)

@@ -101,7 +101,7 @@ def test_copies_of_faces_that_are_all_of_one_split_are_told(data_root: Path, cap
     copies = {"format": "utkface", "path": "masked", "name": "masked"}
     with caplog.at_level(logging.WARNING):
         open_sources(SourceOptions(sources=(train, copies)), AGE)
-    assert any("faces is all train, and pictures of its names" in m for m in caplog.messages)
+    assert any("faces is all train, and 9 pictures of its names" in m for m in caplog.messages)
 
 
 def test_labels_of_a_source_are_those_of_all_its_things_but_for_their_own(data_root: Path):
