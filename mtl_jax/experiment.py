@@ -228,8 +228,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a run on a split, or on the whole of the folder `data`; write to
     `RUN/evaluation/NAME`, by default the split's name (external), metrics.json, beside it the
-    config.json that it was done with, predictions.json with the data's own ids of pictures,
-    and landmarks.json where the model gives landmarks.
+    config.json that it was done with, predictions.json with the data's own ids of pictures and,
+    where several sources are evaluated, the name of each entry's source, and landmarks.json where
+    the model gives landmarks.
     With `baseline` the training labels are gone through, and what the best constants would score is
     given beside.
 
@@ -260,12 +261,14 @@ def evaluate(
         evaluator.calibrate(evaluate_validation(run, workdir))
     folder = workdir / "evaluation" / (name or split)
     with Predictions(folder, run.attributes) as predictions:
-        for record, result in run.detect(opened.sources):
-            evaluator.add(record, result)
-            evidence.add(record, result)
-            entries = result.to_json(record.image_id, record.file_name)
-            evaluator.add_intervals(entries)
-            predictions.add(entries)
+        for source, of_source in zip(opened.names, opened.sources, strict=True):
+            own = {"source": source} if len(opened.sources) > 1 else {}
+            for record, result in run.detect([of_source]):
+                evaluator.add(record, result)
+                evidence.add(record, result)
+                entries = result.to_json(record.image_id, record.file_name)
+                evaluator.add_intervals(entries)
+                predictions.add({**entry, **own} for entry in entries)
     metrics = evaluator.metrics()
     write_json(folder / "metrics.json", metrics | evaluator.group_metrics())
     write_json(folder / "config.json", run.task.config.to_dict())

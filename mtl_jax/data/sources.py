@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -39,6 +40,7 @@ class Opened(NamedTuple):
     skipped: tuple[str, ...] = ()  # a line for each record, or label, left out
     undeclared: tuple[str, ...] = ()  # a line for each label that no attribute reads
     repeat_thresholds: tuple[float, ...] = ()  # of each source, for `repeated`
+    names: tuple[str, ...] = ()  # of each source, its block's
 
     def repeated(self) -> "Opened":
         """Give the sources as training sees them: pictures with rare classes come more often."""
@@ -235,7 +237,7 @@ def _open_external(
     block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
     united = tuple(categories) or _categories(block, source)
     part = _part(block, source, range(len(source)), united, attributes, "external")
-    return Opened((part,), (1.0,), united, repeat_thresholds=(0.0,))
+    return Opened((part,), (1.0,), united, repeat_thresholds=(0.0,), names=(block["name"],))
 
 
 def _open(
@@ -283,13 +285,19 @@ def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...
 
 
 def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
-    """Unite classes by name, in order; one whose id is taken gets the next free one."""
-    united: dict[str, Category] = {}
-    for category in (category for categories in found for category in categories):
-        taken = {other.id for other in united.values()}
-        number = category.id if category.id not in taken else max(taken) + 1
-        united.setdefault(category.name, Category(number, category.name))
-    return tuple(united.values())
+    """Unite classes by name, in order. Each has the id of the first source that has it; where an
+    earlier class has this id, one that no source has.
+    """
+    every = list(chain.from_iterable(found))
+    new = count(max((category.id for category in every), default=0) + 1)
+    ids: dict[str, int] = {}
+    for category in every:
+        ids.setdefault(category.name, category.id)
+    owner: dict[int, str] = {}
+    return tuple(
+        Category(i if owner.setdefault(i, name) == name else next(new), name)
+        for name, i in ids.items()
+    )
 
 
 def _part(
@@ -343,4 +351,5 @@ def _append(opened: Opened, source: Source, block: Mapping[str, Any]) -> Opened:
         sources=(*opened.sources, source),
         weights=(*opened.weights, float(block["weight"])),
         repeat_thresholds=(*opened.repeat_thresholds, block["repeat_threshold"]),
+        names=(*opened.names, block["name"]),
     )

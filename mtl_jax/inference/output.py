@@ -44,7 +44,7 @@ class Predictions:
         return self
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Write entries of `Result.to_json`, with `frame` and `time` where they have them."""
+        """Write entries of `Result.to_json`, with `frame` and `time`, or `source`, in some."""
         if self._json is None:
             self._json = self._open("predictions.json")
             if not self._with_csv:  # one of a run before is of other predictions

@@ -162,6 +162,15 @@ def test_classes_are_united_by_name(data_root: Path):
     assert opened.weights == (1.0, 1.0, 0.5)
 
 
+def test_ids_of_classes_stay_where_they_do_not_clash(data_root: Path):
+    write_coco(data_root / "a", ["person"])
+    write_coco(data_root / "b", ["car", "cat", "person"])
+    blocks = [{"format": "coco", "path": name, "name": name, "split": "val"} for name in "ab"]
+    opened = open_split(options(*blocks), (), "val")
+    assert opened.names == ("a", "b")
+    assert opened.categories == ((7, "person"), (10, "car"), (8, "cat"))
+
+
 def test_classes_are_renamed_before_they_are_united(data_root: Path):
     write_coco(data_root / "a", ["face"])
     write_coco(data_root / "b", ["car", "head", "profile"])
@@ -169,7 +178,7 @@ def test_classes_are_renamed_before_they_are_united(data_root: Path):
     other["rename"] = {"head": "face", "profile": "face"}
     blocks = options({"format": "coco", "path": "a", "split": "train"}, other)
     opened = open_split(blocks, (), "train")
-    assert opened.categories == ((7, "face"), (8, "car"))
+    assert opened.categories == ((7, "face"), (10, "car"))
     labels = [[i.label for i in source[0].instances] for source in opened.sources]
     assert labels == [[1], [2, 1, 1]]
     # A trained model of faces reads a folder of heads; without the new name it has none of them.

@@ -77,6 +77,25 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
 
 
 @pytest.mark.slow
+def test_pictures_of_several_sources_are_told_apart(copy):
+    blocks = [
+        dict(format="synthetic", name=name, split="test", length=2, seed=seed)
+        for seed, name in enumerate("ab")
+    ]
+    found = []
+    for name, chosen in (("two", blocks), ("one", blocks[1:])):
+        (copy / "splits.json").unlink()
+        given = f"--config.data.sources={tuple(chosen)}"
+        done = scripts.call("evaluate", "--workdir", copy, "--name", name, given)
+        assert done.code == 0, done.err
+        found.append(json.loads((copy / f"evaluation/{name}/predictions.json").read_text()))
+    two, one = found
+    assert {entry["image_id"] for entry in two if entry["source"] == "a"} == {0, 1}
+    assert one
+    assert [entry for entry in two if entry["source"] == "b"] == [{**e, "source": "b"} for e in one]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
