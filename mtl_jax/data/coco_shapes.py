@@ -5,10 +5,10 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pycocotools.mask
 
 from mtl_jax.data.records import Box
+from mtl_jax.data.segmentation import read_counts
 
 coco_mask: Any = pycocotools.mask  # its stubs know no counts as text
 SLACK = 1.0  # pixels that a coordinate may lie outside the picture; it is clipped
@@ -92,43 +92,24 @@ def _rle_fault(rle: Mapping[str, Any], width: int, height: int) -> str:
             f"its RLE is of size {reprlib.repr(size)} where the picture is [{height}, {width}] "
             "(height, width); encode it again"
         )
-    if isinstance(counts, str):
-        runs = _runs(counts)
-    elif isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts):
-        runs = sum(counts)
-    else:
-        runs = None
-    if runs is None:
+    pixels = _count_pixels(counts)
+    if pixels is None:
         return f"its RLE's counts {reprlib.repr(counts)} cannot be read; encode it again"
-    if runs != width * height:
-        return f"its RLE covers {runs} pixels of {width * height}; encode it again"
+    if pixels != width * height:
+        return f"its RLE covers {pixels} pixels of {width * height}; encode it again"
     return ""
 
 
-def _runs(counts: str) -> int | None:
-    """Give the pixels that compressed counts cover, None where they cannot be read.
-
-    pycocotools checks neither and writes past its memory. Source: rleFrString of pycocotools: six
-    bits a character from '0' on, of which the fifth says that more follow; from the fourth run on
-    the difference to the last but one.
-    """
-    try:
-        codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    except UnicodeEncodeError:
-        return None
-    if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        return None
-    ends = np.flatnonzero((codes & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > 6:
-        return None
-    shift = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
-    runs = np.add.reduceat((codes & 31) << shift, starts)
-    runs -= np.where(codes[ends] & 16, 1 << (5 * lengths), 0)  # two's complement
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return int(runs.sum()) if runs.min() >= 0 else None
+def _count_pixels(counts: Any) -> int | None:
+    """Give the pixels that an RLE's counts cover, None where they cannot be read."""
+    if isinstance(counts, str):
+        try:
+            return int(read_counts(counts.encode("ascii")).sum())
+        except ValueError:  # a UnicodeEncodeError is one
+            return None
+    if isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts):
+        return sum(counts)
+    return None
 
 
 def _box_of(segmentation: Any) -> list[float]:

@@ -16,7 +16,6 @@ from real_data import data_set
 
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.data.coco import CocoSource
-from mtl_jax.data.coco_shapes import _runs
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.errors import AnnotationErrors, UserError
 
@@ -120,17 +119,6 @@ def test_nothing_is_lost(folder: Path):
     assert (crowd.height, crowd.width) == (HEIGHT, WIDTH)  # read from the picture
     assert crowd.instances[0].crowd
     assert source.group(1) == "below/b.png"
-
-
-def test_compressed_runs_are_counted():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        mask = rng.random((HEIGHT, WIDTH)) < rng.choice([0.01, 0.5, 0.99])
-        rle = compressed(mask)
-        assert _runs(rle["counts"]) == HEIGHT * WIDTH
-    big = np.zeros((3000, 1000), np.uint8)
-    big[100:2900, 5:900] = 1
-    assert _runs(pycocotools.mask.encode(np.asfortranarray(big))["counts"].decode()) == big.size
 
 
 def broken(change) -> dict:

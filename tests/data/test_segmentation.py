@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from real_data import data_set
 
-from mtl_jax.data.segmentation import cell_coverage, to_mask
+from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.segmentation import cell_coverage, read_counts, to_mask
 
 HEIGHT, WIDTH = 40, 60
 
@@ -53,12 +55,18 @@ def test_all_encodings_of_rle_read_alike(mask):
         )
 
 
+def by_pycocotools(drawn: list[list[float]], height: int, width: int) -> np.ndarray:
+    encoded = coco_mask.merge(coco_mask.frPyObjects(drawn, height, width))
+    return coco_mask.decode(encoded).astype(bool)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2, 16])
 @pytest.mark.parametrize("seed", range(5))
-def test_polygons_are_drawn_as_pycocotools_does_in_any_window(seed):
+def test_polygons_are_drawn_as_pycocotools_does_in_any_window(seed, decimals):
+    """Also where five times a number ends in a half, which it rounds."""
     rng = np.random.default_rng(seed)
-    drawn = polygons(rng)
-    encoded = coco_mask.merge(coco_mask.frPyObjects(drawn, HEIGHT, WIDTH))
-    expected = coco_mask.decode(encoded).astype(bool)
+    drawn = [np.round(polygon, decimals).tolist() for polygon in polygons(rng)]
+    expected = by_pycocotools(drawn, HEIGHT, WIDTH)
     assert expected.any()
     np.testing.assert_array_equal(to_mask(drawn, HEIGHT, WIDTH), expected)
     for _ in range(20):
@@ -66,6 +74,43 @@ def test_polygons_are_drawn_as_pycocotools_does_in_any_window(seed):
         y1, y2 = np.sort(rng.choice(HEIGHT + 1, 2, replace=False)).tolist()
         got = to_mask(drawn, HEIGHT, WIDTH, (x1, y1, x2, y2))
         np.testing.assert_array_equal(got, expected[y1:y2, x1:x2])
+
+
+def test_polygons_beyond_the_picture_are_drawn_as_pycocotools_does():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        drawn = [np.round(rng.uniform((-9, -9), (WIDTH + 9, HEIGHT + 9), (5, 2)), 1).ravel()]
+        expected = by_pycocotools([drawn[0].tolist()], HEIGHT, WIDTH)
+        got = to_mask(drawn, HEIGHT, WIDTH, (7, 5, 50, 30))
+        np.testing.assert_array_equal(got, expected[5:30, 7:50])
+
+
+def test_photographed_things_are_drawn_as_pycocotools_does():
+    root = data_set("coco_mini")
+    source = CocoSource(root / "annotations/instances.json", root / "images")
+    for record in (source[i] for i in range(len(source))):
+        for thing in record.instances:
+            if isinstance(thing.segmentation, list):
+                x1, y1 = (int(value) for value in thing.box[:2])
+                window = (x1, y1, *(int(np.ceil(value)) for value in thing.box[2:]))
+                expected = by_pycocotools(thing.segmentation, record.height, record.width)
+                got = to_mask(thing.segmentation, record.height, record.width, window)
+                np.testing.assert_array_equal(got, expected[y1 : window[3], x1 : window[2]])
+
+
+def test_compressed_counts_are_run_lengths(mask):
+    for part in (mask, ~mask, mask & False, mask | True):
+        counts = coco_mask.encode(np.asfortranarray(part.astype(np.uint8)))["counts"]
+        assert read_counts(counts).tolist() == run_lengths(part)
+    big = np.zeros((3000, 1000), np.uint8, "F")
+    big[100:2900, 5:900] = 1
+    assert read_counts(coco_mask.encode(big)["counts"]).sum() == big.size
+
+
+@pytest.mark.parametrize("counts", [b"", b"\x7f", b"P", b"PPPPPPP0", b"O"])
+def test_counts_that_cannot_be_read_say_so(counts):
+    with pytest.raises(ValueError, match="the RLE's counts hold"):
+        read_counts(counts)
 
 
 WRONG = [
