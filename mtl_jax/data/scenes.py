@@ -2,6 +2,7 @@
 each, that fills it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,12 @@ class _Patch(NamedTuple):
     geometry: Geometry  # from the chip's picture to the scene
     box: np.ndarray  # [4], of the instance in the scene
 
+    @property
+    def area(self) -> np.ndarray:
+        """What it covers, `[4]`; it may reach beyond the scene."""
+        height, width = self.pixels.shape[:2]
+        return np.array([self.x, self.y, self.x + width, self.y + height])
+
 
 class SceneSource:
     """Scenes of `chips`, each record of which holds one instance; scene i depends on the arguments
@@ -38,9 +45,10 @@ class SceneSource:
     longer sides are drawn between `sides` (pixels, evenly on a logarithmic scale). A chip is cut
     out with up to `margin` of its box's sides around it, as far as its picture goes, and pasted on
     a ground of textures, shapes and pieces of other chips. At most `max_overlap` of a box is
-    covered by a later chip, where there is room. With `length` 0 the scenes hold each chip exactly
-    once; else they run through shuffled chips again and again. `attributes` are those declared:
-    their landmarks move along.
+    covered by a later chip; a chip that finds no such place is left out. What is covered is no part
+    of a mask, and its landmarks are not visible; a box stays whole. A thing of which nothing shows
+    is left out. With `length` 0 each chip comes once; else the scenes run through shuffled chips
+    again and again. `attributes` are those declared: their landmarks move along.
     """
 
     def __init__(
@@ -84,8 +92,9 @@ class SceneSource:
             raise IndexError(f"there is no scene {position} among {len(self)}")
         rng = np.random.default_rng((self.seed, 1, position))
         image = self._ground(rng)
-        placed: list[np.ndarray] = []
-        instances, exhaustive = [], True
+        top = np.zeros((self.height, self.width), int)  # the number of the chip that shows, from 1
+        placed: list[tuple[Record, _Patch]] = []
+        exhaustive = True
         for i in self._order[self._starts[position] : self._starts[position + 1]]:
             chip = self.chips[int(i)]
             if len(chip.instances) != 1:
@@ -93,19 +102,25 @@ class SceneSource:
                     f"{chip.file_name}: a chip of a scene holds one thing, not "
                     f"{len(chip.instances)}; give pictures of one as its source"
                 )
+            patch = self._place(chip, [other.box for _, other in placed], rng)
+            if patch is None:
+                continue
             exhaustive &= chip.exhaustive
-            patch = self._place(chip, placed, rng)
             _paste(image, patch)
-            placed.append(patch.box)
-            instances.append(self._instance(chip, patch))
+            placed.append((chip, patch))
+            x1, y1, x2, y2 = np.maximum(patch.area, 0)
+            top[y1:y2, x1:x2] = len(placed)
+        found = (self._instance(*pair, top == number) for number, pair in enumerate(placed, 1))
+        things = tuple(thing for thing in found if thing is not None)
         name = f"scene_{position:06d}.png"
-        things = tuple(instances)
         return Record(image, self.width, self.height, position, name, things, exhaustive)
 
     def _place(
         self, chip: Record, placed: Sequence[np.ndarray], rng: np.random.Generator
-    ) -> _Patch:
-        """Draw a size and a place until little of the boxes before it is covered."""
+    ) -> _Patch | None:
+        """Draw a size and a place until little of the boxes before it is covered; None where none
+        was found.
+        """
         box = np.asarray(chip.instances[0].box)
         side = float(np.exp(rng.uniform(*np.log(self.sides))))
         pixels = to_channels(pixels_of(chip), 3)
@@ -113,13 +128,11 @@ class SceneSource:
             patch = self._cut(pixels, box, side * _SHRINK ** (attempt // _TRIES), rng)
             if self._overlap(patch, placed) <= self.max_overlap:
                 return patch
-        return self._cut(pixels, box, self.sides[0], rng)
+        return None
 
     def _overlap(self, patch: _Patch, placed: Sequence[np.ndarray]) -> float:
         """Give the largest part of a box that the patch covers, or of its own that lies on one."""
-        height, width = patch.pixels.shape[:2]
-        area = np.array([patch.x, patch.y, patch.x + width, patch.y + height], float)
-        covered = [max(_covered(box, area), _covered(patch.box, box)) for box in placed]
+        covered = [max(_covered(box, patch.area), _covered(patch.box, box)) for box in placed]
         return max(covered, default=0.0)
 
     def _cut(
@@ -153,13 +166,20 @@ class SceneSource:
         seen = np.clip(geometry.boxes(box), 0, np.tile(room, 2))
         return _Patch(piece, x, y, geometry, seen)
 
-    def _instance(self, chip: Record, patch: _Patch) -> Instance:
+    def _instance(self, chip: Record, patch: _Patch, shown: np.ndarray) -> Instance | None:
+        """Give the chip's thing in the scene, where its patch shows in bool `[H, W]`; None where
+        nothing of the thing does.
+        """
         found = chip.instances[0]
         x1, y1, x2, y2 = (float(value) for value in patch.box)
-        mask = None
+        mask, extent = None, np.s_[int(y1) : math.ceil(y2), int(x1) : math.ceil(x2)]
         if found.segmentation is not None:
             mask = self._move_mask(to_mask(found.segmentation, chip.height, chip.width), patch)
-        labels = _move_labels(found.attributes, self._landmarks, patch)
+            extent = mask if mask.any() else extent  # of a tiny thing no pixel's centre
+            mask = mask & shown
+        if not shown[extent].any():
+            return None
+        labels = _move_labels(found.attributes, self._landmarks, patch, shown)
         return Instance((x1, y1, x2, y2), found.label, mask, found.crowd, None, found.id, labels)
 
     def _move_mask(self, mask: np.ndarray, patch: _Patch) -> np.ndarray:
@@ -263,24 +283,27 @@ def _draw_shape(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _move_labels(
-    labels: Mapping[str, Any], landmarks: Sequence[Landmarks], patch: _Patch
+    labels: Mapping[str, Any], landmarks: Sequence[Landmarks], patch: _Patch, shown: np.ndarray
 ) -> dict[str, Any]:
-    """Carry a chip's labels to the scene: points move, those that were cut off are not seen, the
-    other labels stay.
+    """Carry a chip's labels to the scene: points move, those that were cut off or lie where the
+    patch does not show are not seen, the other labels stay.
     """
     moved = dict(labels)
-    height, width = patch.pixels.shape[:2]
-    seen_part = np.array([patch.x, patch.y, patch.x + width, patch.y + height])
+    low = np.maximum(patch.area[:2], 0)
+    high = np.minimum(patch.area[2:], shown.shape[::-1]) - 1
     for attribute in landmarks:
         if labels.get(attribute.name) is None:
             continue
         label = attribute.move(*attribute.parse(labels[attribute.name]), patch.geometry)
-        values, known = attribute.crop(*label, seen_part)
+        values, known = attribute.crop(*label, patch.area)
         rows: list[tuple[float | None, ...] | None] = []
         for (x, y, seen), (found, _, told) in zip(
             values.reshape(-1, 3), known.reshape(-1, 3), strict=True
         ):
             place = (float(x), float(y)) if found else (None, None)
+            if seen:
+                column, row = np.clip((int(x), int(y)), low, high)
+                seen = shown[row, column]
             rows.append((*place, 2 if seen else 1) if told else place if found else None)
         moved[attribute.name] = rows
     return moved

@@ -114,9 +114,73 @@ def test_sizes_spread_and_overlap_is_bounded():
     assert 0.3 < np.mean(np.log(np.array(sides) / 40) / np.log(4)) < 0.6
 
 
-def test_crowded_scenes_still_hold_every_chip():
+class Plain(Chips):
+    """Chips of one gray, whose things fill them."""
+
+    points = ((9, 9, 2), (51, 9, 2), (30, 30, 2), (9, 51, 2), (51, 51, 1), (30, 9))
+    masks = True
+
+    def __getitem__(self, position: int) -> Record:
+        image = np.full((60, 60, 3), 20 * position, np.uint8)
+        mask = np.ones((60, 60), bool) if self.masks else None
+        labels = {"face": list(self.points)}
+        thing = Instance((0.0, 0.0, 60.0, 60.0), 1, mask, id=position, attributes=labels)
+        return Record(image, 60, 60, position, f"{position}.png", (thing,))
+
+
+def test_what_a_later_chip_covers_is_not_seen():
+    names = tuple(str(i) for i in range(len(Plain.points)))
+    declared = attribute_kinds.from_config({"face": {"kind": "landmarks", "points": names}})
+    source = SceneSource(Plain(12), 40, count=(3, 4), max_overlap=0.5, attributes=declared)
+    covered = 0
+    for record in (source[i] for i in range(40)):
+        assert sum(thing.segmentation.astype(int) for thing in record.instances).max() == 1
+        for thing in record.instances:
+            x1, y1, x2, y2 = (round(value) for value in thing.box)  # boxes stay whole
+            assert not thing.segmentation[:, :x1].any()
+            assert not thing.segmentation[:, x2:].any()
+            inner = cv2.erode(
+                thing.segmentation.astype(np.uint8), np.ones((17, 17)), borderValue=0
+            ).astype(bool)
+            assert (record.image[inner] == 20 * thing.id).all()  # the edges fade
+            covered += thing.segmentation.sum() < 0.9 * (x2 - x1) * (y2 - y1)
+            *told, hidden, untold = thing.attributes["face"]
+            assert hidden[2] == 1
+            assert len(untold) == 2
+            for x, y, seen in told:
+                assert seen == (2 if thing.segmentation[int(y), int(x)] else 1)
+                assert x1 < x < x2
+                assert y1 < y < y2
+    assert covered > 10
+
+
+def test_a_thing_of_which_nothing_shows_is_left_out():
+    """Also where its box alone is known: it has no mask, and is left out from the same scenes."""
+    bare = Plain(12)
+    bare.masks = False
+    crowded = dict(size=64, count=(12, 12), sides=(56, 64), max_overlap=1.0)
+    source, boxes = (SceneSource(chips, 20, **crowded) for chips in (Plain(12), bare))
+    left = []
+    for i in range(20):
+        things = source[i].instances
+        assert all(thing.segmentation.any() for thing in things)
+        assert [thing.id for thing in things] == [thing.id for thing in boxes[i].instances]
+        left.append(len(things))
+    assert min(left) > 0
+    assert max(left) < 12
+
+
+def test_a_chip_that_finds_no_place_is_left_out():
     source = SceneSource(Chips(12), 0, 0, 64, count=(6, 6), sides=(40, 60))
-    assert [len(source[i].instances) for i in range(len(source))] == [6, 6]
+    records = [source[i] for i in range(len(source))]
+    found = [instance.id for record in records for instance in record.instances]
+    assert 2 <= len(found) == len(set(found)) < 12
+    for record in records:
+        boxes = np.array([instance.box for instance in record.instances])
+        for box, *later in (boxes[i:] for i in range(len(boxes))):
+            for other in later:
+                shared = np.clip(np.minimum(box, other)[2:] - np.maximum(box, other)[:2], 0, None)
+                assert shared.prod() <= 0.1 * (box[2:] - box[:2]).prod()
 
 
 def test_wrong_arguments_are_told():
