@@ -1,7 +1,7 @@
 """What a picture's bytes say before they are decoded: its size, its turn, and whether all is there.
 
-Sources: ITU T.81 annex B (JPEG markers), the PNG specification's chunk layout, EXIF 2.3
-(orientation, tag 0x0112).
+Sources: ITU T.81 annex B (JPEG markers), the chunk layouts of the PNG and WebP specifications,
+EXIF 2.3 (orientation, tag 0x0112).
 """
 
 import re
@@ -38,6 +38,16 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield data[start - 4 : start], data[start : start + length]
 
 
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Give the name and payload of each chunk."""
+    position = 12  # behind RIFF, the file's length, and WEBP
+    while len(data) >= position + 8:
+        start = position + 8
+        length = int.from_bytes(data[position + 4 : start], "little")
+        yield data[position : position + 4], data[start : start + length]
+        position = start + length + length % 2
+
+
 def is_truncated(data: bytes) -> bool:
     """Say whether a JPEG or PNG ends before its end marker; what follows that is no matter."""
     if data.startswith(JPEG):
@@ -70,6 +80,15 @@ def displayed_size(head: bytes) -> tuple[int, int] | None:
     if size is None or 0 in size:
         return None
     return (size[1], size[0]) if orientation >= 5 else size
+
+
+def orientation_of(data: bytes) -> int:
+    """Give EXIF's orientation, 1..8, of a PNG's or WebP's bytes; 1 of anything else."""
+    if data.startswith(PNG):
+        return _png_header(data)[1]
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return next((_orientation(part) for name, part in _webp_chunks(data) if name == b"EXIF"), 1)
+    return 1
 
 
 def _jpeg_header(head: bytes) -> tuple[tuple[int, int] | None, int]:

@@ -196,13 +196,22 @@ def _read_pages(data: bytes) -> np.ndarray:
     # Of a TIFF's fourth sample OpenCV makes an opacity, and multiplies the others with it.
     tiff = data[:4] in (b"II*\0", b"MM\0*")
     if len(pages) == 1 and pages[0].shape[2:] == (4,) and not tiff:
-        return cv2.cvtColor(pages[0], cv2.COLOR_BGRA2RGBA)
+        image = cv2.cvtColor(pages[0], cv2.COLOR_BGRA2RGBA)
+        return _upright(image, image_headers.orientation_of(data))
     if not pages or len({page.shape for page in pages}) > 1 or pages[0].ndim != 2:
         raise ValueError(
             "not a picture with gray pages of one size, of which channels but 1 and 3 are made, or "
             "not one that OpenCV can decode"
         )
     return np.dstack(pages)
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply EXIF's orientation to `[H, W, C]`, as OpenCV does not where it keeps the opacity."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    down, across = (-1 if orientation in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(image[::down, ::across])
 
 
 def _to_uint8(image: np.ndarray) -> np.ndarray:

@@ -46,6 +46,19 @@ def test_exif_orientation_is_applied(picture, kind, orientation, tmp_path):
     np.testing.assert_array_equal(images.decode(path), expected)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_to_four_channels(picture, kind, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    values = np.dstack([picture, 255 - picture[..., 0]])
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(Image.fromarray(values), kind, exif=exif, lossless=True, exact=True))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    np.testing.assert_array_equal(images.decode(path, 4), expected)
+    assert images.picture_size(path) == expected.shape[:2]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "1", "CMYK"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP"])
 def test_modes_decode_as_pillow(picture, mode, kind):
