@@ -110,15 +110,16 @@ def _as_coco(shape: Mapping[str, Any], height: int, width: int) -> dict[str, Any
         return {"segmentation": [[value for point in points for value in point]]}
     if kind not in ("rectangle", "circle", "mask"):
         raise ValueError(f"its shape is {reprlib.repr(kind)}, which has no area; remove it")
+    if kind == "rectangle" and len(points) in (2, 4):  # X-AnyLabeling writes all four corners
+        x, y = zip(*points, strict=True)
+        return {"bbox": [min(x), min(y), max(x) - min(x), max(y) - min(y)]}
     if len(points) != 2:
         raise ValueError(f"its {kind} has {len(points)} points and wants 2; correct or remove it")
     (x1, y1), (x2, y2) = points
     if kind == "circle":  # its centre, and a point on it
         radius = float(np.hypot(x2 - x1, y2 - y1))
         return {"segmentation": [ellipse(x1, y1, radius, radius, 0.0, height, width)]}
-    if kind == "mask":
-        return {"segmentation": _mask(shape.get("mask"), round(x1), round(y1), height, width)}
-    return {"bbox": [min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)]}
+    return {"segmentation": _mask(shape.get("mask"), round(x1), round(y1), height, width)}
 
 
 def _is_point(point: Any) -> bool:

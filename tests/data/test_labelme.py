@@ -50,6 +50,14 @@ def test_every_shape_is_read(tmp_path):
     assert source[1].instances == ()
 
 
+@pytest.mark.parametrize("more", [{}, {"group_id": 1}])
+def test_a_rectangle_may_have_four_corners(tmp_path, more):
+    corners = [[10.5, 20], [40, 20], [40, 60], [10.5, 60]]
+    write(tmp_path, [{**RECTANGLE, "points": corners, **more}])
+    (rectangle,) = open_format("labelme", tmp_path)[0].instances
+    assert (rectangle.box, rectangle.segmentation) == ((10.5, 20, 40, 60), None)
+
+
 def test_shapes_of_a_group_are_one_thing(tmp_path):
     lower = {**TRIANGLE, "points": [[60, 60], [80, 60], [80, 75]]}
     groups = [
@@ -119,6 +127,10 @@ BROKEN = {
     "a point": ({**TRIANGLE, "shape_type": "point"}, "its shape is 'point', which has no area"),
     "two corners": ({**TRIANGLE, "points": [[1, 2], [3, 4]]}, "a polygon has 4 numbers"),
     "one corner": ({**RECTANGLE, "points": [[1, 2]]}, "its rectangle has 1 points and wants 2"),
+    "three corners": (
+        {**RECTANGLE, "points": [[1, 2], [9, 2], [9, 8]]},
+        "its rectangle has 3 points and wants 2",
+    ),
     "text": ({**TRIANGLE, "points": [["1", 2]]}, "its points are no list of x, y"),
     "not finite": ({**TRIANGLE, "points": [[float("inf"), 2]]}, "its points are no list of x, y"),
     "no points": ({"label": "cat"}, "its points are no list of x, y"),
