@@ -10,6 +10,7 @@ from typing import Any
 from mtl_jax.attributes import Attribute
 from mtl_jax.data import coco_check
 from mtl_jax.data.coco_check import CheckedAnnotation
+from mtl_jax.data.coco_shapes import segmentation_of
 from mtl_jax.data.converted import CocoLists
 from mtl_jax.data.declarations import suggest_attributes
 from mtl_jax.data.labels import LabelReader
@@ -105,7 +106,7 @@ class CocoSource:
         return Instance(
             box=annotation.box,
             label=self._labels[raw["category_id"]],
-            segmentation=raw.get("segmentation") or None,
+            segmentation=segmentation_of(raw),
             crowd=bool(raw.get("iscrowd", 0)),
             area=raw.get("area"),
             id=number if isinstance(number, int) else 0,

@@ -56,6 +56,11 @@ def load(path: Path) -> dict[str, Any]:
     ]
     if wrong:
         raise AnnotationErrors(wrong)
+    for image in data["images"]:
+        for side in ("width", "height") if isinstance(image, dict) else ():
+            value = image.get(side)
+            if isinstance(value, float) and value.is_integer():  # a table's numbers: 640.0
+                image[side] = int(value)
     return data
 
 

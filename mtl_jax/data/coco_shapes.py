@@ -17,8 +17,8 @@ NUMBERS = frozenset((int, float))
 
 def shape_fault(annotation: Mapping[str, Any], width: int, height: int) -> tuple[str, Box | None]:
     """Say what is wrong with box or mask; give the box, from the mask where none is annotated."""
-    segmentation, bbox = annotation.get("segmentation"), annotation.get("bbox")
-    if segmentation is not None and segmentation != []:
+    segmentation, bbox = segmentation_of(annotation), annotation.get("bbox")
+    if segmentation is not None:
         wrong = _segmentation_fault(segmentation, width, height)
         if wrong:
             return wrong, None
@@ -27,6 +27,14 @@ def shape_fault(annotation: Mapping[str, Any], width: int, height: int) -> tuple
     if bbox is None or bbox == []:
         bbox = _box_of(segmentation)
     return _box_fault(bbox, width, height)
+
+
+def segmentation_of(annotation: Mapping[str, Any]) -> Any:
+    """Give an annotation's segmentation, None where it has none: of a box alone some tools write
+    [] or [[]].
+    """
+    segmentation = annotation.get("segmentation")
+    return None if segmentation in ([], [[]]) else segmentation
 
 
 def _box_fault(bbox: Any, width: int, height: int) -> tuple[str, Box | None]:

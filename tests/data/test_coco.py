@@ -144,6 +144,8 @@ BOX = "annotation 1 (image 5, a.png): bbox"
         (lambda d: d["annotations"][0].update(bbox=[2, 3, 10**400, 10]), "not finite"),
         (lambda d: d["annotations"][0].update(bbox=[2, "3", 4, 10]), "give [x, y, width, height]"),
         (lambda d: d["annotations"][0].update(segmentation=[[1, 2, 3, 4]]), "has 4 numbers"),
+        (lambda d: d["annotations"][0].update(segmentation=[SQUARE, []]), "has 0 numbers"),
+        (lambda d: d["annotations"][2].update(segmentation=[[]]), "neither bbox nor segmentation"),
         (lambda d: d["annotations"][0].update(segmentation=[SQUARE[:-1]]), "has 7 numbers"),
         (lambda d: d["annotations"][0].update(segmentation=[[*SQUARE, math.inf, 1]]), "not finite"),
         (
@@ -165,6 +167,8 @@ BOX = "annotation 1 (image 5, a.png): bbox"
         (lambda d: d["images"][0].update(file_name="empty.png"), "empty file"),
         (lambda d: d["images"][0].update(id=9), "its id occurs twice"),
         (lambda d: d["images"][0].update(width=0), "width is 0"),
+        (lambda d: d["images"][0].update(width=30.5), "width is 30.5"),
+        (lambda d: d["images"][0].update(width=1e308), "width is 1"),
         (lambda d: d["images"][0].update(file_name="http://x/a.png"), "mtl_jax.data download"),
         (lambda d: d["categories"][0].update(id=3), "categories[1]: id 3 occurs twice"),
         (lambda d: d.pop("annotations"), "'annotations' is missing"),
@@ -187,6 +191,22 @@ def test_all_faults_come_at_once_or_are_skipped(folder: Path):
     assert len(source.skipped) == 3
     assert [source[i].image_id for i in range(len(source))] == [5, 9]
     assert [instance.id for instance in source[0].instances] == [3, 4, 8]
+
+
+def test_a_box_alone_may_have_an_empty_polygon(folder: Path):
+    def change(data):
+        data["annotations"][0]["segmentation"] = [[]]
+        del data["annotations"][0]["area"]
+
+    thing = CocoSource(write(folder, broken(change)), folder)[0].instances[0]
+    assert (thing.box, thing.segmentation) == ((2, 3, 12, 13), None)
+
+
+def test_whole_sides_may_be_floats(folder: Path):
+    data = broken(lambda d: d["images"][0].update(width=float(WIDTH), height=float(HEIGHT)))
+    record = CocoSource(write(folder, data), folder)[0]
+    assert (type(record.width), record.width, record.height) == (int, WIDTH, HEIGHT)
+    assert to_mask(record.instances[0].segmentation, record.height, record.width).any()
 
 
 def test_a_pixel_outside_is_clipped(folder: Path):
