@@ -433,7 +433,9 @@ class Landmarks(Attribute):
                 continue
             if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray):
                 raise ValueError(wrong)
-            if len(row) not in (2, 3) or (len(row) == 3 and row[2] not in (0, 1, 2)):
+            if len(row) not in (2, 3):
+                raise ValueError(wrong)
+            if len(row) == 3 and _number(self.name, row[2]) not in (0, 1, 2):
                 raise ValueError(wrong)
             if len(row) == 3 and row[2] == 0:
                 continue

@@ -82,6 +82,8 @@ WRONG = [
     (FACE, np.array([1, 2, 3], np.float32), "must be 3 points"),
     (FACE, [(1, 2, 3)] * 3, "v of 0, 1, 2"),
     (FACE, [(1, None)] * 3, "not a number"),
+    (FACE, [(1, 2, True)] * 3, "face is True, which is not a number"),
+    (FACE, [1, 2, False] * 3, "face is False, which is not a number"),
     (FACE, [(1, float("nan"))] * 3, "finite"),
     (FACE, "points", "must be 3 points"),
     (FACE, ["ab", "cd", "ef"], "must be 3 points"),
