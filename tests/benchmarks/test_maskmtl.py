@@ -76,7 +76,8 @@ def test_a_row_is_measured_once_and_shares_its_batches(tmp_path, monkeypatch, ca
     run(monkeypatch, *wanted, "--rows", "hard")
     accuracy = result["test"]["gender/accuracy"]
     size = f"{result['parameters'] / 1e6:.1f} M"
-    assert f"| hard | 1 | {size} | {accuracy:.3f} |" in capsys.readouterr().out
+    minutes = f"{result['seconds'] / 60:.0f}"
+    assert f"| hard | 1 | {size} | {minutes} | {accuracy:.3f} |" in capsys.readouterr().out
 
 
 def test_a_tape_gives_each_row_the_batches_that_training_would_make(tmp_path):
