@@ -113,9 +113,8 @@ def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp
     )
     config = load_config_file(str(path))
     override(config, ["--config.attributes.age.weight=2"])
-    assert config.attributes.to_dict() == {
-        "age": {"kind": "continuous", "range": (0, 9), "weight": 2.0, "loss": "", "scale": 0.0}
-    }
+    options = {"range": (0, 9), "weight": 2.0, "loss": "", "scale": 0.0, "centered": True}
+    assert config.attributes.to_dict() == {"age": {"kind": "continuous", **options}}
     assert config.data.attribute_keys.to_dict() == {"age": ("Age", 1.0, 0.0)}
 
 
