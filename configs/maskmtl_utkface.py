@@ -14,11 +14,10 @@ Measured here on the 1,368 chips of the split val, the mean of the last five epo
 beside the same recipe in Keras on the same faces (two CPU cores, `python -m
 benchmarks.maskmtl_keras faces --seeds 0 1 2 3`): gender 0.797 ± 0.012 (Keras 0.783 ± 0.023), race
 0.646 ± 0.013 (0.653 ± 0.045; of seeds 0 to 2 alone 0.646 and 0.675), age 11.6 ± 0.7 years (12.0 ±
-1.9). Single
-epochs of either lie far apart: age between 8.4 and 15.1 in the last ten of seed 0. On the 1,369
-chips of the test the last weights of seed 0 give gender 0.777, race 0.660, age 8.4 (`evaluate.py
---step latest`), and err most for the old (80 to 90: 26 years), for women's gender (0.687) and for
-the race of Asian faces (0.208).
+1.9). Single epochs of either lie far apart: age between 8.4 and 15.1 in the last ten of seed 0. On
+the 1,369 chips of the test the last weights of seed 0 give gender 0.777, race 0.660, age 8.4
+(`evaluate.py --step latest`), and err most for the old (80 to 90: 26 years), for women's gender
+(0.687) and for the race of Asian faces (0.208).
 
 What the labels are: impressions of an annotator and of a program, not what people say of
 themselves, and noisy. Do not decide anything about a person by them.

@@ -3,6 +3,7 @@ classes are meant.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,14 +155,12 @@ class LabelReader:
 
     def _find(self, attribute: Attribute, annotation: Mapping[str, Any], key: Key) -> Any:
         raw = _find(annotation, key.name)
-        for name in spellings(raw):
-            if name in key.classes:
-                return key.classes[name] or None
-            if isinstance(attribute, Categorical | Ordinal):
-                if name in attribute.classes:
-                    return name
-                if name in self._classes:
-                    return self._classes[name]
+        tables = [key.classes]
+        if isinstance(attribute, Categorical | Ordinal):
+            tables += [{name: name for name in attribute.classes}, self._classes]
+        for table, name in product(tables, spellings(raw)):
+            if name in table:
+                return table[name] or None
         if isinstance(raw, bool):
             return int(raw)  # "no" and "yes" by their position
         return _number(raw) if isinstance(raw, str) else raw
@@ -180,7 +179,7 @@ def _key(name: str, value: Any) -> Key:
     parts = [value] if isinstance(value, str) else list(value) if _is_list(value) else []
     if len(parts) == 2 and isinstance(parts[0], str) and isinstance(parts[1], Mapping):
         # As JSON has them, which the run's config is: it knows no key but texts.
-        classes = {spellings(name)[0]: given for name, given in parts[1].items()}
+        classes = {text: given for key, given in parts[1].items() for text in spellings(key)[:1]}
         return Key(parts[0], classes=classes)
     numbers = all(isinstance(part, int | float) for part in parts[1:])
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], str) or not numbers:
