@@ -1,5 +1,6 @@
 # make quickstart   train, evaluate and predict on embedded synthetic data
-# make test         the whole test suite
+# make test         the tests that are not slow; before every commit
+# make test-all     all tests
 # make lint         ruff and pyright
 
 PYTHON ?= python3
@@ -7,7 +8,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 RUN = runs/quickstart
 
-.PHONY: quickstart test lint
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20
+
+.PHONY: quickstart test test-all lint
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,7 +27,10 @@ quickstart: $(VENV)/installed
 	@echo "Overlays: $(RUN)/predictions/overlays"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/installed
+	$(PYTEST)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

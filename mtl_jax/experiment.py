@@ -347,10 +347,7 @@ def initial_variables(task: Task, seed: int, new: bool = True) -> Variables:
     """Initialise a model; that of a new run from `config.init.checkpoint` where one is named, and
     print what it gave.
     """
-    canvas, _ = images.fit(512, 512, task.data.resize)
-    row = transforms.empty_row(canvas, task.attributes, task.data)
-    batch = jax.tree.map(lambda x: x[None], row)
-    variables = jax.jit(task.model.init)(jax.random.key(seed), batch)
+    variables = jax.jit(task.model.init)(jax.random.key(seed), _empty_batch(task))
     init = read_options(InitOptions, task.config.init)
     if not init.checkpoint or not new:
         return variables
@@ -362,6 +359,17 @@ def initial_variables(task: Task, seed: int, new: bool = True) -> Variables:
         raise UserError(f"config.init.checkpoint {init.checkpoint}: {error}") from None
     print(format_table(rows))
     return variables
+
+
+def variable_shapes(task: Task) -> Variables:
+    """Return the shapes and types of a model's variables; nothing is compiled."""
+    return jax.eval_shape(task.model.init, jax.random.key(0), _empty_batch(task))
+
+
+def _empty_batch(task: Task) -> Batch:
+    canvas, _ = images.fit(512, 512, task.data.resize)
+    row = transforms.empty_row(canvas, task.attributes, task.data)
+    return jax.tree.map(lambda x: x[None], row)
 
 
 def open_data(

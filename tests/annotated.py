@@ -1,12 +1,14 @@
-"""What the tests of annotation formats share: a picture, and how a source is opened as a config
-opens it.
+"""Share among the tests of annotation formats: write a picture, open a source as a config does, and
+check the faults of a broken one.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from mistakes import check_faults
 
 from mtl_jax.data.formats import FORMATS, Labels
 from mtl_jax.data.records import Instance
@@ -27,11 +29,21 @@ def open_format(name: str, folder: Path, labels: Labels | None = None, **block):
     return kind.open(folder, {**kind.options, **block}, labels or Labels())
 
 
-def faults(name: str, folder: Path, **block) -> tuple[str, ...]:
-    """Give the lines that opening annotations is refused with."""
+def faults(name: str, folder: Path, labels: Labels | None = None, **block) -> tuple[str, ...]:
+    """Return the faults that opening annotations raises, one line each."""
     with pytest.raises(AnnotationErrors) as caught:
-        open_format(name, folder, **block)
+        open_format(name, folder, labels, **block)
+    assert not any("\n" in fault for fault in caught.value.faults)
     return caught.value.faults
+
+
+def check_lines(lines: Sequence[str], place: Path, *expected: Sequence[object]) -> None:
+    """Assert that there is a line for each of `expected`, in this order, that starts with `place`
+    and names the parts after it.
+    """
+    start = f"{place}: "
+    assert all(line.startswith(start) for line in lines), lines
+    check_faults([line.removeprefix(start) for line in lines], *expected)
 
 
 def mask_of(instance: Instance) -> np.ndarray:

@@ -1,23 +1,31 @@
-"""What holds for the whole suite: the CPU, fast compiles, and a compilation cache of its own."""
+"""Settings of the whole suite: the CPU, quick compilation, one cache of compiled programs for all
+runs, and annotations that are checked.
+"""
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
+from importlib.metadata import version
 
+import shared_cache
 from jaxtyping import install_import_hook
 
 # Read when jax is imported, and inherited by the processes that tests start. At the tests' sizes
-# optimized programs are no faster, and take twice as long to compile.
+# optimized programs are no faster, and take four times as long to compile.
+FLAGS = ["--xla_backend_optimization_level=0"]
+if version("jaxlib").startswith("0.10."):  # an unknown flag ends the process
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# PyTorch's threads would else spin while they wait for a processor that another test is using.
+os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(shared_cache.folder("programs", "jax", "jaxlib"))
+)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# PyTorch's threads would otherwise spin while they wait for a processor that another test uses.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-_CACHE = Path(tempfile.mkdtemp(prefix="mtl_jax_xla_"))
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
-# Shapes and types of every call are compared with the annotations.
-install_import_hook("mtl_jax", "typechecker.check")
+# Shapes and types of every call are compared with the annotations, where these give shapes.
+ANNOTATED = ("data.heads", "data.surfaces", "layers", "losses", "models", "ops", "training")
+install_import_hook([f"mtl_jax.{name}" for name in (*ANNOTATED, "types")], "typechecker.check")
 
 
-def pytest_unconfigure():
-    shutil.rmtree(_CACHE, ignore_errors=True)
+def pytest_sessionstart(session):
+    if not hasattr(session.config, "workerinput"):  # once, before the workers start
+        shared_cache.trim()

@@ -1,5 +1,11 @@
-"""Batches of random pictures and ground truth for tests, and the smallest whole Mask R-CNN."""
+"""Batches of random pictures and ground truth for tests, the smallest whole Mask R-CNN, and models
+with drawn variables.
+"""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
 import numpy as np
 
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
@@ -14,7 +20,7 @@ from mtl_jax.models.options import (
     RoiOptions,
     RpnOptions,
 )
-from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+from mtl_jax.types import AttributeLabels, Batch, GroundTruth, Model, Variables
 
 ATTRIBUTES: tuple[Attribute, ...] = (
     Categorical("gender", classes=("male", "female")),
@@ -86,3 +92,43 @@ def random_batch(
             attributes=labels,
         ),
     )
+
+
+class Compiled(NamedTuple):
+    """A model with variables, and its functions, each compiled once for each shape of batch."""
+
+    model: Model
+    variables: Variables
+    loss: Callable[..., Any]  # of variables, batch, key: total, terms, statistics
+    predict: Callable[..., Any]  # of variables, batch
+
+
+def compile_model(model: Model, batch: Batch) -> Compiled:
+    variables = draw_variables(jax.eval_shape(model.init, jax.random.key(0), batch))
+    return Compiled(model, variables, jax.jit(model.loss), jax.jit(model.predict))
+
+
+OUTPUTS = ("objectness", "deltas", "logits", "_output")  # layers whose first outputs are near 0
+
+
+def draw_variables(shapes: Variables, seed: int = 0, trained: bool = False) -> Variables:
+    """Draw kernels that keep the scale of activations, and small ones for outputs. Norms and biases
+    do nothing; those of a `trained` model do a little, and its outputs are large.
+
+    Compiling a model's own initialisation takes longer than most tests.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        kind, shape = path[-1].key, leaf.shape
+        if kind.endswith(("kernel", "shares")):
+            small = not trained and path[-2].key.endswith(OUTPUTS)
+            spread = 0.01 if small else np.sqrt((1 + trained) / max(1, np.prod(shape[:-1])))
+            drawn = rng.normal(0, spread, shape)
+        elif kind in ("scale", "var"):
+            drawn = rng.uniform(0.5, 1.5, shape) if trained else np.ones(shape)
+        else:
+            drawn = rng.normal(0, 0.1, shape) if trained else np.zeros(shape)
+        return drawn.astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)

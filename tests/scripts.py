@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+from mistakes import check_names
+
 from mtl_jax import commandline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,9 +63,11 @@ def start(name: str, *arguments: object, **environment: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def mistake(done: Done) -> str:
-    """Give the one line that a user's mistake is told in."""
+def mistake(done: Done, *parts: object) -> str:
+    """Return the one line of a user's mistake, after asserting exit status 2 and that the line
+    names each of `parts`.
+    """
     assert done.code == 2, done
-    lines = done.err.splitlines()
-    assert len(lines) == 1, done.err
-    return lines[0]
+    (line,) = done.err.splitlines()
+    check_names(line, *parts)
+    return line

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from mistakes import check_names, refused
 
 from mtl_jax import attributes
 from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
@@ -61,40 +62,40 @@ def test_none_is_a_missing_label(attribute):
 
 
 WRONG = [
-    (GENDER, "woman", "male, female"),
-    (GENDER, 2, "none of"),
-    (GENDER, True, "none of"),
-    (SIZE, 3, "none of"),
-    (SIZE, [1], "not a number"),
-    (AGE, 117, "outside its range 0 to 116"),
-    (AGE, -1, "outside"),
-    (AGE, (30, 20), "outside"),
-    (AGE, "31", "not a number"),
-    (AGE, True, "not a number"),
-    (AGE, float("nan"), "finite"),
-    (HEAD, {"Yaw": 3}, "angles are yaw, pitch, roll"),
-    (HEAD, {"yaw": 181}, "within -180 and 180"),
-    (HEAD, (1, 2), "roll, yaw, pitch"),
-    (HEAD, {"yaw": "left"}, "not a number"),
-    (HEAD, {"yaw": float("inf")}, "within"),
-    (FACE, [(1, 2)], "must be 3 points"),
-    (FACE, [1, 2, 3], "must be 3 points"),
-    (FACE, np.array([1, 2, 3], np.float32), "must be 3 points"),
-    (FACE, [(1, 2, 3)] * 3, "v of 0, 1, 2"),
-    (FACE, [(1, None)] * 3, "not a number"),
-    (FACE, [(1, 2, True)] * 3, "face is True, which is not a number"),
-    (FACE, [1, 2, False] * 3, "face is False, which is not a number"),
-    (FACE, [(1, float("nan"))] * 3, "finite"),
-    (FACE, "points", "must be 3 points"),
-    (FACE, ["ab", "cd", "ef"], "must be 3 points"),
+    # attribute, raw label, and what the message names beside the attribute
+    (GENDER, "woman", ("'woman'", "male", "female")),
+    (GENDER, 2, (2, "male", "female")),
+    (GENDER, True, (True, "male", "female")),
+    (SIZE, 3, (3, "s", "m", "l")),
+    (SIZE, [1], ("[1]",)),
+    (AGE, 117, (117, 0, 116)),
+    (AGE, -1, (-1, 0, 116)),
+    (AGE, (30, 20), ((30, 20), 0, 116)),
+    (AGE, "31", ("'31'",)),
+    (AGE, True, (True,)),
+    (AGE, float("nan"), ("nan",)),
+    (HEAD, {"Yaw": 3}, ("Yaw", "yaw", "pitch", "roll")),
+    (HEAD, {"yaw": 181}, ({"yaw": 181}, -180, 180)),
+    (HEAD, (1, 2), ((1, 2), "roll", "yaw", "pitch")),
+    (HEAD, {"yaw": "left"}, ("head.yaw", "'left'")),
+    (HEAD, {"yaw": float("inf")}, ({"yaw": float("inf")}, -180, 180)),
+    (FACE, [(1, 2)], (3,)),
+    (FACE, [1, 2, 3], (3,)),
+    (FACE, np.array([1, 2, 3], np.float32), (3,)),
+    (FACE, [(1, 2, 3)] * 3, (3, 0, 1, 2)),
+    (FACE, [(1, None)] * 3, (None,)),
+    (FACE, [(1, 2, True)] * 3, (True,)),
+    (FACE, [1, 2, False] * 3, (False,)),
+    (FACE, [(1, float("nan"))] * 3, ("nan",)),
+    (FACE, "points", (3,)),
+    (FACE, ["ab", "cd", "ef"], (3,)),
 ]
 
 
-@pytest.mark.parametrize(("attribute", "raw", "message"), WRONG)
-def test_wrong_labels_say_what_is_wrong(attribute, raw, message):
-    with pytest.raises(ValueError, match=message) as caught:
+@pytest.mark.parametrize(("attribute", "raw", "parts"), WRONG)
+def test_wrong_labels_say_what_is_wrong(attribute, raw, parts):
+    with refused(attribute.name, *parts, error=ValueError):
         attribute.parse(raw)
-    assert attribute.name in str(caught.value)
 
 
 def example(attribute: Attribute) -> tuple[np.ndarray, np.ndarray]:
@@ -201,7 +202,7 @@ def test_predictions_are_written(attribute, prediction, described, caption):
 
 def test_a_label_reads_as_its_prediction_would_and_a_range_as_a_range():
     assert AGE.caption_label(*AGE.parse(30)) == "age 30"
-    assert AGE.caption_label(*AGE.parse((3, 9))) == "age 3 to 9"
+    check_names(AGE.caption_label(*AGE.parse((3, 9))), "age", 3, 9)
     assert GENDER.caption_label(*GENDER.parse("female")) == "female"
 
 
@@ -225,34 +226,39 @@ def test_a_config_declares_attributes_in_its_order():
     assert built[2] == Ordinal("size", classes=("s", "m"), levels=(0.0, 1.0))
 
 
+AB = ("a", "b")
 MISTAKES = [
-    ({"kind": "catgorical"}, "kind must be one of categorical, ordinal"),
-    ({}, "kind must be one of"),
-    ({"kind": "categorical", "clases": ("a", "b")}, "clases is none of"),
-    ({"kind": "categorical", "classes": ("a",)}, "two or more"),
-    ({"kind": "categorical", "classes": ("a", "a")}, "twice"),
-    ({"kind": "categorical", "classes": ("a", "b"), "flip": (("a", "c"),)}, "not declared"),
-    ({"kind": "categorical", "classes": ("a", "b"), "loss": "l2"}, "none of cross_entropy"),
-    ({"kind": "ordinal", "classes": ("a", "b"), "levels": (2, 1)}, "levels must rise"),
-    ({"kind": "continuous", "range": (3, 3)}, "low < high"),
-    ({"kind": "continuous", "range": 116}, "range is 116 and must be a tuple"),
-    ({"kind": "continuous", "centered": 0}, "centered is 0 and must be True or False"),
-    ({"kind": "categorical", "classes": ("male")}, "classes is 'male' and must be a tuple"),
-    ({"kind": "categorical", "classes": ("a", "b"), "weight": "2"}, "must be a number"),
-    ({"kind": "categorical", "classes": ("a", "b"), "weight": -1}, "weight -1 is negative"),
-    ({"kind": "categorical", "classes": ("a", "b"), "loss": 1}, "must be text"),
-    ({"kind": "pose", "angles": ("yaw", "tilt")}, "among yaw, pitch, roll"),
-    ({"kind": "pose", "angles": ("yaw", "yaw")}, "stands twice"),
-    ({"kind": "pose", "scale": 0}, "scale 0 must be above 0"),
-    ({"kind": "landmarks"}, "names of its points"),
-    ({"kind": "landmarks", "points": ("a", "b"), "flip": (("a", "c"),)}, "not declared"),
-    ({"kind": "landmarks", "points": ("a", "b", "c"), "flip": (("a", "b"), ("b", "c"))}, "twice"),
+    # options, and what the message names beside the attribute
+    ({"kind": "catgorical"}, ("kind", *attributes.KINDS)),
+    ({}, ("kind", *attributes.KINDS)),
+    ({"kind": "categorical", "clases": ("a", "b")}, ("clases", "classes")),
+    ({"kind": "categorical", "classes": ("a",)}, ("classes",)),
+    ({"kind": "categorical", "classes": ("cat", "cat")}, ("cat",)),
+    ({"kind": "categorical", "classes": AB, "flip": (("a", "c"),)}, ("flip", ("a", "c"))),
+    ({"kind": "categorical", "classes": AB, "loss": "l2"}, ("loss", "'l2'", "cross_entropy")),
+    ({"kind": "ordinal", "classes": AB, "levels": (2, 1)}, ("levels",)),
+    ({"kind": "continuous", "range": (3, 3)}, ("range",)),
+    ({"kind": "continuous", "range": 116}, ("range", 116)),
+    ({"kind": "continuous", "centered": 0}, ("centered", 0, True, False)),
+    ({"kind": "categorical", "classes": ("male")}, ("classes", "'male'")),
+    ({"kind": "categorical", "classes": AB, "weight": "2"}, ("weight", "'2'")),
+    ({"kind": "categorical", "classes": AB, "weight": -1}, ("weight", -1)),
+    ({"kind": "categorical", "classes": AB, "loss": 1}, ("loss", 1)),
+    ({"kind": "pose", "angles": ("yaw", "tilt")}, ("angles", "yaw", "pitch", "roll")),
+    ({"kind": "pose", "angles": ("yaw", "yaw")}, (("yaw", "yaw"),)),
+    ({"kind": "pose", "scale": 0}, ("scale", 0)),
+    ({"kind": "landmarks"}, ("points",)),
+    ({"kind": "landmarks", "points": AB, "flip": (("a", "c"),)}, ("flip", ("a", "c"))),
+    (
+        {"kind": "landmarks", "points": (*AB, "c"), "flip": (AB, ("b", "c"))},
+        ("flip", ("b", "c")),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), MISTAKES)
-def test_mistakes_in_a_declaration_say_what_is_wrong(options, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("options", "parts"), MISTAKES)
+def test_mistakes_in_a_declaration_say_what_is_wrong(options, parts):
+    with refused("x", *parts, error=ValueError):
         attributes.from_config({"x": options})
 
 

@@ -1,17 +1,17 @@
 """Command lines: what is right gets through with its type, what is wrong is one line and exit 2."""
 
 import errno
-import re
 
 import cv2
 import pytest
 import scripts
 from inference.fake_run import FakeRun, picture
+from mistakes import check_names, refused
 
 from mtl_jax.commandline import Parser, find_run, load_config_file, override, run
-from mtl_jax.errors import UserError
 
-TINY = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
+FILE = str(scripts.ROOT / "configs/mtl_synthetic.py")
+TINY = f"{FILE}:tiny"
 
 
 @pytest.fixture
@@ -26,44 +26,55 @@ def never_trains(monkeypatch):
 
 @pytest.mark.usefixtures("never_trains")
 @pytest.mark.parametrize(
-    ("argument", "line"),
+    ("argument", "parts"),
     [
-        ("--config.trian.seed=1", "no field config.trian.seed; did you mean config.train.seed?"),
-        ("--config.mask_size=1", "no field config.mask_size; did you mean config.data.mask_size?"),
-        ("--config.train.batch_sise=1", "did you mean config.train.batch_size?"),
-        ("--config.stages[0].stepz=3", "did you mean config.stages[0].steps?"),
-        ("--config.stages[7].steps=3", "no field config.stages[7].steps; did you mean config.stag"),
-        ("--config.attributes.agee.weight=3", "did you mean config.attributes.age.weight?"),
-        ("--config.xyzzy=3", "no field config.xyzzy"),
-        ("--config.train.batch_size=two", "config.train.batch_size wants a value like 2"),
-        ("--config.train.batch_size=1.5", "config.train.batch_size wants a value like 2"),
-        ("--config.stages[0].steps=abc", "config.stages[0].steps wants a value like 2"),
-        ("--config.model.mask_head.enabled=maybe", "wants a value like True"),
-        ("--config.train.seed", "config.train.seed wants a value like 0"),
-        ("--config.train=3", "config.train holds the fields accumulate, balance, "),
-        ("--workdri=x", "unknown argument '--workdri=x'; did you mean --workdir?"),
-        ("--xyzzy", "unknown argument '--xyzzy'"),
-        ("more", "unknown argument 'more'"),
+        ("--config.trian.seed=1", ("config.trian.seed", "config.train.seed")),
+        ("--config.mask_size=1", ("config.mask_size", "config.data.mask_size")),
+        (
+            "--config.train.batch_sise=1",
+            ("config.train.batch_sise", "config.train.batch_size"),
+        ),
+        ("--config.stages[0].stepz=3", ("config.stages[0].stepz", "config.stages[0].steps")),
+        ("--config.stages[7].steps=3", ("config.stages[7].steps", "config.stages[1].steps")),
+        (
+            "--config.attributes.agee.weight=3",
+            ("config.attributes.agee.weight", "config.attributes.age.weight"),
+        ),
+        ("--config.xyzzy=3", ("config.xyzzy",)),
+        ("--config.train.batch_size=two", ("--config.train.batch_size=two", 2)),
+        ("--config.train.batch_size=1.5", ("--config.train.batch_size=1.5", 2)),
+        ("--config.stages[0].steps=abc", ("--config.stages[0].steps=abc", 2)),
+        (
+            "--config.model.mask_head.enabled=maybe",
+            ("--config.model.mask_head.enabled=maybe", True),
+        ),
+        ("--config.train.seed", ("config.train.seed", 0)),
+        ("--config.train=3", ("--config.train=3", "accumulate", "balance")),
+        ("--workdri=x", ("--workdri=x", "--workdir")),
+        ("--xyzzy", ("--xyzzy",)),
+        ("more", ("'more'",)),
     ],
 )
-def test_a_wrong_argument_is_one_line(argument, line):
-    assert line in scripts.mistake(scripts.call("train", "--config", TINY, argument))
+def test_a_wrong_argument_is_one_line(argument, parts):
+    scripts.mistake(scripts.call("train", "--config", TINY, argument), *parts)
 
 
 @pytest.mark.usefixtures("never_trains")
 @pytest.mark.parametrize(
-    ("config", "line"),
+    ("config", "parts"),
     [
-        (TINY.replace("synthetic.py", "syntetic.py"), "no such config file; did you mean /"),
-        ("mtl_synthetic", "mtl_synthetic: no such config file; did you mean configs/mtl_synth"),
-        (TINY + "y", "mtl_synthetic.py:tinyy: no such variant; there are "),
-        (str(scripts.ROOT / "README.md"), "README.md: no such config file"),
-        (str(scripts.ROOT / "configs"), "configs: no such config file"),
+        (FILE.replace("synthetic.py", "syntetic.py"), (FILE,)),
+        ("mtl_synthetic", ("configs/mtl_synthetic.py",)),
+        (TINY + "y", (FILE, TINY)),
+        (str(scripts.ROOT / "README.md"), ()),
+        (str(scripts.ROOT / "configs"), ()),
     ],
 )
-def test_a_config_that_is_not_there_is_one_line(config, line, monkeypatch):
+def test_a_config_that_is_not_there_is_one_line(config, parts, monkeypatch):
     monkeypatch.chdir(scripts.ROOT)
-    assert line in scripts.mistake(scripts.call("train", "--config", config))
+    line = scripts.mistake(scripts.call("train", "--config", config))
+    assert line.startswith(f"{config}: ")
+    check_names(line.removeprefix(f"{config}: "), *parts)
 
 
 HEAD = """
@@ -77,22 +88,22 @@ def get_config(variant=""):
 
 
 @pytest.mark.parametrize(
-    ("change", "line"),
+    ("change", "parts"),
     [
-        ("config.trian = 3", 'line 6: Key "trian" does not exist and cannot be added'),
-        ("config.train.update(btch_size=3)", 'line 6: Key "btch_size" does not exist'),
-        ("config.train.batchsize = 3", "the config is locked. Did you mean batch_size?"),
-        ("config.model.bakbone.norm = 'x'", "line 6: 'bakbone' Did you mean backbone?"),
-        ("config.train.batch_size = 'two'", "line 6: Could not override field 'batch_size'"),
-        ("config.train.seed = 1 +", "line 6: invalid syntax"),
+        ("config.trian = 3", ("trian",)),
+        ("config.train.update(btch_size=3)", ("btch_size",)),
+        ("config.train.batchsize = 3", ("batchsize", "batch_size")),
+        ("config.model.bakbone.norm = 'x'", ("bakbone", "backbone")),
+        ("config.train.batch_size = 'two'", ("batch_size",)),
+        ("config.train.seed = 1 +", ("invalid syntax",)),  # Python's words
     ],
 )
-def test_a_mistake_in_a_config_file_is_one_line_that_names_its_line(tmp_path, change, line):
+def test_a_mistake_in_a_config_file_is_one_line_that_names_its_line(tmp_path, change, parts):
     path = tmp_path / "mine.py"
     path.write_text(HEAD.format(change))
     message = scripts.mistake(scripts.call("train", "--config", path))
-    assert message.startswith(f"{path}, line 6: ")
-    assert line in message
+    assert message.startswith(str(path))
+    check_names(message.removeprefix(str(path)), 6, *parts)
 
 
 @pytest.mark.parametrize("needed", ["VARIANTS", "get_config"])
@@ -100,7 +111,8 @@ def test_a_config_file_that_is_none_is_one_line(tmp_path, needed):
     path = tmp_path / "mine.py"
     path.write_text(HEAD.replace(needed, "other"))
     message = scripts.mistake(scripts.call("train", "--config", path))
-    assert message.startswith(f"{path}: has no {needed}; a config file has VARIANTS")
+    assert message.startswith(f"{path}: ")
+    assert min("VARIANTS", "get_config", key=message.index) == needed  # what is missing is first
 
 
 def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp_path):
@@ -166,10 +178,10 @@ def test_each_option_of_a_source_can_be_set():
     assert "masks" not in config.data.sources[0]
     override(config, ["--config.data.sources[0].exhaustive=False"])
     assert config.data.sources[0]["exhaustive"] is False
-    with pytest.raises(UserError, match="rename is empty; write what it is to hold into the"):
+    with refused("config.data.sources[0].rename"):
         override(config, ["--config.data.sources[0].rename={'a': 'b'}"])
     for wrong in ("sources[0].class_atribute", "sources[7].weight"):
-        with pytest.raises(UserError, match=f"no field config.data.{re.escape(wrong)}"):
+        with refused(f"config.data.{wrong}"):
             override(config, [f"--config.data.{wrong}=1"])
 
 
@@ -249,27 +261,27 @@ def test_help_shows_an_example(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "line"),
+    ("name", "arguments", "parts"),
     [
-        ("train", (), "train.py: the following arguments are required: --config"),
-        ("predict", ("--output", "x"), "the following arguments are required: --input"),
-        ("predict", ("--input", "x"), "the following arguments are required: --output"),
-        ("predict", ("--input", "x", "--output", "y", "--csvv"), "did you mean --csv?"),
-        ("predict", ("--input", "x", "--output", "y", "--threshold", "b"), "invalid float value"),
-        ("predict", ("--input", "x", "--output", "y", "--scales", "big"), "invalid float value"),
-        ("predict", ("--input", "x", "--output", "y", "--style", "b"), "invalid choice: 'b'"),
-        ("evaluate", ("--splt", "val"), "unknown argument '--splt'; did you mean --split?"),
+        ("train", (), ("train.py", "--config")),
+        ("predict", ("--output", "x"), ("predict.py", "--input")),
+        ("predict", ("--input", "x"), ("predict.py", "--output")),
+        ("predict", ("--input", "x", "--output", "y", "--csvv"), ("--csvv", "--csv")),
+        ("predict", ("--input", "x", "--output", "y", "--threshold", "b"), ("--threshold", "'b'")),
+        ("predict", ("--input", "x", "--output", "y", "--scales", "big"), ("--scales", "'big'")),
+        ("predict", ("--input", "x", "--output", "y", "--style", "b"), ("--style", "'b'")),
+        ("evaluate", ("--splt", "val"), ("--splt", "--split")),
     ],
 )
-def test_a_missing_or_unknown_option_is_one_line(name, arguments, line):
-    assert line in scripts.mistake(scripts.call(name, *arguments))
+def test_a_missing_or_unknown_option_is_one_line(name, arguments, parts):
+    scripts.mistake(scripts.call(name, *arguments), *parts)
 
 
 def test_show_without_a_display_is_one_line_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                NONE\n")
     arguments = ("--input", tmp_path / "absent", "--output", tmp_path / "out", "--show")
-    line = scripts.mistake(scripts.call("predict", "--workdir", tmp_path / "no run", *arguments))
-    assert line.startswith("--show: this OpenCV was built without windows")
+    done = scripts.call("predict", "--workdir", tmp_path / "no run", *arguments)
+    assert scripts.mistake(done, "opencv-contrib-python").startswith("--show: ")
 
 
 def test_predict_hands_its_options_on(tmp_path, monkeypatch):
@@ -277,8 +289,7 @@ def test_predict_hands_its_options_on(tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "a.png"), picture(64, 128, (20, 10, 60, 50)))
     monkeypatch.setattr("mtl_jax.runs.load_run", lambda run, step, overrides: FakeRun())
     common = ("--workdir", tmp_path, "--input", f"{tmp_path}/*.png", "--output", tmp_path / "out")
-    line = scripts.mistake(scripts.call("predict", *common, "--classes", "light", "drak"))
-    assert line == "class 'drak' is none of the model's; did you mean dark?"
+    scripts.mistake(scripts.call("predict", *common, "--classes", "light", "drak"), "drak", "dark")
     options = ("--classes", "light", "--style", "panels", "--csv", "--crops")
     done = scripts.call("predict", *common, *options)
     assert done.code == 0, done.err
@@ -288,21 +299,21 @@ def test_predict_hands_its_options_on(tmp_path, monkeypatch):
     assert written == ["crops", "overlays", "predictions.csv", "predictions.json"]
     assert cv2.imread(str(tmp_path / "out/overlays/a.png.png")).shape == (64, 3 * 128, 3)
     line = scripts.mistake(scripts.call("predict", *common[:3], f"{tmp_path}/*.jpg", *common[4:]))
-    assert line == f"{tmp_path}/*.jpg: nothing fits this pattern"
+    assert line.startswith(f"{tmp_path}/*.jpg: ")
 
 
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_a_folder_that_is_no_run_is_one_line(name, tmp_path, monkeypatch):
     more = ("--input", tmp_path, "--output", tmp_path) if name == "predict" else ()
     for folder in (tmp_path, tmp_path / "absent"):
-        line = scripts.mistake(scripts.call(name, "--workdir", folder, *more))
-        assert line == f"{folder}: not a run (it has no config.json); train.py makes one"
+        done = scripts.call(name, "--workdir", folder, *more)
+        line = scripts.mistake(done, "config.json", "train.py")
+        assert line.startswith(f"{folder}: ")
     monkeypatch.chdir(tmp_path)
-    line = scripts.mistake(scripts.call(name, *more))
-    assert line == "there is no run under runs; train one or give --workdir"
+    scripts.mistake(scripts.call(name, *more), "runs", "--workdir")
     (tmp_path / "config.json").write_text("{}")
     line = scripts.mistake(scripts.call(name, "--workdir", tmp_path, *more))
-    assert line == f"{tmp_path / 'checkpoints'}: there is no checkpoint; train first"
+    assert line.startswith(f"{tmp_path / 'checkpoints'}: ")
 
 
 def test_the_newest_run_is_taken(tmp_path, monkeypatch):
@@ -315,11 +326,11 @@ def test_the_newest_run_is_taken(tmp_path, monkeypatch):
         path.write_text("{}")
         os.utime(path, (1e9 - age, 1e9 - age))
     assert find_run(None).name == "b"
-    with pytest.raises(UserError, match="not a run"):
+    with refused("runs/d"):
         find_run("runs/d")
     (tmp_path / "model.npz").touch()
     assert find_run("model.npz", packed=True).name == "model.npz"
-    with pytest.raises(UserError, match="not a run"):
+    with refused("model.npz"):
         find_run("model.npz")
 
 
@@ -327,7 +338,7 @@ def test_a_workdir_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
         line = scripts.mistake(scripts.call("train", "--config", TINY, "--workdir", workdir))
-        assert line.startswith(f"{workdir}: cannot be the run's folder (")
+        assert line.startswith(f"{workdir}: ")
 
 
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path, capsys):
@@ -349,7 +360,7 @@ def test_a_full_disk_is_one_line(capsys):
 
 def test_a_process_ends_with_the_code_and_no_traceback():
     done = scripts.start("train", "--config", TINY, "--config.trian.seed=1")
-    assert scripts.mistake(done).startswith("no field config.trian.seed; ")
+    scripts.mistake(done, "config.trian.seed", "config.train.seed")
     assert done.out == ""
 
 

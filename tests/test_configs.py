@@ -1,8 +1,11 @@
-"""Each config's tiny variant from training to pictures, on real data where it wants that."""
+"""Every config: one batch and the shapes of its model; and each tiny variant from training to
+predictions, on real data where the config reads such.
+"""
 
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 import scripts
+from config_data import few, write_all
 from faces import write_biwi
 from real_data import data_set
 from small_run import lines
@@ -17,10 +21,12 @@ from written import check_metrics, check_predictions
 
 from mtl_jax import Predictor, experiment
 from mtl_jax.commandline import load_config_file
+from mtl_jax.data.pipeline import eval_batches
 from mtl_jax.data.records import Category
 from mtl_jax.defaults import get_default
-from mtl_jax.task import Task, has_masks
+from mtl_jax.task import Task, has_masks, read_options
 from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.transfer import transfer
 
 CONFIGS = scripts.ROOT / "configs"
@@ -63,20 +69,44 @@ def test_every_config_has_its_variants():
         assert sum(stage["steps"] for stage in tiny.stages) <= 10
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_all(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
+def test_a_batch_of_every_config_goes_into_its_model(name, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("MTL_JAX_DATA", str(data))
+    config = load_config_file(f"{CONFIGS / name}.py")
+    if name == "coco_mask_rcnn":  # all of COCO is not at hand
+        config.data.update(load_config_file(f"{CONFIGS / name}.py:tiny").data)
+    if config.family == "hyperface":  # other proposals come with the images
+        config.model.detection.proposals = "windows"
+    training = experiment.open_data(config, "train", tmp_path)
+    task = Task.from_config(config, training.categories)
+    regions = experiment.as_regions(task, training)
+    loop = replace(read_options(LoopOptions, config.train), batch_size=2)
+    batch = next(experiment.train_batches(task, regions, loop, 0))
+    assert batch.valid.all()
+    assert batch.images.any()
+    variables = experiment.variable_shapes(task)
+    key = jax.random.key(0)
+    total, terms, stats = jax.eval_shape(task.model.loss, variables, batch, key)
+    assert total.shape == ()
+    assert set(terms) == set(task.model.weights)
+    assert {leaf.shape for leaf in jax.tree.leaves(terms)} == {()}
+    assert stats.keys() == variables["batch_stats"].keys()
+    images = next(eval_batches(training.sources[0], task.attributes, task.data, batch_size=2))
+    found = jax.eval_shape(task.model.predict, variables, images)
+    assert found.boxes.shape == (2, found.valid.shape[1], 4)
+    assert (found.masks is not None) == has_masks(config)
+    sizes = {name: values.shape[2] for name, values in found.attributes.items()}
+    assert sizes == {a.name: a.prediction_size for a in task.attributes}
+
+
 WITH_FAIRFACE = ("maskmtl_best.py", "utkface_attributes.py")
-
-
-def sample(name: str, into: Path, count: int) -> Path:
-    """Copy every so manieth file of a data set, with what lies beside it under its name."""
-    folder = data_set(name)
-    pictures = sorted(path for path in folder.rglob("*.jpg"))
-    for path in pictures[:: max(1, len(pictures) // count)]:
-        target = into / name / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for beside in {path, path.with_suffix(".txt")}:
-            if beside.exists():
-                shutil.copy(beside, target.with_name(beside.name))
-    return into
 
 
 def run_all(config: str, tmp_path: Path, arguments: tuple[str, ...] = ()) -> Path:
@@ -136,30 +166,32 @@ def test_coco(tmp_path, monkeypatch):
     check_predictions(out, sizes, {}, {(c.id, c.name) for c in categories}, masks=True)
 
 
-@pytest.mark.slow
+def on_utkface(config: str, *marks: pytest.MarkDecorator):
+    measured = {"age": AGE, "gender": CLASSES, "race": CLASSES}
+    shown = {"age": {"value"}, "gender": {"label", "scores"}, "race": {"label", "scores"}}
+    return pytest.param(config, "utkface_crop_part1", measured, shown, marks=marks)
+
+
 @pytest.mark.parametrize(
     ("config", "name", "attributes", "shown"),
     [
-        ("prima_pose.py", "prima_headpose", {"head": POSE}, {"head": {"yaw", "pitch"}}),
-        *(
-            (
-                config,
-                "utkface_crop_part1",
-                {"age": AGE, "gender": CLASSES, "race": CLASSES},
-                {"age": {"value"}, "gender": {"label", "scores"}, "race": {"label", "scores"}},
-            )
-            for config in (
-                "utkface_age.py",
-                "maskmtl_utkface.py",
-                "maskmtl_nonlocal.py",
-                "maskmtl_best.py",
-                "utkface_attributes.py",
-            )
+        pytest.param(
+            "prima_pose.py",
+            "prima_headpose",
+            {"head": POSE},
+            {"head": {"yaw", "pitch"}},
+            marks=pytest.mark.slow,
         ),
+        on_utkface("maskmtl_utkface.py"),
+        on_utkface("utkface_age.py", pytest.mark.slow),
+        on_utkface("maskmtl_nonlocal.py", pytest.mark.slow),
+        on_utkface("maskmtl_best.py", pytest.mark.slow),
+        on_utkface("utkface_attributes.py", pytest.mark.slow),
     ],
 )
 def test_faces(tmp_path, monkeypatch, config, name, attributes, shown):
-    root = sample(name, tmp_path / "data", count=60)
+    root = tmp_path / "data"
+    few(name, root, count=60)
     if config in WITH_FAIRFACE:
         (root / "fairface").symlink_to(data_set("fairface"))
     monkeypatch.setenv("MTL_JAX_DATA", str(root))

@@ -1,7 +1,11 @@
 """What a run's folder says of the config that it was made with."""
 
+import re
+
 import pytest
 import scripts
+from mistakes import check_faults, refused
+from scenes import draw_variables
 
 from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file, override
@@ -15,6 +19,14 @@ from mtl_jax.whole_files import write_json
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
 
 
+def check_changes(faults, *expected):
+    """Assert that each fault names a field, then its value in the run, then its value now."""
+    faults = list(faults)
+    check_faults(faults, *expected)
+    for fault, (field, there, now) in zip(faults, expected, strict=True):
+        assert re.match(rf"{re.escape(field)}\W.*\b{there}\b.*\b{now}\b", fault), fault
+
+
 def test_the_fields_that_differ_are_named():
     one, two = load_config_file(CONFIG), load_config_file(CONFIG)
     assert list(differing_fields(one, two)) == []
@@ -23,10 +35,11 @@ def test_the_fields_that_differ_are_named():
     assert list(differing_fields(one, two)) == []
     assert len(list(differing_fields(two, one))) == 2  # a stage less: its layers and its rate
     override(two, ["--config.data.sources[0].length=3", "--config.stages[0].learning_rate=0.1"])
-    assert list(differing_fields(one, two)) == [
-        "data.sources[0].length (2000 there, 3 now)",
-        "stages[0].learning_rate (0.0 there, 0.1 now)",
-    ]
+    check_changes(
+        differing_fields(one, two),
+        ("data.sources[0].length", 2000, 3),
+        ("stages[0].learning_rate", 0.0, 0.1),
+    )
 
 
 def test_keys_that_json_makes_texts_of_do_not_differ(tmp_path):
@@ -43,7 +56,7 @@ def test_what_balances_nothing_may_change():
     assert list(differing_fields(one, two)) == []
     override(two, ["--config.train.balance=gradnorm"])
     override(one, ["--config.train.balance=gradnorm"])
-    assert list(differing_fields(one, two)) == ["train.balancing.rate (0.025 there, 0.5 now)"]
+    check_changes(differing_fields(one, two), ("train.balancing.rate", 0.025, 0.5))
 
 
 def test_an_older_run_has_the_defaults_of_what_it_does_not_say():
@@ -53,7 +66,7 @@ def test_an_older_run_has_the_defaults_of_what_it_does_not_say():
     override(new, ["--config.eval.groups=(('age',10.0),)", "--config.eval.coverage=0.9"])
     assert list(differing_fields(old, new)) == []
     override(new, ["--config.train.ema=0.9"])
-    assert list(differing_fields(old, new)) == ["train.ema (0.0 there, 0.9 now)"]
+    check_changes(differing_fields(old, new), ("train.ema", 0.0, 0.9))
 
 
 def test_the_steps_of_a_stage_that_was_left_stay():
@@ -61,14 +74,14 @@ def test_the_steps_of_a_stage_that_was_left_stay():
     override(one, ["--config.stages[0].steps=4", "--config.stages[1].steps=6"])
     override(two, ["--config.stages[0].steps=6", "--config.stages[1].steps=6"])
     assert list(differing_fields(one, two, 4)) == []  # the first one goes on
-    assert list(differing_fields(one, two, 5)) == ["stages[0].steps (4 there, 6 now)"]
+    check_changes(differing_fields(one, two, 5), ("stages[0].steps", 4, 6))
 
 
 def test_weights_that_were_converted_are_no_run_to_go_on_with(tmp_path):
     config = load_config_file(CONFIG)
     task = Task.from_config(config, [Category(1, "head")])
-    save_run(tmp_path, task, experiment.initial_variables(task, 0))
-    with pytest.raises(UserError, match=r"--config\.init\.checkpoint="):
+    save_run(tmp_path, task, draw_variables(experiment.variable_shapes(task)))
+    with refused("--workdir", f"--config.init.checkpoint={tmp_path}"):
         prepare_folder(tmp_path, config, 4)
 
 
@@ -82,14 +95,14 @@ def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
     assert prepare_folder(tmp_path, config, 4) == 0
     assert not (tmp_path / "splits.json").exists()
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: cannot be read"):
+    with refused(tmp_path / "config.json"):
         prepare_folder(tmp_path, config, 4)
 
 
 def test_two_trainings_do_not_write_in_one_folder(tmp_path):
     run = tmp_path / "run"
     with held(run):
-        with pytest.raises(UserError, match="run: another training writes there"), held(run):
+        with refused(run, "--workdir"), held(run):
             pass
         (run / "config.json").touch()  # the folder is the same as before
         with held(run, alone=False):  # another host of the same training
@@ -104,5 +117,5 @@ def test_a_refused_run_leaves_no_folder(tmp_path):
         raise UserError("refused")
     assert not (tmp_path / "run").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file/run: cannot be the run's folder"):
+    with refused(tmp_path / "file/run"):
         held(tmp_path / "file/run").__enter__()

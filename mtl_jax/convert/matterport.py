@@ -13,7 +13,7 @@ from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.torchvision import read_categories
 from mtl_jax.defaults import get_matterport
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import initial_variables
+from mtl_jax.experiment import variable_shapes
 from mtl_jax.runs import save_run
 from mtl_jax.task import Task
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
@@ -64,8 +64,7 @@ def import_weights(
     else:
         categories = read_categories(class_names, sizes.classes)
     task = Task.from_config(config, categories)
-    fresh = initial_variables(task, seed=0)
-    variables, rows = transfer(fresh, unflatten_dict(found, sep="/"))
+    variables, rows = transfer(variable_shapes(task), unflatten_dict(found, sep="/"))
     left_out = [
         TransferRow(key, state[key].size, "left out: named by --unused")
         for key in state.keys() - names.model_shapes(sizes).keys()

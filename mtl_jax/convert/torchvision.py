@@ -15,7 +15,7 @@ from mtl_jax.convert.weight_files import read_tensors, write_torch
 from mtl_jax.data.records import Category
 from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import initial_variables
+from mtl_jax.experiment import initial_variables, variable_shapes
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.runs import load_run, save_run
 from mtl_jax.task import Task, check_family, read_options
@@ -60,8 +60,9 @@ def import_weights(
         categories = read_categories(class_names, classes)
     found = names.to_variables(state, tensors, tuple(unused))
     task = Task.from_config(config, categories)
-    fresh = initial_variables(task, seed=0)
-    variables, rows = transfer(fresh, unflatten_dict(found, sep="/"))
+    # The heads of a backbone's RUN are initialised; a whole model needs shapes alone.
+    ours = initial_variables(task, seed=0) if is_backbone else variable_shapes(task)
+    variables, rows = transfer(ours, unflatten_dict(found, sep="/"))
     left_out = [
         TransferRow(_module(key), state[key].size, "left out: no part of the model")
         for key in state.keys() - {tensor.key for tensor in tensors}

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from real_data import data_set
 
 from benchmarks import maskmtl_keras
@@ -12,6 +13,7 @@ from mtl_jax.task import Task, read_attributes, read_options
 from mtl_jax.training.loop import LoopOptions
 
 
+@pytest.mark.slow
 def test_keras_gets_the_faces_that_training_gets(tmp_path):
     data_set("utkface_crop_part1")
     config = load_config_file(maskmtl_keras.CONFIG)

@@ -6,6 +6,7 @@ import h5py
 import jax
 import numpy as np
 import pytest
+from mistakes import check_faults, check_names, refused
 from scenes import random_batch
 
 from mtl_jax import Predictor
@@ -160,7 +161,7 @@ def heads():
 def test_mtl_mrcnns_two_numbers_become_yaw_and_pitch(heads, tmp_path, capsys):
     weights, picture = heads
     run = convert(tmp_path, weights, 128, *HEAD_OPTIONS)
-    assert "head: yaw and pitch" in capsys.readouterr().out
+    check_names(capsys.readouterr().out, "head", "yaw", "pitch")
     batch = random_batch(images=1, size=128)._replace(images=picture[None])
     found = jax.device_get(run.predict(batch))
     graph = theirs.Graph(theirs.read_weights(tmp_path / "weights.h5"), HEADS)
@@ -186,7 +187,7 @@ def test_mtl_mrcnns_head_can_be_left_out(heads, tmp_path, capsys):
     assert "attribute_head" not in run.variables["params"]
     table = capsys.readouterr().out
     assert "mrcnn_pos1_bn3" in table
-    assert "left out: named by --unused" in table
+    assert "--unused" in table
 
 
 def blank(config):
@@ -247,11 +248,12 @@ def test_what_is_left_over_lacks_or_has_another_shape_is_listed():
     sizes = names.guess_sizes(state, True)
     with pytest.raises(UserError) as error:
         names.to_variables(state, sizes, lambda key: key.startswith("ema"))
-    assert str(error.value).splitlines()[1:] == [
-        "left over: extra/kernel",
-        "lacking: rpn_bbox_pred/bias",
-        "of shape (3,), not (64,): fpn_p3/bias",
-    ]
+    check_faults(
+        str(error.value).splitlines()[1:],
+        ("extra/kernel",),
+        ("rpn_bbox_pred/bias",),
+        ("fpn_p3/bias", (3,), (64,)),
+    )
 
 
 def test_models_of_another_kind_are_told_in_one_line():
@@ -259,16 +261,15 @@ def test_models_of_another_kind_are_told_in_one_line():
     no_pyramid = {key: value for key, value in state.items() if "fpn" not in key}
     short = {key: value for key, value in state.items() if not key.startswith("res4f")}
     many = blank(replace(HEADS, num_classes=5))
-    for weights, reason in (
-        (no_pyramid, "no convolution fpn_p2"),
-        (state | {"conv1/kernel": np.zeros(3)}, "no convolution conv1"),
-        (state | {"mrcnn_class_logits/kernel": np.zeros((128, 1))}, "no classes"),
-        (short, r"neither a ResNet-50 nor a ResNet-101: \(3, 4, 5, 3\)"),
-        (many, "each of 4 classes attributes of its own"),
+    for weights, named in (
+        (no_pyramid, ["fpn_p2"]),
+        (state | {"conv1/kernel": np.zeros(3)}, ["conv1"]),
+        (state | {"mrcnn_class_logits/kernel": np.zeros((128, 1))}, ["mrcnn_class_logits"]),
+        (short, [(3, 4, 5, 3)]),
+        (many, [4, "--unused"]),
     ):
-        with pytest.raises(UserError, match=reason) as error:
+        with refused(*named):
             names.guess_sizes(weights, True)
-        assert "\n" not in str(error.value)
     assert names.guess_sizes(many, attributes=False).attribute_channels == 0
 
 
@@ -276,9 +277,9 @@ def test_a_model_without_masks_and_one_of_other_anchors():
     state = {k: v for k, v in blank(theirs.Config()).items() if not k.startswith("mrcnn_mask")}
     sizes = names.guess_sizes(state, True)
     assert not matterport_config(sizes, 128, 128).model.mask_head.enabled
-    with pytest.raises(UserError, match="3 anchors a cell"):
+    with refused(3, "--anchor-ratios"):
         matterport_config(sizes, 128, 128, anchor_ratios=(1.0, 2.0))
-    with pytest.raises(UserError, match="--max-size 100"):
+    with refused("--max-size", 100):
         matterport_config(sizes, 100, 100)
 
 
@@ -305,7 +306,7 @@ def test_classes_have_cocos_names_or_a_files(tmp_path):
         assert len(run.categories) == classes - 1
         assert run.categories[1] == second
     weights = theirs.random_weights(replace(small, num_classes=6))
-    with pytest.raises(UserError, match=r"names.txt: 3 names"):
+    with refused(tmp_path / "names.txt", 3, 5):
         convert(tmp_path, weights, 64, *named)
 
 
@@ -362,9 +363,8 @@ def test_files_that_are_cut_off_or_no_such_file_are_one_line(tmp_path):
         *("cut", "empty", "text", "whole_numbers", "strings", "nothing", "huge", "loose", "twice"),
         *("none", "no_group", "absent"),
     ):
-        with pytest.raises(UserError, match=rf"{name}.h5: ") as error:
+        with refused(tmp_path / f"{name}.h5"):
             read_keras(tmp_path / f"{name}.h5")
-        assert "\n" not in str(error.value)
 
 
 def test_a_hostile_file_has_no_other_file_read(tmp_path, monkeypatch):
@@ -393,25 +393,24 @@ def test_a_hostile_file_has_no_other_file_read(tmp_path, monkeypatch):
         group["again"] = file["/"]
     with h5py.File("virtual.h5") as file:  # it would be read
         np.testing.assert_array_equal(file["conv1/kernel:0"], secret)
-    for name, reason in (
-        ("link", "is a link to elsewhere"),
-        ("absent_link", "is a link to elsewhere"),
-        ("linked_weights", "is a link to elsewhere"),
-        ("soft", "is a link to elsewhere"),
-        ("virtual", "its numbers are in another file"),
-        ("external", "its numbers are in another file"),
-        ("circle", "stands in the file twice"),
+    for name, member in (
+        ("link", "conv1"),
+        ("absent_link", "conv1"),
+        ("linked_weights", "model_weights"),
+        ("soft", "kernel:0"),
+        ("virtual", "conv1/kernel:0"),
+        ("external", "conv1/kernel:0"),
+        ("circle", "again"),
     ):
-        with pytest.raises(UserError, match=rf"^{name}.h5: .*{reason}") as error:
+        with refused(f"{name}.h5", member):
             read_keras(f"{name}.h5")
-        assert "\n" not in str(error.value)
 
 
 def test_the_command_says_what_lacks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     theirs.write_weights("weights.h5", LAYERS)
-    with pytest.raises(UserError, match=r"^weights.h5: no weights of matterport's Mask R-CNN"):
+    with refused("weights.h5"):
         main(["matterport", "weights.h5", "--workdir", "run"])
-    with pytest.raises(UserError, match="--anchor-sizes"):
+    with refused("--anchor-sizes"):
         main(["matterport", "weights.h5", "--workdir", "run", "--anchor-sizes", "32"])
     assert not (tmp_path / "run").exists()

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from mistakes import check_names, refused
 from scenes import random_batch
 
 from mtl_jax.convert import torchvision as convert
 from mtl_jax.convert.weight_files import read_tensors
-from mtl_jax.errors import UserError
 from mtl_jax.runs import load_run
 
 torch = pytest.importorskip("torch")
@@ -49,7 +49,7 @@ def test_weights_find_what_they_find_in_torchvision_and_go_back_to_the_bit(arch,
         max_size=SIZE,
         score_threshold=0.0,
     )
-    assert f": {arch}\n" in capsys.readouterr().out
+    check_names(capsys.readouterr().out, arch)
     batch = random_batch(images=1, size=SIZE)
     found = load_run(tmp_path / "run").predict(batch)
     with torch.no_grad():
@@ -80,9 +80,7 @@ def test_a_resnet_becomes_a_backbone(depth, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"resnet{depth}" in said
     for module, count in (("fc", 2), ("num_batches_tracked", sum("num_b" in key for key in state))):
-        assert re.search(
-            rf"^{module} +{count} .*left out: no part of the model", said, re.MULTILINE
-        )
+        assert re.search(rf"^{module} +{count} ", said, re.MULTILINE)
     backbone = load_run(tmp_path / "run").variables["params"]["backbone"]
     np.testing.assert_array_equal(
         backbone["stem"]["conv1"]["kernel"], state["conv1.weight"].numpy().transpose(2, 3, 1, 0)
@@ -130,6 +128,6 @@ def test_files_that_hold_anything_but_tensors_are_named(tmp_path, monkeypatch):
     (tmp_path / "empty.pth").write_bytes(b"")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "numbers.pth").read_bytes()[:200])
     for name in ("hostile.pth", "numbers.pth", "empty.pth", "cut.pth", "absent.pth"):
-        with pytest.raises(UserError, match=f"^{name}: "):
+        with refused(name):
             read_tensors(name)
     assert not (tmp_path / "hostile").exists()

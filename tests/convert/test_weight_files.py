@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from mistakes import check_faults, refused
 
 from mtl_jax.convert.weight_files import check_tensors, read_tensors
 from mtl_jax.errors import UserError
@@ -36,7 +37,7 @@ def test_halves_become_float32(tmp_path):
 def test_without_safetensors_one_line_says_what_to_install(tmp_path, monkeypatch):
     safetensors.save_file(TENSORS, tmp_path / "weights.safetensors")
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(UserError, match=r"weights.safetensors: .*install mtl_jax\[convert\]"):
+    with refused("weights.safetensors", "mtl_jax[convert]"):
         read_tensors(tmp_path / "weights.safetensors")
 
 
@@ -64,9 +65,8 @@ def test_safetensors_that_claim_what_they_do_not_hold_are_named(tmp_path):
         )
     for file in tmp_path.iterdir():
         if file.stem != "whole":
-            with pytest.raises(UserError, match=rf"{file.name}: ") as error:
+            with refused(file):
                 read_tensors(file)
-            assert "\n" not in str(error.value)
 
 
 def test_all_that_is_amiss_is_listed_at_once():
@@ -74,8 +74,5 @@ def test_all_that_is_amiss_is_listed_at_once():
     check_tensors(TENSORS | {"c": np.ones(1)}, wanted | {"a": (2, 3)}, lambda key: False)
     with pytest.raises(UserError) as error:
         check_tensors(TENSORS | {"d": 0, "e.x": 0}, wanted, lambda key: key.startswith("e."))
-    assert str(error.value).splitlines()[1:] == [
-        "left over: d",
-        "lacking: c",
-        "of shape (2, 3), not (2, 2): a",
-    ]
+    faults = str(error.value).splitlines()[1:]
+    check_faults(faults, ("d",), ("c",), ("a", (2, 3), (2, 2)))

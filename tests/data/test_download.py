@@ -13,11 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from mistakes import check_faults, check_names, refused
 
 from mtl_jax.data.__main__ import main
 from mtl_jax.data.coco import CocoSource
 from mtl_jax.data.download import download
-from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.errors import AnnotationErrors
 
 PICTURE = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
 
@@ -134,13 +135,15 @@ def test_missing_pictures_are_listed(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     server.faults = {"gone.jpg": ["404"] * 9, "lost.jpg": ["404"] * 9}
-    path, out = write(tmp_path, server.address, ["a.jpg", "gone.jpg"]), tmp_path / "out"
+    out = tmp_path / "out"
+    path = write(tmp_path, server.address, ["a.jpg", "b.jpg", "gone.jpg"])
     assert main(["download", str(path), "--output", str(out)]) == 1
     printed = capsys.readouterr()
-    assert "gone.jpg?alt=media&token=9f0c-1: the server answers 404" in printed.err
-    assert "1 pictures fetched, 0 were there, 1 missing" in printed.out
+    check_names(printed.err, f"{server.address}/o/set%2Fgone.jpg?alt=media&token=9f0c-2", 404)
+    assert printed.out.startswith(f"{out}: ")
+    check_names(printed.out.removeprefix(f"{out}: "), 2, 0, 1)
     assert server.asked["gone.jpg"] == 1
-    with pytest.raises(AnnotationErrors, match=r"image 2 \(gone.jpg\): no such picture"):
+    with refused(out / "dataset.json", 3, "gone.jpg", error=AnnotationErrors):
         CocoSource(out / "dataset.json", out / "images")
     path = write(tmp_path, server.address, ["lost.jpg"])
     assert main(["download", str(path), "--output", str(tmp_path / "none")]) == 2
@@ -148,12 +151,13 @@ def test_missing_pictures_are_listed(
 
 def test_files_without_addresses_are_refused(tmp_path: Path):
     path = write(tmp_path, "file://", ["a.jpg"])
-    with pytest.raises(UserError, match="not http"):
+    address = "file:///o/set%2Fa.jpg?alt=media&token=9f0c-0"
+    with refused(path, "images[0]", address, "http", "https"):
         download(path, tmp_path / "out")
     path.write_text(path.read_text().replace("file://", "somewhere"))
-    with pytest.raises(UserError, match="nothing to download"):
+    with refused(path, "file_name"):
         download(path, tmp_path / "out")
-    with pytest.raises(UserError, match="give another --output"):
+    with refused(tmp_path, path.name, "--output"):
         download(path, tmp_path)
 
 
@@ -184,14 +188,16 @@ def test_split_puts_every_image_in_one_file(tmp_path: Path):
 
 def test_split_tells_what_it_cannot_divide(tmp_path: Path):
     path = write(tmp_path, "http://x", ["a.jpg", "b.jpg"])
-    with pytest.raises(AnnotationErrors, match="image 1 has no 'person'"):
+    with refused(path, "person", error=AnnotationErrors) as caught:
         main(["split", str(path), "--output", str(tmp_path / "o"), "--group-key", "person"])
-    with pytest.raises(UserError, match="sum to 1"):
+    lines = [fault.removeprefix(f"{path}: ") for fault in caught.value.faults]
+    check_faults(lines, (1, "person"), (2, "person"))
+    with refused("fractions", "(1.0, 1.0, 1.0)", "train", "val", "test"):
         main(["split", str(path), "--output", str(tmp_path / "o"), "--fractions", "1", "1", "1"])
-    with pytest.raises(UserError, match="--output"):
+    with refused("split", "--output"):
         main(["split", str(path)])
     train = path.rename(tmp_path / "train.json")
-    with pytest.raises(UserError, match="written over"):
+    with refused(train, "--output"):
         main(["split", str(train), "--output", str(tmp_path)])
 
 

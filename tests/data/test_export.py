@@ -1,14 +1,13 @@
 """Drawn scenes written as a COCO file read back as they were drawn."""
 
 import numpy as np
-import pytest
+from mistakes import refused
 
 from mtl_jax.attributes import from_config
 from mtl_jax.data.__main__ import main
 from mtl_jax.data.coco import CocoSource
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.data.synthetic import ATTRIBUTES, SyntheticSource
-from mtl_jax.errors import UserError
 from mtl_jax.images import decode
 
 
@@ -33,7 +32,7 @@ def test_written_scenes_read_back_as_they_were_drawn(tmp_path):
 
 def test_scenes_that_cannot_be_drawn_are_one_line(tmp_path):
     arguments = ["export", "synthetic", "--output", str(tmp_path / "scenes"), "--head-heights"]
-    with pytest.raises(UserError, match="head_heights are"):
+    with refused("head_heights"):
         main([*arguments, "0.9", "0.5"])
     assert not (tmp_path / "scenes").exists()
     assert main([*arguments, "0.8", "0.9", "--heads", "1", "1", "--count", "2"]) == 0

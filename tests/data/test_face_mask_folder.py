@@ -9,12 +9,12 @@ import pytest
 import scipy.io
 from annotated import open_format
 from faces import ibug
+from mistakes import check_faults, check_names, refused
 
 from mtl_jax.data.__main__ import main
 from mtl_jax.data.face_mask_folder import write_masked
 from mtl_jax.data.face_mask_textures import KINDS
 from mtl_jax.data.face_points import from_ibug
-from mtl_jax.errors import UserError
 
 
 def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
@@ -27,7 +27,7 @@ def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
     (tmp_path / "in/a.pts").write_text(points)
     folders = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
     assert main(["mask-faces", *folders, "--seed", "4"]) == 1
-    assert "broken.jpg: not a picture" in capsys.readouterr().err
+    check_names(capsys.readouterr().err, tmp_path / "in/broken.jpg")
     worn = json.loads((tmp_path / "out/masks.json").read_text())
     assert set(worn) == {"a.png", "deep/b.png", "c.jpg"}
     for name in worn:
@@ -36,7 +36,7 @@ def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
         (face,) = worn[name]
         assert face["kind"] in KINDS
     assert cv2.imread(str(tmp_path / "out/sheet.png")).shape == (128, 1024, 3)
-    with pytest.raises(UserError, match="is not empty; use another --output"):
+    with refused(tmp_path / "out", "--output"):
         main(["mask-faces", *folders])
     shutil.copytree(tmp_path / "out", tmp_path / "first")
     shutil.rmtree(tmp_path / "out")
@@ -56,9 +56,11 @@ def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
     (tmp_path / "in/mat.mat").touch()
     written = write_masked(tmp_path / "in", tmp_path / "out")
     assert written.pictures == 2
-    said = sorted(fault.split(": ", 1)[1] for fault in written.faults)
-    assert said[0].startswith("its mat.mat is cut off or no .mat")
-    assert "lies far outside the picture of 60 x 60" in said[1]
+    check_faults(
+        written.faults,
+        (tmp_path / "in/far.png", "(880, 36)", 60),
+        (tmp_path / "in/mat.png", "mat.mat"),
+    )
     worn = json.loads((tmp_path / "out/masks.json").read_text())
     assert set(worn) == {"out.png", "good.png"}
 
@@ -74,17 +76,20 @@ def test_a_picture_that_is_no_chip_wears_no_mask(tmp_path):
         cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((height, width, 3), 120, np.uint8))
     written = write_masked(tmp_path / "in", tmp_path / "out")
     assert written.pictures == 2
-    assert "dot.png: is 8 x 8; on less than 16 there is no face" in written.faults[0]
-    assert "photo.png: is 90 x 60 and no aligned chip" in written.faults[1]
+    check_faults(
+        written.faults,
+        (tmp_path / "in/dot.png", 8, 16),
+        (tmp_path / "in/photo.png", 90, 60, "--faces"),
+    )
     for more in range(3):  # then a square picture is one by chance
         cv2.imwrite(str(tmp_path / f"in/{more}.png"), np.full((60, 50, 3), 120, np.uint8))
-    with pytest.raises(UserError, match=r"none of its 7 pictures can be used; .*0\.png: is 50 "):
+    with refused(tmp_path / "in", 7, tmp_path / "in/0.png", 50, 60):
         write_masked(tmp_path / "in", tmp_path / "again")
 
 
 def test_no_folder_of_masked_faces_joins_the_bare_ones(tmp_path):
     cv2.imwrite(str(tmp_path / "chip.png"), np.full((60, 60, 3), 120, np.uint8))
-    with pytest.raises(UserError, match="lies in --input, whose pictures it would join"):
+    with refused(tmp_path / "masked", "--input"):
         write_masked(tmp_path, tmp_path / "masked")
 
 
@@ -93,10 +98,11 @@ def test_each_point_of_a_file_is_looked_at_and_named_by_its_number(tmp_path):
     for bad in (3, 20, 30):  # of the jaw, a brow, the nose
         cv2.imwrite(str(tmp_path / f"in/{bad}.png"), np.full((60, 60, 3), 120, np.uint8))
         points = ibug((30.0, 30.0), 40.0)
-        points[bad] = (99999.0, 20.0)
+        points[bad] = (99999.0, 17.0)
         scipy.io.savemat(tmp_path / f"in/{bad}.mat", {"pt2d": points.T})
-    with pytest.raises(UserError, match=r"20\.png: point 20 \(99999, 20\) lies far outside"):
+    with refused(tmp_path / "in/20.png") as caught:
         write_masked(tmp_path / "in", tmp_path / "out")
+    check_names(str(caught.value).partition("20.png")[2], 20, "(99999, 17)")
 
 
 def test_what_lies_beside_a_picture_goes_along(tmp_path):
@@ -140,9 +146,12 @@ def test_faces_that_a_model_found_are_masked(tmp_path):
     (tmp_path / "found.json").write_text(json.dumps(found))
     written = write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "found.json")
     assert written.pictures == 1
-    assert [fault.split(": ")[1] for fault in written.faults] == [
-        f"{tmp_path / 'found.json'} has no face on it of score 0.9 or more"
-    ] * 2
+    named = (tmp_path / "found.json", 0.9)
+    check_faults(
+        written.faults,
+        (tmp_path / "in/none.png", *named),
+        (tmp_path / "in/unsure.png", *named),
+    )
     worn = json.loads((tmp_path / "out/masks.json").read_text())
     assert [face["kind"] in KINDS for face in worn["two.png"]] == [True, True]
     outline = cv2.imread(str(tmp_path / "out/outlines/two.png"), 0) > 0
@@ -155,22 +164,22 @@ def test_faces_that_a_model_found_are_masked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "named"),
     [
-        ("[", "cut off or not JSON at line 1, column 2"),
-        (json.dumps([predicted("a.png", {"value": 1.0})]), "holds no faces with landmarks"),
-        (json.dumps([predicted("a.png", {"points": [[0, 0, 1]] * 5})]), "holds no faces with"),
-        (json.dumps([predicted("a.png", {"points": [0] * 21})]), "holds no faces with landmarks"),
-        (json.dumps({"images": []}), "holds no faces with landmarks"),
-        ("3", "holds no faces with landmarks"),
-        ("[]", "none of its 1 pictures can be used"),
+        ("\n" * 12 + "[", (13, 2)),  # line and column
+        (json.dumps([predicted("a.png", {"value": 1.0})]), (21, 68)),
+        (json.dumps([predicted("a.png", {"points": [[0, 0, 1]] * 5})]), (21, 68)),
+        (json.dumps([predicted("a.png", {"points": [0] * 21})]), (21, 68)),
+        (json.dumps({"images": []}), (21, 68)),
+        ("3", (21, 68)),
+        ("[]", ("a.png", 0.9)),
     ],
 )
-def test_predictions_that_no_mask_fits_are_named(tmp_path, text, fault):
+def test_predictions_that_no_mask_fits_are_named(tmp_path, text, named):
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in/a.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "found.json").write_text(text)
-    with pytest.raises(UserError, match=fault):
+    with refused(tmp_path / "found.json", *named):
         write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "found.json")
-    with pytest.raises(UserError, match=r"nowhere.json: cannot be read \(No such file"):
+    with refused(tmp_path / "nowhere.json"):
         write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "nowhere.json")

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from faces import ibug
+from mistakes import refused
 from real_data import data_set
 
 from mtl_jax.data import face_masks
@@ -132,15 +133,15 @@ def test_points_that_a_turned_head_hides_leave_its_mask(yaw):
 
 
 def test_points_that_are_no_face_are_refused():
-    with pytest.raises(ValueError, match="5 points; a mask is fitted to 68"):
+    with refused(5, 68, 21, error=ValueError):
         frame_of(np.zeros((5, 2)))
     broken = ibug()
     broken[8] = np.nan
-    with pytest.raises(ValueError, match="are missing"):
+    with refused(error=ValueError):
         frame_of(broken)
     few = np.full((21, 2), np.nan)
     few[:6] = ibug()[17:23]
-    with pytest.raises(ValueError, match="too few of a face's points"):
+    with refused(error=ValueError):
         frame_of(few)
 
 

@@ -1,9 +1,9 @@
 """Sources whose faces wear masks."""
 
 import numpy as np
-import pytest
 from annotated import open_format
 from faces import HIDDEN, LABELS, ibug
+from mistakes import refused
 from real_data import data_set
 
 from mtl_jax.data.face_mask_textures import KINDS
@@ -13,7 +13,6 @@ from mtl_jax.data.options import AugmentOptions, DataOptions
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.sources import SourceOptions, open_sources
 from mtl_jax.data.transforms import load
-from mtl_jax.errors import UserError
 from mtl_jax.images import ResizeOptions
 
 
@@ -52,7 +51,7 @@ def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
     other = MaskedFaces(chips, 0.5, seed=4)
     assert [other[i].instances[0].attributes["face_mask"] for i in range(40)] != kinds
     assert [masked.group(i) for i in range(4)] == ["g0", "g0", "g1", "g1"]
-    with pytest.raises(ValueError, match=r"masks 1\.5 must be a probability"):
+    with refused("masks", 1.5, error=ValueError):
         MaskedFaces(chips, 1.5)
 
 
@@ -122,5 +121,5 @@ def test_a_block_of_a_config_puts_masks_on():
     again = mask_faces(masked, 1.0, np.random.default_rng(0))
     np.testing.assert_array_equal(again.image, masked.image)  # it wears one
     assert again.instances[0].attributes == masked.instances[0].attributes
-    with pytest.raises(UserError, match="masks of a synthetic source is not within 0 and 1"):
+    with refused("config.data", "masks", "synthetic", 0, 1):
         first(masks=2.0)

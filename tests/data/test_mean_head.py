@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 from faces import AT
+from mistakes import refused
 from real_data import data_set
 from scipy.spatial.transform import Rotation
 
@@ -74,12 +75,12 @@ def test_too_few_points_tell_no_head():
         return hide(seen(0), [i for name, i in AT.items() if not name.startswith(names)])
 
     complete(keep("left_eye", "right_eye", "mouth"))
-    with pytest.raises(ValueError, match="too few"):
+    with refused(error=ValueError):
         complete(keep("left_eye", "mouth"))
-    with pytest.raises(ValueError, match="too few"):
+    with refused(error=ValueError):
         complete(keep("left_brow", "right_brow", "left_eye", "right_eye"))
     line = np.outer(np.arange(21.0), (1, 2))
-    with pytest.raises(ValueError, match="on one line"):
+    with refused(error=ValueError):
         complete(hide(line, HIDDEN))
 
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from mistakes import refused
 
 from mtl_jax.data.object_arrays import load_object_array
-from mtl_jax.errors import UserError
 
 
 def faces():
@@ -112,27 +112,28 @@ def name(module, attribute):
 
 RECONSTRUCT = name("numpy._core.multiarray", "_reconstruct")
 OBJECT = name("numpy", "dtype") + b"S'O8'\n\x85R"
-HOSTILE = {  # a pickle, and why it is refused
-    "calls a function": (pickle.dumps(Hostile(os.mkdir, ("hostile",))), "it calls posix.mkdir"),
+# A pickle, and what the message names beside the file; of two rows it is Python's own text.
+HOSTILE = {
+    "calls a function": (pickle.dumps(Hostile(os.mkdir, ("hostile",))), ["posix.mkdir"]),
     "calls one inside an array": (
         pickle.dumps(np.array([Hostile(os.mkdir, ("hostile",))], object)),
-        "it calls posix.mkdir",
+        ["posix.mkdir"],
     ),
-    "names a method": (raw(b"\x8c\x05numpy\x8c\x0endarray.tofile\x93"), "it calls numpy.ndarray"),
-    "changes a function": (raw(RECONSTRUCT, b"}S'__doc__'\nS'x'\nsb"), "it changes a function"),
-    "has named fields": (pickle.dumps(np.zeros(1, [("a", "i8")]), 4), "it holds the type"),
-    "persistent id": (raw(b"Pout\n"), "persistent"),
-    "extension": (raw(b"\x82\x01"), "extension code 1"),
+    "names a method": (raw(b"\x8c\x05numpy\x8c\x0endarray.tofile\x93"), ["numpy.ndarray.tofile"]),
+    "changes a function": (raw(RECONSTRUCT, b"}S'__doc__'\nS'x'\nsb"), []),
+    "has named fields": (pickle.dumps(np.zeros(1, [("a", "i8")]), 4), ["V8"]),
+    "persistent id": (raw(b"Pout\n"), ["persistent"]),
+    "extension": (raw(b"\x82\x01"), ["extension code 1"]),
     "gives an object as bytes": (
         raw(name("numpy._core.multiarray", "scalar"), OBJECT, b"C\x08AAAAAAAA\x86R"),
-        "an object as a number",
+        [],
     ),
-    "is no array": (pickle.dumps([1, 2]), "header promises another"),
-    "is not filled in": (raw(RECONSTRUCT, b")R"), "header promises another"),
-    "is longer than its header": (pickle.dumps(np.empty(3, object)), "header promises another"),
+    "is no array": (pickle.dumps([1, 2]), []),
+    "is not filled in": (raw(RECONSTRUCT, b")R"), []),
+    "is longer than its header": (pickle.dumps(np.empty(3, object)), []),
     "is shorter than its shape": (
         raw(RECONSTRUCT, b")R(K\x01J\xff\xff\xff\x7f\x85", OBJECT, b"\x89]tb"),
-        "cannot reshape",
+        [2**31 - 1],
     ),
 }
 
@@ -140,30 +141,29 @@ HOSTILE = {  # a pickle, and why it is refused
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_file_is_one_line_and_runs_nothing(tmp_path, monkeypatch, what):
     monkeypatch.chdir(tmp_path)
-    data, reason = HOSTILE[what]
+    data, parts = HOSTILE[what]
     path = write(tmp_path / "hostile.npy", np.empty(0, object), data)
-    with pytest.raises(UserError, match=r"hostile\.npy: is no array that can be read") as caught:
+    with refused(path, *parts):
         load_object_array(path)
-    assert reason in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["hostile.npy"]
 
 
 def test_an_array_that_holds_itself_is_refused(tmp_path):
     array = np.empty(1, object)
     array[0] = array
-    with pytest.raises(UserError, match="holds itself"):
-        load_object_array(write(tmp_path / "a.npy", array, pickle.dumps(array)))
+    path = write(tmp_path / "a.npy", array, pickle.dumps(array))
+    with refused(path):
+        load_object_array(path)
 
 
 @pytest.mark.parametrize("length", [0, 5, 60, 130, 300])
 def test_a_file_that_is_cut_off_is_one_line(tmp_path, length):
     path = write(tmp_path / "faces.npy", faces(), pickle.dumps(faces()))
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(UserError, match=r"faces\.npy: is no array"):
+    with refused(path):
         load_object_array(path)
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with refused(tmp_path / "none.npy"):
         load_object_array(tmp_path / "none.npy")

@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from mistakes import refused
 
 from mtl_jax.data.plan import Bucket, TrainingPlan, eval_batches
-from mtl_jax.errors import UserError
 
 WIDE, HIGH = (64, 96), (96, 64)
 
@@ -123,11 +123,11 @@ def test_steps_of_an_epoch_count_weights(weights, steps):
 
 
 def test_mistakes_are_the_users():
-    with pytest.raises(UserError, match="nothing to train on"):
+    with refused():
         TrainingPlan([], (), 4, 0)
-    with pytest.raises(UserError, match="nothing to train on"):
+    with refused("weights"):
         TrainingPlan(buckets((4, 4)), (0.0, 0.0), 4, 0)
-    with pytest.raises(UserError, match="one for each source"):
+    with refused("weights", 1):
         TrainingPlan(buckets((4, 4)), (1.0,), 4, 0)
-    with pytest.raises(UserError, match="negative"):
+    with refused("weights", -1.0):
         TrainingPlan(buckets((4, 4)), (1.0, -1.0), 4, 0)

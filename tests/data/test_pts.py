@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from annotated import HEIGHT, WIDTH, open_format, write_picture
 from faces import AT, LABELS, SKIP, ibug
+from mistakes import check_faults, check_names, refused
 from real_data import data_set
 
 from mtl_jax.data.pts import read_points
-from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.errors import AnnotationErrors
 
 
 def write(folder: Path, name: str, points=None, header=False, shade=90) -> Path:
@@ -62,27 +63,27 @@ def test_faces_of_one_photograph_are_one_picture_or_stay_together(tmp_path):
     assert [source.group(i) for i in range(4)] == ["29", "29", "indoor_001", "indoor_002"]
 
 
-FAULTS = [
-    (lambda text: "\n".join(text.split("\n")[1:]), "holds 67 points; iBUG's are 68"),
-    (lambda text: "{\n" + text, "brace is not closed"),
-    (lambda text: re.sub(r"^\S+", "1e5", text), "point 0 (100000, "),
-    (lambda text: re.sub(r"^\S+", "nan", text), "point 0 (nan, "),
-    (lambda text: re.sub(r"^\S+", "x", text), "a point is no two numbers"),
-    (lambda text: re.sub(r"^\S+ ", "", text), "not x and y"),
-    (lambda text: "", "holds 0 points"),
+FAULTS = [  # how a file is broken, and what is named beside it: numbers of points, places, values
+    (lambda text: "\n".join(text.split("\n")[1:]), (67, 68)),
+    (lambda text: "{\n" + text, ()),
+    (lambda text: re.sub(r"^\S+", "1e5", text), (0, 100000)),
+    (lambda text: re.sub(r"^\S+", "nan", text), (0, "nan")),
+    (lambda text: re.sub(r"^\S+", "x", text), ("x",)),
+    (lambda text: re.sub(r"^\S+ ", "", text), (0, "36.000000")),
+    (lambda text: "", (0, 68)),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "wanted"), FAULTS)
-def test_a_broken_file_is_one_line(tmp_path, spoil, wanted):
+@pytest.mark.parametrize(("spoil", "parts"), FAULTS)
+def test_a_broken_file_is_one_line(tmp_path, spoil, parts):
     write(tmp_path, "good")
     path = write(tmp_path, "bad")
     path.write_text(spoil(path.read_text()))
     with pytest.raises(AnnotationErrors) as caught:
         open_format("ibug", tmp_path, LABELS)
     (line,) = caught.value.faults
-    assert "bad.pts: " in line
-    assert wanted in line
+    check_names(line, tmp_path, "bad.pts")
+    check_names(line.partition("bad.pts")[2], *parts)
     source = open_format("ibug", tmp_path, SKIP)
     assert (len(source), source.skipped) == (1, (line,))
 
@@ -92,11 +93,9 @@ def test_a_missing_or_broken_picture_is_one_line(tmp_path):
     write(tmp_path, "b").with_suffix(".png").write_bytes(b"no picture")
     with pytest.raises(AnnotationErrors) as caught:
         open_format("ibug", tmp_path, LABELS)
-    first, second = caught.value.faults
-    assert "a.pts: no picture a.jpg" in first
-    assert "b.pts: " in second
+    check_faults(caught.value.faults, (tmp_path, "a.pts", "a.jpg"), (tmp_path, "b.pts"))
     write_picture(tmp_path / "empty/a.png")
-    with pytest.raises(UserError, match=r"holds no \.pts file"):
+    with refused(tmp_path / "empty", ".pts"):
         open_format("ibug", tmp_path / "empty", LABELS)
 
 

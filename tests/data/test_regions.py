@@ -8,6 +8,7 @@ import numpy as np
 import oracles
 import pytest
 from faces import AT, DECLARED
+from mistakes import refused
 
 from mtl_jax.data import transforms
 from mtl_jax.data.face_points import LANDMARKS
@@ -283,7 +284,8 @@ def test_a_negatives_row_holds_nothing_and_counts():
 
 
 def test_options_are_checked():
-    with pytest.raises(ValueError, match="none of jitter, fast, quality"):
+    known = "jitter", "fast", "quality"
+    with refused("data.regions.proposals", "slow", *known, error=ValueError):
         RegionOptions(proposals="slow")
-    with pytest.raises(ValueError, match="turn -5 is degrees"):
+    with refused("data.regions.turn", -5, 0, 180, error=ValueError):
         RegionOptions(turn=-5)

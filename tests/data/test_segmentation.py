@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mistakes import refused
 from pycocotools import mask as coco_mask
 from real_data import data_set
 
@@ -109,26 +110,26 @@ def test_compressed_counts_are_run_lengths(mask):
 
 @pytest.mark.parametrize("counts", [b"", b"\x7f", b"P", b"PPPPPPP0", b"O"])
 def test_counts_that_cannot_be_read_say_so(counts):
-    with pytest.raises(ValueError, match="the RLE's counts hold"):
+    with refused("counts", error=ValueError):
         read_counts(counts)
 
 
-WRONG = [
-    ([[1, 2, 3, 4]], "three points"),
-    ([], "three points"),
-    ([[1, 2, 3, 4, 5, 6, 7]], "three points"),
-    ([[[1, 2], [3, 4], [5, 6]]], "three points"),
-    ({"size": [HEIGHT, WIDTH]}, "needs counts"),
-    ({"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}, "picture's height and width"),
-    ({"size": [HEIGHT, WIDTH], "counts": [3, 4]}, "sum to 7, not 2400"),
-    (np.zeros((3, 4), bool), "the mask is"),
-    ("mask.png", "not str"),
+WRONG = [  # a segmentation, and what is named: a field, sizes, numbers of pixels, a type
+    ([[1, 2, 3, 4]], ()),
+    ([], ()),
+    ([[1, 2, 3, 4, 5, 6, 7]], ()),
+    ([[[1, 2], [3, 4], [5, 6]]], ()),
+    ({"size": [HEIGHT, WIDTH]}, ("counts", "size", HEIGHT, WIDTH)),
+    ({"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}, ("counts", "size", HEIGHT, WIDTH)),
+    ({"size": [HEIGHT, WIDTH], "counts": [3, 4]}, ("counts", 7, 2400)),
+    (np.zeros((3, 4), bool), ("(3, 4)", HEIGHT, WIDTH)),
+    ("mask.png", ("str",)),
 ]
 
 
-@pytest.mark.parametrize(("segmentation", "message"), WRONG)
-def test_wrong_segmentations_say_what_is_wrong(segmentation, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("segmentation", "parts"), WRONG)
+def test_wrong_segmentations_say_what_is_wrong(segmentation, parts):
+    with refused(*parts, error=ValueError):
         to_mask(segmentation, HEIGHT, WIDTH)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotated import HEIGHT, WIDTH, faults, mask_of, open_format, write_picture
+from mistakes import check_faults, check_names, refused
 from real_data import data_set
 
 from mtl_jax import attributes as attribute_kinds
 from mtl_jax.data.formats import Labels
-from mtl_jax.errors import UserError
 
 TRIANGLE = dict(name="polygon", all_points_x=[10, 50, 10], all_points_y=[10, 10, 50])
 SHAPES = {
@@ -167,7 +167,7 @@ def test_without_a_class_attribute_all_are_one_class(folder, version):
     assert [category.name for category in source.categories] == ["person"]
     assert all(instance.attributes == {"age": 34} for instance in source[0].instances)
     (line,) = source.undeclared
-    assert "attribute sex: 5 labels of 1 values" in line
+    check_names(line.partition(": ")[2], "sex", 5, 1, "male")
 
 
 def test_labels_of_other_attributes_are_reported_with_the_lines_that_declare_them(folder):
@@ -184,7 +184,7 @@ def test_labels_of_other_attributes_are_reported_with_the_lines_that_declare_the
         sex: """config.attributes["sex"] = dict(kind='categorical', classes=('female', 'male'))""",
     }
     for line, text in wanted.items():
-        assert line.startswith(f"{folder / 'via.json'}: attribute ")
+        assert line.startswith(f"{folder / 'via.json'}: ")
         assert line.endswith(text)
 
 
@@ -192,7 +192,8 @@ def test_a_circle_is_cut_at_the_border_and_a_polygon_beyond_it_is_a_fault(folder
     circle = dict(name="circle", cx=90, cy=40, r=30)
     write_regions(folder, (circle, {}), ({**TRIANGLE, "all_points_x": [10, 150, 10]}, {}))
     (line,) = faults("via", folder)
-    assert "via.json: a.png regions[1]: a polygon lies 50 px outside" in line
+    check_names(line, folder / "via.json", "a.png", "regions[1]")
+    check_names(line.partition("regions[1]")[2], 50, WIDTH, HEIGHT)
     source = open_format("via", folder, Labels(on_error="skip"))
     assert source.skipped == (line,)
     np.testing.assert_allclose(source[0].instances[0].box, (60, 10, 100, 70), atol=0.2)
@@ -205,106 +206,108 @@ def test_an_ellipse_is_turned_clockwise(folder):
     assert [mask[y, x] for y, x in ((60, 70), (20, 30), (20, 70), (60, 30))] == [1, 1, 0, 0]
 
 
-BROKEN = {
-    "a point": (dict(name="point", cx=1, cy=2), "its shape is 'point', which has no area"),
-    "a line of two": (
-        {**TRIANGLE, "all_points_x": [1, 2], "all_points_y": [1, 2]},
-        "a polygon has 4",
-    ),
-    "uneven": ({**TRIANGLE, "all_points_x": [1, 2]}, "not as many x as y"),
-    "text": ({**TRIANGLE, "all_points_x": [1, "2", 3]}, "what is no number"),
-    "no radius": (dict(name="circle", cx=1, cy=2), "its circle is [1, 2, None]"),
-    "an empty circle": (dict(name="circle", cx=1, cy=2, r=0), "has a radius of 0"),
-    "an empty rect": (dict(name="rect", x=1, y=2, width=0, height=3), "has no area"),
-    "not finite": (dict(name="rect", x=float("nan"), y=2, width=9, height=3), "its rect is [nan"),
-    "a list": ([1, 2], "its shape_attributes are no object"),
-    "nothing": ({}, "its shape is None"),
+BROKEN = {  # a shape, and what is named beside its region
+    "a point": (dict(name="point", cx=1, cy=2), ["point"]),
+    "a line of two": ({**TRIANGLE, "all_points_x": [1, 2], "all_points_y": [1, 2]}, [4]),
+    "uneven": ({**TRIANGLE, "all_points_x": [1, 2]}, ["polygon"]),
+    "text": ({**TRIANGLE, "all_points_x": [1, "2", 3]}, ["'2'"]),
+    "no radius": (dict(name="circle", cx=1, cy=2), ["circle", "[1, 2, None]"]),
+    "an empty circle": (dict(name="circle", cx=1, cy=2, r=0), ["circle", 0]),
+    "an empty rect": (dict(name="rect", x=1, y=2, width=0, height=3), ["[1, 2, 0, 3]"]),
+    "not finite": (dict(name="rect", x=float("nan"), y=2, width=9, height=3), ["rect", "nan"]),
+    "a list": ([1, 2], ["shape_attributes"]),
+    "nothing": ({}, [None]),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_region_is_a_line_that_names_it(folder, what):
-    shape, said = BROKEN[what]
+    shape, parts = BROKEN[what]
     write_regions(folder, (TRIANGLE, {}), (shape, {}))
     (line,) = faults("via", folder)
-    assert line.startswith(f"{folder / 'via.json'}: a.png regions[1]: ")
-    assert said in line
+    check_names(line, folder / "via.json", "a.png", "regions[1]")
+    check_names(line.partition("regions[1]")[2], *parts)
     assert len(open_format("via", folder, Labels(on_error="skip"))[0].instances) == 1
 
 
 def test_a_region_without_its_class_is_a_line_that_names_it(folder):
     kinds = ({"kind": "cat"}, {"kind": ""}, {}, {"kind": {"cat": True, "dog": True}})
     write_regions(folder, *((TRIANGLE, labels) for labels in kinds))
-    first, _ = faults("via", folder, class_attribute="kind")
-    assert "a.png regions[1]: has no 'kind', which is to be its class" in first
+    check_faults(
+        faults("via", folder, class_attribute="kind"),
+        (folder / "via.json", "a.png", "regions[1]", "kind"),
+        (folder / "via.json", "a.png", "regions[2]", "kind"),
+    )
 
 
-FILES = {
-    "cut off": ('{"a": {"filename": "a.png", "regions": [', "cut off or not JSON"),
-    "a list": ("[1]", "holds a list"),
-    "of texts": ('{"a": "b"}', "picture 'a' is no object"),
-    "regions of text": ('{"a": {"filename": "a.png", "regions": "x"}}', "are no list"),
-    "a project of text": ('{"_via_img_metadata": 3}', "_via_img_metadata is no object"),
-    "version 3 of texts": ('{"project": {}, "metadata": {"a": 1}}', "'metadata' is no object"),
+FILES = {  # a text, and what is named beside the file: the record and what is wrong with it
+    "cut off": ('{"a": {"filename": "a.png", "regions": [', (1, 41)),
+    "a list": ("[1]", ("list",)),
+    "of texts": ('{"cats": "b"}', ("cats",)),
+    "regions of text": ('{"a": {"filename": "a.png", "regions": "x"}}', ("regions", "a.png")),
+    "a project of text": ('{"_via_img_metadata": 3}', ("_via_img_metadata",)),
+    "version 3 of texts": ('{"project": {}, "metadata": {"a": 1}}', ("metadata",)),
     "version 3 without its file": (
-        '{"project": {}, "metadata": {"a": {"xy": [2, 1, 1, 5, 5]}}}',
-        "is of no file",
+        '{"project": {}, "metadata": {"1_rect": {"xy": [2, 1, 1, 5, 5]}}}',
+        ("metadata", "1_rect"),
     ),
-    "no name": ('{"a": {"regions": []}}', "its file is None; name a picture"),
-    "an address": ('{"a": {"filename": "http://x/a.png", "regions": []}}', "name a picture below"),
-    "a missing picture": (
-        '{"a": {"filename": "c.png"}, "b": {"filename": "b.png"}}',
-        "c.png: no such picture",
+    "no name": ('{"cats": {"regions": []}}', ("cats", None)),
+    "an address": (
+        '{"cats": {"filename": "http://x/a.png", "regions": []}}',
+        ("cats", "http://x/a.png"),
     ),
-    "a picture twice": (
-        '{"a": {"filename": "a.png"}, "b": {"filename": "a.png"}}',
-        "a.png: is listed twice",
-    ),
+    "a missing picture": ('{"a": {"filename": "c.png"}, "b": {"filename": "b.png"}}', ("c.png",)),
+    "a picture twice": ('{"a": {"filename": "a.png"}, "b": {"filename": "a.png"}}', ("a.png",)),
 }
 
 
 @pytest.mark.parametrize("what", FILES)
 def test_a_broken_file_is_a_line_that_names_it(folder, what):
-    text, said = FILES[what]
-    (folder / "via.json").write_text(text)
+    text, parts = FILES[what]
+    path = folder / "via.json"
+    path.write_text(text)
     (line,) = faults("via", folder)
-    assert line.startswith(f"{folder / 'via.json'}: ")
-    assert said in line
+    assert line.startswith(f"{path}: ")
+    check_names(line.removeprefix(f"{path}: "), *parts)
 
 
-TABLES = {
-    "no header": ("a,b\n1,2\n", "line 2 lacks filename"),
-    "broken cell": (
-        "filename,region_shape_attributes,region_attributes\na.png,{,{}\n",
-        "line 2: '{' is not JSON",
+TABLES = {  # a text, and what is named beside its line 2
+    "no header": ("a,b\n1,2\n", ["filename"]),
+    "broken cell": ("filename,region_shape_attributes,region_attributes\na.png,{,{}\n", ["{"]),
+    "a short line": (
+        "filename,region_shape_attributes,region_attributes\na.png\n",
+        ["region_shape_attributes", "region_attributes"],
     ),
-    "a short line": ("filename,region_shape_attributes,region_attributes\na.png\n", "line 2 lacks"),
     "version 3, two files": (
         HEADER_3 + '1,"[""a.png"",""b.png""]",0,[],[],{}\n',
-        "line 2 is of",
+        ["a.png", "b.png"],
     ),
 }
 
 
 @pytest.mark.parametrize("what", TABLES)
 def test_a_broken_table_is_a_line_that_names_it(folder, what):
-    text, said = TABLES[what]
-    (folder / "via.csv").write_text(text)
+    text, parts = TABLES[what]
+    path = folder / "via.csv"
+    path.write_text(text)
     (line,) = faults("via", folder)
-    assert said in line
+    assert line.startswith(f"{path}: ")
+    check_names(line.removeprefix(f"{path}: "), 2, *parts)
 
 
 def test_a_video_is_a_line_that_names_it(folder):
     project = project_3({})
     project["file"]["2"]["type"] = 4
-    (folder / "via.json").write_text(json.dumps(project))
+    path = folder / "via.json"
+    path.write_text(json.dumps(project))
     (line,) = faults("via", folder)
-    assert "a video" in line
+    assert line.startswith(f"{path}: ")
+    check_names(line.removeprefix(f"{path}: "), 2)  # the number of the file in the project
 
 
 def test_several_classes_want_an_attribute(folder):
     write(folder, "version_2", {"kind": "cat"})
-    with pytest.raises(UserError, match="set class_attribute"):
+    with refused(folder / "via.json", "class_attribute", "categories", "cat", "dog"):
         open_format("via", folder, categories=("cat", "dog"))
 
 

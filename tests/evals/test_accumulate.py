@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from mistakes import refused
 
 from mtl_jax.attributes import from_config
 from mtl_jax.data.records import Category, Instance, Record
@@ -129,7 +130,7 @@ def test_nothing_to_evaluate():
 
 def test_a_result_of_another_picture_is_refused():
     record = Record(np.zeros((9, 9, 3), np.uint8), 9, 9, 0, "b.png")
-    with pytest.raises(ValueError, match=r"b\.png is 9 x 9"):
+    with refused("b.png", "9 x 9", error=ValueError):
         evaluate((record, result_of()))
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from evals.test_groups import ATTRIBUTES, CATEGORIES, random_people
+from mistakes import refused
 
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.intervals import calibrate
@@ -92,5 +93,5 @@ def test_too_few_labels_give_none():
     evaluator = filled(0, coverage=0.999)
     evaluator.calibrate(filled(1))
     assert evaluator.intervals == {}
-    with pytest.raises(ValueError, match="coverage 1 is not"):
+    with refused("coverage", 1, error=ValueError):
         EvalOptions(coverage=1)

@@ -49,7 +49,6 @@ def test_the_names_of_metrics_are_known_before_training():
     }
 
 
-@pytest.mark.slow
 def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     compiled.clear()
     # After four steps few boxes are right: every head counts that is touched.
@@ -95,23 +94,22 @@ def test_pictures_of_several_sources_are_told_apart(copy):
     assert [entry for entry in two if entry["source"] == "b"] == [{**e, "source": "b"} for e in one]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("arguments", "named"),
     [
-        (("--split", "tset"), "split 'tset' is none of train, val, test; did you mean test?"),
-        (("--step", "77"), "no checkpoint '77'; there are latest, best, "),
-        (("--step", "lates"), "no checkpoint 'lates'; there are latest, best, "),
-        (("--data", "/absent"), "/absent: no such folder or file"),
-        (("--data", "."), "the config's data is synthetic, which reads no folder"),
-        (("--config.model.backbone.depth=34",), "a trained model's; only config.data.*, "),
-        (("--config.eval.pictures=3",), "is for the validations of a training alone"),
-        (("--config.data.pathh=x",), "did you mean config.data.path?"),
+        (("--split", "tset"), ("tset", "train", "val", "test")),
+        (("--step", "77"), (77, "latest", "best", 5)),
+        (("--step", "lates"), ("lates", "latest", "best", 5)),
+        (("--data", "/absent"), ("/absent",)),
+        (("--data", "."), (".", "synthetic")),
+        (("--config.model.backbone.depth=34",), ("config.model.backbone.depth", "config.data")),
+        (("--config.eval.pictures=3",), ("config.eval.pictures",)),
+        (("--config.data.pathh=x",), ("config.data.pathh", "config.data.path")),
     ],
 )
-def test_what_cannot_be_evaluated_is_one_line(trained, arguments, line):
+def test_what_cannot_be_evaluated_is_one_line(trained, arguments, named):
     done = scripts.call("evaluate", "--workdir", trained.folder, *arguments)
-    assert line in scripts.mistake(done)
+    scripts.mistake(done, *named)
 
 
 def write_pictures(folder):
@@ -124,7 +122,6 @@ def write_pictures(folder):
     return sizes
 
 
-@pytest.mark.slow
 def test_predictions_from_a_folder_that_was_moved(copy, trained, tmp_path, monkeypatch):
     monkeypatch.delenv("MTL_JAX_DATA", raising=False)
     for name in ("splits.json", "metrics.jsonl"):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import scripts
+from scenes import draw_variables
 
 from mtl_jax import experiment
 from mtl_jax.commandline import load_config_file
@@ -23,7 +24,7 @@ def test_batches_of_frames_find_what_single_pictures_do():
     source = SyntheticSource(6, seed=5)
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
     task = Task.from_config(config, source.categories)
-    variables = experiment.initial_variables(task, seed=0, new=True)
+    variables = draw_variables(experiment.variable_shapes(task))
     detect = make_detect(task.model, make_mesh())
     predictor = Predictor(Run(task, variables, 4, partial(detect, variables)))
     frames = [cv2.resize(np.asarray(source[i].image), (128, 96)) for i in range(6)]

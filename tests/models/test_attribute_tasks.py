@@ -58,6 +58,9 @@ def attribute_loss(*arguments):
     return term_value(attribute_tasks.attribute_loss(*arguments))
 
 
+differentiate = jax.jit(jax.value_and_grad(attribute_loss, 1), static_argnums=0)
+
+
 def labels(attribute, raw):
     parsed = [attribute.parse(row[0]) for row in raw]
     return jnp.stack([p[0] for p in parsed]), jnp.stack([p[1] for p in parsed])
@@ -78,9 +81,7 @@ def test_missing_labels_give_no_loss_and_no_gradient(attribute):
     outputs = jax.random.normal(jax.random.key(0), (2, output_size(attribute)))
     values = jnp.full((2, attribute.label_size), jnp.nan)
     known = jnp.zeros((2, attribute.label_size), bool)
-    value, gradient = jax.value_and_grad(attribute_loss, 1)(
-        attribute, outputs, values, known, BOXES
-    )
+    value, gradient = differentiate(attribute, outputs, values, known, BOXES)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
 
@@ -163,11 +164,9 @@ def test_a_number_is_drawn_into_its_interval(attribute):
     rate = {"smooth_l1": 0.01, "distribution": 20, "classification": 2, "coral": 100}[
         attribute.loss
     ]
-    gradient = jax.jit(
-        jax.grad(lambda o: attribute_loss(attribute, o, values[None], known[None], BOXES[:1]))
-    )
     for _ in range(300):
-        outputs -= rate * gradient(outputs)
+        _, gradient = differentiate(attribute, outputs, values[None], known[None], BOXES[:1])
+        outputs -= rate * gradient
     assert 19 < decode(attribute, outputs)[0, 0] < 30
 
 
@@ -241,9 +240,7 @@ def test_coral_on_paper():
 def test_losses_over_steps_stay_finite(attribute, size, raw):
     values, known = attribute.parse(raw)
     outputs = jnp.linspace(size, -size, output_size(attribute))[None]
-    loss, gradient = jax.value_and_grad(attribute_loss, 1)(
-        attribute, outputs, values[None], known[None], BOXES[:1]
-    )
+    loss, gradient = differentiate(attribute, outputs, values[None], known[None], BOXES[:1])
     assert loss >= 0
     assert np.isfinite(loss)
     assert np.isfinite(gradient).all()
@@ -266,8 +263,8 @@ def test_a_distribution_decodes_to_its_mean_and_learns_towards_its_label():
     values, known = AGE_BINS.parse(40)
     outputs = jnp.zeros((1, BINS))
     for _ in range(300):
-        grad = jax.grad(attribute_loss, 1)(AGE_BINS, outputs, values[None], known[None], BOXES[:1])
-        outputs -= 20 * grad
+        _, gradient = differentiate(AGE_BINS, outputs, values[None], known[None], BOXES[:1])
+        outputs -= 20 * gradient
     np.testing.assert_allclose(decode(AGE_BINS, outputs), [[40.0]], atol=0.5)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from scenes import ATTRIBUTES, TINY, random_batch
+from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.models.canvas import STRIDES, is_inside, normalize, seen_extent
 from mtl_jax.models.mask_rcnn import Network, mask_rcnn
@@ -42,7 +42,7 @@ def with_norms(kind):
 @pytest.mark.parametrize("options", [with_norms("none"), with_norms("group"), with_norms("batch")])
 def test_losses_gradients_and_detections_are_the_same_on_a_larger_canvas(options):
     model = mask_rcnn(options, 3, ATTRIBUTES)
-    variables = jax.jit(model.init)(jax.random.key(0), on_canvas(TIGHT))
+    _, variables, _, predict = compile_model(model, on_canvas(TIGHT))
     results = []
     for canvas in (TIGHT, WIDE):
         batch = on_canvas(canvas)
@@ -53,7 +53,7 @@ def test_losses_gradients_and_detections_are_the_same_on_a_larger_canvas(options
             return total, (terms, stats)
 
         trained = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
-        results.append((trained, jax.jit(model.predict)(variables, batch)))
+        results.append((trained, predict(variables, batch)))
     (tight, found), (wide, again) = jax.device_get(results)
     assert found.valid.all()
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
@@ -76,17 +76,19 @@ def test_nothing_is_inside_an_image_that_only_fills_the_batch_up():
 
 def test_the_whole_canvas_counts_if_asked():
     """Networks of matterport's see the padding, and their anchors stand on it."""
-
-    def look(network, batch):
-        pyramid = network._pyramid(batch)
-        return pyramid, network._proposals(pyramid, batch)[3]
-
-    network = Network(replace(TINY, size_divisible=0), 3, (), False, train=False)
     batch = on_canvas(WIDE)
-    (pyramid, anchors), _ = network.init_with_output(jax.random.key(0), batch, method=look)
-    assert anchors.valid.all()
-    for stride, cells in zip(STRIDES, pyramid.cells[0], strict=True):
-        np.testing.assert_array_equal(cells, np.ceil(np.array(WIDE) / stride))
+    variables = compile_model(mask_rcnn(TINY, 3), batch).variables
+
+    def valid_anchors(options):
+        network = Network(options, 3, (), False, train=False)
+        steps = jax.jit(lambda v: network.apply(v, batch, method="steps").anchors.valid)
+        return steps(variables)
+
+    cells = [int(np.ceil(WIDE[0] / s) * np.ceil(WIDE[1] / s)) for s in STRIDES]
+    whole = valid_anchors(replace(TINY, size_divisible=0))
+    assert whole.shape == (2, sum(cells) * TINY.rpn.anchors_per_cell)
+    assert whole.all()
+    assert not valid_anchors(TINY).all()
 
 
 def test_normalize_zeroes_what_lies_beyond_the_picture():

@@ -11,10 +11,11 @@ import numpy as np
 import oracles
 import pytest
 from faces import DECLARED
+from mistakes import refused
 
 from mtl_jax.attributes import Categorical
 from mtl_jax.models.face_rectangle import FaceRectangle
-from mtl_jax.models.face_search import Search, _middle
+from mtl_jax.models.face_search import Search
 from mtl_jax.models.hyperface_options import (
     FACE_TEMPLATE,
     FaceDetectionOptions,
@@ -93,11 +94,11 @@ def look(regions, valid):
     }
 
 
-def search(size=(HEIGHT, WIDTH), proposals=None, answer=look, **changes):
+def search(size=(HEIGHT, WIDTH), proposals=None, answer=look, attributes=DECLARED, **changes):
     options = replace(OPTIONS, detection=replace(OPTIONS.detection, **changes))
     found = Search(
         answer,
-        DECLARED,
+        attributes,
         FACE,
         options,
         FaceRectangle(jnp.zeros(63), jnp.asarray(RECTANGLE), jnp.zeros((63, 4))),
@@ -270,12 +271,19 @@ def test_what_the_canvas_holds_beyond_the_picture_is_not_seen():
 
 
 def test_probabilities_still_add_up():
+    def answer(regions, valid):
+        x, y = regions[:, 0, 0, 0], regions[:, 0, 0, 1]
+        logits = jnp.stack([jnp.sin(x), jnp.sin(y), jnp.sin(x + y)], -1)
+        return {**look(regions, valid), "race_output": 9 * logits}
+
     race = Categorical("race", classes=("a", "b", "c"))
-    rows = np.array([[[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6]]], np.float32)
-    np.testing.assert_allclose(_middle(race, rows, np.ones((1, 3), bool)), np.full((1, 3), 1 / 3))
+    found = search(answer=answer, attributes=(*DECLARED, race), rounds=0, top_k=5)
+    assert found.valid.any()
+    sums = found.attributes["race"][found.valid].sum(-1)
+    np.testing.assert_allclose(sums, 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["max_proposals", "max_candidates", "top_k", "chunk"])
 def test_none_of_a_count_is_refused(name):
-    with pytest.raises(ValueError, match=f"{name}.* at least 1"):
+    with refused(name, 1, error=ValueError):
         replace(OPTIONS, detection=replace(OPTIONS.detection, **{name: 0}))

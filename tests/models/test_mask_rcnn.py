@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from scenes import ATTRIBUTES, TINY, random_batch
+from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.convert.torchvision_names import arch_options
 from mtl_jax.models import mask_rcnn as mask_rcnn_module
-from mtl_jax.models.canvas import STRIDES, Pyramid
 from mtl_jax.models.mask_rcnn import Network, loss_weights, mask_rcnn
 from mtl_jax.models.options import BackboneOptions, MaskRCNNOptions, RoiOptions, RpnOptions
 from mtl_jax.models.proposals import Anchors
@@ -32,21 +31,25 @@ MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask"
 
 @cache
 def tiny():
-    """The smallest model, its variables, and its compiled loss with gradients."""
-    model = mask_rcnn(TINY, 3, ATTRIBUTES)
-    variables = jax.jit(model.init)(jax.random.key(0), random_batch())
+    """Compile the smallest model once for all tests of it."""
+    return compile_model(mask_rcnn(TINY, 3, ATTRIBUTES), random_batch())
 
-    def loss(params, batch, key):
-        total, terms, _ = model.loss({**variables, "params": params}, batch, key)
+
+@cache
+def differentiated():
+    model, variables, *_ = tiny()
+
+    def loss(params, batch):
+        full = {**variables, "params": params}
+        total, terms, _ = model.loss(full, batch, jax.random.key(1))
         return total, terms
 
-    return model, variables, jax.jit(jax.value_and_grad(loss, has_aux=True))
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
-def tiny_loss(batch, key=1):
-    """Give (total, terms, gradient) of the tiny model."""
-    _, variables, loss = tiny()
-    (total, terms), gradient = loss(variables["params"], batch, jax.random.key(key))
+def tiny_loss(batch):
+    """Return (total, terms, gradient) of the tiny model."""
+    (total, terms), gradient = differentiated()(tiny().variables["params"], batch)
     return total, terms, gradient
 
 
@@ -179,15 +182,13 @@ def test_how_many_slots_are_empty_changes_nothing():
         rpn=replace(TINY.rpn, samples=4096, positive_fraction=1.0),
         roi=RoiOptions(samples=128, positive_fraction=1.0),
     )
-    model = mask_rcnn(options, 3, ATTRIBUTES)
-    variables = jax.jit(model.init)(jax.random.key(0), random_batch())
+    _, variables, loss, _ = compile_model(mask_rcnn(options, 3, ATTRIBUTES), random_batch())
     few = random_batch(slots=3, objects=2)
 
     def pad(x):
         return np.concatenate([x, np.zeros((x.shape[0], 9, *x.shape[2:]), x.dtype)], 1)
 
     many = few._replace(gt=jax.tree.map(pad, few.gt))
-    loss = jax.jit(model.loss)
     terms = [loss(variables, batch, jax.random.key(0))[1] for batch in (few, many)]
     for name in terms[0]:
         np.testing.assert_allclose(terms[0][name], terms[1][name], rtol=1e-6, err_msg=name)
@@ -197,9 +198,7 @@ def test_images_that_fill_a_batch_up_change_nothing():
     batch = random_batch(2)
     longer = jax.tree.map(lambda x: np.concatenate([x, x[:1]]), batch)
     longer = longer._replace(valid=np.array([True, True, False]))
-    _, variables, _ = tiny()
-    model = mask_rcnn(TINY, 3, ATTRIBUTES)
-    loss = jax.jit(model.loss)
+    _, variables, loss, _ = tiny()
     short, long = (loss(variables, b, jax.random.key(3)) for b in (batch, longer))
     np.testing.assert_allclose(long[0], short[0], rtol=1e-5)
     for a, b in zip(jax.tree.leaves(short[2]), jax.tree.leaves(long[2]), strict=True):
@@ -280,9 +279,8 @@ def test_boxes_without_masks_and_labels_train_the_rest():
 
 
 def test_detections_are_ordered_inside_the_picture_and_the_same_alone():
-    model, variables, _ = tiny()
+    _, variables, _, predict = tiny()
     batch = random_batch(3)._replace(sizes=np.array([[64, 64], [40, 64], [64, 33]], np.float32))
-    predict = jax.jit(model.predict)
     together = jax.device_get(predict(variables, batch))
     assert together.valid.any()
     assert np.all(np.diff(np.where(together.valid, together.scores, -1)) <= 0)
@@ -308,10 +306,10 @@ def test_any_number_of_channels(channels):
 
 
 def test_bfloat16_stays_near_float32():
-    model, variables, _ = tiny()
+    _, variables, loss, _ = tiny()
     half = mask_rcnn(replace(TINY, dtype="bfloat16"), 3, ATTRIBUTES)
     batch = random_batch()
-    full = jax.jit(model.loss)(variables, batch, jax.random.key(0))
+    full = loss(variables, batch, jax.random.key(0))
     low = jax.jit(half.loss)(variables, batch, jax.random.key(0))
     assert low[0].dtype == jnp.float32
     assert low[0] == pytest.approx(float(full[0]), rel=0.05)
@@ -336,10 +334,9 @@ def test_heads_on_some_of_the_rows_give_what_all_rows_give(monkeypatch):
         attribute_head=replace(TINY.attribute_head, norm="batch"),
         detection=replace(TINY.detection, max_detections=16),
     )
-    model = mask_rcnn(options, 3, ATTRIBUTES)
     many = random_batch(objects=8, slots=8)
+    model, variables, *_ = compile_model(mask_rcnn(options, 3, ATTRIBUTES), many)
     two, three = (with_gt(many, valid=np.tile(np.arange(8) < n, (2, 1))) for n in (2, 3))
-    variables = jax.jit(model.init)(jax.random.key(0), many)
 
     def everything(params, batch, sizes):
         def loss(params):
@@ -376,36 +373,28 @@ MATTERPORT = replace(
 )
 
 
-def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention():
-    for inclusive in (False, True):
-        options = replace(MATTERPORT, inclusive_boxes=inclusive)
-        options = replace(options, rpn=replace(options.rpn, positive_iou=0.999))
-        network = Network(options, 3, (), False, train=True)
-        # The second ratio of the cell at row 3, column 4 of P2, before any convention.
-        anchor = np.array([16, 12, 16, 12]) + np.array([-4, -4, 4, 4])
-        boxes = np.tile(anchor, (1, 4, 1)).astype(np.float32)
-        batch = with_gt(random_batch(1), boxes=boxes, valid=np.arange(4)[None] < 1)
-        levels = tuple(np.zeros((1, 64 // s, 64 // s, 16), np.float32) for s in STRIDES)
-        inside = tuple(np.ones(level.shape[:3], bool) for level in levels)
-        pyramid = Pyramid(levels, inside, np.full((1, 2), 64, np.int32))
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention(inclusive):
+    options = replace(MATTERPORT, inclusive_boxes=inclusive)
+    options = replace(options, rpn=replace(options.rpn, positive_iou=0.999))
+    model, variables, *_ = compile_model(mask_rcnn(options, 3), random_batch(1))
+    variables["params"]["rpn"]["deltas"]["kernel"] *= 0  # what it predicts is zero, too
 
-        def look(network, batch, pyramid=pyramid, rpn=options.rpn):
-            own = network._with_own_boxes(batch)
-            anchors = network._proposals(pyramid, own)[3]
-            anchors, gt = jax.tree.map(lambda x: x[0], (anchors, own.gt))
-            return own.gt.boxes, sample_anchors(jax.random.key(0), anchors, gt, np.True_, rpn)
+    @jax.jit
+    def box_loss(box):
+        boxes, valid = jnp.tile(box, (1, 4, 1)), np.arange(4)[None] < 1
+        batch = with_gt(random_batch(1), boxes=boxes, valid=valid)
+        return model.loss(variables, batch, jax.random.key(0))[1]["rpn_box"]
 
-        (own_boxes, targets), _ = network.init_with_output(jax.random.key(0), batch, method=look)
-        np.testing.assert_array_equal(boxes[0, 0] - own_boxes[0, 0], [0, 0, inclusive, inclusive])
-        positive = targets.samples.valid & targets.samples.positive
-        assert targets.samples.index[positive].tolist() == [(3 * 16 + 4) * 3 + 1]
-        np.testing.assert_allclose(targets.deltas[positive], 0, atol=1e-6)
+    # The second ratio of the cell at row 3, column 4 of P2.
+    anchor = np.array([12, 8, 20, 16], np.float32)
+    np.testing.assert_allclose(box_loss(anchor), 0, atol=1e-6)
+    assert box_loss(anchor + np.array([0, 0, 1, 1], np.float32)) > 1e-3
 
 
 def test_matterports_choices_train_every_head_and_find_boxes_on_the_picture():
-    model = mask_rcnn(MATTERPORT, 3, ATTRIBUTES)
     batch = random_batch()._replace(sizes=np.array([[64, 64], [40, 33]], np.float32))
-    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    model, variables, _, predict = compile_model(mask_rcnn(MATTERPORT, 3, ATTRIBUTES), batch)
 
     def loss(params):
         total, terms, _ = model.loss({**variables, "params": params}, batch, jax.random.key(1))
@@ -415,7 +404,7 @@ def test_matterports_choices_train_every_head_and_find_boxes_on_the_picture():
     assert all(np.isfinite(value) and value > 0 for value in terms.values())
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert np.abs(gradient["backbone"]["stem"]["conv1"]["kernel"]).max() > 0
-    found = jax.device_get(jax.jit(model.predict)(variables, batch))
+    found = jax.device_get(predict(variables, batch))
     for row, (height, width) in enumerate(batch.sizes):
         boxes = found.boxes[row][found.valid[row]]
         assert len(boxes) > 1
@@ -432,15 +421,11 @@ def test_how_masks_are_kept_changes_no_target_of_inclusive_boxes():
     whole[:, :, 8:40, 16:32] = 255
     boxes = np.tile(np.array([16, 8, 32, 40], np.float32), (1, 4, 1))
     batch = with_gt(random_batch(1), boxes=boxes)
-    variables, terms = None, []
+    terms = []
     for full, masks in ((True, whole), (False, whole[:, :, 8:40, 16:32])):
-        model = mask_rcnn(MATTERPORT, 3, (), full)
-        if variables is None:
-            variables = jax.jit(model.init)(jax.random.key(0), batch)
-        masks = np.ascontiguousarray(masks)
-        terms.append(
-            jax.jit(model.loss)(variables, with_gt(batch, masks=masks), jax.random.key(1))[1]
-        )
+        batch = with_gt(batch, masks=np.ascontiguousarray(masks))
+        _, variables, loss, _ = compile_model(mask_rcnn(MATTERPORT, 3, (), full), batch)
+        terms.append(loss(variables, batch, jax.random.key(1))[1])
     assert terms[0]["mask"] == pytest.approx(float(terms[1]["mask"]), rel=0.02)
 
 
@@ -455,5 +440,5 @@ def test_masks_are_cut_out_as_regions_are_pooled(monkeypatch):
     for aligned in (True, False):
         options = replace(TINY, roi=replace(TINY.roi, aligned=aligned))
         model = mask_rcnn(options, 3)
-        jax.eval_shape(model.loss, tiny()[1], random_batch(), jax.random.key(0))
+        jax.eval_shape(model.loss, tiny().variables, random_batch(), jax.random.key(0))
     assert cut == [True, False]

@@ -1,12 +1,13 @@
 """A batch taken in parts gives the loss and the gradients of the whole batch."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenes import ATTRIBUTES, TINY, random_batch
+from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.losses import masked_sum, term_value
 from mtl_jax.models.mask_rcnn import mask_rcnn
@@ -34,9 +35,8 @@ def uneven_batch():
 
 
 def run(parts):
-    model = mask_rcnn(PLAIN, 3, ATTRIBUTES, parts=parts)
     batch = uneven_batch()
-    variables = jax.jit(model.init)(jax.random.key(0), batch)
+    model, variables, *_ = compile_model(mask_rcnn(PLAIN, 3, ATTRIBUTES, parts=parts), batch)
 
     def loss(params):
         full = {**variables, "params": params}
@@ -66,19 +66,22 @@ def test_a_part_without_objects_leaves_batch_norms_of_heads_finite(parts):
     heads = {
         name: replace(getattr(TINY, name), norm="batch") for name in ("mask_head", "attribute_head")
     }
-    model = mask_rcnn(replace(TINY, **heads), 3, ATTRIBUTES, parts=parts)
     batch = random_batch()
+    model, variables, *_ = compile_model(
+        mask_rcnn(replace(TINY, **heads), 3, ATTRIBUTES, parts=parts), batch
+    )
+
+    @jax.jit
+    @partial(jax.value_and_grad, has_aux=True)
+    def differentiate(params, batch):
+        total, _, stats = model.loss({**variables, "params": params}, batch, jax.random.key(1))
+        return total, stats
+
     valid = np.array(batch.gt.valid)
     for empty in ([0, 1], [1]):
         valid[empty] = False
         less = batch._replace(gt=batch.gt._replace(valid=valid.copy()))
-        variables = jax.jit(model.init)(jax.random.key(0), less)
-
-        def loss(params, less=less, variables=variables):
-            total, _, stats = model.loss({**variables, "params": params}, less, jax.random.key(1))
-            return total, stats
-
-        found = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+        found = differentiate(variables["params"], less)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
         valid = np.array(batch.gt.valid)
 

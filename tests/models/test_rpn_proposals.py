@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from scenes import ATTRIBUTES, TINY, random_batch
+from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.models.mask_rcnn import Network, mask_rcnn
 from mtl_jax.models.rpn_proposals import rpn_proposals
@@ -16,7 +16,7 @@ def test_the_best_boxes_come_by_falling_score():
     options = replace(TINY, inclusive_boxes=True)  # those of the network's own are 1 smaller
     batch = random_batch()
     batch = batch._replace(valid=np.arange(len(batch.valid)) > 0)
-    variables = jax.jit(mask_rcnn(options, 3, ATTRIBUTES).init)(jax.random.key(0), batch)
+    variables = compile_model(mask_rcnn(options, 3, ATTRIBUTES), batch).variables
     find = jax.jit(rpn_proposals(options, 3, ATTRIBUTES, count=6))
     found = jax.device_get(find(variables, batch))
     assert found.boxes.shape == (len(batch.valid), 6, 4)
@@ -41,6 +41,6 @@ def test_the_best_boxes_come_by_falling_score():
 def test_no_more_come_than_the_network_has():
     options = replace(TINY, rpn=replace(TINY.rpn, post_nms=4))
     batch = random_batch()
-    variables = jax.jit(mask_rcnn(options, 3, ATTRIBUTES).init)(jax.random.key(0), batch)
+    variables = compile_model(mask_rcnn(options, 3, ATTRIBUTES), batch).variables
     found = jax.eval_shape(rpn_proposals(options, 3, ATTRIBUTES, count=2000), variables, batch)
     assert found.valid.shape == (len(batch.valid), 4)

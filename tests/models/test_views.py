@@ -1,13 +1,15 @@
 """Views at test time: a picture, its mirror image and other sizes of it give one result."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mistakes import refused
 from oracles import nms
-from scenes import ATTRIBUTES, TINY, random_batch
+from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.images import Geometry, scaled
 from mtl_jax.models.attribute_tasks import decode, output_size, place
@@ -33,12 +35,17 @@ def pictures():
     return [rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES.astype(int)]
 
 
-def predict(batch, views):
-    """Detect with the tiny model of random weights, through `views`."""
-    variables = jax.jit(mask_rcnn(OPTIONS, 3, ATTRIBUTES).init)(jax.random.key(0), batch)
+@cache
+def detector(views):
+    """Compile the tiny model's detection through `views`."""
+    model = mask_rcnn(OPTIONS, 3, ATTRIBUTES)
+    variables = compile_model(model, batch_of(pictures())).variables
     network = Network(OPTIONS, 3, ATTRIBUTES, False, train=False)
-    run = jax.jit(lambda batch: network.apply(variables, batch, views, method="detect"))
-    return jax.device_get(run(batch))
+    return jax.jit(lambda batch: network.apply(variables, batch, views, method="detect"))
+
+
+def predict(batch, views):
+    return jax.device_get(detector(views)(batch))
 
 
 def test_options_name_the_views_relative_to_the_largest():
@@ -49,7 +56,7 @@ def test_options_name_the_views_relative_to_the_largest():
         View(),
         View(1.0, True),
     )
-    with pytest.raises(ValueError, match="scales"):
+    with refused("scales", error=ValueError):
         ViewOptions(scales=(0.0, 1.0))
 
 

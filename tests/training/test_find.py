@@ -3,9 +3,9 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from mistakes import refused
 from training.toy import init, make_batches, make_model
 
-from mtl_jax.errors import UserError
 from mtl_jax.training.find import (
     Tried,
     largest_batch,
@@ -40,7 +40,7 @@ def test_the_steepest_fall_is_suggested():
     tried = [Tried(10.0 ** (i - 6), loss) for i, loss in enumerate(losses)]
     assert suggest_learning_rate(tried) in (1e-4, 1e-3)  # either side of the steepest fall
     assert suggest_learning_rate([Tried(1e-6, 2.0)]) == 1e-6
-    with pytest.raises(UserError, match="first loss is not finite"):
+    with refused():
         suggest_learning_rate([])
 
 

@@ -1,8 +1,11 @@
 """Starting from another model's variables."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
+from mistakes import refused
 from training.toy import init, make_batch, make_model
 
 from mtl_jax.errors import UserError
@@ -25,6 +28,12 @@ def _outcomes(rows):
     return {row.path: row.outcome for row in rows}
 
 
+def _check_shapes(text, name, there, here):
+    """Assert that a line of `text` names the shape in the checkpoint, then that of the model."""
+    shapes = ".*".join(re.escape(str(shape)) for shape in (there, here))
+    assert re.search(rf"^{name}: .*{shapes}", text, re.MULTILINE), text
+
+
 def test_everything_is_copied_into_the_same_model():
     ours, theirs = init(0), _other()
     result, rows = transfer(ours, theirs)
@@ -38,7 +47,7 @@ def test_a_head_of_other_classes_stays_fresh():
     result, rows = transfer(ours, theirs)
     for name, here, there in (("kernel", (16, 4), (16, 7)), ("bias", (4,), (7,))):
         path = f"params/class_logits/{name}"
-        assert _outcomes(rows)[path] == f"fresh: {there} in the checkpoint, {here} here"
+        _check_shapes(_outcomes(rows)[path], "fresh", there, here)
         np.testing.assert_array_equal(_leaf(result, path), _leaf(ours, path))
     path = "params/backbone/stem/conv1/kernel"
     np.testing.assert_array_equal(_leaf(result, path), _leaf(theirs, path))
@@ -52,15 +61,15 @@ def test_heads_that_one_side_lacks():
     params["age_output"] = params.pop("boxes")
     result, rows = transfer(init(0), {**theirs, "params": params})
     outcomes = _outcomes(rows)
-    assert outcomes["params/boxes/kernel"] == "fresh: not in the checkpoint"
-    assert outcomes["params/age_output/kernel"] == "unused: not in the model"
+    assert outcomes["params/boxes/kernel"].startswith("fresh")
+    assert outcomes["params/age_output/kernel"].startswith("unused")
     assert "age_output" not in result["params"]
 
 
 def test_excluded_patterns_stay_fresh():
     ours = init(0)
     result, rows = transfer(ours, _other(), exclude=("stage5", "^params/fpn/"))
-    fresh = {row.path for row in rows if row.outcome == "fresh: excluded"}
+    fresh = {row.path for row in rows if row.outcome.startswith("fresh")}
     assert fresh == {path for path in _outcomes(rows) if "stage5" in path or "/fpn/" in path}
     assert len(fresh) == 4 + 2 + 2
     for path in fresh:
@@ -71,10 +80,10 @@ def test_other_differences_are_all_listed():
     theirs = _other()
     params = dict(theirs["params"])
     params["fpn"] = {"kernel": np.zeros((8, 16)), "bias": np.zeros(3)}
-    with pytest.raises(UserError, match="another model") as error:
+    with pytest.raises(UserError) as error:
         transfer(init(0), {**theirs, "params": params})
-    assert "params/fpn/kernel: (8, 16) in the checkpoint, (16, 16) here" in str(error.value)
-    assert "params/fpn/bias: (3,) in the checkpoint, (16,) here" in str(error.value)
+    _check_shapes(str(error.value), "params/fpn/kernel", (8, 16), (16, 16))
+    _check_shapes(str(error.value), "params/fpn/bias", (3,), (16,))
 
 
 def test_a_frozen_norm_starts_one_that_is_trained_and_the_other_way_round():
@@ -94,20 +103,19 @@ def test_a_frozen_norm_starts_one_that_is_trained_and_the_other_way_round():
 
 
 def test_mistakes_are_refused():
-    with pytest.raises(UserError, match="'stage9' is found in no path"):
+    with refused("exclude", "stage9"):
         transfer(init(0), _other(), exclude=("stage9",))
-    with pytest.raises(UserError, match=r"exclude '\(' is no regular expression"):
+    with refused("exclude", "'('"):
         transfer(init(0), _other(), exclude=("(",))
-    with pytest.raises(UserError, match="no tensor"):
+    with refused():
         transfer(init(0), {"params": {"a": np.zeros(3)}})
 
 
 def test_the_table_counts_and_names():
     theirs = _other(num_classes=7)
-    lines = format_table(transfer(init(0), theirs)[1]).splitlines()
-    assert lines[0].split() == ["module", "tensors", "numbers", "outcome"]
-    cells = [line.split(maxsplit=3) for line in lines[1:]]
+    _, *lines = format_table(transfer(init(0), theirs)[1]).splitlines()
+    cells = [line.split(maxsplit=3) for line in lines]
     numbers = sum(x.size for x in jax.tree.leaves(theirs["params"]["backbone"]))
     assert ["params/backbone", "14", f"{numbers:,}", "copied"] in cells
-    kernel = "fresh: (16, 7) in the checkpoint, (16, 4) here"
-    assert ["params/class_logits", "1", "64", kernel] in cells
+    (kernel,) = [row for row in cells if row[:3] == ["params/class_logits", "1", "64"]]
+    _check_shapes(kernel[3], "fresh", (16, 7), (16, 4))

@@ -1,5 +1,6 @@
 """A small model with frozen parts, batch statistics, dropout and unequal masks."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -141,6 +142,18 @@ def make_batches(seed: int = 0, size: int = 4) -> Callable[[int], Iterator[Batch
             step += 1
 
     return batches
+
+
+def check_non_finite(error: Exception, step: int, terms: dict[str, str], images: list[str]) -> None:
+    """Assert that the message names the step, these images alone, these terms each beside its
+    value, and both terms of the model once.
+    """
+    message = str(error)
+    assert re.search(rf"\b{step}\b", message)
+    assert re.findall(r"\bimage\d+\.png\b", message) == images
+    clauses = [set(re.findall(r"[\w.-]+", clause)) for clause in re.split("[,;:()]", message)]
+    assert all(any(set(term) <= words for words in clauses) for term in terms.items()), message
+    assert sorted(re.findall(r"\b(?:box|class)\b", message)) == ["box", "class"]
 
 
 def file_names(index: np.ndarray) -> list[str]:

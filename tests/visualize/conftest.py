@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import scripts
+from scenes import draw_variables
 
 from mtl_jax import experiment
 from mtl_jax.attributes import from_config
@@ -46,7 +47,7 @@ def fresh_run(tmp_path_factory):
     override(config, ["--config.model.detection.score_threshold=0.0"])
     task = Task.from_config(config, [Category(1, "head")])
     workdir = tmp_path_factory.mktemp("runs") / "fresh"
-    save_run(workdir, task, experiment.initial_variables(task, 0))
+    save_run(workdir, task, draw_variables(experiment.variable_shapes(task)))
     return workdir
 
 

@@ -1,18 +1,20 @@
 """The page of a data set: the numbers on it, and that each of its pictures shows something."""
 
+import html
+import re
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import scripts
+from mistakes import check_faults, refused
 
 from mtl_jax.attributes import from_config
 from mtl_jax.data.masked_faces import MaskedFaces
 from mtl_jax.data.options import DataOptions
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.data.sources import Opened
-from mtl_jax.errors import UserError
 from mtl_jax.images import ResizeOptions
 from mtl_jax.models.canvas import STRIDES
 from mtl_jax.ops import boxes as box_ops
@@ -50,9 +52,24 @@ def test_each_picture_is_there_and_shows_something(data_page, name):
 
 def test_the_page_tells_the_numbers(data_page):
     text = (data_page / "index.html").read_text()
-    for wanted in ("negatives", "suggested", "P2", "positive anchors", "None found."):
+    for wanted in ("P2", "config.model.rpn.anchor_sizes", "config.model.rpn.anchor_ratios"):
         assert wanted in text
+    cells = re.findall('<td class="number">([^<]*)</td>', text.partition("</table>")[0])
+    pictures, measured, empty, things, *_, mean, most = cells
+    assert (pictures, measured, empty) == ("2,000", "6", "0")
+    assert float(mean) == pytest.approx(int(things) / 6, rel=1e-3)
+    assert 1 <= int(most) <= int(things)
     assert "://" not in text
+    said, listed = problems(text)
+    assert len(said) == 1
+    assert listed == []
+
+
+def problems(text):
+    """Give the sentences and the lists' lines of the page's second part."""
+    part = text.split("<h2>")[2]
+    found = (re.findall(f"<{tag}>(.*?)</{tag}>", part) for tag in ("p", "li"))
+    return [[html.unescape(line) for line in lines] for lines in found]
 
 
 class ListSource(list):
@@ -82,12 +99,12 @@ def test_pictures_that_cannot_be_read_are_listed(tmp_path):
     masked = MaskedFaces(source)  # reads a picture, and may fail, as it makes a record
     again = replace(shown, opened=opened._replace(sources=(masked,)))
     text = write_data_page("three", again, 10, tmp_path / "masked").read_text()
-    assert "cut.png: the picture is truncated" in text
+    damaged, resized = (cut,), ("other.png", "60 x 30", "60 x 40")
+    check_faults(problems(text)[1], damaged, resized)
     text = write_data_page("three", shown, 10, tmp_path / "page").read_text()
-    assert "2 pictures will stop the training" in text
-    assert "cut.png: the picture is truncated" in text
-    assert "other.png: the picture is 60 x 30 pixels, annotated as 60 x 40" in text
-    assert "None found." not in text
+    said, listed = problems(text)
+    check_faults(said, (2, "on_error", "skip"))
+    check_faults(listed, damaged, resized)
 
 
 def test_what_nothing_is_learnt_of_is_told(tmp_path):
@@ -100,11 +117,12 @@ def test_what_nothing_is_learnt_of_is_told(tmp_path):
         shown = Shown(opened, attributes, DataOptions(resize=SQUARE), None)
         return write_data_page("one", shown, 10, tmp_path / str(len(things))).read_text()
 
-    text = page(Instance((0, 0, 10, 20), 1, attributes={"head": {"yaw": 5}}))
-    assert "Labels that nothing on the 1 measured pictures has:" in text
-    assert "<li>head/roll</li>" in text
-    assert "None found." not in text
-    assert "Nothing is annotated on the 1 measured" in page()
+    said, listed = problems(page(Instance((0, 0, 10, 20), 1, attributes={"head": {"yaw": 5}})))
+    check_faults(said, (1,))
+    assert listed == ["head/roll"]
+    said, listed = problems(page())
+    check_faults(said, (1,))
+    assert listed == []
 
 
 def test_records_are_measured():
@@ -156,5 +174,5 @@ def test_suggested_anchors_fit_boxes_that_the_usual_do_not():
 
 def test_mistakes_are_one_line(tmp_path):
     config = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
-    with pytest.raises(UserError, match="split 'vall' is none of train, val, test"):
+    with refused("vall", "train", "val", "test"):
         main(["data", "--config", config, "--output", str(tmp_path), "--split", "vall"])

@@ -1,12 +1,14 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from mistakes import refused
 
 from mtl_jax.attributes import from_config
 from mtl_jax.results import Result
-from mtl_jax.visualize.draw import _draw_points, draw, enlarge, head_axes, label_lines
+from mtl_jax.visualize.draw import draw, enlarge, head_axes, label_lines
 from mtl_jax.visualize.labels import Labels
 from mtl_jax.visualize.palette import class_color, text_color
 
@@ -156,21 +158,18 @@ def test_labels_stay_inside_the_picture_and_apart(size):
     boxes = np.concatenate([corners, corners + rng.uniform(0, 0.4, (30, 2)) * (width, height)], 1)
     boxes = np.clip(boxes, 0, [width, height, width, height])
     labels = Labels(height, width, boxes)
-    picture = np.zeros((height, width, 3), np.uint8)
-    written = [
-        labels.put(
-            picture, box, f"{i}", ["a class of long name 0.93", "age 33"], class_color(f"{i}")
-        )
-        for i, box in enumerate(boxes)
-    ]
-    assert written[0]
     covered = np.zeros((height, width), int)
-    for x, y, w, h in labels._taken:
-        assert x >= 0
-        assert y >= 0
-        assert x + w <= width
-        assert y + min(h, height) <= height
-        covered[y : y + h, x : x + w] += 1
+    lines = ["a class of long name 0.93", "age 33"]
+    for i, box in enumerate(boxes):
+        picture = np.zeros((2 * height, 2 * width, 3), np.uint8)  # what is beyond would be seen
+        written = labels.put(picture, box, f"{i}", lines, class_color(f"{i}"))
+        y, x = np.nonzero(picture.any(-1))
+        assert written == bool(len(x))
+        if written:
+            assert y.max() < height
+            assert x.max() < width
+            covered[y.min() : y.max() + 1, x.min() : x.max() + 1] += 1
+        assert i or written
     assert covered.max() == 1
 
 
@@ -226,7 +225,7 @@ def test_a_small_picture_is_enlarged_with_its_result():
 
 
 def test_a_picture_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="40 x 30"):
+    with refused("40 x 30", error=ValueError):
         draw(noise(30, 40), result_of([], 40, 30))
 
 
@@ -242,7 +241,9 @@ def test_in_a_crowd_each_class_is_named_once_whatever_its_colour():
 def test_points_of_which_nobody_says_are_filled_and_hidden_ones_rings():
     filled = []
     for visible in (np.nan, 1.0, 0.0):
-        picture = np.zeros((200, 200, 3), np.uint8)
-        _draw_points(picture, np.array([[100, 100, visible]]), np.array([0, 0, 200, 200]))
+        attributes = full_attributes(1, (100, 100, visible, 150, 150, 1))
+        result = result_of([(0, 0, 200, 200)], 200, 200, attributes=attributes)
+        result = replace(result, declared=[a for a in ATTRIBUTES if a.name == "face"])
+        picture = draw(np.zeros((200, 200, 3), np.uint8), result)
         filled.append(bool(picture[100, 100].any()))
     assert filled == [True, True, False]

@@ -1,17 +1,22 @@
 """The page of an evaluation, of a made-up model on pictures drawn here."""
 
 import json
+import re
 
 import cv2
+import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from mistakes import check_faults
 
 from mtl_jax.attributes import from_config
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.evidence import Evidence
 from mtl_jax.results import Result
-from mtl_jax.visualize.report import _panels, write_report
+from mtl_jax.visualize import plots
+from mtl_jax.visualize.report import write_report
 
 PICTURES = (
     "box_curves",
@@ -43,8 +48,8 @@ def test_the_page_holds_the_metrics(report):
 def test_errors_stand_in_tables_by_group(report):
     folder, metrics = report
     text = (folder / "index.html").read_text()
-    for title in ("age by age", "age by sex", "face by sex", "sex by age"):
-        assert f"<th>{title}</th>" in text
+    for name, group in (("age", "age"), ("age", "sex"), ("face", "sex"), ("sex", "age")):
+        assert re.search(rf"<th>{name}\b[^<]*\b{group}</th>", text)
     for group in ("by_age/0 to 10", "by_age/10 to 20", "by_sex/f", "by_sex/m"):
         labelled, misses, mae, std, share = (
             metrics[f"age/{group}/{name}"] for name in ("labelled", "misses", "mae", "std", "cs1")
@@ -83,15 +88,18 @@ def test_of_a_model_of_whole_pictures_nothing_is_said_of_boxes(tmp_path):
     write_report("a", evaluator, evidence, metrics, tmp_path, history=history, has_boxes=False)
     text = (tmp_path / "index.html").read_text()
     assert "<td>sex/accuracy</td>" in text
-    for other in ("box/AP", "false_alarms", "Precision and recall", "calibration error", "misses,"):
+    for other in ("box/AP", "false_alarms", "<p>"):
         assert other not in text
+    assert text.count("<h2>") == 4  # the numbers, the attribute, its best and worst, the training
+    assert text.count("<figure>") == 4
     names = {path.stem for path in tmp_path.glob("*.png")}
     assert names == {"attribute_sex", "successes", "failures", "training"}
 
 
-def test_losses_of_training_and_validation_share_a_plot():
-    one, two = [(1, 0.5)], [(1, 0.6)]
-    series = {
+def test_losses_of_training_and_validation_share_a_plot(tmp_path, monkeypatch):
+    one, two = 0.5, 0.6
+    row = {
+        "step": 1,
         "val/box/AP": one,
         "train/loss": one,
         "train/attribute/age": one,
@@ -102,13 +110,29 @@ def test_losses_of_training_and_validation_share_a_plot():
         "val/loss/attribute/age": two,
         "val/age/labelled": two,
     }
-    assert _panels(series) == {
-        "loss": {"train": one, "val": two},
-        "loss/attribute/age": {"train": one, "val": two},
-        "balance": {"age": one, "sex": two},
-        "val/box/AP": {"val": one},
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    panels = {}
+
+    def draw(cells, *_):
+        panels.clear()  # those of training are the last
+        for title, draw_on in cells:
+            axes = Figure().subplots()
+            draw_on(axes)
+            panels[title] = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+        return np.zeros((9, 9, 3), np.uint8)
+
+    monkeypatch.setattr(plots, "plots", draw)
+    categories = (Category(1, "face"),)
+    evaluator, evidence = Evaluator(categories), Evidence(categories)
+    history = tmp_path / "metrics.jsonl"
+    write_report("a", evaluator, evidence, {"box/AP": 0.5}, tmp_path, history=history)
+    assert jax.tree.map(np.ndarray.tolist, panels) == {
+        "loss": {"train": [[1, one]], "val": [[1, two]]},
+        "loss/attribute/age": {"train": [[1, one]], "val": [[1, two]]},
+        "balance": {"age": [[1, one]], "sex": [[1, two]]},
+        "val/box/AP": {"val": [[1, one]]},
     }
-    assert list(_panels(series))[-1] == "val/box/AP"
+    assert list(panels)[-1] == "val/box/AP"
 
 
 def test_the_table_of_classes_is_pycocotools(report):
@@ -131,5 +155,7 @@ def test_a_model_that_finds_nothing_is_told_why(tmp_path):
     evidence.add(record, found)
     write_report("nothing", evaluator, evidence, evaluator.metrics(), tmp_path)
     text = (tmp_path / "index.html").read_text()
-    assert "box AP of cat: nothing is found at all" in text
+    why = "model.detection.score_threshold"
+    faults = re.findall("<li>(.*?)</li>", text)
+    check_faults(faults, ("box", "AP", "cat", why), ("box", "AP", "dog", why))
     assert (tmp_path / "worst.png").is_file()

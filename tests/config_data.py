@@ -1,0 +1,59 @@
+"""A data folder for the shipped configs: a few real files of each set, and made ones of those sets
+that cannot be had.
+"""
+
+import glob
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from data.test_aflw import FACE, POINTS, write
+from faces import write_biwi
+from real_data import data_set
+
+# Sets whose images are named in one file, which is not cut.
+WHOLE = ("balloon", "coco_mini")
+FACES = ("helen_afw_68", "ytfaces68_udacity", "aflw2000_prnet16", "prima_headpose", "fairface")
+
+
+def few(name: str, root: Path, count: int) -> None:
+    """Copy every so manieth image of a data set to `root`, with the files beside it that have its
+    name, and its tables cut to these images.
+    """
+    folder = data_set(name)
+    images = sorted(folder.rglob("*.jpg"))
+    kept = images[:: max(1, len(images) // count)]
+    for path in kept:
+        target = root / name / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for beside in path.parent.glob(f"{glob.escape(path.stem)}.*"):
+            shutil.copy(beside, target.parent)
+    for table in folder.rglob("*.csv"):
+        head, *rows = table.read_text().splitlines()
+        names = {path.name for path in kept}
+        rows = [row for row in rows if Path(row.split(",")[0]).name in names]
+        (root / name / table.relative_to(folder)).write_text("\n".join([head, *rows]) + "\n")
+
+
+def write_aflw(folder: Path, images: int = 8) -> None:
+    faces = [
+        dict(FACE, picture=f"{i % 3}/image{i:05d}.jpg", points=POINTS, sex="fm"[i % 2])
+        for i in range(images)
+    ]
+    write(folder, faces)
+    rng = np.random.default_rng(0)
+    for path in sorted((folder / "data/flickr").rglob("*.jpg")):
+        shape = cv2.imread(str(path)).shape
+        cv2.imwrite(str(path), rng.integers(0, 256, shape, np.uint8))
+
+
+def write_all(root: Path) -> None:
+    """Lay out every set that a config reads."""
+    for name in FACES:
+        few(name, root, count=12)
+    few("utkface_crop_part1", root, count=60)
+    for name in WHOLE:
+        (root / name).symlink_to(data_set(name))
+    write_aflw(root / "aflw", images=16)
+    write_biwi(root / "biwi")

@@ -1,0 +1,43 @@
+"""Check what the message of a mistake names: file, record, field and value, never its wording."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from mtl_jax.errors import AnnotationErrors, UserError
+
+
+def unnamed(message: object, parts: Sequence[object]) -> list[str]:
+    """Return those of `parts` that `message` does not contain as whole words."""
+    text = str(message)
+    found = {part: re.escape(part) for part in map(str, parts)}
+    return [part for part, word in found.items() if not re.search(rf"(?<!\w){word}(?!\w)", text)]
+
+
+def check_names(message: object, *parts: object) -> None:
+    """Assert that `message` names each of `parts`."""
+    missing = unnamed(message, parts)
+    assert not missing, f"{missing} not named in: {message}"
+
+
+def check_faults(faults: Sequence[str], *expected: Sequence[object]) -> None:
+    """Assert that there is one fault for each of `expected`, in this order, and that it names the
+    parts.
+    """
+    assert len(faults) == len(expected), faults
+    for fault, parts in zip(faults, expected, strict=True):
+        check_names(fault, *parts)
+
+
+@contextmanager
+def refused(
+    *parts: object, error: type[Exception] = UserError
+) -> Iterator[pytest.ExceptionInfo[Exception]]:
+    """Expect an `error` that names each of `parts`; a user's mistake is one line."""
+    with pytest.raises(error) as caught:
+        yield caught
+    check_names(caught.value, *parts)
+    if isinstance(caught.value, UserError) and not isinstance(caught.value, AnnotationErrors):
+        assert "\n" not in str(caught.value)
