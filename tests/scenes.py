@@ -119,7 +119,7 @@ def draw_variables(shapes: Variables, seed: int = 0, trained: bool = False) -> V
     """
     rng = np.random.default_rng(seed)
 
-    def draw(path: Any, leaf: Any) -> np.ndarray:
+    def draw(path: Any, leaf: Any) -> jax.Array:
         kind, shape = path[-1].key, leaf.shape
         if kind.endswith(("kernel", "shares")):
             small = not trained and path[-2].key.endswith(OUTPUTS)
@@ -129,6 +129,6 @@ def draw_variables(shapes: Variables, seed: int = 0, trained: bool = False) -> V
             drawn = rng.uniform(0.5, 1.5, shape) if trained else np.ones(shape)
         else:
             drawn = rng.normal(0, 0.1, shape) if trained else np.zeros(shape)
-        return drawn.astype(leaf.dtype)
+        return jax.numpy.asarray(drawn, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)

@@ -381,15 +381,15 @@ def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention(inc
     variables["params"]["rpn"]["deltas"]["kernel"] *= 0  # what it predicts is zero, too
 
     @jax.jit
-    def box_loss(box):
+    def box_loss(variables, box):
         boxes, valid = jnp.tile(box, (1, 4, 1)), np.arange(4)[None] < 1
         batch = with_gt(random_batch(1), boxes=boxes, valid=valid)
         return model.loss(variables, batch, jax.random.key(0))[1]["rpn_box"]
 
     # The second ratio of the cell at row 3, column 4 of P2.
     anchor = np.array([12, 8, 20, 16], np.float32)
-    np.testing.assert_allclose(box_loss(anchor), 0, atol=1e-6)
-    assert box_loss(anchor + np.array([0, 0, 1, 1], np.float32)) > 1e-3
+    np.testing.assert_allclose(box_loss(variables, anchor), 0, atol=1e-6)
+    assert box_loss(variables, anchor + np.array([0, 0, 1, 1], np.float32)) > 1e-3
 
 
 def test_matterports_choices_train_every_head_and_find_boxes_on_the_picture():
