@@ -103,9 +103,10 @@ def test_broken_masks_are_lines_that_name_them(tmp_path):
     for name in "bcdef":
         write_picture(tmp_path / f"PNGImages/{name}.png")
     named = broken_masks(tmp_path)
-    save(tmp_path / "PedMasks/f_mask.png", VALUES[:40], "gray")
+    save(tmp_path / "PedMasks/f_mask.png", VALUES[:40, :60], "gray")
     save(tmp_path / "PedMasks/g_mask.png", VALUES, "gray")
-    named |= {"f_mask.png": (100, 40, 80), "g_mask.png": (tmp_path / "PNGImages",)}
+    named |= {"f_mask.png": (60, 40, WIDTH, HEIGHT)}
+    named |= {"g_mask.png": ("g", tmp_path / "PNGImages")}
     expected = [(name, *parts) for name, parts in named.items()]
     check_lines(faults("masks", tmp_path), tmp_path / "PedMasks", *expected)
     source = open_format("masks", tmp_path, Labels(on_error="skip"))
