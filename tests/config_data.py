@@ -18,8 +18,8 @@ FACES = ("helen_afw_68", "ytfaces68_udacity", "aflw2000_prnet16", "prima_headpos
 
 
 def few(name: str, root: Path, count: int) -> None:
-    """Copy every so manieth image of a data set to `root`, with the files beside it that have its
-    name, and its tables cut to these images.
+    """Copy about `count` images of a data set, evenly spaced, to `root`, with the files beside them
+    of the same name, and the data set's tables cut to these images.
     """
     folder = data_set(name)
     images = sorted(folder.rglob("*.jpg"))

@@ -95,7 +95,7 @@ def test_evaluate(evaluated):
 
 @pytest.fixture
 def execute_own(request, tmp_path):
-    """Execute the notebook that a test has its name of, in the test's folder."""
+    """Return a function that executes the notebook after which the test is named."""
     return partial(execute, request.node.name.removeprefix("test_"), tmp_path)
 
 

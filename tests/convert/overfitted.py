@@ -5,7 +5,6 @@ Random weights find nothing, and a detector's weights cannot be fetched everywhe
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from mtl_jax.data import transforms
 from mtl_jax.data.coco import CocoSource
 from mtl_jax.data.records import Record
 from mtl_jax.data.segmentation import to_mask
+from mtl_jax.whole_files import write_whole
 
 PHOTOGRAPHS, LEARNT, SIZE, BATCH = 12, 8, 256, 4
 CANVAS = (192, 256)  # torchvision's, of images of these shapes: the next multiples of 32
@@ -67,19 +67,17 @@ def target(record: Record) -> dict[str, torch.Tensor]:
     }
 
 
-def weights(arch: str, source: CocoSource, steps: int) -> dict[str, Any]:
-    """Return the state dict of a model trained on the first images of `source`; it is made once
-    for all test runs.
+def weight_file(arch: str, source: CocoSource, steps: int) -> Path:
+    """Return the file of the weights of a model trained on the first images of `source`; it is made
+    once for all test runs.
     """
     made_by = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     folder = shared_cache.folder("overfitted", "torch", "torchvision")
     file = folder / f"{arch}-{steps}-{made_by}.pth"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}")
-        torch.save(overfit(arch, source, steps), part)
-        part.rename(file)
-    return torch.load(file, weights_only=True)
+        with write_whole(file) as draft:
+            torch.save(overfit(arch, source, steps), draft)
+    return file
 
 
 def overfit(arch: str, source: CocoSource, steps: int, rate: float = 1e-3) -> dict[str, Any]:

@@ -50,22 +50,19 @@ def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     source = overfitted.photographs(data_set("coco_mini"), folder / "images.json")
     assert len(source) == overfitted.PHOTOGRAPHS
-    state = overfitted.weights(request.param, source, STEPS[request.param])
-    torch.save(state, folder / "weights.pth")
+    file = overfitted.weight_file(request.param, source, STEPS[request.param])
     size = overfitted.SIZE
-    convert.import_weights(
-        str(folder / "weights.pth"), folder / "run", min_size=size, max_size=size
-    )
-    case = Case(request.param, source, state, folder / "run", [])
+    convert.import_weights(str(file), folder / "run", min_size=size, max_size=size)
+    state = torch.load(file, weights_only=True)
     images = [overfitted.picture(record) for record in source]
-    case.expected.extend(zip(source, torchvision_side.detect(build(case), images), strict=True))
-    return case
+    found = torchvision_side.detect(build(request.param, state), images)
+    expected = list(zip(source, found, strict=True))
+    return Case(request.param, source, state, folder / "run", expected)
 
 
-def build(case, **options):
+def build(arch, state, **options):
     """Build torchvision's model with the weights."""
-    size = (overfitted.SIZE, overfitted.SIZE)
-    return torchvision_side.load(case.arch, case.state, size, **options)
+    return torchvision_side.load(arch, state, (overfitted.SIZE, overfitted.SIZE), **options)
 
 
 def ours(case, *overrides):
@@ -163,7 +160,7 @@ def test_what_is_found_on_photographs(case, canvas):
 
 
 def test_features_and_proposals(case):
-    model = build(case)
+    model = build(case.arch, case.state)
     run = load_run(case.folder, overrides=(SAME_CANVAS,))
     options = read_options(MaskRCNNOptions, run.task.config.model)
     classes = len(run.categories) + 1
@@ -223,7 +220,7 @@ def test_losses_and_gradients(case):
     targets = [overfitted.target(record) for record in records]
 
     def differentiate():
-        model = build(case, **torchvision_side.EXHAUSTIVE)
+        model = build(case.arch, case.state, **torchvision_side.EXHAUSTIVE)
         return torchvision_side.differentiate(model, pictures, targets)
 
     expected = differentiate()
@@ -232,7 +229,7 @@ def test_losses_and_gradients(case):
     # backbone differs from itself by 3 %.
     with torch.backends.mkldnn.flags(enabled=False):
         again = differentiate()
-    batch = as_batch(*build(case).transform(pictures, targets))
+    batch = as_batch(*build(case.arch, case.state).transform(pictures, targets))
 
     run = load_run(case.folder)
     options = read_options(MaskRCNNOptions, run.task.config.model)

@@ -81,8 +81,7 @@ def test_the_whole_canvas_counts_if_asked():
 
     def valid_anchors(options):
         network = Network(options, 3, (), False, train=False)
-        steps = jax.jit(lambda v: network.apply(v, batch, method="steps").anchors.valid)
-        return steps(variables)
+        return jax.jit(lambda v: network.apply(v, batch, method="steps").anchors.valid)(variables)
 
     cells = [int(np.ceil(WIDE[0] / s) * np.ceil(WIDE[1] / s)) for s in STRIDES]
     whole = valid_anchors(replace(TINY, size_divisible=0))

@@ -33,13 +33,13 @@ def tables(text):
 
 
 def by_group(text, name, group):
-    """Give the cells of the table of attribute `name` by `group`."""
+    """Return the cells of the table of attribute `name` by `group`."""
     (found,) = [t for title, t in tables(text) if re.fullmatch(rf"{name}\b.*\b{group}", title)]
     return found
 
 
 def items(text, start):
-    """Give the lines of lists that begin with `start`."""
+    """Return the lines of lists that begin with `start`."""
     return [line for line in text.splitlines() if line.startswith(f"- {start}")]
 
 

@@ -66,7 +66,7 @@ def test_the_page_tells_the_numbers(data_page):
 
 
 def problems(text):
-    """Give the sentences and the lists' lines of the page's second part."""
+    """Return the sentences and the list items of the page's second part."""
     part = text.split("<h2>")[2]
     found = (re.findall(f"<{tag}>(.*?)</{tag}>", part) for tag in ("p", "li"))
     return [[html.unescape(line) for line in lines] for lines in found]

@@ -1,0 +1,21 @@
+"""The cache of test runs keeps what was used last, and has a folder for each version."""
+
+import os
+
+import shared_cache
+
+
+def test_what_was_used_least_recently_is_deleted(tmp_path):
+    for age, name in enumerate(("new", "middle", "old")):
+        path = tmp_path / name / "program"
+        path.parent.mkdir()
+        path.write_bytes(bytes(10))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    shared_cache.trim(limit=20, home=tmp_path)
+    assert {path.parent.name for path in tmp_path.rglob("program")} == {"new", "middle"}
+
+
+def test_another_version_has_another_folder(monkeypatch):
+    first = shared_cache.folder("programs", "jax")
+    monkeypatch.setattr(shared_cache, "version", lambda name: "0")
+    assert shared_cache.folder("programs", "jax") != first
