@@ -49,8 +49,9 @@ from mtl_jax.ops.roi_align import multilevel_crop, multilevel_roi_align, roi_lev
 from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Term, Variables
 
 ROI_LEVELS = 4  # regions are read from P2 .. P5
-# The mask and attribute heads run on an eighth or a quarter of their rows where that is enough.
-ROW_PARTS = (8, 4, 1)
+# The mask and attribute heads run on an eighth or a quarter of their rows where that is enough:
+# each is a copy of the heads to compile, which pays from a few rows on.
+ROW_PARTS, LEAST_ROWS = (8, 4, 1), 4
 
 
 def mask_rcnn(
@@ -340,7 +341,8 @@ class Network(nn.Module):
         numbers of rows that holds them all. Rows that are not valid give 0.
         """
         rows = valid.shape[1]
-        counts = sorted({-(-rows // part) for part in ROW_PARTS})
+        parts = [part for part in ROW_PARTS if part == 1 or rows >= LEAST_ROWS * part]
+        counts = sorted({-(-rows // part) for part in parts})
 
         def run(count: int, head: nn.Module):
             cut_boxes, cut_valid, *cut = (x[:, :count] for x in (boxes, valid, *inputs))
