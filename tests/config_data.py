@@ -3,6 +3,7 @@ that cannot be had.
 """
 
 import glob
+import json
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def few(name: str, root: Path, count: int) -> None:
         names = {path.name for path in kept}
         rows = [row for row in rows if Path(row.split(",")[0]).name in names]
         (root / name / table.relative_to(folder)).write_text("\n".join([head, *rows]) + "\n")
+
+
+def few_of_coco(root: Path, count: int) -> None:
+    """Copy about `count` images of coco_mini, evenly spaced, and cut its annotations to them."""
+    few("coco_mini", root, count)
+    names = {path.name for path in (root / "coco_mini").rglob("*.jpg")}
+    for path in data_set("coco_mini").rglob("*.json"):
+        found = json.loads(path.read_text())
+        found["images"] = [x for x in found["images"] if Path(x["file_name"]).name in names]
+        ids = {image["id"] for image in found["images"]}
+        found["annotations"] = [x for x in found["annotations"] if x["image_id"] in ids]
+        target = root / "coco_mini" / path.relative_to(data_set("coco_mini"))
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(found))
 
 
 def write_aflw(folder: Path, images: int = 8) -> None:

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 import pytest
 import scripts
-from config_data import few, write_aflw
+from config_data import few, few_of_coco, write_aflw
 from mistakes import check_names, refused
-from real_data import data_set
 from small_run import lines
 from test_configs import CLASSES, CONFIGS, POSE, predict
 from written import check_metrics, check_predictions
@@ -34,6 +33,13 @@ from mtl_jax.training.sharding import make_mesh
 ATTRIBUTES = {"head": POSE | {"roll/mae", "roll/std"}, "face": {"nme", "accuracy"}}
 ATTRIBUTES |= {"gender": CLASSES}
 SHOWN = {"head": {"yaw", "pitch", "roll"}, "face": {"points"}, "gender": {"label", "scores"}}
+# Of the networks that are ResNets: what they look at, and how closely.
+SMALL = (
+    "--config.model.input_size=32",
+    "--config.model.windows.min_side=170.0",
+    "--config.model.detection.max_proposals=64",
+    "--config.model.detection.max_candidates=16",
+)
 SHORT = (
     "--config.stages=({'layers':'all','steps':1,'learning_rate':0.0},)",
     "--config.eval.loss=False",
@@ -67,8 +73,7 @@ def drawn_pictures(folder: Path) -> list[Path]:
 
 
 def test_one_step_leads_to_an_evaluation_and_to_predictions(tmp_path, monkeypatch):
-    small = ("--config.model.input_size=32", "--config.model.detection.max_proposals=64")
-    folder = run("hyperface_synthetic.py", tmp_path / "run", *lengths(2, 1, 2), *small)
+    folder = run("hyperface_synthetic.py", tmp_path / "run", *lengths(2, 1, 2), *SMALL)
     check_metrics(folder / "evaluation/test/metrics.json", ATTRIBUTES, ["head"], masks=False)
     images = drawn_pictures(tmp_path / "drawn")
     out, sizes = predict(folder, images, tmp_path, monkeypatch)
@@ -85,6 +90,7 @@ def test_synthetic(tmp_path, monkeypatch):
         f"{CONFIGS / 'hyperface_synthetic.py'}:tiny",
         "--workdir",
         workdir,
+        *SMALL,
         "--config.model.detection.score_threshold=0.0",
         *lengths(4, 2, 2),
     )
@@ -155,9 +161,10 @@ def test_mixed(tmp_path, monkeypatch):
     names += ("prima_headpose", "fairface", "utkface_crop_part1")
     for name in names:
         few(name, tmp_path / "data", count=12)
-    (tmp_path / "data/coco_mini").symlink_to(data_set("coco_mini"))
+    few_of_coco(tmp_path / "data", count=16)
     monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
-    folder = run("hyperface_mixed.py", tmp_path / "run", "--config.data.sources[7].length=2")
+    drawn = "--config.data.sources[7].length=2"
+    folder = run("hyperface_mixed.py", tmp_path / "run", drawn, *SMALL)
     metrics = json.loads((folder / "evaluation/test/metrics.json").read_text())
     assert metrics["face/labelled"] > 0
     assert metrics["gender/labelled"] > 0
@@ -187,9 +194,8 @@ def saved(folder: Path, config: str, *overrides: str) -> Task:
 def test_proposals_of_selective_search_and_of_an_rpn(tmp_path):
     run, rpn = tmp_path / "run", tmp_path / "rpn"
     field = "--config.model.detection"
-    small = ("--config.model.resnet.width=4", "--config.model.input_size=32")
-    few = (f"{field}.score_threshold=0.0", f"{field}.max_proposals=64")
-    saved(run, "hyperface_synthetic.py", *lengths(2, 2, 3), *small, *few)
+    small = (*SMALL, "--config.model.resnet.width=4", f"{field}.score_threshold=0.0")
+    saved(run, "hyperface_synthetic.py", *lengths(2, 2, 3), *small)
     saved(rpn, "mtl_synthetic.py", "--config.model.rpn.post_nms=20")
     found, path = [], run / "evaluation/test/metrics.json"
     for change in (proposal_overrides("fast"), proposal_overrides(str(rpn))):

@@ -51,12 +51,19 @@ def start(cache, script, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+SHORT = (
+    "--config.stages=({'layers':'all','steps':1,'learning_rate':0.0},)",
+    "--config.eval.loss=False",
+    *(f"--config.data.sources[{i}].length=4" for i in range(3)),
+)
+
+
 @pytest.mark.slow
 def test_what_was_compiled_once_is_never_compiled_again(tmp_path):
     """What training compiles serves the next training, and the evaluation and prediction of it."""
     cache, picture = tmp_path / "cache", tmp_path / "a.png"
     cv2.imwrite(str(picture), np.zeros((64, 96, 3), np.uint8))
-    config = ("--config", "configs/shapes.py:tiny", "--workdir")
+    config = ("--config", "configs/shapes.py:tiny", *SHORT, "--workdir")
     run = ("--workdir", tmp_path / "first")
     compiled, found = start(cache, "train", *config, tmp_path / "first")
     assert found < compiled
