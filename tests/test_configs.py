@@ -157,7 +157,7 @@ def test_coco(tmp_path, monkeypatch):
     folder = data_set("coco_mini")
     # One step leaves each of 81 classes near 1/81, below the threshold of a trained model.
     run = run_all("coco_mask_rcnn.py", tmp_path, ("--config.model.detection.score_threshold=0.0",))
-    categories = Predictor.from_checkpoint(run)._run.categories
+    categories = Predictor.from_checkpoint(run).categories
     metrics = (run / "evaluation/test/metrics.json").read_text()
     assert '"mask/AP50"' in metrics
     assert len(categories) == 80
@@ -196,7 +196,7 @@ def test_faces(tmp_path, monkeypatch, config, name, attributes, shown):
         (root / "fairface").symlink_to(data_set("fairface"))
     monkeypatch.setenv("MTL_JAX_DATA", str(root))
     run = run_all(config, tmp_path)
-    (category,) = Predictor.from_checkpoint(run)._run.categories
+    (category,) = Predictor.from_checkpoint(run).categories
     path = run / "evaluation/test/metrics.json"
     check_metrics(path, attributes, [category.name], masks=False)
     done = scripts.call("evaluate", "--workdir", run, "--data", root / name)

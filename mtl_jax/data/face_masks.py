@@ -62,7 +62,7 @@ def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
     color, alpha = _stretch(drawn, into(grid), size)
     straps = np.zeros_like(alpha)
     if wearing.kind != "scarf":
-        straps = _straps(into(grid), into(frame.jaws), frame.width * scale, size)
+        straps = straps_of(into(grid), into(frame.jaws), frame.width * scale, size)
     alpha, straps = (
         _soft(alpha, frame.width * scale, 0.007),
         _soft(straps, frame.width * scale, 0.004),
@@ -105,7 +105,7 @@ def _stretch(
     y, x = (n.astype(np.float32) for n in np.divmod(at.astype(np.int32), size[0]))
     number = seen.ravel()[at].astype(np.intp) - 1
     shown = np.take(np.concatenate([places, panels]), number, axis=1)
-    u, v = _inverse_bilinear(shown[5:], x + 0.5, y + 0.5)
+    u, v = inverse_bilinear(shown[5:], x + 0.5, y + 0.5)
     left, right = (shown[i] + v * (shown[i + 2] - shown[i]) for i in (1, 2))
     maps = np.full((2, size[1] * size[0]), -9.0, np.float32)
     maps[0, at] = (shown[0] + u) * ((WIDTH - 1) / (COLUMNS - 1))
@@ -142,7 +142,7 @@ def _panels(grid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
     return flat[0], flat[1], seen
 
 
-def _inverse_bilinear(panels: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+def inverse_bilinear(panels: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
     """Give where in its panel `[8, N]` each point lies, 0..1 across and down.
 
     Two panels agree along their common edge, where homographies would tear the mask. Source:
@@ -164,7 +164,9 @@ def _cross(a: np.ndarray, b: np.ndarray) -> float:
     return float(a[0] * b[1] - a[1] * b[0])
 
 
-def _straps(grid: np.ndarray, jaws: np.ndarray, width: float, size: tuple[int, int]) -> np.ndarray:
+def straps_of(
+    grid: np.ndarray, jaws: np.ndarray, width: float, size: tuple[int, int]
+) -> np.ndarray:
     """Draw the straps from a mask's corners to each ear that is seen; the lower one not where it
     would lie on the upper one, as on a face from the front.
     """

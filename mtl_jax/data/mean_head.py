@@ -7,7 +7,7 @@ import numpy as np
 # from each face's own side, is nearest to the points of 131 faces of HELEN and AFW and 176 of
 # YouTube Faces. They mark no ears: the lobes are placed by hand, about 140 mm apart and, from the
 # eyes' outer corners, 70 mm behind and 35 mm down, where the eyes are 63 mm apart.
-_HEAD = np.array(
+MEAN_HEAD = np.array(
     [(-1.84, -0.46, -0.24), (-1.18, -0.71, 0.26), (-0.48, -0.56, 0.45),
      (0.48, -0.56, 0.45), (1.18, -0.71, 0.26), (1.84, -0.46, -0.24),
      (-1.39, -0.02, -0.13), (-1.00, 0.00, 0.00), (-0.60, 0.04, 0.01),
@@ -33,11 +33,11 @@ def complete(points: np.ndarray) -> np.ndarray:
     Raises ValueError where too few are known, or none away from the eyes, to tell how it is turned.
     """
     known = np.isfinite(points.sum(1))
-    if known.sum() < _FEWEST or np.ptp(_HEAD[known, 1]) < 1:
+    if known.sum() < _FEWEST or np.ptp(MEAN_HEAD[known, 1]) < 1:
         raise ValueError("too few of a face's points are known to place the others")
-    middle, at = _HEAD[known].mean(0), points[known].mean(0)
-    turn, scale = _nearest(_HEAD[known] - middle, points[known] - at)
-    return np.where(known[:, None], points, at + scale * (_HEAD - middle) @ turn[:2].T)
+    middle, at = MEAN_HEAD[known].mean(0), points[known].mean(0)
+    turn, scale = _nearest(MEAN_HEAD[known] - middle, points[known] - at)
+    return np.where(known[:, None], points, at + scale * (MEAN_HEAD - middle) @ turn[:2].T)
 
 
 def _nearest(head: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, float]:

@@ -104,6 +104,11 @@ class Predictor:
         return cls(load_run(run, step, overrides), score_threshold, classes)
 
     @property
+    def categories(self) -> Sequence[Category]:
+        """The classes of things that the model finds, as its training data number them."""
+        return self._run.categories
+
+    @property
     def attributes(self) -> Sequence[Attribute]:
         """What the model says of each thing."""
         return self._run.attributes

@@ -201,8 +201,8 @@ def _pool_backward(saved: Any, g: Float[Array, "R s s C"]) -> tuple[Any, None]:
     gradients = lax.platform_dependent(
         g.astype(jnp.float32),
         reads,
-        cpu=partial(_scatter, shapes),
-        default=partial(_spread, shapes),
+        cpu=partial(scatter, shapes),
+        default=partial(spread, shapes),
     )
     return tuple(x.astype(level.dtype) for x, level in zip(gradients, like, strict=True)), None
 
@@ -224,7 +224,7 @@ def _chunks(g: Array, reads: _Reads, size: int) -> tuple[Array, _Reads]:
     return jax.tree.map(cut, (g, reads))
 
 
-def _scatter(
+def scatter(
     shapes: Sequence[tuple[int, int, int]], g: Float[Array, "R s s C"], reads: _Reads
 ) -> list[Float[Array, "_ _ C"]]:
     """Add each bin's gradient to the cells that it read, one by one: the fastest on CPU."""
@@ -246,7 +246,7 @@ def _scatter(
     ]
 
 
-def _spread(
+def spread(
     shapes: Sequence[tuple[int, int, int]], g: Float[Array, "R s s C"], reads: _Reads
 ) -> list[Float[Array, "_ _ C"]]:
     """Do the same by matrix products over all rows and columns of each level.

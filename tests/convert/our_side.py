@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from mtl_jax.layers.fpn import Fpn
 from mtl_jax.models.mask_rcnn import Network, mask_rcnn
 from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.training.stages import frozen_norms
@@ -29,12 +31,17 @@ def look_inside(
     """Give the pyramid and the proposals of a network of `classes` with the background."""
     network = Network(options, classes, (), False, train=False)
 
-    def look(network: Network, batch: Batch):
-        pyramid, batch = network._pyramid(batch), network._with_own_boxes(batch)
-        return pyramid.levels, network._proposals(pyramid, batch)[0]
+    def look(variables: dict[str, Any], batch: Batch):
+        def is_pyramid(module: nn.Module, method: str) -> bool:
+            return isinstance(module, Fpn)
 
-    run = jax.jit(lambda variables, batch: network.apply(variables, batch, method=look))
-    levels, proposals = jax.device_get(run(variables, batch))
+        steps, state = network.apply(
+            variables, batch, method="steps", capture_intermediates=is_pyramid
+        )
+        (levels,) = state["intermediates"]["fpn"]["__call__"]
+        return levels, steps.proposals
+
+    levels, proposals = jax.device_get(jax.jit(look)(variables, batch))
     return Inside(levels, [boxes[valid] for boxes, valid in zip(*proposals, strict=True)])
 
 

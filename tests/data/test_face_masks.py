@@ -10,7 +10,7 @@ from real_data import data_set
 from mtl_jax.data import face_masks
 from mtl_jax.data.face_mask_fit import Fit, Frame, chip_frame, frame_of, grid_of
 from mtl_jax.data.face_mask_textures import BANK, KINDS, texture
-from mtl_jax.data.face_masks import Wearing, _inverse_bilinear, _straps, draw_wearing, put_on
+from mtl_jax.data.face_masks import Wearing, draw_wearing, inverse_bilinear, put_on, straps_of
 from mtl_jax.data.face_points import LANDMARKS, from_ibug
 from mtl_jax.data.hair import random_hair
 from mtl_jax.data.heads import draw_head
@@ -87,7 +87,7 @@ def test_inverse_bilinear_undoes_the_forward_map():
     across = np.outer(1 - u, a) + np.outer(u, b), np.outer(1 - u, d) + np.outer(u, c)
     points = (1 - v)[:, None] * across[0] + v[:, None] * across[1]
     panel = np.concatenate([a, b - a, d - a, a - b + c - d])[:, None].repeat(50, 1)
-    found = _inverse_bilinear(panel, *points.T)
+    found = inverse_bilinear(panel, *points.T)
     np.testing.assert_allclose(found, (u, v), atol=1e-6)
 
 
@@ -241,7 +241,7 @@ def test_a_photograph_of_one_tint_keeps_to_it():
 def test_from_the_front_a_mask_has_one_strap_on_each_side():
     front, size = chip_frame(200, 200), (200, 200)
     grid = grid_of(front, Fit())
-    straps = _straps(grid, front.jaws, front.width, size)
+    straps = straps_of(grid, front.jaws, front.width, size)
     for column, jaw in ((0, 0), (4, 1)):
         x, y = np.rint((grid[0, column] + front.jaws[jaw, 0]) / 2).astype(int)
         assert 1 <= (straps[y, x - 15 : x + 16] > 127).sum() <= 4
@@ -253,7 +253,7 @@ def test_in_profile_the_hidden_ear_has_no_strap():
     points[27:36, 0] += 24  # a nose beyond both jaws
     points[48:, 0] += 12
     frame = frame_of(points)
-    straps = _straps(grid_of(frame, Fit()), frame.jaws, frame.width, (120, 120))
+    straps = straps_of(grid_of(frame, Fit()), frame.jaws, frame.width, (120, 120))
     ends = [straps[y - 4 : y + 5, x - 4 : x + 5].any() for x, y in frame.jaws[:, 0].astype(int)]
     assert ends == [True, False]
 

@@ -11,18 +11,18 @@ from scipy.spatial.transform import Rotation
 from mtl_jax.data.face_mask_fit import Fit, frame_of, grid_of
 from mtl_jax.data.face_points import LANDMARK_FLIP
 from mtl_jax.data.mats import read_ibug, read_mats
-from mtl_jax.data.mean_head import _HEAD, complete
+from mtl_jax.data.mean_head import MEAN_HEAD, complete
 
 MIRROR = np.arange(21)
 for left, right in LANDMARK_FLIP:
     MIRROR[[AT[left], AT[right]]] = AT[right], AT[left]
 # What a head that turns to the image's left hides of its own left side.
-HIDDEN = np.flatnonzero(_HEAD[:, 0] < -0.3)
+HIDDEN = np.flatnonzero(MEAN_HEAD[:, 0] < -0.3)
 
 
 def seen(yaw, pitch=0.0, roll=0.0, size=30.0):
     turn = Rotation.from_euler("zxy", (roll, pitch, -yaw), degrees=True)
-    return size * turn.apply(_HEAD)[:, :2] + (90, 70)
+    return size * turn.apply(MEAN_HEAD)[:, :2] + (90, 70)
 
 
 def hide(points, hidden):
@@ -46,7 +46,7 @@ def test_it_lies_nearest_to_the_known_points():
     known = np.delete(np.arange(21), HIDDEN)
 
     def view(pose):
-        return pose[3] * Rotation.from_rotvec(pose[:3]).apply(_HEAD)[:, :2] + pose[4:]
+        return pose[3] * Rotation.from_rotvec(pose[:3]).apply(MEAN_HEAD)[:, :2] + pose[4:]
 
     for yaw in (20, 50, 80):
         points = seen(yaw, 10, -15) + rng.normal(0, 2.0, (21, 2))

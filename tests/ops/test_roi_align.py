@@ -125,11 +125,11 @@ def test_fault_2_resizes_commute():
 
 
 @pytest.mark.parametrize("ratio", [1, 2])
-@pytest.mark.parametrize("backward", [roi_align._scatter, roi_align._spread])
+@pytest.mark.parametrize("backward", [roi_align.scatter, roi_align.spread])
 def test_both_backward_formulations_are_the_gradient(backward, ratio, monkeypatch):
     for name in ("SCATTERED", "SPREAD"):
         monkeypatch.setattr(roi_align, name, 4)  # several chunks, the last one not full
-    monkeypatch.setattr(roi_align, "_scatter", backward)
+    monkeypatch.setattr(roi_align, "scatter", backward)
     features = pyramid()
     boxes, levels = np.concatenate([BOXES, BOXES[:1]]), np.append(LEVELS, LEVELS[0])
     gradient = np.random.default_rng(2).normal(size=(len(boxes), 5, 5, 3)).astype(np.float32)
@@ -276,9 +276,9 @@ def test_crops_are_tensorflows_and_so_is_their_gradient(level, size):
     np.testing.assert_allclose(slopes, tape.gradient(loss, variable), atol=5e-4)
 
 
-@pytest.mark.parametrize("backward", [roi_align._scatter, roi_align._spread])
+@pytest.mark.parametrize("backward", [roi_align.scatter, roi_align.spread])
 def test_the_gradient_of_a_crop_is_its_slope(backward, monkeypatch):
-    monkeypatch.setattr(roi_align, "_scatter", backward)
+    monkeypatch.setattr(roi_align, "scatter", backward)
     features = pyramid()
     levels = np.arange(len(CROPPED), dtype=np.int32) % 3
     weight = np.random.default_rng(6).normal(size=(len(CROPPED), 4, 4, 3)).astype(np.float32)
