@@ -9,11 +9,19 @@ import pytest
 from mtl_jax.errors import AnnotationErrors, UserError
 
 
+def unnamed(message: object, parts: Sequence[object]) -> list[str]:
+    """Return those of `parts` that `message` does not contain as whole words."""
+    return [
+        part
+        for part in map(str, parts)
+        if not re.search(rf"(?<!\w){re.escape(part)}(?!\w)", str(message))
+    ]
+
+
 def check_names(message: object, *parts: object) -> None:
     """Assert that `message` contains each of `parts` as whole words."""
-    for part in map(str, parts):
-        found = re.search(rf"(?<!\w){re.escape(part)}(?!\w)", str(message))
-        assert found, f"{part!r} is not named in: {message}"
+    missing = unnamed(message, parts)
+    assert not missing, f"{missing} not named in: {message}"
 
 
 def check_faults(faults: Sequence[str], *expected: Sequence[object]) -> None:
