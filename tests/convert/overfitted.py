@@ -21,8 +21,8 @@ from mtl_jax.data.records import Record
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.whole_files import write_whole
 
-PHOTOGRAPHS, LEARNT, SIZE, BATCH = 12, 8, 160, 4
-CANVAS = (128, 160)  # torchvision's, of images of these shapes: the next multiples of 32
+PHOTOGRAPHS, LEARNT, SIZE, BATCH = 12, 8, 256, 4
+CANVAS = (192, 256)  # torchvision's, of images of these shapes: the next multiples of 32
 # Fewer regions than by default: what the weights learn is the same, in a fifth of the time.
 SHORT = dict(
     rpn_pre_nms_top_n_train=400,
