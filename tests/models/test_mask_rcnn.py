@@ -220,6 +220,36 @@ def test_each_image_of_a_batch_draws_its_own_sample():
     assert not np.array_equal(regions.boxes[1], regions.boxes[2])
 
 
+def test_anchors_and_regions_are_sampled_with_different_keys(monkeypatch):
+    keys = {}
+
+    def spy(sample):
+        def recorded(key, *args, **options):
+            jax.debug.callback(
+                lambda data: keys.setdefault(sample.__name__, []).extend(data.reshape(-1, 2)),
+                jax.random.key_data(key),
+            )
+            return sample(key, *args, **options)
+
+        return recorded
+
+    for sample in (sample_batch_anchors, sample_regions):
+        monkeypatch.setattr(mask_rcnn_module, sample.__name__, spy(sample))
+    model = mask_rcnn(TINY, 3)
+
+    @jax.jit
+    def draw(variables):  # the loss is not returned, so only the keys are computed
+        model.loss(variables, random_batch(), jax.random.key(0))
+
+    draw(tiny().variables)
+    jax.effects_barrier()
+    assert {name: len(used) for name, used in keys.items()} == {
+        "sample_batch_anchors": 2,
+        "sample_regions": 2,
+    }
+    assert len(np.unique(np.concatenate([*keys.values()]), axis=0)) == 4
+
+
 @pytest.mark.parametrize("last", [1, 4, 8])
 def test_anchors_are_matched_with_all_objects_wherever_they_stand(last):
     """Of 8 slots the first two are looked at alone where the rest is empty."""
