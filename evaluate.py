@@ -14,7 +14,7 @@ be others than in training: `--config.FIELD=VALUE`.
 from collections.abc import Sequence
 
 from mtl_jax.commandline import Parser, find_run, run
-from mtl_jax.host_memory import restart_with_kept_memory
+from mtl_jax.io.malloc import restart_with_kept_memory
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,8 +34,8 @@ def main(argv: Sequence[str]) -> int:
 
     from mtl_jax import experiment
     from mtl_jax.evals.table import format_table, without_boxes
-    from mtl_jax.visualize.card import write_card
-    from mtl_jax.visualize.report import write_report
+    from mtl_jax.visualize.report.evaluation import write_report
+    from mtl_jax.visualize.report.model_card import write_card
 
     found = experiment.evaluate(
         workdir,

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commandline import Parser, find_run, run
-from mtl_jax.host_memory import restart_with_kept_memory
-from mtl_jax.visualize.styles import STYLES
-from mtl_jax.visualize.window import require_display
+from mtl_jax.io.malloc import restart_with_kept_memory
+from mtl_jax.visualize.drawing.styles import STYLES
+from mtl_jax.visualize.drawing.window import require_display
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,9 +68,9 @@ def main(argv: Sequence[str]) -> int:
         require_display()
     workdir = find_run(args.workdir, packed=True)
 
+    from mtl_jax.config.options.hyperface import proposal_overrides
     from mtl_jax.inference.files import OutputOptions, predict_folder
     from mtl_jax.inference.predictor import Predictor
-    from mtl_jax.models.hyperface_options import proposal_overrides
 
     overrides += ["--config.eval.flip=True"] * args.flip
     overrides += [f"--config.eval.scales={tuple(args.scales)}"] if args.scales else []

@@ -10,8 +10,9 @@ A run folder that exists is resumed. `--config.FIELD=VALUE` changes a field of t
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_jax.commandline import Parser, load_config_file, override, run
-from mtl_jax.host_memory import restart_with_kept_memory
+from mtl_jax.commandline import Parser, run
+from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.io.malloc import restart_with_kept_memory
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,15 +17,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtl_jax import experiment, images
-from mtl_jax.commandline import load_config_file
-from mtl_jax.data import transforms
+from mtl_jax import experiment
+from mtl_jax.config.options.training import METHODS, LoopOptions, OptimizerOptions
+from mtl_jax.config.overrides import load_config_file
+from mtl_jax.data.loader import transforms
 from mtl_jax.data.records import Category
+from mtl_jax.images.resize import resize_geometry
 from mtl_jax.task import Task
-from mtl_jax.training.balance import METHODS
-from mtl_jax.training.balanced_gradients import make_balancing
-from mtl_jax.training.loop import LoopOptions
-from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
+from mtl_jax.training.gradient_balancing import make_balancing
+from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import make_mesh, replicated_key, shard_batch
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage
@@ -59,7 +59,7 @@ def main() -> None:
 def make_batch(task: Task, rows: int) -> Batch:
     """Give pictures of noise, each one thing with random labels."""
     rng = np.random.default_rng(0)
-    canvas, _ = images.fit(512, 512, task.data.resize)
+    canvas, _ = resize_geometry(512, 512, task.data.resize)
     row = transforms.empty_row(canvas, task.attributes, task.data)
     batch = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], rows, 0), row)
     labels = {}

@@ -13,8 +13,8 @@ import time
 import cv2
 import numpy as np
 
-from mtl_jax.data.face_mask_fit import chip_frame
-from mtl_jax.data.face_masks import draw_wearing, put_on
+from mtl_jax.data.face_masks.fit import chip_frame
+from mtl_jax.data.face_masks.render import draw_wearing, put_on
 
 
 def main() -> None:

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax.commandline import load_config_file, override
-from mtl_jax.host_memory import restart_with_kept_memory
-from mtl_jax.run_folder import config_from_json
+from mtl_jax.config.fields import config_from_json
+from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.io.atomic import write_json
+from mtl_jax.io.malloc import restart_with_kept_memory
 from mtl_jax.types import Batch, Detections
-from mtl_jax.whole_files import write_json
 
 LIBRARIES = ("mtl_jax", "torchvision")
 UNSEEN = ("val", "test")
@@ -75,7 +75,7 @@ def _in_process(library: str, config: ConfigDict, workdir: Path) -> dict[str, fl
 
 def _ours(config: str, workdir: Path) -> dict[str, float]:
     from mtl_jax import experiment
-    from mtl_jax.runs import load_run
+    from mtl_jax.runs.loading import load_run
 
     experiment.train(config_from_json(config), workdir)
     return _measure(load_run(workdir, "latest").predict, config_from_json(config), workdir)
@@ -92,9 +92,9 @@ def _measure(
     predict: Callable[[Batch], Detections], config: ConfigDict, workdir: Path
 ) -> dict[str, float]:
     """Give the metrics on the pictures that WORKDIR/splits.json does not train on."""
-    from mtl_jax.data.sources import open_sources
+    from mtl_jax.data.datasets.sources import open_sources
     from mtl_jax.evals.accumulate import Evaluator
-    from mtl_jax.runs import detect
+    from mtl_jax.runs.loading import detect
     from mtl_jax.task import Task, read_sources
 
     opened = open_sources(read_sources(config), (), workdir / "splits.json", wanted=UNSEEN)

@@ -20,12 +20,12 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 
 from benchmarks.mask_rcnn_torchvision import DEVICE
 from mtl_jax import experiment
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.config.options.training import LoopOptions, OptimizerOptions
 from mtl_jax.convert.torchvision_names import model_tensors, to_state_dict
-from mtl_jax.data import sources
-from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.data.datasets import sources
 from mtl_jax.task import Task, read_options, read_sources, read_stages
-from mtl_jax.training.loop import LoopOptions
-from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule
+from mtl_jax.training.optimizer import learning_rate_schedule
 from mtl_jax.types import Batch, Detections
 
 

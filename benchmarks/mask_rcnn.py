@@ -43,7 +43,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.host_memory import restart_with_kept_memory
+from mtl_jax.io.malloc import restart_with_kept_memory
 
 LIBRARIES = ("mtl_jax", "torchvision", "compiled")
 CLASSES = 91

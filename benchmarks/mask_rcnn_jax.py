@@ -14,12 +14,13 @@ import optax
 from flax.traverse_util import flatten_dict
 
 from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
+from mtl_jax.config.options.mask_rcnn import DetectionOptions, MaskRCNNOptions
 from mtl_jax.convert import torchvision_names as names
-from mtl_jax.models.canvas import STRIDES, Pyramid, is_inside, normalize, seen_extent
-from mtl_jax.models.mask_rcnn import Network, mask_rcnn
-from mtl_jax.models.options import DetectionOptions, MaskRCNNOptions
-from mtl_jax.models.proposals import Anchors, select_detections
-from mtl_jax.models.targets import image_keys, sample_batch_anchors, sample_regions
+from mtl_jax.models.ground_truth import image_keys
+from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
+from mtl_jax.models.mask_rcnn.proposals import Anchors, select_detections
+from mtl_jax.models.mask_rcnn.targets import sample_batch_anchors, sample_regions
+from mtl_jax.models.padding import STRIDES, Pyramid, is_inside, normalize, seen_extent
 from mtl_jax.results import paste_mask
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Proposals, Variables
 

@@ -29,14 +29,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax import experiment
-from mtl_jax.commandline import load_config_file, override
-from mtl_jax.data.sources import Opened
-from mtl_jax.host_memory import restart_with_kept_memory
+from mtl_jax.config.options.training import LoopOptions
+from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.data.datasets.sources import Opened
+from mtl_jax.io.atomic import write_json
+from mtl_jax.io.malloc import restart_with_kept_memory
 from mtl_jax.task import Task
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.loop import LoopOptions
 from mtl_jax.types import Batch
-from mtl_jax.whole_files import write_json
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ONE_EXIT = {"model.exits": (), "model.convs.non_local": ()}

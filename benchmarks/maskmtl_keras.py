@@ -34,12 +34,14 @@ from typing import cast
 import numpy as np
 from ml_collections import ConfigDict
 
-from mtl_jax.commandline import load_config_file, override
-from mtl_jax.data import sources, transforms
-from mtl_jax.host_memory import restart_with_kept_memory
-from mtl_jax.run_folder import config_from_json
-from mtl_jax.task import DataOptions, read_attributes, read_options, read_sources
-from mtl_jax.whole_files import write_json
+from mtl_jax.config.fields import config_from_json
+from mtl_jax.config.options.data import DataOptions
+from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.data.datasets import sources
+from mtl_jax.data.loader import transforms
+from mtl_jax.io.atomic import write_json
+from mtl_jax.io.malloc import restart_with_kept_memory
+from mtl_jax.task import read_attributes, read_options, read_sources
 
 CONFIG = str(Path(__file__).parents[1] / "configs/maskmtl_utkface.py")
 LIBRARIES = ("mtl_jax", "keras")

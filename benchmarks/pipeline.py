@@ -49,11 +49,11 @@ from unittest.mock import patch
 import numpy as np
 
 from mtl_jax import images
-from mtl_jax.data import transforms
-from mtl_jax.data.coco import CocoSource
-from mtl_jax.data.options import AugmentOptions, DataOptions
+from mtl_jax.config.options.data import AugmentOptions, DataOptions
+from mtl_jax.data.loader import transforms
+from mtl_jax.data.readers.annotation_tools.coco import CocoSource
 from mtl_jax.data.records import Category, Record
-from mtl_jax.host_memory import restart_with_kept_memory
+from mtl_jax.io.malloc import restart_with_kept_memory
 
 LIBRARIES = ("mtl_jax", "torchvision")
 CASES = {  # the libraries that know it
@@ -188,7 +188,7 @@ class Pictures:
 
 
 def _start_ours(case: str, options: argparse.Namespace) -> Callable[[], Iterator[Any]]:
-    from mtl_jax.data import pipeline
+    from mtl_jax.data.loader import pipeline
 
     source = Pictures(options.data, "masks" in case)
     settings = DataOptions(

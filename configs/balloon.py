@@ -19,7 +19,7 @@ batches and optimizer, 0.571 ± 0.015 and 0.573 ± 0.018. All 400 steps from ran
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_default, get_small, make_tiny
+from mtl_jax.config.defaults import get_default, get_small, make_tiny
 
 VARIANTS = ("", "pretrain", "resnet50", "tiny")
 

@@ -13,7 +13,7 @@ show each of some 10,000 frames three times.
 from ml_collections import ConfigDict
 
 from configs.prima_pose import get_config as prima
-from mtl_jax.defaults import make_tiny
+from mtl_jax.config.defaults import make_tiny
 
 VARIANTS = ("", "tiny")
 

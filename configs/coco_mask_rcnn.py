@@ -8,7 +8,7 @@ Not measured: it wants accelerators (torchvision, from ImageNet weights: box AP 
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_default, make_tiny
+from mtl_jax.config.defaults import get_default, make_tiny
 
 VARIANTS = ("", "tiny")
 

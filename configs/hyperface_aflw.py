@@ -16,7 +16,7 @@ part of this repository, and is given on request for research alone.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_hyperface, make_tiny
+from mtl_jax.config.defaults import get_hyperface, make_tiny
 
 VARIANTS = ("", "unfused", "repository", "tiny")
 

@@ -29,7 +29,7 @@ at scores up to 1.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_small_hyperface, make_tiny
+from mtl_jax.config.defaults import get_small_hyperface, make_tiny
 
 VARIANTS = ("", "tiny")
 

@@ -31,7 +31,7 @@ unseen scenes AP50 0.999 with both and 0.996 with neither, at IoU 0.7 AP 0.918 a
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_small_hyperface, make_tiny
+from mtl_jax.config.defaults import get_small_hyperface, make_tiny
 
 VARIANTS = ("", "tiny")
 

@@ -22,7 +22,7 @@ and noisy. Do not decide anything about a person by them.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_colour_chips, make_tiny
+from mtl_jax.config.defaults import get_colour_chips, make_tiny
 
 VARIANTS = ("", "bare", "tiny")
 

@@ -29,7 +29,7 @@ model_card.md that says for whom the run errs most.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_chips, make_tiny
+from mtl_jax.config.defaults import get_chips, make_tiny
 
 VARIANTS = ("", "bare", "tiny")
 

@@ -25,7 +25,7 @@ themselves, and noisy. Do not decide anything about a person by them.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_chips, make_tiny
+from mtl_jax.config.defaults import get_chips, make_tiny
 
 VARIANTS = ("", "tiny")
 

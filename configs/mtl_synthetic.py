@@ -20,8 +20,8 @@ knows no more than the average.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.data.synthetic import ATTRIBUTES
-from mtl_jax.defaults import get_small, make_tiny
+from mtl_jax.config.defaults import get_small, make_tiny
+from mtl_jax.data.synthetic.head_scenes import ATTRIBUTES
 
 VARIANTS = ("", "quickstart", "notebook", "tiny")
 

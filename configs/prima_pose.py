@@ -13,7 +13,7 @@ MTL_MRCNN's paper (IEEE Access 10, 2022, page 54703) reports 8.0 and 8.2.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_small, make_tiny
+from mtl_jax.config.defaults import get_small, make_tiny
 
 VARIANTS = ("", "tiny")
 

@@ -9,7 +9,7 @@ implementation (batch norms, 43,604,226 numbers). Not measured: networks of this
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_hyperface, make_tiny
+from mtl_jax.config.defaults import get_hyperface, make_tiny
 
 VARIANTS = ("", "aflw", "repository", "tiny")
 

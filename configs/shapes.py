@@ -10,7 +10,7 @@ work): mask AP50 0.993, AP 0.909; box AP50 0.987, AP 0.915; 29 false alarms. The
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_small, make_tiny
+from mtl_jax.config.defaults import get_small, make_tiny
 
 VARIANTS = ("", "tiny")
 

@@ -23,8 +23,8 @@ commit 694bc33): box AP50 0.990, 2 misses, 80 false alarms; age 10.01 years, gen
 
 from ml_collections import ConfigDict
 
-from mtl_jax.data.utkface import GENDERS, RACES
-from mtl_jax.defaults import get_small, make_tiny
+from mtl_jax.attributes.vocabulary import GENDERS, RACES
+from mtl_jax.config.defaults import get_small, make_tiny
 
 VARIANTS = ("", "scenes", "tiny")
 

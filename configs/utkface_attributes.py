@@ -17,7 +17,7 @@ not measured.
 
 from ml_collections import ConfigDict
 
-from mtl_jax.defaults import get_colour_chips, make_tiny
+from mtl_jax.config.defaults import get_colour_chips, make_tiny
 
 VARIANTS = ("", "utkface", "tiny")
 

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from mtl_jax.attributes import from_config
-from mtl_jax.data.blocks import SourceOptions
-from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS
-from mtl_jax.data.formats import FORMATS
-from mtl_jax.data.masked_faces import BARE, LABEL, MaskedFaces
+from mtl_jax.attributes.declarations import from_config
+from mtl_jax.attributes.vocabulary import LANDMARK_FLIP, LANDMARKS
+from mtl_jax.config.options.data import SourceOptions
+from mtl_jax.data.datasets.sources import open_split
+from mtl_jax.data.face_masks.apply import BARE, LABEL, MaskedFaces
+from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.data.records import Instance, Record, Source
-from mtl_jax.data.sources import open_split
-from mtl_jax.data.synthetic import SyntheticSource
-from mtl_jax.data.transforms import read
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 
 ROWS, COLUMNS, SIDE = 4, 8, 128
 DECLARED = from_config(
@@ -83,7 +83,9 @@ def _cell(record: Record, face: Instance) -> np.ndarray:
     x = np.clip((x1 + x2) / 2, half, record.width - half)
     y = np.clip((y1 + y2) / 2, half, record.height - half)
     to_cell = np.array([[1, 0, half - x], [0, 1, half - y]]) * SIDE / (2 * half)
-    return cv2.warpAffine(read(record, 3), to_cell, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        read_pixels(record, 3), to_cell, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 if __name__ == "__main__":

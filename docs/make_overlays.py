@@ -8,8 +8,8 @@ import sys
 import cv2
 import numpy as np
 
-from mtl_jax import Predictor
-from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax import Predictor, draw
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 
 ROWS, COLUMNS, SIDE = 2, 3, 400
 
@@ -27,7 +27,7 @@ def main(run: str, output: str) -> None:
         texture_seed=77,
     )
     results = Predictor.from_checkpoint(run)([scenes[i].image for i in range(len(scenes))])
-    tiles = np.stack([result.draw() for result in results])
+    tiles = np.stack([draw(result.image, result) for result in results])
     grid = tiles.reshape(ROWS, COLUMNS, SIDE, SIDE, 3).transpose(0, 2, 1, 3, 4)
     picture = grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)
     cv2.imwrite(output, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])

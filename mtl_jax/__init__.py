@@ -13,4 +13,8 @@ def __getattr__(name: str) -> Any:
         from mtl_jax.inference.predictor import Predictor
 
         return Predictor
+    if name == "draw":
+        from mtl_jax.visualize.drawing.draw import draw
+
+        return draw
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

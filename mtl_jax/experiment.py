@@ -11,20 +11,22 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mtl_jax import images
-from mtl_jax.data import pipeline, sources, splits, transforms
-from mtl_jax.data.blocks import describe_people
-from mtl_jax.data.chosen import choose
+from mtl_jax.config.options.evaluation import EvalOptions, ValidationOptions, higher_is_better
+from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions
+from mtl_jax.data.datasets import sources, splits
+from mtl_jax.data.datasets.blocks import describe_people
+from mtl_jax.data.datasets.regions import cut_regions
+from mtl_jax.data.datasets.subset import choose
+from mtl_jax.data.loader import pipeline, transforms
 from mtl_jax.data.records import Category
-from mtl_jax.data.regions import cut_regions
-from mtl_jax.defaults import InitOptions, ValidationOptions
 from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.evidence import Evidence
-from mtl_jax.evals.options import EvalOptions, higher_is_better
+from mtl_jax.evals.error_analysis import Evidence
+from mtl_jax.images.resize import resize_geometry
 from mtl_jax.inference.output import Predictions
-from mtl_jax.run_folder import held, prepare_folder, removed_unless_done
-from mtl_jax.runs import (
+from mtl_jax.io.atomic import write_json
+from mtl_jax.runs.folder import lock_run, prepare_folder, removed_unless_done
+from mtl_jax.runs.loading import (
     Propose,
     Run,
     after,
@@ -45,20 +47,18 @@ from mtl_jax.task import (
     read_sources,
     read_stages,
 )
-from mtl_jax.training import find as finding
-from mtl_jax.training.balanced_gradients import make_balancing
+from mtl_jax.training import tuning as finding
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
-from mtl_jax.training.loop import LoopOptions, fit
+from mtl_jax.training.gradient_balancing import make_balancing
+from mtl_jax.training.loop import fit
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.optimizer import OptimizerOptions
-from mtl_jax.training.recorder import NonFiniteLossError
 from mtl_jax.training.sharding import join_hosts, make_mesh
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.step import make_eval_loss
+from mtl_jax.training.step_logger import NonFiniteLossError
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import Batch, Variables
-from mtl_jax.whole_files import write_json
 
 MakeBatches = Callable[[Task, sources.Opened, LoopOptions, int], Iterator[Batch]]
 
@@ -75,7 +75,7 @@ def train(
     """
     if hosts:
         join_hosts()
-    with held(workdir, alone=jax.process_index() == 0):
+    with lock_run(workdir, alone=jax.process_index() == 0):
         _train(config, workdir, batches or train_batches)
 
 
@@ -367,7 +367,7 @@ def variable_shapes(task: Task) -> Variables:
 
 
 def _empty_batch(task: Task) -> Batch:
-    canvas, _ = images.fit(512, 512, task.data.resize)
+    canvas, _ = resize_geometry(512, 512, task.data.resize)
     row = transforms.empty_row(canvas, task.attributes, task.data)
     return jax.tree.map(lambda x: x[None], row)
 

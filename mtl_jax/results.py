@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute
+from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.records import Category
 from mtl_jax.data.segmentation import encode
-from mtl_jax.images import Geometry
+from mtl_jax.images.geometry import Geometry
 from mtl_jax.types import Detections
 
 THRESHOLD = 0.5  # of a mask's probability, as torchvision and detectron2
@@ -157,17 +157,6 @@ class Result:
                 entry["segmentation"] = self.rle(i)
             entries.append(entry)
         return entries
-
-    def draw(self, image: np.ndarray | None = None, **options: Any) -> np.ndarray:
-        """Draw on a copy of `image` (the picture that was kept, when not given);
-        `visualize.draw.draw` has the options.
-        """
-        from mtl_jax.visualize.draw import draw  # it reads results, and so comes after this file
-
-        image = self.image if image is None else image
-        if image is None:
-            raise ValueError("this result did not keep its picture; give it to draw(image)")
-        return draw(image, self, **options)
 
 
 def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:

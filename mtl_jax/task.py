@@ -6,26 +6,25 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from mtl_jax import attributes as attribute_kinds
-from mtl_jax.attributes import Attribute
-from mtl_jax.commandline import override
-from mtl_jax.data import masked_faces
-from mtl_jax.data.options import DataOptions
+from mtl_jax.attributes import declarations as attribute_kinds
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.defaults import get_default
+from mtl_jax.config.fields import as_tuples
+from mtl_jax.config.options.data import DataOptions, SourceOptions
+from mtl_jax.config.options.evaluation import EvalOptions, ViewOptions
+from mtl_jax.config.options.hyperface import HyperFaceOptions
+from mtl_jax.config.options.mask_mtl import MaskMTLOptions
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.config.options.training import LoopOptions, Stage
+from mtl_jax.config.overrides import override
+from mtl_jax.data.face_masks import apply
 from mtl_jax.data.records import Category
-from mtl_jax.data.sources import SourceOptions
-from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError, wrong_type
 from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.coco import AREAS
-from mtl_jax.evals.options import EvalOptions
-from mtl_jax.models.hyperface import hyperface
-from mtl_jax.models.hyperface_options import HyperFaceOptions
-from mtl_jax.models.mask_mtl import mask_mtl
-from mtl_jax.models.mask_rcnn import mask_rcnn
-from mtl_jax.models.options import MaskMTLOptions, MaskRCNNOptions, ViewOptions
-from mtl_jax.run_folder import as_tuples
-from mtl_jax.training.loop import LoopOptions
-from mtl_jax.training.stages import Stage
+from mtl_jax.models.hyperface.network import hyperface
+from mtl_jax.models.mask_mtl.network import mask_mtl
+from mtl_jax.models.mask_rcnn.network import mask_rcnn
 from mtl_jax.types import Model
 
 Options = TypeVar("Options")
@@ -156,7 +155,7 @@ def make_evaluator(task: Task) -> Evaluator:
     data have not what it asks for.
     """
     options = read_options(EvalOptions, task.config.eval)
-    worn = (masked_faces.LABEL, masked_faces.COVERED)
+    worn = (apply.LABEL, apply.COVERED)
     known = [*(attribute.name for attribute in task.attributes), *worn]
     if unknown := [name for name, _ in options.groups if name not in known]:
         raise UserError(

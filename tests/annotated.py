@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mistakes import check_faults
 
-from mtl_jax.data.formats import FORMATS, Labels
+from mtl_jax.data.readers.formats import FORMATS, Labels
 from mtl_jax.data.records import Instance
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.errors import AnnotationErrors

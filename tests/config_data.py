@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from data.test_aflw import FACE, POINTS, write
+from data.readers.faces.test_aflw import FACE, POINTS, write
 from faces import write_biwi
 from real_data import data_set
 

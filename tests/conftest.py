@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import shared_cache
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadFileScheduling
 
 # Read when jax is imported, and inherited by the processes that tests start. At the tests' sizes
 # optimized programs are no faster, and take three times as long to compile: the gradient of the
@@ -23,10 +24,31 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # PyTorch's threads would otherwise spin while they wait for a processor that another test uses.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Shapes and types of every call are compared with the annotations, where these give shapes.
-ANNOTATED = ("data.heads", "data.surfaces", "layers", "losses", "models", "ops", "training")
+ANNOTATED = (
+    "data.synthetic.heads",
+    "data.synthetic.surfaces",
+    "layers",
+    "losses",
+    "models",
+    "ops",
+    "training",
+)
 install_import_hook([f"mtl_jax.{name}" for name in (*ANNOTATED, "types")], "typechecker.check")
 
 
 def pytest_sessionstart(session):
     if not hasattr(session.config, "workerinput"):  # once, before the workers start
         shared_cache.trim()
+
+
+class Scheduling(LoadFileScheduling):
+    """A worker takes a file at a time, or all files of a folder that shares one trained run."""
+
+    def _split_scope(self, nodeid):
+        return (
+            "experiment" if nodeid.startswith("tests/experiment/") else super()._split_scope(nodeid)
+        )
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.types import Batch, GroundTruth
 
 SIDE = 192  # of the scenes, and of the region that a scene is taken for

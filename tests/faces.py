@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_jax import attributes as attribute_kinds
-from mtl_jax.data.face_points import LANDMARK_FLIP, LANDMARKS
-from mtl_jax.data.formats import Labels
-from mtl_jax.data.surfaces import rotation
+from mtl_jax.attributes import declarations as attribute_kinds
+from mtl_jax.attributes.vocabulary import LANDMARK_FLIP, LANDMARKS
+from mtl_jax.data.readers.formats import Labels
+from mtl_jax.data.synthetic.surfaces import rotation
 
 DECLARED = attribute_kinds.from_config(
     {

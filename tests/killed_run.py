@@ -10,7 +10,7 @@ from itertools import count
 
 import scripts
 
-from mtl_jax.data import pipeline
+from mtl_jax.data.loader import pipeline
 
 
 def main(last: int) -> None:

@@ -8,10 +8,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
-from mtl_jax.models.options import (
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.attributes.continuous import Continuous
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.ordinal import Ordinal
+from mtl_jax.attributes.pose import Pose
+from mtl_jax.config.options.backbone import BackboneOptions
+from mtl_jax.config.options.mask_rcnn import (
     AttributeHeadOptions,
-    BackboneOptions,
     BoxHeadOptions,
     DetectionOptions,
     FpnOptions,

@@ -8,7 +8,8 @@ import scripts
 from inference.fake_run import FakeRun, picture
 from mistakes import check_names, refused
 
-from mtl_jax.commandline import Parser, find_run, load_config_file, override, run
+from mtl_jax.commandline import Parser, find_run, run
+from mtl_jax.config.overrides import load_config_file, override
 
 FILE = str(scripts.ROOT / "configs/mtl_synthetic.py")
 TINY = f"{FILE}:tiny"
@@ -78,7 +79,7 @@ def test_a_config_that_is_not_there_is_one_line(config, parts, monkeypatch):
 
 
 HEAD = """
-from mtl_jax.defaults import get_default
+from mtl_jax.config.defaults import get_default
 VARIANTS = ("",)
 def get_config(variant=""):
     config = get_default()
@@ -234,7 +235,7 @@ def test_values_with_spaces_stand_anywhere_and_lists_go_on(monkeypatch, tmp_path
         return 0
 
     (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setattr("mtl_jax.runs.load_run", load)
+    monkeypatch.setattr("mtl_jax.runs.loading.load_run", load)
     monkeypatch.setattr("mtl_jax.inference.files.predict_folder", predict)
     scales = "--config.eval.scales=(.8, 1, 1.25)"
     inputs = ("--input", "a.jpg", scales, "--input", "b.jpg", "c.jpg")
@@ -287,7 +288,7 @@ def test_show_without_a_display_is_one_line_before_anything_is_read(tmp_path, mo
 def test_predict_hands_its_options_on(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     cv2.imwrite(str(tmp_path / "a.png"), picture(64, 128, (20, 10, 60, 50)))
-    monkeypatch.setattr("mtl_jax.runs.load_run", lambda run, step, overrides: FakeRun())
+    monkeypatch.setattr("mtl_jax.runs.loading.load_run", lambda run, step, overrides: FakeRun())
     common = ("--workdir", tmp_path, "--input", f"{tmp_path}/*.png", "--output", tmp_path / "out")
     scripts.mistake(scripts.call("predict", *common, "--classes", "light", "drak"), "drak", "dark")
     options = ("--classes", "light", "--style", "panels", "--csv", "--crops")

@@ -20,13 +20,13 @@ from small_run import lines
 from written import check_metrics, check_predictions
 
 from mtl_jax import Predictor, experiment
-from mtl_jax.commandline import load_config_file
-from mtl_jax.data.pipeline import eval_batches
+from mtl_jax.config.defaults import get_default
+from mtl_jax.config.options.training import LoopOptions
+from mtl_jax.config.overrides import load_config_file
+from mtl_jax.data.loader.pipeline import eval_batches
 from mtl_jax.data.records import Category
-from mtl_jax.defaults import get_default
 from mtl_jax.task import Task, has_masks, read_options
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.transfer import transfer
 
 CONFIGS = scripts.ROOT / "configs"
@@ -139,7 +139,7 @@ def predict(run: Path, pictures: list[Path], tmp_path: Path, monkeypatch):
 
 @pytest.mark.slow
 def test_shapes(tmp_path, monkeypatch):
-    from mtl_jax.data.shapes import ShapesSource
+    from mtl_jax.data.synthetic.shapes import ShapesSource
 
     lengths = [f"--config.data.sources[{i}].length=4" for i in range(3)]
     run = run_all("shapes.py", tmp_path, tuple(lengths))

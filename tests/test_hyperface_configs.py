@@ -15,19 +15,19 @@ from small_run import lines
 from test_configs import CLASSES, CONFIGS, POSE, predict
 from written import check_metrics, check_predictions
 
-from mtl_jax import Predictor, experiment
-from mtl_jax.commandline import load_config_file, override
-from mtl_jax.data import transforms
-from mtl_jax.data.pipeline import eval_batches
+from mtl_jax import Predictor, draw, experiment
+from mtl_jax.config.options.evaluation import ViewOptions
+from mtl_jax.config.options.hyperface import PROPOSALS, HyperFaceOptions, proposal_overrides
+from mtl_jax.config.options.training import LoopOptions
+from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.data.datasets.sources import Opened
+from mtl_jax.data.loader import transforms
+from mtl_jax.data.loader.pipeline import eval_batches
 from mtl_jax.data.records import Category
-from mtl_jax.data.sources import Opened
-from mtl_jax.data.synthetic import SyntheticSource
-from mtl_jax.models.face_rectangle import first_rectangle
-from mtl_jax.models.hyperface_options import PROPOSALS, HyperFaceOptions, proposal_overrides
-from mtl_jax.models.options import ViewOptions
-from mtl_jax.runs import make_propose, save_run
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
+from mtl_jax.models.hyperface.face_rectangle import first_rectangle
+from mtl_jax.runs.loading import make_propose, save_run
 from mtl_jax.task import Task
-from mtl_jax.training.loop import LoopOptions
 from mtl_jax.training.sharding import make_mesh
 
 ATTRIBUTES = {"head": POSE | {"roll/mae", "roll/std"}, "face": {"nme", "accuracy"}}
@@ -113,7 +113,7 @@ def test_synthetic(tmp_path, monkeypatch):
     check_predictions(out, sizes, SHOWN, {(1, "head")}, masks=False)
     result = Predictor.from_checkpoint(tmp_path / "moved")(str(pictures[0]))
     assert len(result)
-    assert result.draw(min_score=0).shape == (120, 80, 3)
+    assert draw(result.image, result, min_score=0).shape == (120, 80, 3)
 
 
 @pytest.mark.slow

@@ -1,171 +1,215 @@
-"""Who may import whom: proved by running the imports, and by reading every file's import lines."""
+"""Which package may import which: read from every file's import statements."""
 
 import ast
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "mtl_jax"
-
-
-def modules() -> list[str]:
-    """Name every module of the package."""
-    names = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return names
-
-
-def part(name: str) -> str:
-    """Name the part of the package that a module belongs to: `data` of `mtl_jax.data.coco`."""
-    return name.split(".")[1] if "." in name else ""
-
-
-def fresh(code: str) -> subprocess.CompletedProcess[str]:
-    """Run code in an interpreter of its own."""
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-
-
-def loaded_by(names: list[str], watched: tuple[str, ...]) -> list[str]:
-    """Import modules, and tell which of `watched` are then loaded."""
-    lines = [f"import {name}" for name in ("sys", *names)]
-    done = fresh("\n".join(lines) + f"\nprint(*[w for w in {watched!r} if w in sys.modules])")
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-def import_without(names: list[str], absent: tuple[str, ...]) -> str:
-    """Import modules where `absent` ones cannot be; give what fails, or ''.
-
-    TensorFlow itself looks for jax and takes it where it is, so that looking at what is loaded
-    would not tell who asked for it.
-    """
-    lines = [f"import {name}" for name in ("sys", *names)]
-    lines.insert(1, f"sys.modules.update(dict.fromkeys({absent!r}))")
-    return fresh("\n".join(lines)).stderr
-
-
-WITHOUT_JAX = {"data", "evals", "images", "image_headers", "attributes", "types", "errors"}
-WITHOUT_TENSORFLOW = {"models", "ops", "layers", "losses", "training"}
-# A command line may read configs; what it starts is looked at alone.
-COMMANDS = ("__main__",)
-
-
-def of(parts: set[str]) -> list[str]:
-    return [name for name in modules() if part(name) in parts and not name.endswith(COMMANDS)]
-
-
-def test_data_and_evaluation_need_no_jax():
-    names = of(WITHOUT_JAX)
-    assert "mtl_jax.data.pipeline" in names
-    assert import_without(names, ("jax", "jaxlib", "flax")) == ""
-    light = [name for name in names if name != "mtl_jax.data.pipeline"]
-    assert loaded_by(light, ("jax", "jaxlib", "flax")) == []
-
-
-def test_models_and_training_load_no_tensorflow_and_no_configs():
-    names = of(WITHOUT_TENSORFLOW)
-    assert "mtl_jax.models" in names
-    assert loaded_by(names, ("tensorflow", "ml_collections")) == []
-
-
-def test_the_checks_can_fail():
-    assert "import of jax halted" in import_without(["mtl_jax.losses"], ("jax",))
-    assert "tensorflow" in loaded_by(["mtl_jax.data.pipeline"], ("tensorflow", "jax"))
-    assert loaded_by(["mtl_jax.losses"], ("tensorflow", "jax")) == ["jax"]
-
-
-GROUND = {
-    "types",
-    "errors",
-    "images",
-    "image_headers",
-    "attributes",
-    "whole_files",
-    "python_files",
+DATA = {
+    f"data.{name}" for name in ("records", "segmentation", "face_points", "duplicates", "pixels")
 }
-# For each part what it may import besides itself and the ground floor; other parts may import all.
-ALLOWED: dict[str, set[str]] = {
+# What each package, or module, may import of mtl_jax beside itself. The longest name that fits a
+# module is its own; modules that no name fits may import everything. What is allowed below a name
+# is allowed: "images" allows "images.decode".
+BORDERS: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
-    "whole_files": set(),
-    "python_files": {"errors"},
-    "image_headers": set(),
-    "images": {"image_headers", "whole_files"},
-    "attributes": {"images", "errors"},
-    "results": {"data.records", "data.segmentation", "visualize.draw"}
-    | GROUND,  # it draws itself when asked
-    "ops": GROUND,
-    "losses": GROUND,
-    "layers": {"ops"} | GROUND,
-    "models": {"ops", "losses", "layers"} | GROUND,
-    "training": GROUND,
-    "data": GROUND,
-    "evals": {"results", "data.records"} | GROUND,
+    "losses": {"types"},
+    "io": {"errors"},
+    "images": {"errors", "io.atomic"},
+    "attributes": {"errors", "images.geometry"},
+    "config.options": {"errors", "images.resize"},
+    "config": {"config.options", "attributes", "errors", "io.user_module", "data.datasets.blocks"},
+    "ops": {"types"},
+    "layers": {"ops", "types"},
+    "models": {
+        *("types", "errors", "attributes", "ops", "layers", "losses"),
+        *("config.options", "images.geometry", "images.resize"),
+    },
+    "training": {"types", "errors", "io.atomic", "config.options"},
+    "data": {"types", "errors", "io", "images", "attributes", *DATA},
+    "data.readers": {"errors", "io", "images", "attributes", "data.synthetic", *DATA},
+    "data.synthetic": {"types", "attributes", *DATA},
+    "data.face_masks": {"attributes", *DATA},
+    "data.datasets": {
+        *("types", "errors", "io", "images", "attributes", "config.options"),
+        *("data.readers", "data.synthetic", "data.face_masks", *DATA),
+    },
+    "data.loader": {
+        *("types", "errors", "images", "attributes", "config.options", "data.face_masks"),
+        *DATA,
+    },
+    "data.tools": {"errors", "io", "images", "attributes", "data"},
+    "results": {"types", "attributes", "images.geometry", "data.records", "data.segmentation"},
+    "evals": {"results", "attributes", "config.options", "data.records"},
+}
+JAX = {"jax", "jaxlib", "flax", "optax", "orbax"}
+TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
+CONFIGS = {"ml_collections", "absl"}
+# Libraries that are loaded neither by a package nor by what it imports.
+WITHOUT: dict[str, set[str]] = {
+    "data": JAX | CONFIGS,
+    "evals": JAX | TENSORFLOW | CONFIGS,
+    "results": JAX | TENSORFLOW | CONFIGS,
+    "images": JAX | TENSORFLOW | CONFIGS,
+    "attributes": JAX | TENSORFLOW | CONFIGS,
+    "config": JAX | TENSORFLOW,
+    "models": TENSORFLOW | CONFIGS,
+    "training": TENSORFLOW | CONFIGS,
+}
+# Modules that may load TensorFlow, where they are imported or later.
+TENSORFLOW_USERS = {
+    "data.loader.pipeline",
+    "data.readers.tables.tfds",
+    "data.readers.tables.tfds_faces",
+    "convert.saved_model",
 }
 
 
-def imported(path: Path) -> set[str]:
-    """Name what a file imports of the package, without `mtl_jax.`, on top or anywhere else."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide where they lead"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        found |= {name.removeprefix("mtl_jax.") for name in names if name.startswith("mtl_jax.")}
+def modules() -> dict[str, ast.Module]:
+    """Return every module's name, without `mtl_jax.`, and syntax tree."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(
+            path.read_text()
+        )
     return found
 
 
-def forbidden(own: str, name: str) -> bool:
-    """Say whether a file of part `own` may not import `name`, as `ops.nms.keep`."""
-    allowed = ALLOWED[own] | {own}
-    return not any(name == entry or name.startswith(entry + ".") for entry in allowed)
+MODULES = modules()
 
 
-@pytest.mark.parametrize("own", sorted(ALLOWED))
-def test_parts_import_what_stands_below_them(own):
-    files = [PACKAGE / f"{own}.py", *sorted((PACKAGE / own).rglob("*.py"))]
-    wrong = [
-        f"{path.relative_to(ROOT)} imports mtl_jax.{name}"
-        for path in files
-        if path.exists() and path.name != "__main__.py"
-        for name in sorted(imported(path))
-        if forbidden(own, name)
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of everything that is imported, at the top or anywhere else."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide what they import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def on_top(tree: ast.Module) -> ast.Module:
+    """Return the statements that run when the module is imported."""
+    later = ast.FunctionDef | ast.AsyncFunctionDef
+    return ast.Module([node for node in tree.body if not isinstance(node, later)], [])
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def border_of(module: str) -> str | None:
+    """Return the longest name of BORDERS that `module` lies in."""
+    return max((name for name in BORDERS if within(module, name)), key=len, default=None)
+
+
+def crossings(module: str, tree: ast.AST) -> list[str]:
+    """Return the imports in `tree` that the border of `module` forbids."""
+    own = border_of(module)
+    if own is None or module.endswith("__main__"):
+        return []
+    inner = sorted({n.removeprefix("mtl_jax.") for n in imports(tree) if within(n, "mtl_jax")})
+    return [
+        name
+        for name in inner
+        if border_of(name) != own and not any(within(name, other) for other in BORDERS[own])
     ]
-    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    ("own", "name", "wrong"),
-    [
-        ("ops", "layers.fpn.FPN", True),
-        ("ops", "types.Batch", False),
-        ("layers", "losses", True),
-        ("training", "models.mask_rcnn", True),
-        ("evals", "data.records.Record", False),
-        ("evals", "data.pipeline", True),
-        ("types", "images", True),
-        ("data", "datasets.x", True),
-    ],
-)
-def test_the_table_can_forbid(own, name, wrong):
-    assert forbidden(own, name) == wrong
-
-
-def test_only_data_and_the_export_import_tensorflow():
-    allowed = {PACKAGE / "convert" / "saved_model.py"}
-    for path in PACKAGE.rglob("*.py"):
-        if path in allowed or "data" in path.relative_to(PACKAGE).parts[:-1]:
+def loaded_by(module: str, trees: dict[str, ast.Module]) -> set[str]:
+    """Return the libraries that importing `module` loads, itself or through modules of mtl_jax."""
+    seen, waiting, libraries = set(), [module], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not any(n.split(".")[0].startswith("tensorflow") for n in names), path
+        seen.add(name)
+        for full in imports(on_top(trees[name])):
+            if not within(full, "mtl_jax"):
+                libraries.add(full.partition(".")[0])
+                continue
+            inner = full.removeprefix("mtl_jax").removeprefix(".")
+            waiting.append(inner if inner in trees else inner.rpartition(".")[0])
+    return libraries
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_packages_import_what_their_border_allows(border):
+    own = {name: tree for name, tree in MODULES.items() if border_of(name) == border}
+    assert own
+    assert {name: wrong for name, tree in own.items() if (wrong := crossings(name, tree))} == {}
+
+
+CROSSED = {
+    "types": "errors",
+    "errors": "types",
+    "losses": "ops.boxes",
+    "io": "images.decode",
+    "images": "attributes.base",
+    "attributes": "images.decode",
+    "config.options": "attributes.base",
+    "config": "data.readers.formats",
+    "ops": "layers.fpn",
+    "layers": "losses",
+    "models": "training.loop",
+    "training": "models.mask_rcnn.network",
+    "data": "data.readers.formats",
+    "data.readers": "data.loader.pipeline",
+    "data.synthetic": "data.readers.formats",
+    "data.face_masks": "data.loader.transforms",
+    "data.datasets": "data.loader.transforms",
+    "data.loader": "data.datasets.sources",
+    "data.tools": "models.mask_rcnn.network",
+    "results": "visualize.drawing.draw",
+    "evals": "data.readers.formats",
+}
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_an_import_across_a_border_is_found(border):
+    package, _, name = f"mtl_jax.{CROSSED[border]}".rpartition(".")
+    for text in (f"from {package} import {name}", f"def f():\n    import {package}.{name}"):
+        assert crossings(border, ast.parse(text)) == [CROSSED[border]]
+    assert crossings(border, ast.parse("import numpy")) == []
+
+
+@pytest.mark.parametrize("package", WITHOUT)
+def test_packages_load_no_library_that_they_should_not(package):
+    own = [m for m in MODULES if within(m, package) and not m.endswith("__main__")]
+    assert own
+    wrong = {m: loaded_by(m, MODULES) & WITHOUT[package] for m in own}
+    assert {m: libraries for m, libraries in wrong.items() if libraries} == {}
+
+
+@pytest.mark.parametrize("package", WITHOUT)
+def test_a_library_that_is_loaded_indirectly_is_found(package):
+    for library in WITHOUT[package]:
+        trees = {
+            package: ast.parse("from mtl_jax.other import name"),
+            "other": ast.parse(f"import {library}.part"),
+        }
+        assert loaded_by(package, trees) & WITHOUT[package] == {library}
+
+
+def test_tensorflow_is_loaded_in_few_places():
+    users = {
+        name
+        for name, tree in MODULES.items()
+        if {full.partition(".")[0] for full in imports(tree)} & TENSORFLOW
+    }
+    assert users <= TENSORFLOW_USERS
+
+
+def test_folders_and_modules_stay_small():
+    files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    folders = [path.parent for path in files]
+    crowded = {str(f.relative_to(ROOT)) for f in folders if folders.count(f) > 15}
+    long = [
+        str(path.relative_to(ROOT)) for path in files if len(path.read_text().splitlines()) > 400
+    ]
+    assert (crowded, long) == (set(), [])

@@ -6,14 +6,14 @@ import re
 import numpy as np
 import pytest
 import scripts
-from data.test_utkface import save, texture
+from data.readers.faces.test_utkface import save, texture
 from mistakes import check_names
 from scenes import draw_variables
 
 from mtl_jax import experiment
-from mtl_jax.commandline import load_config_file
+from mtl_jax.config.overrides import load_config_file
 from mtl_jax.data.records import Category
-from mtl_jax.runs import save_run
+from mtl_jax.runs.loading import save_run
 from mtl_jax.task import Task
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py:tiny")

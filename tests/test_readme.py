@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 import scripts
 
-from mtl_jax import commandline
+from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.errors import UserError
 
 TEXT = (scripts.ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def parse(command):
             raise AssertionError(f"{command}: {rest}")
         config = getattr(found, "config", None)
         if config:
-            commandline.override(commandline.load_config_file(config), overrides)
+            override(load_config_file(config), overrides)
         raise Parsed
 
     with (

@@ -5,10 +5,10 @@ import pytest
 from mistakes import refused
 from pycocotools import mask as coco_mask
 
-from mtl_jax.attributes import from_config
+from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Category
 from mtl_jax.data.segmentation import encode
-from mtl_jax.images import Geometry
+from mtl_jax.images.geometry import Geometry
 from mtl_jax.results import Result, paste_mask
 from mtl_jax.types import Detections
 
@@ -247,9 +247,3 @@ def test_nothing_found():
     assert result.masks.shape == (0, 100, 100)
     assert result.boxes.shape == (0, 4)
     assert result.attributes["head"].shape == (0, 2)
-
-
-def test_draw_asks_for_the_picture_that_was_not_kept():
-    with refused("draw", error=ValueError):
-        read().draw()
-    assert read().draw(np.zeros((100, 100, 3), np.uint8)).any()

@@ -15,8 +15,8 @@ from mtl_jax import commandline
 from mtl_jax.convert import matterport, torchvision
 from mtl_jax.convert.export import export
 from mtl_jax.errors import UserError
-from mtl_jax.runs import read_checkpoint
-from mtl_jax.training.pack import write_pack
+from mtl_jax.runs.loading import read_checkpoint
+from mtl_jax.training.single_file import write_pack
 
 _TORCHVISION = """Make a RUN of torchvision's weights: a Mask or Faster R-CNN, or a ResNet's for its
 backbone.

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
-from mtl_jax import images
-from mtl_jax.attributes import with_defaults
+from mtl_jax.attributes.declarations import with_defaults
 from mtl_jax.convert.loader import LOADER
-from mtl_jax.data import transforms
+from mtl_jax.data.loader import transforms
 from mtl_jax.errors import UserError
-from mtl_jax.runs import Run, load_run
+from mtl_jax.images.geometry import Size
+from mtl_jax.runs.loading import Run, load_run
 from mtl_jax.types import Array
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -82,7 +82,7 @@ def detector(run: Run) -> Detect:
     return detect
 
 
-def inputs(run: Run, canvas: images.Size, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+def inputs(run: Run, canvas: Size, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Give the shapes that `detector` takes."""
     pixels = (batch_size, *canvas, run.channels)
     return (

@@ -7,14 +7,14 @@ from pathlib import Path
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
+from mtl_jax.config.defaults import get_matterport
 from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.coco_names import coco_things
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.torchvision import read_categories
-from mtl_jax.defaults import get_matterport
 from mtl_jax.errors import UserError
 from mtl_jax.experiment import variable_shapes
-from mtl_jax.runs import save_run
+from mtl_jax.runs.loading import save_run
 from mtl_jax.task import Task
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 

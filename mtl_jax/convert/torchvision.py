@@ -9,15 +9,15 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
+from mtl_jax.config.defaults import get_default
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.convert import torchvision_names as names
 from mtl_jax.convert.coco_names import coco_categories
 from mtl_jax.convert.weight_files import read_tensors, write_torch
 from mtl_jax.data.records import Category
-from mtl_jax.defaults import get_default
 from mtl_jax.errors import UserError
 from mtl_jax.experiment import initial_variables, variable_shapes
-from mtl_jax.models.options import MaskRCNNOptions
-from mtl_jax.runs import load_run, save_run
+from mtl_jax.runs.loading import load_run, save_run
 from mtl_jax.task import Task, check_family, read_options
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 

@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.convert.weight_files import check_tensors
-from mtl_jax.errors import UserError
-from mtl_jax.layers.resnet import BLOCKS
-from mtl_jax.models.options import (
-    BackboneOptions,
+from mtl_jax.config.options.backbone import BackboneOptions
+from mtl_jax.config.options.mask_rcnn import (
     BoxHeadOptions,
     FpnOptions,
     MaskHeadOptions,
     MaskRCNNOptions,
     RpnOptions,
 )
+from mtl_jax.convert.weight_files import check_tensors
+from mtl_jax.errors import UserError
+from mtl_jax.layers.resnet import BLOCKS
 
 Array = np.ndarray
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.errors import UserError
-from mtl_jax.whole_files import write_whole
+from mtl_jax.io.atomic import write_whole
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:

@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax import commandline
-from mtl_jax.data import coco_split
-from mtl_jax.data.download import download
-from mtl_jax.data.export import export
-from mtl_jax.data.face_csv import gray_faces, write_face_csv
-from mtl_jax.data.face_mask_folder import write_masked
+from mtl_jax.data.readers.faces.utkface import UTKFaceSource
+from mtl_jax.data.readers.tables.face_csv import gray_faces, write_face_csv
 from mtl_jax.data.records import Source
-from mtl_jax.data.shapes import ShapesSource
-from mtl_jax.data.synthetic import SyntheticSource
-from mtl_jax.data.utkface import UTKFaceSource
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
+from mtl_jax.data.synthetic.shapes import ShapesSource
+from mtl_jax.data.tools import coco_split
+from mtl_jax.data.tools.download import download
+from mtl_jax.data.tools.export import export
+from mtl_jax.data.tools.mask_faces import write_masked
 from mtl_jax.errors import UserError
 
 _DOWNLOAD = """Fetch the pictures of a COCO file whose file names are addresses.

@@ -4,33 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.data.records import Box
 
 Point = tuple[float, float] | tuple[float, float, int]  # x, y, and v where it is known
-# Left is the image's left of a face seen from the front.
-LANDMARKS = (
-    *(f"{side}_brow_{part}" for side in ("left", "right") for part in ("left", "center", "right")),
-    *(f"{side}_eye_{part}" for side in ("left", "right") for part in ("left", "center", "right")),
-    "left_ear",
-    "nose_left",
-    "nose_center",
-    "nose_right",
-    "right_ear",
-    "mouth_left",
-    "mouth_center",
-    "mouth_right",
-    "chin",
-)
-LANDMARK_FLIP = (
-    *(
-        (f"left_{part}_{a}", f"right_{part}_{b}")
-        for part in ("brow", "eye")
-        for a, b in (("left", "right"), ("center", "center"), ("right", "left"))
-    ),
-    ("left_ear", "right_ear"),
-    ("nose_left", "nose_right"),
-    ("mouth_left", "mouth_right"),
-)
 IBUG = 68  # points, counted from 0: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mouth 48-67
 # Each is the mean of these; iBUG marks no ears. On AFLW2000, which has both, each of these 19 is
 # of all 68 points and such means the nearest one, but for the mouth's corners: as near as 60, 64.

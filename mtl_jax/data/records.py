@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from mtl_jax import images
 from mtl_jax.errors import UserError
-from mtl_jax.images import Turn
+from mtl_jax.images.decode import decode
+from mtl_jax.images.geometry import Turn
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Frame = tuple[int, int, int, int]  # a box of whole pixels, within its picture
@@ -86,7 +86,7 @@ def pixels_of(record: Record) -> np.ndarray:
     if isinstance(record.image, np.ndarray):
         return record.image
     with named(record):
-        return images.decode(record.image)
+        return decode(record.image)
 
 
 @runtime_checkable

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute, Continuous
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.continuous import Continuous
+from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.data.records import Category, Record
 from mtl_jax.evals import attributes as attribute_metrics
-from mtl_jax.evals.cases import AttributeCases
+from mtl_jax.evals.best_worst import AttributeCases
 from mtl_jax.evals.coco import CocoScorer
 from mtl_jax.evals.face_errors import FaceErrors
 from mtl_jax.evals.groups import Groups, read_groupings
 from mtl_jax.evals.intervals import Interval, calibrate
 from mtl_jax.evals.matching import Match, Truth, match
-from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 
 _log = logging.getLogger(__name__)

@@ -7,13 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute, Categorical, Continuous, Landmarks, Ordinal, Pose
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.attributes.continuous import Continuous
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.ordinal import Ordinal
+from mtl_jax.attributes.pose import Pose
 from mtl_jax.data.records import Record
 
 
 class Labels(NamedTuple):
     """One attribute's labels of N instances, in the pictures' own pixels; V as in
-    `mtl_jax.attributes`.
+    `mtl_jax.attributes.base`.
     """
 
     values: np.ndarray  # [N, V]

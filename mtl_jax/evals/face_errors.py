@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute, Landmarks, Pose
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.pose import Pose
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.evals.attributes import angle_errors
 from mtl_jax.results import Result

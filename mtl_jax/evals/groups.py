@@ -4,7 +4,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mtl_jax.attributes import Attribute, Categorical, Continuous, Ordinal
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.attributes.continuous import Continuous
+from mtl_jax.attributes.ordinal import Ordinal
 from mtl_jax.data.records import Instance
 
 _COMPARED = ("mae", "accuracy", "nme")

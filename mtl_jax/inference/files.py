@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from mtl_jax.errors import UserError
-from mtl_jax.images import write_png
+from mtl_jax.images.decode import write_png
 from mtl_jax.inference.collect import InputFile, collect, is_misnamed
 from mtl_jax.inference.output import WRITTEN, Predictions, clear_crops, write_crops
 from mtl_jax.inference.predictor import CONFIDENT, Predictor
 from mtl_jax.inference.video import Video, VideoWriter
 from mtl_jax.results import Result
-from mtl_jax.visualize.draw import enlarge, to_show
-from mtl_jax.visualize.styles import LABELLED, STYLES
-from mtl_jax.visualize.window import Window
+from mtl_jax.visualize.drawing.draw import enlarge, to_show
+from mtl_jax.visualize.drawing.styles import LABELLED, STYLES
+from mtl_jax.visualize.drawing.window import Window
 
 MANY = 10  # so many files of a kind that is no picture's are listed; beyond, they are counted
 

@@ -12,11 +12,15 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mtl_jax.attributes import Attribute, Categorical, Landmarks, Ordinal, Pose
-from mtl_jax.images import write_png
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.ordinal import Ordinal
+from mtl_jax.attributes.pose import Pose
+from mtl_jax.images.decode import write_png
+from mtl_jax.io.atomic import write_whole
 from mtl_jax.results import Result
-from mtl_jax.visualize.draw import as_rgb, to_show
-from mtl_jax.whole_files import write_whole
+from mtl_jax.visualize.drawing.draw import as_rgb, to_show
 
 COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", "score")
 BOX = ("x", "y", "width", "height")

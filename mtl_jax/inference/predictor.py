@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkab
 
 import numpy as np
 
-from mtl_jax import images
-from mtl_jax.attributes import Attribute
+from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError, suggest
+from mtl_jax.images.decode import decode, to_channels
+from mtl_jax.images.geometry import Geometry, Size, covered_box
+from mtl_jax.images.resize import ResizeOptions, resize_and_pad, resize_geometry
 from mtl_jax.inference.times import Times
 from mtl_jax.results import Result
 from mtl_jax.types import AttributeLabels, Batch, Detections, GroundTruth
@@ -29,7 +31,7 @@ class LoadedRun(Protocol):
     """A trained model and what it was trained with, as `runs.load_run` gives it."""
 
     @property
-    def resize(self) -> images.ResizeOptions: ...
+    def resize(self) -> ResizeOptions: ...
 
     @property
     def channels(self) -> int: ...
@@ -58,8 +60,8 @@ class _Placed(NamedTuple):
 
     position: int  # among the inputs
     image: np.ndarray
-    canvas: images.Size
-    geometry: images.Geometry
+    canvas: Size
+    geometry: Geometry
 
 
 class Predictor:
@@ -83,7 +85,7 @@ class Predictor:
         self._run = run
         self._score_threshold = score_threshold
         self._classes = None if classes is None else _numbers(run.categories, classes)
-        self._met: set[tuple[int, images.Size]] = set()  # shapes that are compiled
+        self._met: set[tuple[int, Size]] = set()  # shapes that are compiled
         self.times = Times()
 
     @classmethod
@@ -99,7 +101,7 @@ class Predictor:
         change its config, as `--config.eval.flip=True`. Raises UserError.
         """
         # With it come jax and the models, which a fake run in a test does without.
-        from mtl_jax.runs import load_run
+        from mtl_jax.runs.loading import load_run
 
         return cls(load_run(run, step, overrides), score_threshold, classes)
 
@@ -147,7 +149,7 @@ class Predictor:
         that every batch has one shape.
         """
         size = batch_size or self._run.batch_size
-        waiting: dict[images.Size, list[_Placed]] = defaultdict(list)
+        waiting: dict[Size, list[_Placed]] = defaultdict(list)
         for position, picture in enumerate(_read_ahead(self._read, pictures)):
             if isinstance(picture, Exception):
                 yield position, picture
@@ -177,7 +179,7 @@ class Predictor:
             try:
                 if isinstance(picture, np.ndarray):
                     return self._check(picture)
-                return images.decode(picture, self._run.channels)
+                return decode(picture, self._run.channels)
             except (ValueError, OSError) as error:
                 return error
 
@@ -188,10 +190,10 @@ class Predictor:
             raise ValueError(
                 f"an array of {shape} {picture.dtype}; give uint8, height x width x channels"
             )
-        return images.to_channels(picture, self._run.channels)
+        return to_channels(picture, self._run.channels)
 
     def _place(self, position: int, image: np.ndarray) -> _Placed:
-        canvas, geometry = images.fit(image.shape[0], image.shape[1], self._run.resize)
+        canvas, geometry = resize_geometry(image.shape[0], image.shape[1], self._run.resize)
         return _Placed(position, image, canvas, geometry)
 
     def _predict(self, group: list[_Placed], size: int) -> Iterator[tuple[int, Result]]:
@@ -232,8 +234,8 @@ class Predictor:
         sizes = np.ones((size, 2), np.float32)
         index = np.full(size, -1, np.int32)
         for row, (position, image, _, geometry) in enumerate(group):
-            pixels[row] = images.place(image, canvas, geometry, dtype)
-            x1, y1, x2, y2 = images.covered(image.shape[0], image.shape[1], canvas, geometry)
+            pixels[row] = resize_and_pad(image, canvas, geometry, dtype)
+            x1, y1, x2, y2 = covered_box(image.shape[0], image.shape[1], canvas, geometry)
             sizes[row] = y2 - y1, x2 - x1
             index[row] = position
         return Batch(pixels, sizes, index >= 0, index >= 0, index, self._no_truth(size))

@@ -13,7 +13,7 @@ import numpy as np
 
 from mtl_jax.errors import UserError
 from mtl_jax.inference.times import Times
-from mtl_jax.whole_files import draft_of
+from mtl_jax.io.atomic import draft_of
 
 # Read when FFmpeg is first used. What is wrong with a video is said here, in one line.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

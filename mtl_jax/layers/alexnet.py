@@ -18,7 +18,6 @@ from mtl_jax.ops.pooling import max_pool
 from mtl_jax.ops.response_norm import local_response_norm
 from mtl_jax.types import Array
 
-VARIANTS = ("paper", "repository")
 EPSILON = 1e-3  # of Keras's batch norms
 NOT_PADDED = ((0, 0), (0, 0))
 CONVS = ((96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1))  # features, size, stride

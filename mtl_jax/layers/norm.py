@@ -11,8 +11,6 @@ from jaxtyping import Bool, Float
 
 from mtl_jax.types import Array
 
-NORMS = ("frozen", "batch", "group", "none")
-
 
 class FrozenBatchNorm(nn.Module):
     """Batch normalisation whose statistics and affine are constants, as imported weights want it.
@@ -76,7 +74,7 @@ class Norm(nn.Module):
                 fixed, momentum=momentum, epsilon=self.epsilon, dtype=self.dtype, name="norm"
             )
             return norm(x, mask=mask | ~some)
-        raise ValueError(f"norm {self.kind!r} is none of {', '.join(NORMS)}")
+        raise ValueError(f"norm {self.kind!r} is not frozen, batch, group or none")
 
 
 def make_norm(kind: str, train: bool, epsilon: float, dtype: DTypeLike) -> partial[Norm]:

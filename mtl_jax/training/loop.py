@@ -1,76 +1,27 @@
 """The training loop: stages of steps, with logging, validation and checkpoints between them."""
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
 
 import optax
 from jax.sharding import Mesh
 
+from mtl_jax.config.options.training import LoopOptions, OptimizerOptions, Stage
 from mtl_jax.errors import UserError
-from mtl_jax.training.balance import METHODS, BalanceOptions
-from mtl_jax.training.balanced_gradients import make_balancing
 from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.gradient_balancing import make_balancing
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
-from mtl_jax.training.recorder import FileNames, Recorder
+from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import replicated_key, shard_batch
-from mtl_jax.training.stages import Stage, trainable
+from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import TrainState, start_stage
 from mtl_jax.training.step import make_train_step
+from mtl_jax.training.step_logger import FileNames, Recorder
 from mtl_jax.types import Array, Batch, Model, Variables
 
 Validate = Callable[[Variables, int], Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """How much goes into a step, and what happens how often, in steps.
-
-    The last step is always logged, validated and saved.
-    """
-
-    batch_size: int = 2  # images of a step, over all devices
-    accumulate: int = 1  # parts that a step's images are taken in, one after another: less memory
-    balance: str = "fixed"  # how much each task counts; one of training.balance.METHODS
-    balancing: BalanceOptions = field(default_factory=BalanceOptions)
-    ema: float = 0.0  # decay of the parameters' average, which is validated and kept; 0: none
-    patience: int = 0  # validations without a better one after which training stops; 0: never
-    seed: int = 0
-    log_every: int = 20
-    eval_every: int = 1000  # 0: at the end alone; what is validated is saved
-    checkpoint_every: int = 500  # 0: where a stage ends or is validated
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.log_every < 1 or self.seed < 0:
-            raise ValueError("train.batch_size and log_every are at least 1, seed is at least 0")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"train.ema {self.ema} is a decay, from 0 to below 1")
-        if min(self.eval_every, self.checkpoint_every) < 0:
-            raise ValueError("train.eval_every and checkpoint_every are 0 or more")
-        if self.patience < 0 or (self.patience and not self.eval_every):
-            raise ValueError("train.patience counts validations: 0 or more, with eval_every set")
-        if self.balance not in METHODS:
-            raise ValueError(f"train.balance {self.balance!r} is none of {', '.join(METHODS)}")
-        if self.accumulate < 1 or self.batch_size % self.accumulate:
-            raise ValueError(
-                f"train.accumulate {self.accumulate} does not divide the batch of {self.batch_size}"
-            )
-
-    def check_devices(self, count: int) -> None:
-        """Raise UserError where a batch, filled up to a multiple of the devices, does not divide
-        into the parts that it is to be taken in.
-        """
-        filled = self.batch_size + -self.batch_size % count
-        if filled % self.accumulate:
-            raise UserError(
-                f"config.train.accumulate {self.accumulate} does not divide the batch of "
-                f"{self.batch_size}, which {count} devices fill up to {filled}; make "
-                f"config.train.batch_size a multiple of {math.lcm(count, self.accumulate)}"
-            )
 
 
 def fit(

@@ -10,7 +10,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from mtl_jax.whole_files import write_whole
+from mtl_jax.io.atomic import write_whole
 
 
 class MetricWriter:

@@ -1,53 +1,14 @@
 """Optimizers and learning-rate schedules."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.training.stages import in_backbone, path_of
 from mtl_jax.types import Array
-
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("steps", "cosine", "exponential", "constant")
-
-
-@dataclass(frozen=True)
-class OptimizerOptions:
-    """What updates the parameters. The numbers are those of torchvision's detection references."""
-
-    name: str = "sgd"  # sgd | adamw
-    learning_rate: float = 0.02
-    momentum: float = 0.9  # of sgd
-    beta1: float = 0.9  # of adamw
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 1e-4  # never on norms and biases
-    clip_norm: float = 0.0  # largest global norm of the gradient; 0: no limit
-    schedule: str = "steps"  # steps | cosine | exponential | constant
-    warmup_steps: int = 1000  # linear from warmup_factor times the learning rate
-    warmup_factor: float = 0.001
-    milestones: tuple[float, ...] = (16 / 26, 22 / 26)  # up to 1: a fraction of the stage's steps
-    gamma: float = 0.1  # factor at each milestone; exponential: over all of the stage
-    backbone_multiplier: float = 1.0  # of the learning rate of the backbone
-
-    def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            raise ValueError(f"optimizer.name {self.name!r} is none of {', '.join(OPTIMIZERS)}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(
-                f"optimizer.schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}"
-            )
-        if self.learning_rate <= 0:
-            raise ValueError(f"optimizer.learning_rate {self.learning_rate} must be above 0")
-        if min(self.clip_norm, self.weight_decay, self.warmup_steps) < 0:
-            raise ValueError("optimizer.clip_norm, weight_decay and warmup_steps are 0 or more")
-        if self.backbone_multiplier < 0 or self.gamma <= 0:
-            raise ValueError("optimizer.backbone_multiplier is 0 or more, gamma above 0")
-        if min(self.milestones, default=1.0) <= 0:
-            raise ValueError(f"optimizer.milestones {self.milestones} are above 0")
 
 
 def learning_rate_schedule(

@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,23 +11,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mtl_jax.errors import UserError
 
 FIRST_STAGE = {"3+": 3, "4+": 4, "5+": 5}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training with one set of trained parameters and a fresh optimizer."""
-
-    layers: str = "all"  # all | heads | 5+ | 4+ | 3+ | a regular expression on parameter paths
-    steps: int = 10_000
-    learning_rate: float = 0.0  # 0: the optimizer's
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; give 1 or more")
-        if self.learning_rate < 0:
-            raise ValueError(
-                f"learning_rate {self.learning_rate} is negative; 0 is the optimizer's"
-            )
 
 
 def path_of(keys: Sequence[Any]) -> str:

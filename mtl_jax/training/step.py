@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from mtl_jax.training.balanced_gradients import Balancing, balanced_gradients
+from mtl_jax.training.gradient_balancing import Balancing, balanced_gradients
 from mtl_jax.training.sharding import replicated, shard_batch
 from mtl_jax.training.stages import frozen_norms, merge, partition
 from mtl_jax.training.state import TrainState

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax import commandline
+from mtl_jax.config.overrides import load_config_file, override
 
 _DATA = """Show a config's data: counts, sizes, labels, problems, anchors, and what training sees.
 
@@ -53,11 +54,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from mtl_jax.training.compilation_cache import enable_compilation_cache
-    from mtl_jax.visualize.data_page import Shown, write_data_page
+    from mtl_jax.visualize.data_page.page import Shown, write_data_page
 
     enable_compilation_cache()
-    config = commandline.load_config_file(arguments.config)
-    commandline.override(config, overrides)
+    config = load_config_file(arguments.config)
+    override(config, overrides)
     shown = Shown.from_config(config, arguments.split, arguments.seed)
     title = f"{arguments.config}: {arguments.split}"
     print(write_data_page(title, shown, arguments.limit, arguments.output))
@@ -65,8 +66,8 @@ def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 
 def _show_model(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
-    from mtl_jax.visualize.look import Look
-    from mtl_jax.visualize.model_page import write_model_page
+    from mtl_jax.visualize.model_page.inspection import Look
+    from mtl_jax.visualize.model_page.page import write_model_page
 
     workdir = commandline.find_run(arguments.workdir)
     look = Look.from_run(workdir, arguments.input, arguments.step, overrides, arguments.seed)

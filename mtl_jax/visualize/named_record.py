@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from mtl_jax import images
-from mtl_jax.data import splits
-from mtl_jax.data.pipeline import find_record
+from mtl_jax.data.datasets import splits
+from mtl_jax.data.loader.pipeline import find_record
 from mtl_jax.data.records import Record
 from mtl_jax.errors import UserError
 from mtl_jax.experiment import open_data
-from mtl_jax.runs import Run
+from mtl_jax.images.decode import decode
+from mtl_jax.runs.loading import Run
 
 
 def named_record(run: Run, workdir: Path, name: str) -> tuple[Record, bool]:
@@ -22,7 +22,7 @@ def named_record(run: Run, workdir: Path, name: str) -> tuple[Record, bool]:
         return _in_split(run, workdir, split, int(number)), True
     path = Path(name)
     try:
-        pixels = images.decode(path, run.channels)
+        pixels = decode(path, run.channels)
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: {said}; give a picture, or the like of test:0") from None

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_jax.images import encode_png
-from mtl_jax.whole_files import write_whole
+from mtl_jax.images.decode import encode_png
+from mtl_jax.io.atomic import write_whole
 
 WIDEST = 1600  # pixels of a picture on the page; its file has them all
 PHOTOGRAPH = 0.1  # bytes of a PNG by those of its pixels; of drawings it is far less

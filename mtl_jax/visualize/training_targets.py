@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from mtl_jax.models.canvas import outline
-from mtl_jax.models.options import MaskRCNNOptions
-from mtl_jax.models.proposals import image_anchors
-from mtl_jax.models.targets import clean, match_anchors, sample_anchors, sample_regions
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.models.ground_truth import clean
+from mtl_jax.models.mask_rcnn.proposals import image_anchors
+from mtl_jax.models.mask_rcnn.targets import match_anchors, sample_anchors, sample_regions
+from mtl_jax.models.padding import outline
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.masks import mask_targets
 from mtl_jax.types import Batch, Proposals

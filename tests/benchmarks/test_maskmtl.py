@@ -10,10 +10,10 @@ from real_data import data_set
 
 from benchmarks import maskmtl
 from mtl_jax import experiment
+from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.data.records import Category
-from mtl_jax.run_folder import differing_fields
+from mtl_jax.runs.folder import differing_fields
 from mtl_jax.task import Task, read_options
-from mtl_jax.training.loop import LoopOptions
 
 TINY = (
     "--config.stages=({'layers':'all','steps':2,'learning_rate':0.0},)",

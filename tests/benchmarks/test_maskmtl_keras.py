@@ -8,9 +8,9 @@ from real_data import data_set
 
 from benchmarks import maskmtl_keras
 from mtl_jax import experiment
-from mtl_jax.commandline import load_config_file
+from mtl_jax.config.options.training import LoopOptions
+from mtl_jax.config.overrides import load_config_file
 from mtl_jax.task import Task, read_attributes, read_options
-from mtl_jax.training.loop import LoopOptions
 
 
 @pytest.mark.slow

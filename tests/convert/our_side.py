@@ -9,9 +9,9 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.layers.fpn import Fpn
-from mtl_jax.models.mask_rcnn import Network, mask_rcnn
-from mtl_jax.models.options import MaskRCNNOptions
+from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.training.stages import frozen_norms
 from mtl_jax.types import Batch
 

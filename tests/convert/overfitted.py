@@ -15,11 +15,11 @@ import shared_cache
 import torch
 from convert import torchvision_side
 
-from mtl_jax.data import transforms
-from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.readers.annotation_tools.coco import CocoSource
 from mtl_jax.data.records import Record
 from mtl_jax.data.segmentation import to_mask
-from mtl_jax.whole_files import write_whole
+from mtl_jax.io.atomic import write_whole
 
 PHOTOGRAPHS, LEARNT, SIZE, BATCH = 12, 8, 256, 4
 CANVAS = (192, 256)  # torchvision's, of images of these shapes: the next multiples of 32
@@ -54,7 +54,7 @@ def photographs(folder: Path, output: Path) -> CocoSource:
 
 def picture(record: Record) -> torch.Tensor:
     """Read a picture as torchvision takes it: `[3, H, W]`, 0..1."""
-    return torch.tensor(transforms.read(record, 3).transpose(2, 0, 1) / 255, dtype=torch.float32)
+    return torch.tensor(read_pixels(record, 3).transpose(2, 0, 1) / 255, dtype=torch.float32)
 
 
 def target(record: Record) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from scenes import random_batch
 
 from mtl_jax.convert import torchvision_names as names
-from mtl_jax.models.mask_rcnn import mask_rcnn
+from mtl_jax.models.mask_rcnn.network import mask_rcnn
 from mtl_jax.types import Batch
 
 ARCHS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")

@@ -12,15 +12,15 @@ from convert import our_side
 from oracles import iou
 from real_data import data_set
 
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.convert import torchvision as convert
 from mtl_jax.convert import torchvision_names as names
-from mtl_jax.data import pipeline
-from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.loader import pipeline
+from mtl_jax.data.readers.annotation_tools.coco import CocoSource
 from mtl_jax.data.records import Record
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.models.options import MaskRCNNOptions
 from mtl_jax.results import Result
-from mtl_jax.runs import detect, load_run
+from mtl_jax.runs.loading import detect, load_run
 from mtl_jax.task import read_options
 from mtl_jax.types import Batch, GroundTruth
 

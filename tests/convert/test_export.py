@@ -10,12 +10,12 @@ import pytest
 from mistakes import check_names, refused
 
 from mtl_jax import Predictor
-from mtl_jax.commandline import load_config_file
+from mtl_jax.config.overrides import load_config_file
 from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.export import export
 from mtl_jax.data.records import Category
 from mtl_jax.experiment import initial_variables
-from mtl_jax.runs import save_run
+from mtl_jax.runs.loading import save_run
 from mtl_jax.task import Task
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from convert import our_side, seeded
 from flax.traverse_util import unflatten_dict
 
 from mtl_jax.convert import torchvision_names as names
-from mtl_jax.models.mask_rcnn import mask_rcnn
+from mtl_jax.models.mask_rcnn.network import mask_rcnn
 from mtl_jax.results import paste_mask
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("arch", seeded.ARCHS)]

@@ -10,6 +10,7 @@ from mistakes import check_faults, check_names, refused
 from scenes import random_batch
 
 from mtl_jax import Predictor
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.coco_names import coco_things
@@ -17,8 +18,7 @@ from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.matterport import matterport_config
 from mtl_jax.errors import UserError
 from mtl_jax.experiment import initial_variables
-from mtl_jax.models.options import MaskRCNNOptions
-from mtl_jax.runs import load_run
+from mtl_jax.runs.loading import load_run
 from mtl_jax.task import Task, read_options
 
 pytest.importorskip("tensorflow")

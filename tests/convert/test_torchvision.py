@@ -9,7 +9,7 @@ from scenes import random_batch
 
 from mtl_jax.convert import torchvision as convert
 from mtl_jax.convert.weight_files import read_tensors
-from mtl_jax.runs import load_run
+from mtl_jax.runs.loading import load_run
 
 torch = pytest.importorskip("torch")
 detection = pytest.importorskip("torchvision.models.detection")

@@ -9,17 +9,10 @@ from faces import AT, DECLARED, ibug
 from mistakes import refused
 from real_data import data_set
 
-from mtl_jax import attributes
-from mtl_jax.data.face_points import (
-    LANDMARK_FLIP,
-    LANDMARKS,
-    check_near,
-    clip,
-    degrees,
-    face_box,
-    from_ibug,
-)
-from mtl_jax.images import Geometry
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.vocabulary import LANDMARK_FLIP, LANDMARKS
+from mtl_jax.data.face_points import check_near, clip, degrees, face_box, from_ibug
+from mtl_jax.images.geometry import Geometry
 
 
 def named(points) -> dict[str, np.ndarray]:
@@ -67,7 +60,7 @@ def test_pairs_cover_all_points_but_those_of_the_middle():
 
 
 def test_a_point_may_be_hidden_nobody_said_where():
-    face = attributes.Landmarks("face", points=("a", "b", "c"))
+    face = Landmarks("face", points=("a", "b", "c"))
     values, known = face.parse([(None, None, 1), (1, 2, 2), None])
     assert known.tolist() == [False, False, True, True, True, True, False, False, False]
     assert values.tolist() == [0, 0, 0, 1, 2, 1, 0, 0, 0]

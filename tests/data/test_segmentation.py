@@ -6,7 +6,7 @@ from mistakes import refused
 from pycocotools import mask as coco_mask
 from real_data import data_set
 
-from mtl_jax.data.coco import CocoSource
+from mtl_jax.data.readers.annotation_tools.coco import CocoSource
 from mtl_jax.data.segmentation import cell_coverage, read_counts, to_mask
 
 HEIGHT, WIDTH = 40, 60

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mtl_jax.attributes import from_config
+from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.evals.attributes import Labels, gather, score, stack, trivial_metrics
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mtl_jax.attributes import from_config
+from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.evals.face_errors import Errors, FaceErrors, cumulative
 from mtl_jax.results import Result

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from mistakes import refused
 
-from mtl_jax.attributes import from_config
+from mtl_jax.attributes.declarations import from_config
+from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.groups import compared_metric, read_groupings
-from mtl_jax.evals.options import EvalOptions
 from mtl_jax.results import Result
 
 CATEGORIES = (Category(1, "face"),)

@@ -7,9 +7,9 @@ import pytest
 from evals.test_groups import ATTRIBUTES, CATEGORIES, random_people
 from mistakes import refused
 
+from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.intervals import calibrate
-from mtl_jax.evals.options import EvalOptions
 
 
 def test_on_paper():

@@ -10,13 +10,13 @@ import scripts
 from small_run import CONFIG, lines
 from written import check_metrics, check_predictions, metric_names_of
 
-from mtl_jax import Predictor, experiment
-from mtl_jax.commandline import load_config_file
+from mtl_jax import Predictor, draw, experiment
+from mtl_jax.config.options.evaluation import higher_is_better
+from mtl_jax.config.overrides import load_config_file
 from mtl_jax.data.records import Category
-from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.evals.accumulate import metric_names
-from mtl_jax.evals.options import higher_is_better
-from mtl_jax.run_folder import read_config
+from mtl_jax.runs.folder import read_config
 from mtl_jax.task import read_attributes
 
 ATTRIBUTES = {
@@ -149,4 +149,4 @@ def test_predictions_from_a_folder_that_was_moved(copy, trained, tmp_path, monke
         ages = [[e["attributes"]["age"]["value"] for e in found] for found in (own, expected)]
         np.testing.assert_allclose(ages[0], ages[1], atol=0.1)
         overlay = cv2.imread(str(tmp_path / "out/overlays" / f"{name}.png"))[..., ::-1]
-        assert np.abs(result.draw().astype(int) - overlay).mean() < 1
+        assert np.abs(draw(result.image, result).astype(int) - overlay).mean() < 1

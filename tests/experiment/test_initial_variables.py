@@ -8,7 +8,7 @@ import pytest
 from small_run import ARGUMENTS, CONFIG, variables
 
 from mtl_jax import experiment
-from mtl_jax.commandline import load_config_file, override
+from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.data.records import Category
 from mtl_jax.task import Task, changed_outputs
 

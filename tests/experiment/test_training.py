@@ -18,10 +18,11 @@ from mistakes import check_names
 from small_run import ARGUMENTS, CONFIG, lines, variables
 
 from mtl_jax import experiment
-from mtl_jax.commandline import load_config_file, override
-from mtl_jax.data.chosen import Chosen
-from mtl_jax.data.synthetic import SyntheticSource
-from mtl_jax.run_folder import as_tuples, read_config
+from mtl_jax.config.fields import as_tuples
+from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.data.datasets.subset import Chosen
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
+from mtl_jax.runs.folder import read_config
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.state import TrainState
 

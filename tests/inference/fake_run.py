@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mtl_jax.attributes import from_config
+from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Category
-from mtl_jax.images import ResizeOptions
+from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.types import Detections
 
 SLOTS = 3

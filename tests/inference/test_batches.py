@@ -11,10 +11,10 @@ import scripts
 from scenes import draw_variables
 
 from mtl_jax import experiment
-from mtl_jax.commandline import load_config_file
-from mtl_jax.data.synthetic import SyntheticSource
+from mtl_jax.config.overrides import load_config_file
+from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.inference.predictor import Predictor
-from mtl_jax.runs import Run, make_detect
+from mtl_jax.runs.loading import Run, make_detect
 from mtl_jax.task import Task
 from mtl_jax.training.sharding import make_mesh
 

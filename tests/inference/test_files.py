@@ -16,8 +16,8 @@ from mtl_jax.inference.collect import collect
 from mtl_jax.inference.files import OutputOptions, predict_folder
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.types import Proposals
-from mtl_jax.visualize.styles import STYLES
-from mtl_jax.visualize.window import Window
+from mtl_jax.visualize.drawing.styles import STYLES
+from mtl_jax.visualize.drawing.window import Window
 
 # pycocotools 2.0.11 decodes by a protocol that NumPy 2 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

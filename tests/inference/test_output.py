@@ -6,9 +6,9 @@ import json
 import cv2
 import numpy as np
 import pytest
-from visualize.test_draw import noise, result_of
+from visualize.drawing.test_draw import noise, result_of
 
-from mtl_jax.attributes import from_config
+from mtl_jax.attributes.declarations import from_config
 from mtl_jax.inference.output import Predictions, write_crops
 
 ATTRIBUTES = from_config(

@@ -4,8 +4,9 @@ from inference.fake_run import FakeRun, picture
 from mistakes import refused
 
 from mtl_jax import Predictor as Exported
-from mtl_jax.images import ResizeOptions
+from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.inference.predictor import Predictor
+from mtl_jax.visualize.drawing.draw import draw
 
 # Heights, widths and boxes whose edges stay between pixels on the 64 or 128 canvas.
 SCENES = [
@@ -106,16 +107,17 @@ def test_nothing_on_a_picture_is_an_empty_result():
     result = Predictor(FakeRun())(np.zeros((50, 60, 3), np.uint8))
     assert len(result) == 0
     assert result.masks.shape == (0, 50, 60)
-    assert result.draw().shape == (50, 60, 3)
+    assert draw(result.image, result).shape == (50, 60, 3)
 
 
 def test_a_list_without_pictures_is_an_empty_list():
     assert Predictor(FakeRun())([]) == []
 
 
-def test_draw_needs_no_arguments():
+def test_a_result_keeps_the_image_that_it_is_drawn_on():
     image = scenes()[0]
-    drawn = Predictor(FakeRun())(image).draw()
+    result = Predictor(FakeRun())(image)
+    drawn = draw(result.image, result)
     assert drawn.shape == image.shape
     assert (drawn != image).any()
 
@@ -128,7 +130,7 @@ def test_the_threshold_says_what_is_returned_and_drawn():
     for threshold, count, drawn in ((None, 1, False), (0.2, 1, True), (0.4, 0, False)):
         result = Predictor(run, threshold)(image)
         assert len(result) == count
-        assert (result.draw() != image).any() == drawn
+        assert (draw(image, result) != image).any() == drawn
     with refused("threshold", 1.5):
         Predictor(run, 1.5)
 

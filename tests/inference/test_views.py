@@ -6,11 +6,11 @@ from mistakes import refused
 from scenes import draw_variables
 
 from mtl_jax import Predictor
-from mtl_jax.commandline import load_config_file
+from mtl_jax.config.overrides import load_config_file
 from mtl_jax.data.records import Category
 from mtl_jax.experiment import variable_shapes
-from mtl_jax.images import Geometry
-from mtl_jax.runs import save_run
+from mtl_jax.images.geometry import Geometry
+from mtl_jax.runs.loading import save_run
 from mtl_jax.task import Task
 
 VIEWS = ("--config.eval.flip=True", "--config.eval.scales=(1.0,1.5)")

@@ -10,7 +10,7 @@ import pytest
 from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.losses import masked_sum, term_value
-from mtl_jax.models.mask_rcnn import mask_rcnn
+from mtl_jax.models.mask_rcnn.network import mask_rcnn
 from mtl_jax.models.objective import summed_terms
 
 # No statistics over the batch, and no dropout: nothing else depends on how it is divided.

@@ -15,8 +15,9 @@ import pytest
 from mistakes import check_names, refused
 from training.toy import init
 
+from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.optimizer import OptimizerOptions, make_optimizer
+from mtl_jax.training.optimizer import make_optimizer
 from mtl_jax.training.sharding import make_mesh
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage

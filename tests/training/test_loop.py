@@ -15,14 +15,15 @@ import pytest
 from mistakes import check_names, refused
 from training.toy import check_non_finite, file_names, init, make_batches, make_model
 
+from mtl_jax.config.options.training import LoopOptions, OptimizerOptions, Stage
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.loop import LoopOptions, fit
+from mtl_jax.training.loop import fit
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.optimizer import OptimizerOptions, make_optimizer
-from mtl_jax.training.recorder import NonFiniteLossError
+from mtl_jax.training.optimizer import make_optimizer
 from mtl_jax.training.sharding import make_mesh
-from mtl_jax.training.stages import Stage, trainable
+from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage
+from mtl_jax.training.step_logger import NonFiniteLossError
 
 HERE = Path(__file__).parent
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile

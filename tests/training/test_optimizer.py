@@ -8,9 +8,10 @@ import pytest
 import scripts
 from mistakes import refused
 
-from mtl_jax.commandline import load_config_file
+from mtl_jax.config.options.training import OptimizerOptions
+from mtl_jax.config.overrides import load_config_file
 from mtl_jax.task import read_options
-from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
+from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 
 CONSTANT = OptimizerOptions(schedule="constant", warmup_steps=0, learning_rate=0.1)
 

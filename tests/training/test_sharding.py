@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 FOUR_DEVICES = """
 import sys
 import jax, numpy as np
+from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
+from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import make_mesh, shard_batch
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage
@@ -80,12 +81,11 @@ ONE_OF_TWO_HOSTS = """
 import sys
 import jax, numpy as np
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
+from mtl_jax.config.options.training import LoopOptions, OptimizerOptions, Stage
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.loop import LoopOptions, fit
+from mtl_jax.training.loop import fit
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.sharding import make_mesh, replicated, shard_batch
-from mtl_jax.training.stages import Stage
 from mtl_jax.training.step import make_eval_loss
 from training.toy import file_names, init, make_batch, make_batches, make_model
 

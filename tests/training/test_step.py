@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from training.toy import init, make_batch, make_model
 
-from mtl_jax.training.optimizer import OptimizerOptions, learning_rate_schedule, make_optimizer
+from mtl_jax.config.options.training import OptimizerOptions
+from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import make_mesh, shard_batch
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage

@@ -13,13 +13,12 @@ import jax
 import numpy as np
 from training.toy import file_names, init, make_batch, make_batches, make_model
 
+from mtl_jax.config.options.training import LoopOptions, OptimizerOptions, Stage
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
-from mtl_jax.training.loop import LoopOptions, fit
+from mtl_jax.training.loop import fit
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.optimizer import OptimizerOptions
 from mtl_jax.training.sharding import make_mesh
-from mtl_jax.training.stages import Stage
 from mtl_jax.training.step import make_eval_loss
 from mtl_jax.types import Batch
 

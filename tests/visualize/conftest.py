@@ -8,17 +8,17 @@ import scripts
 from scenes import draw_variables
 
 from mtl_jax import experiment
-from mtl_jax.attributes import from_config
-from mtl_jax.commandline import load_config_file, override
+from mtl_jax.attributes.declarations import from_config
+from mtl_jax.config.options.evaluation import EvalOptions
+from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.evidence import Evidence
-from mtl_jax.evals.options import EvalOptions
+from mtl_jax.evals.error_analysis import Evidence
 from mtl_jax.results import Result
-from mtl_jax.runs import save_run
+from mtl_jax.runs.loading import save_run
 from mtl_jax.task import Task
 from mtl_jax.visualize.__main__ import main
-from mtl_jax.visualize.report import write_report
+from mtl_jax.visualize.report.evaluation import write_report
 
 CATEGORIES = (Category(1, "cat"), Category(2, "dog"))
 ATTRIBUTES = from_config(

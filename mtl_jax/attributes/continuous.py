@@ -1,0 +1,71 @@
+"""An attribute that is a number, or an interval that holds it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute, read_number
+
+
+@dataclass(frozen=True)
+class Continuous(Attribute):
+    """A number within `range`. A label may be an interval (low, high): there is no loss inside
+    it.
+
+    The losses distribution, classification and coral cut the range into steps. The first two learn
+    how probable each is, around the number or at it alone; of an interval, that the probabilities
+    of its steps add up to 1. Coral asks for each step whether the number is above it; steps within
+    an interval are left open. For the other losses `scale` is what counts as 1 in the output and in
+    the loss; 0: the whole range. An output of 0 means the middle of the range, or, where it is not
+    `centered`, the number 0.
+    """
+
+    range: tuple[float, float] = (0.0, 1.0)
+    scale: float = 0.0
+    centered: bool = True
+    kind: ClassVar[str] = "continuous"
+    over_steps: ClassVar[tuple[str, ...]] = ("distribution", "classification", "coral")
+    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", *over_steps)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.range) != 2 or not self.range[0] < self.range[1]:
+            raise ValueError(f"attribute {self.name!r}: range must be (low, high) with low < high")
+        if self.scale < 0:
+            raise ValueError(f"attribute {self.name!r}: scale {self.scale} is negative")
+
+    @property
+    def label_size(self) -> int:
+        return 2
+
+    def _read(self, raw: Any) -> tuple[Any, Any]:
+        low, high = (
+            raw
+            if isinstance(raw, Sequence) and not isinstance(raw, str) and len(raw) == 2
+            else (raw, raw)
+        )
+        low, high = read_number(self.name, low), read_number(self.name, high)
+        if low > high or low < self.range[0] or high > self.range[1]:
+            raise ValueError(
+                f"{self.name} is {raw!r}, outside its range {self.range[0]:g} to {self.range[1]:g}"
+            )
+        return [low, high], [True, True]
+
+    def as_prediction(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        middle = values.mean(-1, keepdims=True, dtype=np.float32)
+        return np.where(known.all(-1, keepdims=True), middle, np.float32(np.nan))
+
+    def describe(self, prediction: np.ndarray) -> dict[str, Any]:
+        return {"value": round(float(prediction[0]), 4)}
+
+    def caption(self, prediction: np.ndarray) -> str:
+        return f"{self.name} {self._text(float(prediction[0]))}"
+
+    def caption_label(self, values: np.ndarray, known: np.ndarray) -> str:
+        low, high = map(self._text, values.tolist())
+        return f"{self.name} {low}" if low == high else f"{self.name} {low} to {high}"
+
+    def _text(self, number: float) -> str:
+        return f"{number:.{0 if self.range[1] - self.range[0] >= 20 else 2}f}"

@@ -1,0 +1,114 @@
+"""An attribute that is a set of named points, each visible or hidden."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute, Label, exchange_order, read_number
+from mtl_jax.images.geometry import Geometry, Turn
+
+
+@dataclass(frozen=True)
+class Landmarks(Attribute):
+    """Named `points` with visibility; `flip` pairs the points that a mirror exchanges.
+
+    A label is a list of (x, y), of (x, y, v), or COCO's flat x, y, v list. v as COCO's: 0 not
+    labelled, 1 labelled but hidden, 2 visible. None in place of a point: not labelled; (None, None,
+    1): hidden, nobody said where.
+    """
+
+    points: tuple[str, ...] = ()
+    flip: tuple[tuple[str, str], ...] = ()
+    kind: ClassVar[str] = "landmarks"
+    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.points:
+            raise ValueError(f"attribute {self.name!r}: give the names of its points")
+        self._check_flip(self.points, self.flip)
+
+    @property
+    def label_size(self) -> int:
+        return 3 * len(self.points)
+
+    @property
+    def prediction_size(self) -> int:
+        return 3 * len(self.points)
+
+    def _read(self, raw: Any) -> tuple[Any, Any]:
+        wrong = (
+            f"{self.name} must be {len(self.points)} points (x, y) or (x, y, v) with v of 0, 1, 2"
+        )
+        rows = (
+            list(raw) if isinstance(raw, Sequence | np.ndarray) and not isinstance(raw, str) else []
+        )
+        flat = not any(row is None or isinstance(row, Sequence | np.ndarray) for row in rows)
+        if flat and len(rows) == 3 * len(self.points):
+            rows = [rows[i : i + 3] for i in range(0, len(rows), 3)]
+        if len(rows) != len(self.points):
+            raise ValueError(wrong)
+        values, known = np.zeros((len(rows), 3), np.float32), np.zeros((len(rows), 3), bool)
+        for j, row in enumerate(rows):
+            if row is None:
+                continue
+            if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray):
+                raise ValueError(wrong)
+            if len(row) not in (2, 3):
+                raise ValueError(wrong)
+            if len(row) == 3 and read_number(self.name, row[2]) not in (0, 1, 2):
+                raise ValueError(wrong)
+            if len(row) == 3 and row[2] == 0:
+                continue
+            if len(row) == 3 and row[2] == 1 and row[0] is None and row[1] is None:
+                known[j, 2] = True
+                continue
+            values[j] = (
+                *(read_number(self.name, v) for v in row[:2]),
+                len(row) == 3 and row[2] == 2,
+            )
+            known[j] = (True, True, len(row) == 3)
+        return values.reshape(-1), known.reshape(-1)
+
+    def move(self, values: np.ndarray, known: np.ndarray, geometry: Geometry) -> Label:
+        values = self.move_prediction(values, geometry)
+        if geometry.mirrored:
+            known = self._points(known)[..., exchange_order(self.points, self.flip), :].reshape(
+                known.shape
+            )
+        return values, known
+
+    def move_prediction(self, prediction: np.ndarray, geometry: Geometry) -> np.ndarray:
+        rows = self._points(prediction)
+        rows = np.concatenate([geometry.points(rows[..., :2]), rows[..., 2:]], -1)
+        if geometry.mirrored:
+            rows = rows[..., exchange_order(self.points, self.flip), :]
+        return rows.reshape(prediction.shape).astype(np.float32)
+
+    def turn(self, values: np.ndarray, turn: Turn) -> np.ndarray:
+        rows = self._points(values)
+        turned = np.concatenate([turn.points(rows[..., :2]), rows[..., 2:]], -1)
+        return turned.reshape(values.shape).astype(np.float32)
+
+    def crop(self, values: np.ndarray, known: np.ndarray, box: np.ndarray) -> Label:
+        """Make the points outside `box` not visible, and their places unknown: no pixel tells."""
+        rows, known_rows = self._points(values), self._points(known)
+        inside = ((rows[..., :2] >= box[:2]) & (rows[..., :2] <= box[2:])).all(-1, keepdims=True)
+        seen = np.concatenate([inside, inside, np.ones_like(inside)], -1)
+        return (rows * inside).reshape(values.shape), (known_rows & seen).reshape(known.shape)
+
+    def _points(self, flat: np.ndarray) -> np.ndarray:
+        return flat.reshape(*flat.shape[:-1], len(self.points), 3)
+
+    def describe(self, prediction: np.ndarray) -> dict[str, Any]:
+        rows = self._points(prediction)
+        return {
+            "points": [
+                [round(float(x), 3), round(float(y), 3), round(float(v), 4)] for x, y, v in rows
+            ]
+        }
+
+    def caption(self, prediction: np.ndarray) -> str:
+        return ""

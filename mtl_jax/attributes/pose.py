@@ -1,0 +1,89 @@
+"""An attribute that is up to three angles of a head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute, Label, read_number
+from mtl_jax.images.geometry import Geometry, Turn
+
+
+@dataclass(frozen=True)
+class Pose(Attribute):
+    """Angles in degrees: yaw > 0 nose to the image's left, pitch > 0 up, roll > 0 clockwise in the
+    image.
+
+    A label is a mapping from angle to degrees (angles may be missing) or the angles in the order of
+    `angles`. `scale` is the degrees that count as 1 in the loss.
+    """
+
+    angles: tuple[str, ...] = ("yaw", "pitch", "roll")
+    scale: float = 45.0
+    kind: ClassVar[str] = "pose"
+    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.angles or not set(self.angles) <= {"yaw", "pitch", "roll"}:
+            raise ValueError(f"attribute {self.name!r}: angles must be among yaw, pitch, roll")
+        if len(set(self.angles)) < len(self.angles):
+            raise ValueError(f"attribute {self.name!r}: an angle stands twice in {self.angles}")
+        if self.scale <= 0:
+            raise ValueError(f"attribute {self.name!r}: scale {self.scale} must be above 0")
+
+    @property
+    def label_size(self) -> int:
+        return len(self.angles)
+
+    @property
+    def prediction_size(self) -> int:
+        return len(self.angles)
+
+    def _read(self, raw: Any) -> tuple[Any, Any]:
+        if not isinstance(raw, Mapping):
+            if (
+                isinstance(raw, str)
+                or not isinstance(raw, Sequence)
+                or len(raw) != len(self.angles)
+            ):
+                raise ValueError(
+                    f"{self.name} is {raw!r}; give {', '.join(self.angles)} in degrees"
+                )
+            raw = dict(zip(self.angles, raw, strict=True))
+        if unknown := set(raw) - {"yaw", "pitch", "roll"}:
+            raise ValueError(f"{self.name} has {sorted(unknown)}; angles are yaw, pitch, roll")
+        found = [raw.get(angle) for angle in self.angles]
+        values = [
+            0.0 if value is None else read_number(f"{self.name}.{a}", value)
+            for a, value in zip(self.angles, found, strict=True)
+        ]
+        if any(abs(value) > 180 for value in values):
+            raise ValueError(f"{self.name} is {raw!r}; angles are degrees within -180 and 180")
+        return values, [value is not None for value in found]
+
+    def move(self, values: np.ndarray, known: np.ndarray, geometry: Geometry) -> Label:
+        return self.move_prediction(values, geometry), known
+
+    def move_prediction(self, prediction: np.ndarray, geometry: Geometry) -> np.ndarray:
+        if not geometry.mirrored:
+            return prediction
+        return prediction * np.array(
+            [1.0 if angle == "pitch" else -1.0 for angle in self.angles], np.float32
+        )
+
+    def turn(self, values: np.ndarray, turn: Turn) -> np.ndarray:
+        added = [turn.degrees if angle == "roll" else 0.0 for angle in self.angles]
+        return ((values + added + 180) % 360 - 180).astype(np.float32)
+
+    def describe(self, prediction: np.ndarray) -> dict[str, Any]:
+        return {
+            angle: round(float(value), 3)
+            for angle, value in zip(self.angles, prediction, strict=True)
+        }
+
+    def caption(self, prediction: np.ndarray) -> str:
+        known = ~np.isnan(prediction)  # of a label some angles may be missing
+        angles = zip(np.array(self.angles)[known], prediction[known], strict=True)
+        return " ".join(f"{angle} {value:+.0f}" for angle, value in angles)

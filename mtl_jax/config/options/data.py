@@ -1,0 +1,117 @@
+"""Options of the data: where records come from, and how they become batches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtl_jax.images.resize import ResizeOptions
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Where records come from. `format`, `path`, `annotations` and `images` are short for the first
+    of `sources`.
+    """
+
+    sources: tuple[dict[str, Any], ...] = ()  # a block for each source
+    format: str = ""
+    path: str = ""
+    annotations: str = ""
+    images: str = ""
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # train, val, test of what is divided
+    split_seed: int = 0
+    attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # as labels.LabelReader's keys
+    attribute_preset: str = ""  # mtl_mrcnn: its Yaw and Pitch; utkface: FairFace's races as its
+    on_error: str = "stop"  # at a faulty record; "skip": list it and leave it out
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What training does to a picture. Each name of a kind is its probability; with all at 0
+    nothing is changed.
+
+    The strength of a change is drawn evenly up to `*_strength`.
+    """
+
+    flip: float = 0.5  # mirror left and right
+    scale: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # factor on the fitted size; what no longer fits is cropped at random
+    mask: float = 0.0  # put masks on the picture's faces, others each time
+    brightness: float = 0.0
+    brightness_strength: float = 0.2  # added, as a fraction of 255
+    contrast: float = 0.0
+    contrast_strength: float = 0.3  # change of the distance from the mean, as a fraction
+    saturation: float = 0.0  # this and hue: of pictures with three channels
+    saturation_strength: float = 0.7  # change as a fraction; -1 is gray
+    hue: float = 0.0
+    hue_strength: float = 0.02  # of a whole turn of the colour circle
+    blur: float = 0.0
+    blur_strength: float = 2.0  # Gaussian sigma, in canvas pixels
+    motion: float = 0.0
+    motion_strength: float = 12.0  # length of the movement, in canvas pixels
+    rain: float = 0.0
+    rain_strength: float = 0.5  # opacity of a streak; their number follows it
+    noise: float = 0.0
+    noise_strength: float = 12.0  # Gaussian standard deviation, of 255
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError(
+                f"data.augment.scale {self.scale} must be (low, high), 0 < low <= high"
+            )
+        for name, value in vars(self).items():
+            if name != "scale" and not name.endswith("_strength") and not 0 <= value <= 1:
+                raise ValueError(f"data.augment.{name} {value} must be a probability, 0 to 1")
+
+
+@dataclass(frozen=True)
+class RegionOptions:
+    """Training on regions of pictures, each with one thing or none, as HyperFace wants it."""
+
+    proposals: str = ""  # jitter | fast | quality (selective search); "": whole pictures
+    per_picture: int = 16  # regions of each picture in an epoch
+    positive_fraction: float = 0.5  # of them that show things, where there are any
+    turn: float = 0.0  # degrees, at most, that training turns a region in the picture's plane
+    cache: str = ""  # folder of what selective search found; "": RUN/proposals
+    search_side: int = 400  # the longer side of pictures that selective search looks at, at most
+
+    def __post_init__(self) -> None:
+        if self.proposals not in ("", "jitter", "fast", "quality"):
+            raise ValueError(
+                f"data.regions.proposals {self.proposals!r} is none of jitter, fast, quality"
+            )
+        if self.per_picture < 1 or self.search_side < 32:
+            raise ValueError("data.regions.per_picture is at least 1, search_side 32")
+        if not 0 <= self.positive_fraction <= 1:
+            raise ValueError(f"data.regions.positive_fraction {self.positive_fraction} is 0 to 1")
+        if not 0 <= self.turn <= 180:
+            raise ValueError(f"data.regions.turn {self.turn} is degrees, 0 to 180")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How records become batches."""
+
+    resize: ResizeOptions = field(default_factory=ResizeOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    max_instances: int = 100  # M; of a picture with more the first are kept, crowds last
+    min_visible: float = (
+        0.1  # an instance of which a crop leaves less of its box, or less than 1 pixel, is dropped
+    )
+    mask_size: int = 112  # S, on the instance's box; 0: masks of the whole canvas
+    channels: int = 3
+    workers: int = 2  # threads that make batches, ahead of their need
+    processes: bool = False  # processes in their place: for many cores, which Python's lock idles
+    regions: RegionOptions = field(default_factory=RegionOptions)
+    on_error: str = "stop"  # at a picture that cannot be read; "skip": list it and take another
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("stop", "skip"):
+            raise ValueError(f"data.on_error {self.on_error!r} is neither 'stop' nor 'skip'")
+        if self.max_instances < 1 or self.workers < 1 or self.mask_size < 0 or self.channels < 1:
+            raise ValueError(
+                "data.max_instances, workers and channels are at least 1, mask_size is at least 0"
+            )

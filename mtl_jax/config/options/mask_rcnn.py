@@ -1,0 +1,160 @@
+"""Options of Mask R-CNN. The defaults are those of torchvision's `maskrcnn_resnet50_fpn`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mtl_jax.config.options.backbone import (
+    BackboneOptions,
+    check_backbone,
+    check_dtype,
+    check_norm,
+)
+
+LEVELS = 5  # P2 .. P6
+
+
+@dataclass(frozen=True)
+class FpnOptions:
+    channels: int = 256
+    norm: str = "none"
+
+
+@dataclass(frozen=True)
+class RpnOptions:
+    convs: int = 1
+    channels: int = 0  # of the hidden convolutions; 0: the pyramid's
+    anchor_sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))  # P2 .. P6
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    round_anchors: bool = True  # a cell's anchors to whole pixels
+    box_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    positive_iou: float = 0.7
+    negative_iou: float = 0.3
+    samples: int = 256  # anchors an image that the loss sees
+    positive_fraction: float = 0.5
+    smooth_l1_beta: float = 1 / 9
+    joint_levels: bool = False  # True: the best of all levels together, and one NMS over them
+    pre_nms_train: int = 2000  # proposals a level (or of all, if joint) before NMS
+    pre_nms: int = 1000
+    post_nms_train: int = 2000  # proposals an image after NMS
+    post_nms: int = 1000
+    nms_iou: float = 0.7
+    min_size: float = 1e-3  # pixels of the canvas
+    score_threshold: float = 0.0
+
+    @property
+    def anchors_per_cell(self) -> int:
+        return len(self.anchor_sizes[0]) * len(self.anchor_ratios)
+
+
+@dataclass(frozen=True)
+class RoiOptions:
+    """How regions are pooled, and which of them the heads are trained on."""
+
+    sampling_ratio: int = 2
+    aligned: bool = False  # True: detectron2's half-pixel shift
+    corner_samples: bool = False  # True: instead one sample a bin, laid from corner to corner
+    canonical_size: float = 224.0  # a box of this side is read from canonical_level
+    canonical_level: int = 4
+    round_level: bool = False  # True: sizes between two levels go to the nearer, not the finer one
+    samples: int = 512
+    positive_fraction: float = 0.25
+    positive_iou: float = 0.5
+    negative_iou: float = 0.5
+
+
+@dataclass(frozen=True)
+class BoxHeadOptions:
+    pool_size: int = 7
+    convs: int = 0
+    conv_channels: int = 256
+    fcs: int = 2
+    fc_features: int = 1024
+    norm: str = "none"
+    box_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
+    smooth_l1_beta: float = 1 / 9
+
+
+@dataclass(frozen=True)
+class MaskHeadOptions:
+    enabled: bool = True
+    pool_size: int = 14
+    convs: int = 4
+    channels: int = 256
+    norm: str = "none"
+
+
+@dataclass(frozen=True)
+class AttributeHeadOptions:
+    wide: bool = False  # True: MTL_MRCNN's, of pool_size 28, channels 1024, features 0, norm batch
+    pool_size: int = 14
+    convs: int = 2
+    channels: int = 256
+    features: int = 256  # of each attribute's hidden layer; 0: none
+    dropout: float = 0.0
+    norm: str = "none"
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    max_detections: int = 100
+    min_size: float = 1e-2
+    max_candidates: int = 2000  # boxes of all classes above the threshold that reach NMS
+    best_class_only: bool = False  # True: a region may be of its likeliest class alone
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    rpn_objectness: float = 1.0
+    rpn_box: float = 1.0
+    box_class: float = 1.0
+    box_regression: float = 1.0
+    mask: float = 1.0
+
+
+@dataclass(frozen=True)
+class MaskRCNNOptions:
+    backbone: BackboneOptions = field(default_factory=BackboneOptions)
+    fpn: FpnOptions = field(default_factory=FpnOptions)
+    rpn: RpnOptions = field(default_factory=RpnOptions)
+    roi: RoiOptions = field(default_factory=RoiOptions)
+    box_head: BoxHeadOptions = field(default_factory=BoxHeadOptions)
+    mask_head: MaskHeadOptions = field(default_factory=MaskHeadOptions)
+    attribute_head: AttributeHeadOptions = field(default_factory=AttributeHeadOptions)
+    detection: DetectionOptions = field(default_factory=DetectionOptions)
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    size_divisible: int = 32  # pixels beyond the next multiple are not seen; 0: the whole canvas is
+    inclusive_boxes: bool = False  # True: within the network a box ends where its last pixel begins
+    pixel_mean: tuple[float, ...] = (
+        0.485,
+        0.456,
+        0.406,
+    )  # of values 0..1; one number serves any channels
+    pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always
+
+    def __post_init__(self) -> None:
+        check_backbone("backbone", self.backbone)
+        check_norm("fpn", self.fpn.norm)
+        check_norm("box_head", self.box_head.norm)
+        check_norm("mask_head", self.mask_head.norm)
+        check_norm("attribute_head", self.attribute_head.norm)
+        check_dtype(self.dtype)
+        sizes = self.rpn.anchor_sizes
+        counts = {len(level) if isinstance(level, Sequence) else 0 for level in sizes}
+        if len(sizes) != LEVELS or len(counts) > 1 or 0 in counts:
+            raise ValueError(
+                f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6, each a tuple "
+                "of as many sizes, as (32.0,)"
+            )
+        for name, part in (("rpn", self.rpn), ("box_head", self.box_head)):
+            weights = part.box_weights
+            if len(weights) != 4:
+                raise ValueError(f"model.{name}.box_weights {weights} must be four numbers")
+            if part.smooth_l1_beta < 0:
+                raise ValueError(f"model.{name}.smooth_l1_beta {part.smooth_l1_beta} is negative")
+        if self.size_divisible % 32:
+            raise ValueError(
+                f"model.size_divisible {self.size_divisible} is no multiple of 32, a cell of P5"
+            )

@@ -1,0 +1,146 @@
+"""Selective search: boxes of a picture that may hold things, found once and kept on disk.
+
+Source: Uijlings et al., Selective Search for Object Recognition, 2013, by OpenCV's ximgproc.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mtl_jax.config.options.data import RegionOptions
+from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.records import Record, Source
+from mtl_jax.errors import UserError
+from mtl_jax.images.decode import to_channels
+from mtl_jax.images.geometry import Size
+from mtl_jax.io.atomic import write_whole
+from mtl_jax.types import Batch, Proposals
+
+MIN_SIDE = 8  # pixels of the searched picture; smaller boxes are not given
+
+
+def selective_search(image: np.ndarray, kind: str, longest: int) -> np.ndarray:
+    """Give boxes `[P, 4]` of a picture `[H, W, 3]` in whole pixels of it, sorted, each once.
+
+    `kind` is fast or quality. A picture with a side above `longest` is shrunk for the search.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    search.setBaseImage(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    if kind == "fast":
+        search.switchToSelectiveSearchFast()
+    else:
+        search.switchToSelectiveSearchQuality()
+    x, y, w, h = np.asarray(search.process(), np.int64).reshape(-1, 4).T
+    large = (w >= MIN_SIDE) & (h >= MIN_SIDE)
+    boxes = np.stack([x, y, x + w, y + h], -1)[large]
+    factor = np.array([width / size[0], height / size[1]] * 2)
+    boxes = np.minimum(np.rint(boxes * factor).astype(np.int32), [width, height] * 2)
+    return np.unique(boxes, axis=0)
+
+
+class SearchedSource:
+    """The boxes of a source's pictures, by position; `folder` holds a file for each content and
+    setting.
+    """
+
+    def __init__(self, source: Source, options: RegionOptions, folder: Path):
+        self.source, self.options, self.folder = source, options, folder
+        self._paths: dict[int, Path] = {}  # a picture has many regions, and is read once for them
+
+    def __call__(self, position: int) -> np.ndarray:
+        """Give boxes `[P, 4]`. Raises ValueError, or OSError of a file, for an unreadable
+        picture.
+        """
+        path = self._paths.get(position)
+        if path is None:
+            record = self.source[position]
+            path = self.folder / _file_name(
+                _content(record), (record.height, record.width), self.options
+            )
+            self._paths[position] = path
+        o = self.options
+        return _kept(
+            path,
+            lambda: selective_search(
+                read_pixels(self.source[position], 3), o.proposals, o.search_side
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class BatchSearch:
+    """Puts what is found on the pictures of a batch into it, of each `count` boxes at most.
+
+    The search sees what the model does, the picture on its canvas. What it found is kept in
+    `folder`, if there is one. Raises ValueError for pictures of other than 1 or 3 channels.
+    """
+
+    options: RegionOptions
+    count: int
+    folder: Path | None = None
+
+    def __call__(self, batch: Batch) -> Batch:
+        boxes = np.zeros((len(batch.valid), self.count, 4), np.float32)
+        valid = np.zeros(boxes.shape[:2], bool)
+        for row in np.flatnonzero(batch.valid):
+            height, width = batch.sizes[row].astype(int)
+            found = self._search(batch.images[row, :height, :width])
+            if len(found) > self.count:
+                # They are sorted from left to right: all of the picture keeps its part.
+                found = found[np.linspace(0, len(found) - 1, self.count).astype(int)]
+            boxes[row, : len(found)], valid[row, : len(found)] = found, True
+        return batch._replace(proposals=Proposals(boxes, valid))
+
+    def _search(self, pixels: np.ndarray) -> np.ndarray:
+        whole = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+        image, o = to_channels(whole, 3), self.options
+
+        def search() -> np.ndarray:
+            return selective_search(image, o.proposals, o.search_side)
+
+        if self.folder is None:
+            return search()
+        return _kept(self.folder / _file_name(image.tobytes(), image.shape[:2], o), search)
+
+
+def _kept(path: Path, search: Callable[[], np.ndarray]) -> np.ndarray:
+    """Give the boxes of a file; search for them, and write it, where it is not there."""
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["boxes"]
+    boxes = search()
+    with write_whole(path) as draft, open(draft, "wb") as file:
+        np.savez_compressed(file, boxes=boxes)
+    return boxes
+
+
+def _file_name(content: bytes, size: Size, options: RegionOptions) -> str:
+    setting = f"{options.proposals} {options.search_side} {cv2.__version__} {size[0]} {size[1]} "
+    return f"{hashlib.sha256(setting.encode() + content).hexdigest()}.npz"
+
+
+def _content(record: Record) -> bytes:
+    if isinstance(record.image, np.ndarray):
+        return record.image.tobytes()
+    return record.image if isinstance(record.image, bytes) else record.image.read_bytes()
+
+
+def search_all(proposals: Sequence[SearchedSource]) -> None:
+    """Search every picture that is not yet, with a bar on a terminal. A picture that cannot be read
+    is left to who reads it for training.
+    """
+    pairs = [(one, i) for one in proposals for i in range(len(one.source))]
+    for one, i in tqdm(pairs, desc="selective search", unit="picture", disable=None):
+        try:
+            one(i)
+        except (UserError, ValueError, OSError):
+            continue

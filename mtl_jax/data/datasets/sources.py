@@ -1,0 +1,350 @@
+"""From the blocks of a config to the sources of each split."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.data import SourceOptions
+from mtl_jax.data.datasets import splits
+from mtl_jax.data.datasets.blocks import complete, find_folder, merge_short, name_all
+from mtl_jax.data.datasets.cache import InMemory
+from mtl_jax.data.datasets.compose_chips import SceneSource
+from mtl_jax.data.datasets.repeat import repeat_rare
+from mtl_jax.data.datasets.split_assignment import divide, find_stored, keys, to_store
+from mtl_jax.data.face_masks.apply import MaskedFaces
+from mtl_jax.data.readers.formats import FORMATS, Labels
+from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.errors import UserError, suggest
+from mtl_jax.io.atomic import write_json
+
+_log = logging.getLogger(__name__)
+
+
+class Opened(NamedTuple):
+    """The sources of one split, the weight of each, the classes that all of them label, and what
+    was said of the data as they were opened.
+    """
+
+    sources: tuple[Source, ...]
+    weights: tuple[float, ...]
+    categories: tuple[Category, ...]
+    skipped: tuple[str, ...] = ()  # a line for each record, or label, left out
+    undeclared: tuple[str, ...] = ()  # a line for each label that no attribute reads
+    repeat_thresholds: tuple[float, ...] = ()  # of each source, for `repeated`
+    names: tuple[str, ...] = ()  # of each source, its block's
+
+    def repeated(self) -> "Opened":
+        """Give the sources as training sees them: pictures with rare classes come more often."""
+        thresholds = self.repeat_thresholds or (0.0,) * len(self.sources)
+        pairs = zip(self.sources, thresholds, strict=True)
+        repeated = tuple(repeat_rare(source, t) if t else source for source, t in pairs)
+        return self._replace(sources=repeated, repeat_thresholds=(0.0,) * len(repeated))
+
+
+@runtime_checkable
+class Faulty(Protocol):
+    """A source that lists what it left out, a line each."""
+
+    skipped: tuple[str, ...]
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A source that lists the labels which no attribute reads, a line each."""
+
+    undeclared: tuple[str, ...]
+
+
+class Subset:
+    """Some records of a source; its class l becomes `classes[l - 1]`, 0 leaves the thing out. What
+    has no label of an attribute gets that of `labels`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        positions: Sequence[int],
+        classes: Sequence[int],
+        categories: tuple[Category, ...],
+        exhaustive: bool | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ):
+        self.source, self.positions = source, positions
+        self.categories = categories
+        self._classes, self._labels = tuple(classes), dict(labels or {})
+        same_classes = self._classes == tuple(range(1, len(self._classes) + 1))
+        self._unchanged = same_classes and not self._labels
+        self._exhaustive = exhaustive
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, position: int) -> Record:
+        record = self.source[self.positions[position]]
+        if not self._unchanged:
+            instances = tuple(
+                replace(
+                    instance,
+                    label=self._classes[instance.label - 1],
+                    attributes={**self._labels, **instance.attributes},
+                )
+                for instance in record.instances
+                if self._classes[instance.label - 1]
+            )
+            record = replace(record, instances=instances)
+        if self._exhaustive is not None and record.exhaustive != self._exhaustive:
+            record = replace(record, exhaustive=self._exhaustive)
+        return record
+
+    def group(self, position: int) -> str:
+        return self.source.group(self.positions[position])
+
+
+def open_sources(
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    splits_file: Path | None = None,
+    *,
+    categories: Sequence[Category] = (),
+    wanted: Sequence[str] = splits.NAMES,
+) -> dict[str, Opened]:
+    """Open every block and give the sources of the `wanted` splits.
+
+    The division is `splits_file`'s where it exists; else it is made, and written there. Classes are
+    `categories` (a trained model's), else those of all sources, united by name. Raises UserError
+    where a block, its data or its labels are wrong.
+    """
+    blocks = name_all([complete(block) for block in merge_short(options)])
+    stored = splits.read(splits_file) if splits_file and splits_file.is_file() else None
+    if stored is not None and categories:  # a block that is wholly of another split is not needed
+        blocks = [block for block in blocks if block["split"] in ("", *wanted)]
+    sources = [_open(block, options, attributes) for block in blocks]
+    named = [_categories(b, source) for b, source in zip(blocks, sources, strict=True)]
+    united = tuple(categories) or _unite(named)
+    skipped = [source.skipped for source in sources if isinstance(source, Faulty)]
+    undeclared = [source.undeclared for source in sources if isinstance(source, Telling)]
+    nothing = Opened((), (), united, sum(skipped, ()), sum(undeclared, ()))
+    result = dict.fromkeys(wanted, nothing)
+    every_key = [keys(source) for source in sources]
+    if stored is None:
+        divided = divide(blocks, sources, every_key, options.fractions, options.split_seed)
+    else:
+        pairs = zip(blocks, every_key, strict=True)
+        divided = [find_stored(block["name"], of, stored, splits_file) for block, of in pairs]
+    for block, source, found in zip(blocks, sources, divided, strict=True):
+        for name, positions in found.items():
+            if name in wanted and positions:
+                part = _part(block, source, positions, united, attributes, name)
+                result[name] = _append(result[name], part, block)
+        counts = ", ".join(f"{name} {len(positions)}" for name, positions in found.items())
+        _log.info("%s: %d records (%s)", block["name"], len(source), counts)
+    if splits_file is not None and stored is None:
+        names = [block["name"] for block in blocks]
+        write_json(splits_file, to_store(names, every_key, divided), readable=False)
+    return result
+
+
+def open_split(
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    split: str,
+    splits_file: Path | None = None,
+    *,
+    categories: Sequence[Category] = (),
+) -> Opened:
+    """Open the sources of one split, as `open_sources`."""
+    if split not in splits.NAMES:
+        raise UserError(
+            f"split {split!r} is none of {', '.join(splits.NAMES)}{suggest(split, splits.NAMES)}"
+        )
+    opened = open_sources(
+        options,
+        attributes,
+        splits_file,
+        categories=categories,
+        wanted=(split,),
+    )
+    return opened[split]
+
+
+def open_external(
+    path: str | Path,
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    *,
+    categories: Sequence[Category] = (),
+) -> Opened:
+    """Open the whole of a folder (or COCO file) that is laid out as a block says, the first that
+    fits. Raises UserError where none does, with what was wrong with each.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such folder or file")
+    place = {"path": str(Path(path).absolute()), "name": "external"}
+    blocks = [complete({**block, **place}) for block in merge_short(options)]
+    fitting = [block for block in blocks if FORMATS[block["format"]].folders]
+    if not fitting:
+        known = ", ".join(dict.fromkeys(block["format"] for block in blocks))
+        raise UserError(f"{path}: the config's data is {known}, which reads no folder")
+    faults = []
+    for block in fitting:
+        try:
+            opened = _open_external(path, block, options, attributes, categories)
+        except UserError as error:
+            faults.append(error)
+        else:
+            _log.info("%s: read as %s", path, block["format"])
+            return opened
+    if len(faults) == 1:
+        raise faults[0]
+    pairs = zip(fitting, faults, strict=True)
+    lines = dict.fromkeys(f"as {block['format']}: {_shorten(fault)}" for block, fault in pairs)
+    raise UserError("\n".join([f"{path}: is laid out as none of the config's sources", *lines]))
+
+
+def _shorten(error: UserError) -> str:
+    first, *more = str(error).splitlines()
+    return f"{first} (and {len(more)} more)" if more else first
+
+
+def _open_external(
+    path: str | Path,
+    block: dict[str, Any],
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+    categories: Sequence[Category],
+) -> Opened:
+    without_classes = block["format"] == "masks" or block.get("class_attribute") == ""
+    if "categories" in block and not without_classes:  # there it is the name of all things
+        block["categories"] = ()  # those of the model decide
+    block["labels"] = {}  # which say nothing of other data
+    for key in {"group_key", "image_set"} & block.keys():
+        block[key] = ""  # nothing is divided, and all is wanted
+    base = Path(path) if Path(path).is_dir() else Path(path).parent
+    for key in {"annotations", "images"} & block.keys():
+        if not (base / block[key]).exists():
+            block[key] = ""  # it is laid out otherwise: look for them
+    source = _open(block, options, attributes)
+    names = {category.name for category in source.categories}
+    block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
+    united = tuple(categories) or _categories(block, source)
+    part = _part(block, source, range(len(source)), united, attributes, "external")
+    return Opened((part,), (1.0,), united, repeat_thresholds=(0.0,), names=(block["name"],))
+
+
+def _open(
+    block: Mapping[str, Any],
+    options: SourceOptions,
+    attributes: Sequence[Attribute],
+) -> Source:
+    kind = FORMATS[block["format"]]
+    for attribute in attributes:
+        try:
+            attribute.parse(block["labels"].get(attribute.name))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise UserError(f"config.data, labels of source {block['name']}: {error}") from None
+    labels = Labels(
+        attributes,
+        block["attribute_keys"] or options.attribute_keys,
+        block["attribute_preset"] or options.attribute_preset,
+        options.on_error,
+    )
+    try:
+        source = kind.open(find_folder(block, kind), block, labels)
+    except ValueError as error:  # of an option
+        raise UserError(f"config.data, source {block['name']}: {error}") from None
+    if isinstance(source, Faulty):
+        for fault in source.skipped:
+            _log.warning("skipped %s", fault)
+    if isinstance(source, Telling):
+        for line in source.undeclared:
+            _log.info("%s", line)
+    if not len(source):
+        raise UserError(f"config.data: source {block['name']} holds no records")
+    return source
+
+
+def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...]:
+    """Give a source's classes by the names that its block gives them."""
+    names, rename = [category.name for category in source.categories], block["rename"]
+    for name in rename:
+        if name not in names:
+            mend = suggest(name, names) or f"; there are {', '.join(names[:10])}"
+            raise UserError(
+                f"config.data, source {block['name']}: rename finds no class {name!r}{mend}"
+            )
+    return tuple(c._replace(name=str(rename.get(c.name, c.name))) for c in source.categories)
+
+
+def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
+    """Unite classes by name, in order. Each has the id of the first source that has it; where an
+    earlier class has this id, one that no source has.
+    """
+    every = list(chain.from_iterable(found))
+    new = count(max((category.id for category in every), default=0) + 1)
+    ids: dict[str, int] = {}
+    for category in every:
+        ids.setdefault(category.name, category.id)
+    owner: dict[int, str] = {}
+    return tuple(
+        Category(i if owner.setdefault(i, name) == name else next(new), name)
+        for name, i in ids.items()
+    )
+
+
+def _part(
+    block: Mapping[str, Any],
+    source: Source,
+    positions: Sequence[int],
+    united: Sequence[Category],
+    attributes: Sequence[Attribute],
+    split: str,
+) -> Source:
+    """Give the records of one split, labelled by the united classes, composed to scenes if the
+    block says so. Only training's scenes repeat chips, and only training repeats rare classes.
+    """
+    number = {category.name: i for i, category in enumerate(united, 1)}
+    categories = _categories(block, source)
+    classes = [number.get(category.name, 0) for category in categories]
+    unknown = [category.name for category in categories if category.name not in number]
+    if unknown:
+        _log.warning("%s: classes %s are not the model's", block["name"], ", ".join(unknown))
+    if len(unknown) == len(categories):
+        known = ", ".join(list(number)[:10])
+        raise UserError(
+            f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
+        )
+    part: Source = Subset(
+        source, positions, classes, tuple(united), block["exhaustive"], block["labels"]
+    )
+    if block["masks"] and split in block["mask_splits"]:
+        part = MaskedFaces(part, block["masks"], block["mask_seed"])
+    if block["scene"]:
+        part = _compose(part, block, attributes, split)
+    return InMemory(part) if block["cache"] else part
+
+
+def _compose(
+    part: Source, block: Mapping[str, Any], attributes: Sequence[Attribute], split: str
+) -> SceneSource:
+    chosen = {**block["scene"]}
+    if split != "train":
+        chosen["length"] = 0
+    # No two splits share their grounds.
+    seed = 4 * chosen.pop("seed", 0) + (*splits.NAMES, "external").index(split)
+    try:
+        return SceneSource(part, **chosen, seed=seed, attributes=attributes)
+    except ValueError as error:
+        raise UserError(f"config.data, source {block['name']}: {error}") from None
+
+
+def _append(opened: Opened, source: Source, block: Mapping[str, Any]) -> Opened:
+    return opened._replace(
+        sources=(*opened.sources, source),
+        weights=(*opened.weights, float(block["weight"])),
+        repeat_thresholds=(*opened.repeat_thresholds, block["repeat_threshold"]),
+        names=(*opened.names, block["name"]),
+    )

@@ -1,0 +1,139 @@
+"""The batch of each step: a pure function that any thread or process can call for any step."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.data import DataOptions
+from mtl_jax.data.loader import sampler, transforms
+from mtl_jax.data.records import Record, Redrawn, Source, named
+from mtl_jax.errors import UserError
+from mtl_jax.images.geometry import Size
+from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+
+
+class Made(NamedTuple):
+    """A batch as `to_leaves` gives it, and what is to be said of its records, by their index."""
+
+    leaves: list[np.ndarray]
+    unread: dict[int, str]  # what is wrong with those that were left out
+    overfull: dict[int, str]  # those with more instances than slots, and how many
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """What all batches are made from."""
+
+    sources: Sequence[Source]
+    attributes: Sequence[Attribute]
+    options: DataOptions
+
+    def __call__(self, step: int) -> Made:
+        """Give the batch of a step, from 0. Raises UserError that names a file that cannot be read,
+        unless such may be skipped.
+        """
+        made = Made([], {}, {})
+        rows = [to_leaves(row) for row in self._rows(step, made)]
+        made.leaves.extend(np.stack(arrays) for arrays in zip(*rows, strict=True))
+        return made
+
+    def _rows(self, step: int, made: Made) -> Iterator[Batch]:
+        raise NotImplementedError
+
+    def _row(self, index: int, canvas: Size, rng: np.random.Generator | None, made: Made) -> Batch:
+        """Give one example; an empty row for -1, and for a picture that cannot be read but may be
+        skipped.
+        """
+        if index < 0:
+            return transforms.empty_row(canvas, self.attributes, self.options)
+        mend = ""
+        try:
+            record = self._record(index, rng)
+            mend = '; mend or remove it, or set config.data.on_error="skip"'
+            with named(record):
+                row = transforms.load(record, index, self.attributes, self.options, rng)
+        except UserError as error:
+            if self.options.on_error == "stop":
+                raise UserError(f"{error}{mend}") from error
+            made.unread[index] = str(error)
+            return transforms.empty_row(canvas, self.attributes, self.options)
+        if len(record.instances) > self.options.max_instances:
+            made.overfull[index] = f"{record.place} holds {len(record.instances)} instances"
+        return row
+
+    def _record(self, index: int, rng: np.random.Generator | None) -> Record:
+        source, position = find(self.sources, index)
+        if rng is not None and isinstance(source, Redrawn):
+            return source.draw(position, rng)
+        return source[position]
+
+
+@dataclass(frozen=True)
+class TrainingBatches(BatchMaker):
+    """Batches of augmented examples; where a picture is skipped another takes its place."""
+
+    order: sampler.TrainingPlan
+
+    def _rows(self, step: int, made: Made) -> Iterator[Batch]:
+        bucket, indices = self.order.batch(step)
+        for row, index in enumerate(indices.tolist()):
+            yield self._example(bucket, index, step, row, made)
+
+    def _example(
+        self, bucket: sampler.Bucket, index: int, step: int, row: int, made: Made
+    ) -> Batch:
+        for candidate in _with_substitutes(bucket, index):
+            rng = self.order.example_rng(step, row)
+            example = self._row(candidate, bucket.canvas, rng, made)
+            if example.valid:
+                return example
+        raise UserError(f"none of the pictures for canvas {bucket.canvas} can be read")
+
+
+@dataclass(frozen=True)
+class EvalBatches(BatchMaker):
+    """Batches of examples as they are; rows without one are not valid."""
+
+    order: Sequence[tuple[Size, np.ndarray]]  # of `sampler.eval_batches`
+
+    def _rows(self, step: int, made: Made) -> Iterator[Batch]:
+        canvas, indices = self.order[step]
+        for index in indices.tolist():
+            yield self._row(index, canvas, None, made)
+
+
+def find(sources: Sequence[Source], index: int) -> tuple[Source, int]:
+    """Give the source of a position among all sources' records, and the position in it."""
+    for source in sources:
+        if index < len(source):
+            return source, index
+        index -= len(source)
+    raise IndexError(f"the sources hold no record {index}")
+
+
+def _with_substitutes(bucket: sampler.Bucket, index: int) -> Iterator[int]:
+    """Give a record of a bucket, then the others of it in a fixed order."""
+    yield index
+    others = np.concatenate(bucket.indices)
+    start = int(np.flatnonzero(others == index)[0])
+    for i in np.roll(others, -start)[1:]:
+        yield int(i)
+
+
+def to_leaves(batch: Batch) -> list[np.ndarray]:
+    """Flatten a row or a batch, attributes in the order of their declaration."""
+    labels = [array for pair in batch.gt.attributes.values() for array in pair]
+    picture = [batch.images, batch.sizes, batch.valid, batch.exhaustive, batch.index]
+    return [*picture, *batch.gt[:-1], *labels]
+
+
+def from_leaves(leaves: Sequence[np.ndarray], attributes: Sequence[Attribute]) -> Batch:
+    """Undo `to_leaves`."""
+    images, sizes, valid, exhaustive, index, *rest = leaves
+    fields = len(GroundTruth._fields) - 1
+    truth, labels = rest[:fields], rest[fields:]
+    found = {a.name: AttributeLabels(*labels[2 * i : 2 * i + 2]) for i, a in enumerate(attributes)}
+    return Batch(images, sizes, valid, exhaustive, index, GroundTruth(*truth, attributes=found))

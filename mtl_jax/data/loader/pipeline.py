@@ -1,0 +1,166 @@
+"""Batches of NumPy arrays from sources, made ahead of their need in an order that the plan fixes.
+
+tf.data's threads make them, or wait for processes that do. TensorFlow hands arrays on and nothing
+else; it is kept from the GPU, which belongs to JAX.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
+
+import cv2
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.data import DataOptions
+from mtl_jax.data.loader import collate, sampler, transforms
+from mtl_jax.data.loader.processes import in_processes
+from mtl_jax.data.records import Record, Source
+from mtl_jax.types import Batch
+
+# Read by TensorFlow when it is imported: without them it writes lines on stderr that help nobody.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+import tensorflow as tf
+
+tf.config.set_visible_devices([], "GPU")
+
+_log = logging.getLogger(__name__)
+_running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop what is being read while Python still lets its threads finish.
+
+    Later, TensorFlow would wait for threads that wait for the interpreter, for ever.
+    """
+    for given in list(_running):
+        with contextlib.suppress(ValueError):  # another thread is taking a batch from it
+            given.close()
+
+
+def train_batches(
+    sources: Sequence[Source],
+    weights: Sequence[float],
+    attributes: Sequence[Attribute],
+    options: DataOptions,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+) -> Iterator[Batch]:
+    """Give augmented batches without end; that of a step depends on `seed` and the step alone.
+
+    Raises UserError that names the file where a picture cannot be read (at the batch that holds
+    it).
+    """
+    buckets = sampler.find_buckets(sources, options.resize)
+    order = sampler.TrainingPlan(buckets, weights, batch_size, seed)
+    maker = collate.TrainingBatches(sources, attributes, options, order)
+    steps = range(start_step, np.iinfo(np.int64).max)
+    report_after = max(1, round(order.steps_per_epoch))
+    return _start(_made_ahead(maker, steps, report_after))
+
+
+def eval_batches(
+    source: Source, attributes: Sequence[Attribute], options: DataOptions, *, batch_size: int
+) -> Iterator[Batch]:
+    """Give every example once, without augmentation, grouped by canvas; rows that fill a batch up
+    are not valid.
+
+    With `on_error="skip"` the row of a picture that cannot be read is not valid either.
+    """
+    order = sampler.eval_batches(sampler.find_buckets([source], options.resize), batch_size)
+    maker = collate.EvalBatches([source], attributes, options, order)
+    return _start(_made_ahead(maker, range(len(order)), len(order)))
+
+
+def file_names(sources: Sequence[Source], index: np.ndarray) -> list[str]:
+    """Give the file name of each of a batch's `index`; '' where it is -1."""
+    return [find_record(sources, int(i)).file_name if i >= 0 else "" for i in np.ravel(index)]
+
+
+def find_record(sources: Sequence[Source], index: int) -> Record:
+    """Give a record by its position among all sources' records."""
+    source, position = collate.find(sources, index)
+    return source[position]
+
+
+def _start(made: Generator[Batch, None, None]) -> Iterator[Batch]:
+    _running.add(made)
+    return made
+
+
+class _Messages:
+    """Say once of each record what must not go unsaid."""
+
+    def __init__(self, max_instances: int):
+        self._max_instances = max_instances
+        self._unread: set[int] = set()
+        self._overfull: set[int] = set()
+
+    def add(self, made: collate.Made) -> None:
+        for index in made.unread.keys() - self._unread:
+            _log.warning("skipped %s", made.unread[index])
+        if made.overfull and not self._overfull:
+            first = next(iter(made.overfull.values()))
+            limit = self._max_instances
+            _log.warning("%s, max_instances=%d are kept; more such are counted", first, limit)
+        self._unread |= made.unread.keys()
+        self._overfull |= made.overfull.keys()
+
+    def report(self) -> None:
+        """Say how many pictures met so far hold more instances than there are slots."""
+        if self._overfull:
+            message = "%d pictures hold more than max_instances=%d instances; the rest is not used"
+            _log.warning(message, len(self._overfull), self._max_instances)
+
+
+def _made_ahead(
+    maker: collate.BatchMaker, steps: range, report_after: int
+) -> Generator[Batch, None, None]:
+    """Give the batches of `steps`; raise what went wrong in the batch that is due."""
+    cv2.setNumThreads(0)  # the batches are what is made in parallel
+    options = maker.options
+    messages = _Messages(options.max_instances)
+    # By step, beside TensorFlow, which hands arrays on and would bury what is raised.
+    notes: dict[int, collate.Made] = {}
+    failures: dict[int, Exception] = {}
+    with contextlib.ExitStack() as stack:
+        make: Callable[[int], collate.Made] = maker
+        if options.processes:
+            make = stack.enter_context(in_processes(maker, options.workers))
+        nothing = collate.to_leaves(transforms.empty_row((1, 1), maker.attributes, options))
+
+        def leaves(step: np.integer) -> list[np.ndarray]:
+            try:
+                made = make(int(step))
+            except CancelledError:  # nobody waits for the batch
+                return nothing
+            except Exception as error:  # TensorFlow would write it out, long and more than once
+                failures[int(step)] = error
+                return nothing
+            notes[int(step)] = made._replace(leaves=[])
+            return made.leaves
+
+        @tf.autograph.experimental.do_not_convert  # there is nothing to convert
+        def load(step: tf.Tensor) -> list[tf.Tensor]:
+            return tf.numpy_function(leaves, [step], [leaf.dtype for leaf in nothing])
+
+        settings = tf.data.Options()
+        settings.threading.private_threadpool_size = options.workers
+        dataset = tf.data.Dataset.range(steps.start, steps.stop)
+        dataset = dataset.map(load, num_parallel_calls=options.workers, deterministic=True)
+        dataset = dataset.prefetch(2).with_options(settings)
+        for step, arrays in zip(steps, dataset.as_numpy_iterator(), strict=True):
+            if step in failures:
+                raise failures[step]  # where the batch is due
+            messages.add(notes.pop(step))
+            yield collate.from_leaves(tuple(arrays), maker.attributes)
+            if step - steps.start + 1 == report_after:
+                messages.report()

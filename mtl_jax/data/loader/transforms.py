@@ -1,0 +1,221 @@
+"""From a record to a row of a batch: decode, resize, augment, and carry the annotations along.
+
+Everything that moves pixels is one `Geometry`, so that picture, boxes, masks and attributes follow
+it alike. A row is a `types.Batch` without its leading axis.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.data import AugmentOptions, DataOptions
+from mtl_jax.data.face_masks.apply import mask_faces
+from mtl_jax.data.loader.photometric import change_pixels
+from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.records import Instance, Record, Segmentation
+from mtl_jax.data.segmentation import cell_coverage, to_mask
+from mtl_jax.images.geometry import Geometry, Size, covered_box, scale_geometry
+from mtl_jax.images.resize import ResizeOptions, resize_and_pad, resize_geometry
+from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+
+
+def load(
+    record: Record,
+    index: int,
+    attributes: Sequence[Attribute],
+    options: DataOptions,
+    rng: np.random.Generator | None = None,
+) -> Batch:
+    """Give the row of a record; with `rng` as training sees it, without as evaluation does.
+
+    Raises ValueError, or OSError of a file, that says what is wrong.
+    """
+    if rng is not None and options.augment.mask:
+        record = mask_faces(record, options.augment.mask, rng)
+    x1, y1, x2, y2 = record.frame
+    image = read_pixels(record, options.channels)
+    turn = record.turn
+    image = image[y1:y2, x1:x2] if turn is None else turn.cut(image, record.frame)
+    height, width = image.shape[:2]
+    canvas, geometry = resize_geometry(height, width, options.resize)
+    if rng is not None:
+        geometry = augment_geometry(height, width, canvas, geometry, options.augment, rng)
+    pixels = resize_and_pad(image, canvas, geometry, options.resize.dtype)
+    right, bottom = covered_box(height, width, canvas, geometry)[2:]
+    if rng is not None:
+        seen = pixels[: round(bottom), : round(right)]
+        whole = seen if seen.dtype == np.uint8 else np.rint(seen).astype(np.uint8)
+        changed = change_pixels(whole, options.augment, rng)
+        if changed is not whole:
+            seen[:] = changed
+    return Batch(
+        images=pixels,
+        sizes=np.array([bottom, right], np.float32),
+        valid=np.array(True),
+        exhaustive=np.array(record.exhaustive),
+        index=np.array(index, np.int32),
+        gt=ground_truth(record, canvas, geometry.after_cut(x1, y1), attributes, options),
+    )
+
+
+def fit(record: Record, resize: ResizeOptions) -> tuple[Size, Geometry]:
+    """Give the canvas of a record, and where the picture's points lie on it but for changes that
+    training makes. Raises ValueError of a record that is turned, for there is no such geometry.
+    """
+    if record.turn is not None:
+        raise ValueError(f"{record.place}: a picture that is turned is for training alone")
+    x1, y1, x2, y2 = record.frame
+    canvas, geometry = resize_geometry(y2 - y1, x2 - x1, resize)
+    return canvas, geometry.after_cut(x1, y1)
+
+
+def augment_geometry(
+    height: int,
+    width: int,
+    canvas: Size,
+    fitted: Geometry,
+    options: AugmentOptions,
+    rng: np.random.Generator,
+) -> Geometry:
+    """Draw a mirroring, a scale, and, where the picture is larger than the canvas, the part that is
+    seen.
+    """
+    factor = rng.uniform(*options.scale)
+    size = (
+        max(1, round(height * fitted.scale_y * factor)),
+        max(1, round(width * fitted.scale_x * factor)),
+    )
+    spare = [max(0, side - room) for side, room in zip(size, canvas, strict=True)]
+    offset = int(rng.integers(spare[0] + 1)), int(rng.integers(spare[1] + 1))
+    return scale_geometry(height, width, size, offset, mirrored=bool(rng.random() < options.flip))
+
+
+def empty_row(canvas: Size, attributes: Sequence[Attribute], options: DataOptions) -> Batch:
+    """Give the row that only fills a batch up."""
+    slots = options.max_instances
+    cells = (options.mask_size, options.mask_size) if options.mask_size else canvas
+    return Batch(
+        images=np.zeros((*canvas, options.channels), options.resize.dtype),
+        sizes=np.array(canvas, np.float32),
+        valid=np.array(False),
+        exhaustive=np.array(True),
+        index=np.array(-1, np.int32),
+        gt=GroundTruth(
+            boxes=np.zeros((slots, 4), np.float32),
+            classes=np.zeros(slots, np.int32),
+            valid=np.zeros(slots, bool),
+            crowd=np.zeros(slots, bool),
+            masks=np.zeros((slots, *cells), np.uint8),
+            mask_valid=np.zeros(slots, bool),
+            attributes={
+                a.name: AttributeLabels(
+                    np.zeros((slots, a.label_size), np.float32),
+                    np.zeros((slots, a.label_size), bool),
+                )
+                for a in attributes
+            },
+        ),
+    )
+
+
+class Placed(NamedTuple):
+    """A record, where it lies on the canvas, and the canvas box `[4]` in which it is seen."""
+
+    record: Record
+    geometry: Geometry
+    seen: np.ndarray
+
+
+def ground_truth(
+    record: Record,
+    canvas: Size,
+    geometry: Geometry,
+    attributes: Sequence[Attribute],
+    options: DataOptions,
+) -> GroundTruth:
+    """Give what is annotated, moved to the canvas, in `max_instances` slots.
+
+    `geometry` is that of the whole picture, where only a region is seen too.
+    """
+    gt = empty_row(canvas, attributes, options).gt
+    seen = geometry.boxes(np.array(record.frame, np.float64))
+    seen = np.clip(seen, 0, [canvas[1], canvas[0], canvas[1], canvas[0]])
+    placed = Placed(record, geometry, seen)
+    slot = 0
+    for instance in in_slot_order(record.instances):
+        whole = instance.box if record.turn is None else record.turn.box(instance.box)
+        box = clip_box(whole, placed, options.min_visible)
+        if box is None:
+            continue
+        if slot == options.max_instances:
+            break
+        try:
+            _fill_slot(gt, slot, instance, box, placed, attributes, options.mask_size)
+        except ValueError as error:
+            raise ValueError(f"instance {instance.id}: {error}") from error
+        slot += 1
+    return gt
+
+
+def in_slot_order(instances: Sequence[Instance]) -> list[Instance]:
+    """Give single things in their order, then crowds: what has no slot is a crowd first."""
+    return sorted(instances, key=lambda instance: instance.crowd)
+
+
+def clip_box(box: Sequence[float], placed: Placed, min_visible: float) -> np.ndarray | None:
+    """Move a box to the canvas and cut it to what is seen; None where too little is left."""
+    whole = placed.geometry.boxes(np.asarray(box, np.float64))
+    left = np.clip(whole, np.tile(placed.seen[:2], 2), np.tile(placed.seen[2:], 2))
+    width, height = left[2:] - left[:2]
+    area = np.prod(whole[2:] - whole[:2])
+    if width < 1 or height < 1 or width * height < min_visible * area:
+        return None
+    return left
+
+
+def _fill_slot(
+    gt: GroundTruth,
+    slot: int,
+    instance: Instance,
+    box: np.ndarray,
+    placed: Placed,
+    attributes: Sequence[Attribute],
+    mask_size: int,
+) -> None:
+    gt.boxes[slot], gt.classes[slot] = box, instance.label
+    gt.valid[slot], gt.crowd[slot] = True, instance.crowd
+    if instance.segmentation is not None:
+        _write_mask(gt.masks[slot], instance.segmentation, box, placed, mask_size)
+        gt.mask_valid[slot] = True
+    for attribute in attributes:
+        values, known = attribute.parse(instance.attributes.get(attribute.name))
+        if placed.record.turn is not None:
+            values = attribute.turn(values, placed.record.turn)
+        values, known = attribute.crop(*attribute.move(values, known, placed.geometry), placed.seen)
+        gt.attributes[attribute.name].values[slot] = values
+        gt.attributes[attribute.name].known[slot] = known
+
+
+def _write_mask(
+    out: np.ndarray, segmentation: Segmentation, box: np.ndarray, placed: Placed, mask_size: int
+) -> None:
+    """Write the coverage of the cells of the canvas box, or of the canvas if `mask_size` is 0."""
+    if mask_size:
+        x_edges, y_edges = (np.linspace(box[i], box[i + 2], mask_size + 1) for i in (0, 1))
+    else:
+        x1, y1 = np.floor(box[:2]).astype(int)
+        x2, y2 = np.ceil(box[2:]).astype(int)
+        out = out[y1:y2, x1:x2]
+        x_edges, y_edges = np.arange(x1, x2 + 1.0), np.arange(y1, y2 + 1.0)
+    record, back = placed.record, placed.geometry.inverse()
+    x_edges, y_edges = x_edges * back.scale_x + back.shift_x, y_edges * back.scale_y + back.shift_y
+    window = (
+        max(0, int(np.floor(x_edges.min()))),
+        max(0, int(np.floor(y_edges.min()))),
+        min(record.width, int(np.ceil(x_edges.max()))),
+        min(record.height, int(np.ceil(y_edges.max()))),
+    )
+    mask = to_mask(segmentation, record.height, record.width, window)
+    out[:] = cell_coverage(mask, x_edges - window[0], y_edges - window[1])

@@ -1,0 +1,123 @@
+"""COCO's JSON: boxes, polygons, run lengths and crowds, with attributes on the annotations.
+
+Source: https://cocodataset.org/#format-data.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.data.readers.annotation_tools import coco_check
+from mtl_jax.data.readers.annotation_tools.coco_check import CheckedAnnotation
+from mtl_jax.data.readers.annotation_tools.coco_shapes import segmentation_of
+from mtl_jax.data.readers.coco_lists import CocoLists
+from mtl_jax.data.readers.labels import LabelReader
+from mtl_jax.data.readers.suggest_attributes import suggest_attributes
+from mtl_jax.data.records import Instance, Record
+from mtl_jax.errors import UserError, suggest
+
+
+class CocoSource:
+    """The images of a COCO file, or of another format's as COCO's lists, in order; those without
+    annotations are negatives.
+
+    Every fault of the file is raised at once as AnnotationErrors; with `on_error="skip"` the faulty
+    records are left out and listed in `skipped` (of a faulty attribute, the label alone). Labels
+    that no attribute reads are listed in `undeclared`, as lines of a config. Classes are the file's
+    categories by id, or those named in `categories`; things of other categories are then left out.
+    `attributes`, `keys` and `preset` are a `LabelReader`'s. `group_key` names the key of an image
+    that says what it must not be parted from; else it is the picture's file.
+    """
+
+    def __init__(
+        self,
+        annotations: str | Path | CocoLists,
+        images: str | Path,
+        attributes: Sequence[Attribute] = (),
+        *,
+        keys: Mapping[str, Any] | None = None,
+        preset: str = "",
+        categories: Sequence[str] = (),
+        group_key: str = "",
+        on_error: str = "stop",
+    ):
+        if not isinstance(annotations, CocoLists):
+            annotations = coco_check.load_lists(Path(annotations))
+        self.path, self.folder = annotations.path, Path(images)
+        self._reader = LabelReader(attributes, keys, preset)
+        self.undeclared = tuple(
+            f"{self.path}: attribute {line}"
+            for line in suggest_attributes(annotations.annotations, self._reader.key_names)
+        )
+        checked = coco_check.check(annotations, self.folder, self._reader, on_error)
+        self.skipped = checked.faults
+        chosen = _choose(self.path, checked.categories, categories)
+        self.categories = coco_check.as_categories(chosen)
+        self._labels = {category["id"]: i for i, category in enumerate(chosen, 1)}
+        self._points = {c["id"]: coco_check.keypoint_names(c) for c in chosen}
+        self._images = checked.images
+        self._annotations = checked.annotations
+        self._exhaustive = annotations.exhaustive
+        self._group_key = group_key
+        if group_key and self._images and not any(group_key in image for image in self._images):
+            raise UserError(f"{self.path}: no image has the key {group_key!r} to group by")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, position: int) -> Record:
+        image = self._images[position]
+        found = self._annotations.get(image["id"], ())
+        return Record(
+            image=self.folder / image["file_name"],
+            width=image["width"],
+            height=image["height"],
+            image_id=image["id"],
+            file_name=image["file_name"],
+            instances=tuple(
+                self._instance(annotation, (image["width"], image["height"]))
+                for annotation in found
+                if annotation.raw["category_id"] in self._labels
+            ),
+            exhaustive=self._is_exhaustive(image["id"]),
+        )
+
+    def group(self, position: int) -> str:
+        """Name the picture's file, or what `group_key` says."""
+        image = self._images[position]
+        return str(image.get(self._group_key, image["file_name"]))
+
+    def _is_exhaustive(self, number: int | str) -> bool:
+        given = self._exhaustive
+        return given if isinstance(given, bool) else number in given
+
+    def key(self, position: int) -> int | str:
+        """Give the image's id."""
+        return self._images[position]["id"]
+
+    def name(self, position: int) -> str:
+        """Give the picture's file."""
+        return self._images[position]["file_name"]
+
+    def _instance(self, annotation: CheckedAnnotation, size: tuple[int, int]) -> Instance:
+        raw = annotation.raw
+        number = raw["id"]
+        return Instance(
+            box=annotation.box,
+            label=self._labels[raw["category_id"]],
+            segmentation=segmentation_of(raw),
+            crowd=bool(raw.get("iscrowd", 0)),
+            area=raw.get("area"),
+            id=number if isinstance(number, int) else 0,
+            attributes=self._reader.read(raw, self._points[raw["category_id"]], size)[0],
+        )
+
+
+def _choose(path: Path, found: Sequence[dict], names: Sequence[str]) -> list[dict]:
+    known = [category["name"] for category in found]
+    for name in names:
+        if name not in known:
+            hint = suggest(name, known) or f"; there are {', '.join(known[:10])}"
+            raise UserError(f"{path}: has no category {name!r}{hint}")
+    return [category for category in found if not names or category["name"] in names]

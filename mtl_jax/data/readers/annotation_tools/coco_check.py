@@ -1,0 +1,281 @@
+"""Every fault of a COCO file, found before anything is trained.
+
+Plain Python over each annotation once (COCO train's 860,000 in seconds); pictures are looked up in
+a listing of their folder, not opened.
+"""
+
+import os
+import posixpath
+import reprlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite, shape_fault
+from mtl_jax.data.readers.coco_lists import CocoLists, fault_line, parse_json
+from mtl_jax.data.readers.labels import LabelReader
+from mtl_jax.data.records import Box, Category
+from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.images.decode import image_size
+
+_MAX_SIDE = 1_000_000
+
+
+class CheckedAnnotation(NamedTuple):
+    raw: dict[str, Any]
+    box: Box  # x1, y1, x2, y2, within the picture
+
+
+class Checked(NamedTuple):
+    """What of a COCO file is good, and what is wrong with the rest."""
+
+    categories: list[dict[str, Any]]  # by id
+    images: list[dict[str, Any]]  # in the file's order, with width and height
+    annotations: dict[int | str, list[CheckedAnnotation]]  # by image id
+    faults: tuple[str, ...]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a COCO file. Raises UserError where it is not there, AnnotationErrors where it is not
+    COCO-shaped.
+    """
+    try:
+        data = parse_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise AnnotationErrors([fault_line(path, str(error))]) from None
+    parts = ("images", "annotations", "categories")
+    if not isinstance(data, dict):
+        kind = type(data).__name__
+        raise AnnotationErrors([f"{path}: holds a {kind}, not COCO's object of {', '.join(parts)}"])
+    wrong = [
+        f"{path}: {part!r} is missing or not a list; a COCO file holds lists {', '.join(parts)}"
+        for part in parts
+        if not isinstance(data.get(part), list)
+    ]
+    if wrong:
+        raise AnnotationErrors(wrong)
+    for image in data["images"]:
+        for side in ("width", "height") if isinstance(image, dict) else ():
+            value = image.get(side)
+            if isinstance(value, float) and value.is_integer():  # a table's numbers: 640.0
+                image[side] = int(value)
+    return data
+
+
+def load_lists(path: Path) -> CocoLists:
+    """Read the three lists of a COCO file, as `load`."""
+    data = load(path)
+    return CocoLists(path, data["images"], data["annotations"], data["categories"])
+
+
+def check(lists: CocoLists, folder: Path, reader: LabelReader, on_error: str) -> Checked:
+    """Look at every record. Raises AnnotationErrors of all faults; with `on_error="skip"` only
+    where the categories are faulty or no picture is there.
+    """
+    categories, broken = _check_categories(lists.path, lists.categories)
+    images, of_images = _check_images(lists.path, lists.images, folder)
+    faults = [*lists.faults, *of_images]
+    if images is None:
+        raise AnnotationErrors([*broken, *faults])
+    annotations, more = _check_annotations(lists, categories, images, reader)
+    faults += more
+    if broken or (faults and on_error == "stop"):
+        raise AnnotationErrors([*broken, *faults])
+    ordered = sorted(categories.values(), key=lambda category: category["id"])
+    return Checked(ordered, list(images.values()), annotations, tuple(faults))
+
+
+def as_categories(checked: Sequence[Mapping[str, Any]]) -> tuple[Category, ...]:
+    return tuple(Category(category["id"], category["name"]) for category in checked)
+
+
+def _check_categories(path: Path, found: list) -> tuple[dict[int, dict], list[str]]:
+    categories: dict[int, dict] = {}
+    names: set[str] = set()
+    faults = []
+    for place, category in enumerate(found):
+        wrong = ""
+        if not isinstance(category, dict):
+            wrong = "is not an object; give it an id and a name"
+        elif type(category.get("id")) is not int:
+            wrong = f"id is {reprlib.repr(category.get('id'))}; give a whole number"
+        elif not isinstance(category.get("name"), str) or not category["name"]:
+            wrong = f"name is {reprlib.repr(category.get('name'))}; give a name"
+        elif category["id"] in categories:
+            wrong = f"id {category['id']} occurs twice; number categories differently"
+        elif category["name"] in names:
+            wrong = f"name {category['name']!r} occurs twice; name categories differently"
+        if wrong:
+            faults.append(fault_line(path, f"categories[{place}]: {wrong}"))
+            continue
+        categories[category["id"]] = category
+        names.add(category["name"])
+    if not found:
+        faults.append(f"{path}: has no categories; give each class an id and a name")
+    return categories, faults
+
+
+class PictureFolder:
+    """The sizes in bytes of the files below a folder, from one listing of each directory."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._sizes: dict[str, dict[str, int]] = {}
+
+    def bytes_of(self, file_name: str) -> int | None:
+        """Give a file's size; None where it is not there."""
+        parent, name = posixpath.split(file_name)
+        if parent not in self._sizes:
+            self._sizes[parent] = self._list(parent)
+        return self._sizes[parent].get(name)
+
+    def _list(self, parent: str) -> dict[str, int]:
+        try:
+            with os.scandir(self.folder / parent) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        except (OSError, ValueError):  # no such directory; a name that no file can have
+            return {}
+
+
+def _check_images(path: Path, found: list, folder: Path) -> tuple[dict | None, list[str]]:
+    """Give the good images by id (None where no picture is there at all), and faults."""
+    listing = PictureFolder(folder)
+    images: dict[int | str, dict] = {}
+    faults, missing = [], 0
+    for place, image in enumerate(found):
+        wrong = _image_fault(image, images)
+        if not wrong:
+            size = listing.bytes_of(image["file_name"])
+            missing += size is None
+            wrong = _picture_fault(image["file_name"], size, folder) or _add_size(image, folder)
+        if wrong:
+            faults.append(fault_line(path, f"{_name_image(image, place)}: {wrong}"))
+        else:
+            images[image["id"]] = image
+    if missing > 1 and missing == len(found):
+        first = found[0]["file_name"]
+        mend = f"the first is {first}; set config.data.images to the folder that holds them"
+        if "://" in first:
+            mend = f"they are addresses; run `python -m mtl_jax.data download {path} --output DIR`"
+        return None, [fault_line(path, f"none of its {missing} pictures is in {folder}; {mend}")]
+    return images, faults
+
+
+def _name_image(image: Any, place: int) -> str:
+    if not isinstance(image, dict) or not isinstance(image.get("id"), int | str):
+        return f"images[{place}]"
+    name = image.get("file_name")
+    if isinstance(name, str) and name == image["id"]:
+        return name
+    return f"image {image['id']}" + (f" ({name})" if isinstance(name, str) else "")
+
+
+def _image_fault(image: Any, images: Mapping) -> str:
+    if not isinstance(image, dict):
+        return "is not an object; give it an id, a file_name, a width and a height"
+    number, name = image.get("id"), image.get("file_name")
+    if type(number) not in (int, str):
+        return f"id is {reprlib.repr(number)}; give a whole number or a text"
+    if number in images:
+        return "its id occurs twice; number images differently"
+    if not isinstance(name, str) or not name:
+        return f"file_name is {reprlib.repr(name)}; give the picture's path below the folder"
+    for side in ("width", "height"):
+        value = image.get(side)
+        if value is not None and not (type(value) is int and 0 < value <= _MAX_SIDE):
+            return f"{side} is {reprlib.repr(value)}; give the picture's {side} in pixels"
+    return ""
+
+
+def _picture_fault(name: str, size: int | None, folder: Path) -> str:
+    if size is None and "://" in name:
+        return "file_name is an address; run `python -m mtl_jax.data download` on this file"
+    if size is None:
+        return f"no such picture in {folder}; put it there or take its record out"
+    return "" if size else "the picture is an empty file; replace it or take its record out"
+
+
+def _add_size(image: dict, folder: Path) -> str:
+    """Read width and height from the picture where the record has none."""
+    if image.get("width") and image.get("height"):
+        return ""
+    try:
+        image["height"], image["width"] = image_size(folder / image["file_name"])
+    except (ValueError, OSError) as error:
+        return f"has no width and height, and {error}; replace the picture"
+    return ""
+
+
+def _check_annotations(
+    lists: CocoLists,
+    categories: Mapping[int, dict],
+    images: Mapping[int | str, dict],
+    reader: LabelReader,
+) -> tuple[dict[int | str, list[CheckedAnnotation]], list[str]]:
+    listed = {
+        image["id"]
+        for image in lists.images
+        if isinstance(image, dict) and type(image.get("id")) in (int, str)
+    }
+    good: dict[int | str, list[CheckedAnnotation]] = {}
+    seen: set[int | str] = set()
+    faults = []
+    for place, annotation in enumerate(lists.annotations):
+        wrong = _reference_fault(annotation, categories, listed, seen)
+        box, labels = None, []
+        if not wrong:
+            seen.add(annotation["id"])
+            image = images.get(annotation["image_id"])
+            if image is None:
+                continue  # the image's own fault says why
+            size = image["width"], image["height"]
+            wrong, box = shape_fault(annotation, *size)
+            if not wrong and reader.attributes:
+                names = keypoint_names(categories[annotation["category_id"]])
+                labels = reader.read(annotation, names, size)[1]
+        for fault in (wrong, *labels):
+            if fault:
+                mend = "" if fault is wrong else "; correct or remove the label"
+                where = _name_annotation(annotation, place, images)
+                faults.append(fault_line(lists.path, f"{where}: {fault}{mend}"))
+        if box is not None and not wrong:
+            good.setdefault(annotation["image_id"], []).append(CheckedAnnotation(annotation, box))
+    return good, faults
+
+
+def keypoint_names(category: Mapping[str, Any]) -> Sequence[str]:
+    names = category.get("keypoints")
+    return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else ()
+
+
+def _name_annotation(annotation: Any, place: int, images: Mapping) -> str:
+    if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int | str):
+        return f"annotations[{place}]"
+    if isinstance(annotation["id"], str):
+        return annotation["id"]  # its place in the file that it was made of
+    number = annotation.get("image_id")
+    image = images.get(number) if isinstance(number, int | str) else None
+    name = f", {image['file_name']}" if image else ""
+    return f"annotation {annotation['id']} (image {reprlib.repr(number)}{name})"
+
+
+def _reference_fault(annotation: Any, categories: Mapping, listed: set, seen: set) -> str:
+    if type(annotation) is not dict:
+        return "is not an object; correct or remove it"
+    number, image, category = (annotation.get(key) for key in ("id", "image_id", "category_id"))
+    if type(number) not in (int, str):
+        return f"id is {reprlib.repr(number)}; give a whole number"
+    if number in seen:
+        return "its id occurs twice; number annotations differently"
+    if type(image) not in (int, str) or image not in listed:
+        return f"image_id {reprlib.repr(image)} is no image of this file; correct or remove it"
+    if type(category) is not int or category not in categories:
+        return f"category_id {reprlib.repr(category)} is no category of this file; correct it"
+    if annotation.get("iscrowd", 0) not in (0, 1):
+        return f"iscrowd is {reprlib.repr(annotation['iscrowd'])}; give 0 or 1"
+    area = annotation.get("area")
+    if area is not None and not (type(area) in NUMBERS and is_finite((area,)) and area >= 0):
+        return f"area is {reprlib.repr(area)}; give square pixels or leave it out"
+    return ""

@@ -1,0 +1,172 @@
+"""LabelMe's annotations: a JSON file beside each picture.
+
+Source: https://github.com/wkentaro/labelme, `label_file.py` and `shape.py` of versions 3 to 5.
+"""
+
+import base64
+import binascii
+import os
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pycocotools.mask
+
+from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
+from mtl_jax.data.readers.annotation_tools.outlines import ellipse
+from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, parse_json, read_each
+from mtl_jax.data.segmentation import encode
+
+coco_mask: Any = pycocotools.mask  # its stubs know no polygons
+
+
+class _File(NamedTuple):
+    """What is used of a file."""
+
+    picture: str  # the path of its picture, relative to the file
+    height: int
+    width: int
+    shapes: list[Any]
+
+
+def read_labelme(folder: Path, images: Path) -> CocoLists:
+    """Read every JSON file below `folder`. The class of a shape is its label; shapes of one label
+    and `group_id` in a picture are one thing. Its flags and attributes are attributes.
+
+    Polygons, circles and masks become masks, rectangles boxes without a mask.
+    """
+    collector = Collector(folder)
+    for path, file in read_each(_read, find_files(folder, ".json")):
+        record = path.relative_to(folder).as_posix()
+        if isinstance(file, ValueError):
+            collector.add_fault(record, str(file))
+            continue
+        name = _picture_name(path.parent / file.picture, images)
+        if collector.add_picture(name, file.height, file.width):
+            _add_things(collector, record, name, file)
+    return collector.finish()
+
+
+def _read(path: Path) -> _File:
+    found = parse_json(path.read_bytes())
+    if not isinstance(found, dict) or not isinstance(found.get("shapes"), list):
+        raise ValueError("holds no list of shapes; is it a file of LabelMe?")
+    picture, sizes = found.get("imagePath"), (found.get("imageHeight"), found.get("imageWidth"))
+    if not isinstance(picture, str) or not picture:
+        raise ValueError(f"its imagePath is {reprlib.repr(picture)}; name the picture")
+    height, width = sizes if all(type(s) is int and s > 0 for s in sizes) else (0, 0)
+    return _File(picture.replace("\\", "/"), height or 0, width or 0, found["shapes"])
+
+
+def _picture_name(path: Path, images: Path) -> str:
+    """Give a picture's path below `images`: where its file says, else there by its name."""
+    if not path.exists() and (images / path.name).exists():
+        return path.name
+    return Path(os.path.relpath(path, images)).as_posix()
+
+
+def _add_things(collector: Collector, record: str, name: str, file: _File) -> None:
+    groups: dict[Any, list[tuple[str, Mapping]]] = {}
+    for place, shape in enumerate(file.shapes):
+        where = f"{record} shapes[{place}]"
+        label = shape.get("label") if isinstance(shape, Mapping) else None
+        if not isinstance(label, str) or not label:
+            collector.add_fault(where, "has no label; give it one or remove it")
+            continue
+        number = shape.get("group_id")
+        key = where if number is None else (label, repr(number))
+        groups.setdefault(key, []).append((where, shape))
+    for members in groups.values():
+        where, first = members[0]
+        try:
+            parts = [_as_coco(shape, file.height, file.width) for _, shape in members]
+            shape = parts[0] if len(parts) == 1 else _unite(parts, file.height, file.width)
+        except ValueError as error:
+            collector.add_fault(where, str(error))
+            continue
+        collector.add_thing(name, where, first["label"], shape, _labels(first))
+
+
+def _labels(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a shape's flags (0 or 1), its attributes and its description."""
+    found = {}
+    for key in ("flags", "attributes"):
+        part = shape.get(key)
+        found |= part if isinstance(part, Mapping) else {}
+    if shape.get("description"):
+        found["description"] = shape["description"]
+    return {name: int(v) if isinstance(v, bool) else v for name, v in found.items()}
+
+
+def _as_coco(shape: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
+    """Give a shape as COCO's bbox or segmentation. Raises ValueError that says what is wrong."""
+    kind, points = shape.get("shape_type") or "polygon", shape.get("points")
+    if not isinstance(points, list) or not all(_is_point(point) for point in points):
+        raise ValueError("its points are no list of x, y; correct or remove it")
+    if kind == "polygon":
+        return {"segmentation": [[value for point in points for value in point]]}
+    if kind not in ("rectangle", "circle", "mask"):
+        raise ValueError(f"its shape is {reprlib.repr(kind)}, which has no area; remove it")
+    if kind == "rectangle" and len(points) in (2, 4):  # X-AnyLabeling writes all four corners
+        x, y = zip(*points, strict=True)
+        return {"bbox": [min(x), min(y), max(x) - min(x), max(y) - min(y)]}
+    if len(points) != 2:
+        raise ValueError(f"its {kind} has {len(points)} points and wants 2; correct or remove it")
+    (x1, y1), (x2, y2) = points
+    if kind == "circle":  # its centre, and a point on it
+        radius = float(np.hypot(x2 - x1, y2 - y1))
+        return {"segmentation": [ellipse(x1, y1, radius, radius, 0.0, height, width)]}
+    return {"segmentation": _mask(shape.get("mask"), round(x1), round(y1), height, width)}
+
+
+def _is_point(point: Any) -> bool:
+    return (
+        isinstance(point, list)
+        and len(point) == 2
+        and NUMBERS.issuperset(map(type, point))
+        and is_finite(point)
+    )
+
+
+def _mask(data: Any, x: int, y: int, height: int, width: int) -> dict[str, Any]:
+    """Decode a PNG in base64, the part of the picture whose first pixel is (x, y)."""
+    try:
+        raw = np.frombuffer(base64.b64decode(data, validate=True), np.uint8)
+        crop = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if len(raw) else None
+    except (TypeError, ValueError, binascii.Error, cv2.error):
+        crop = None
+    if crop is None or not crop.any():
+        raise ValueError("its mask is empty or no PNG in base64; correct or remove it")
+    if x < 0 or y < 0 or y + crop.shape[0] > height or x + crop.shape[1] > width:
+        raise ValueError(
+            f"its mask of {crop.shape[1]} x {crop.shape[0]} at {x}, {y} leaves the picture of "
+            f"{width} x {height}; correct or remove it"
+        )
+    return encode(crop > 0, y, x, height, width)
+
+
+def _unite(parts: list[dict[str, Any]], height: int, width: int) -> dict[str, Any]:
+    """Make one thing of the parts of a group: polygons where all are, else run lengths."""
+    if all(isinstance(part.get("segmentation"), list) for part in parts):
+        return {"segmentation": [polygon for part in parts for polygon in part["segmentation"]]}
+    if not height or not width:
+        raise ValueError("its group has a mask and the file no imageHeight and imageWidth")
+    runs = []
+    for part in parts:
+        shape = part.get("segmentation")
+        if shape is None:
+            x, y, w, h = part["bbox"]
+            shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        if isinstance(shape, list):
+            if any(len(polygon) < 6 for polygon in shape):
+                raise ValueError(
+                    "a polygon of its group has fewer than 3 points; correct or remove it"
+                )
+            runs += coco_mask.frPyObjects(shape, height, width)
+        else:
+            runs.append({**shape, "counts": shape["counts"].encode()})
+    united = coco_mask.merge(runs)
+    return {"segmentation": {"size": [height, width], "counts": united["counts"].decode()}}

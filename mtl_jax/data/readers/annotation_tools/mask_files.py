@@ -1,0 +1,102 @@
+"""A picture of masks for each picture: 0 is background, each other value one thing, as in the
+Penn-Fudan pedestrians.
+
+Source: https://www.cis.upenn.edu/~jshi/ped_html/, readme.txt.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each, single_class, size_of
+from mtl_jax.data.readers.folders import list_pictures
+from mtl_jax.data.segmentation import encode
+from mtl_jax.errors import UserError
+
+MANY = 1000  # more things than this on a picture: it is a photograph, not a picture of masks
+
+
+class _Masks(NamedTuple):
+    height: int
+    width: int
+    runs: dict[int, dict]  # RLE by value
+
+
+def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -> CocoLists:
+    """Read the masks of the pictures below `images`: `masks` has files of the same names, or with
+    `_mask` added, as .png or .tif. All things are of the one class that `categories` names.
+
+    Masks of a picture that is not there are faults, and names that differ in their endings alone; a
+    picture without masks is a negative.
+    """
+    kind = single_class(categories, f"{masks}: masks have no classes")
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; set config.data.images and .annotations")
+    collector = Collector(masks)
+    below = f"{masks.relative_to(images).as_posix()}/" if images in masks.parents else None
+    names = _by_stem(images, "", collector, below)
+    found = _by_stem(masks, "_mask", collector)
+    if not found:
+        raise UserError(f"{masks}: holds no masks; a picture a.jpg has its own in a.png")
+    paths = [masks / name for name in found.values()]
+    for stem, (path, read) in zip(found, read_each(_read, paths), strict=True):
+        record = path.relative_to(masks).as_posix()
+        if isinstance(read, ValueError):
+            collector.add_fault(record, str(read))
+        elif stem not in names:
+            collector.add_fault(record, f"has no picture {stem}.* in {images}; put it there")
+        elif (size := size_of(images / names[stem])) not in ((0, 0), read[:2]):
+            wrong = f"is {read.width} x {read.height} where its picture is {size[1]} x {size[0]}"
+            collector.add_fault(record, f"{wrong}; draw it again")
+        else:
+            name = names[stem]
+            collector.add_picture(name, read.height, read.width)
+            for value, runs in read.runs.items():
+                collector.add_thing(name, f"{record} value {value}", kind, {"segmentation": runs})
+    for stem, name in names.items():
+        if stem not in found:
+            collector.add_picture(name)
+    return collector.finish([kind])
+
+
+def _by_stem(
+    folder: Path, suffix: str, collector: Collector, leave_out: str | None = None
+) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for name in list_pictures(folder):
+        if leave_out and name.startswith(leave_out):
+            continue
+        other = names.setdefault(_stem(name).removesuffix(suffix), name)
+        if other != name:
+            collector.add_fault(name, f"stands in {folder} beside {other}; remove or rename one")
+    return names
+
+
+def _stem(name: str) -> str:
+    return Path(name).with_suffix("").as_posix()
+
+
+def _read(path: Path) -> _Masks:
+    try:
+        # Not by OpenCV, which gives the colours of a palette in place of its numbers.
+        with Image.open(path) as file:
+            values = np.asarray(file)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot be decoded ({error}); write it again") from None
+    if values.ndim != 2:
+        raise ValueError(f"has {values.shape[-1]} channels; write each thing's number in one")
+    numbers = np.unique(values)
+    if len(numbers) > MANY:
+        raise ValueError(f"holds {len(numbers)} values; is it a picture of masks?")
+    height, width = values.shape
+    runs = {}
+    for number in numbers[numbers != 0].tolist():
+        mask = values == number
+        x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+        runs[int(number)] = encode(mask[y : y + h, x : x + w], y, x, height, width)
+    return _Masks(height, width, runs)

@@ -1,0 +1,272 @@
+"""VGG Image Annotator's files: JSON and CSV exports and projects of its versions 1, 2 and 3.
+
+Source: https://www.robots.ox.ac.uk/~vgg/software/via/ and `_via_metadata.js` of version 3.
+"""
+
+import csv
+import io
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
+from mtl_jax.data.readers.annotation_tools.outlines import ellipse
+from mtl_jax.data.readers.coco_lists import CocoLists, Collector, parse_json, single_class, size_of
+from mtl_jax.errors import AnnotationErrors, UserError
+
+_SHAPES = {2: "rect", 3: "circle", 4: "ellipse", 6: "polyline", 7: "polygon", 8: "extreme_rect"}
+_NUMBERS = {  # what version 3 lists of a shape, by the names of version 2
+    "rect": ("x", "y", "width", "height"),
+    "circle": ("cx", "cy", "r"),
+    "ellipse": ("cx", "cy", "rx", "ry"),
+}
+_WITH_OPTIONS = (2, 3, 4)  # version 3's types of attributes: checkbox, radio, select
+_IMAGE = 2  # version 3's type of a file
+
+
+class Region(NamedTuple):
+    record: str  # how a fault names it
+    shape: Any  # version 2's `shape_attributes`
+    attributes: Any  # version 2's `region_attributes`
+
+
+class Annotated(NamedTuple):
+    record: str
+    name: Any  # the picture's file
+    regions: list[Region]
+
+
+def read_via(
+    path: Path, images: Path, class_attribute: str = "", categories: Sequence[str] = ()
+) -> CocoLists:
+    """Read a file of any version. The class of a region is its attribute `class_attribute`; without
+    one all are of the one class that `categories` names.
+
+    Polygons and polylines become masks, circles and ellipses masks cut at the border of their
+    picture in `images`, rectangles boxes without a mask. Pictures without regions are negatives.
+    """
+    only = "" if class_attribute else single_class(categories, f"{path}: set class_attribute")
+    collector = Collector(path)
+    for number, annotated in enumerate(_read(path)):
+        name = annotated.name
+        if not isinstance(name, str) or not name or "://" in name:
+            wrong = f"its file is {reprlib.repr(name)}; name a picture below the folder"
+            collector.add_fault(annotated.record or f"picture {number}", wrong)
+            continue
+        size = size_of(images / name)
+        if not collector.add_picture(name, *size):
+            continue
+        for region in annotated.regions:
+            try:
+                shape = _as_coco(region.shape, *size)
+                if not isinstance(region.attributes, Mapping):
+                    raise ValueError("its region_attributes are no object; correct or remove it")
+                labels = {k: _value(v) for k, v in region.attributes.items()}
+                kind = only or _class(labels.pop(class_attribute, None), class_attribute)
+            except ValueError as error:
+                collector.add_fault(region.record, str(error))
+                continue
+            collector.add_thing(name, region.record, kind, shape, labels)
+    return collector.finish([only] if only else [])
+
+
+def _read(path: Path) -> list[Annotated]:
+    try:
+        data = path.read_bytes()
+        if path.suffix.lower() == ".csv":
+            return _csv(data)
+        found = parse_json(data)
+        if not isinstance(found, dict):
+            raise ValueError(f"holds a {type(found).__name__}; export annotations from VIA again")
+        if "project" in found and "metadata" in found:
+            return _version_3(found)
+        pictures = found.get("_via_img_metadata", found)
+        if not isinstance(pictures, dict):
+            raise ValueError("_via_img_metadata is no object; save the project again")
+        return [_picture(key, value) for key, value in pictures.items()]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise AnnotationErrors([f"{path}: {error}"]) from None
+
+
+def _picture(key: str, value: Any) -> Annotated:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"picture {key!r} is no object; is this a file of VIA?")
+    name, regions = value.get("filename"), value.get("regions", {})
+    if isinstance(regions, Mapping):  # version 1
+        regions = list(regions.values())
+    if not isinstance(regions, list):
+        raise ValueError(f"regions of {name!r} are no list; export annotations from VIA again")
+    return Annotated(key, name, [_region(f"{name} regions[{i}]", r) for i, r in enumerate(regions)])
+
+
+def _region(record: str, region: Any) -> Region:
+    if not isinstance(region, Mapping):
+        return Region(record, None, {})
+    return Region(record, region.get("shape_attributes"), region.get("region_attributes") or {})
+
+
+def _version_3(found: Mapping[str, Any]) -> list[Annotated]:
+    tables = []
+    for name in ("file", "view", "metadata", "attribute"):
+        table = found.get(name, {})
+        if not isinstance(table, dict) or not all(isinstance(v, dict) for v in table.values()):
+            raise ValueError(f"{name!r} is no object of objects; save the project in VIA again")
+        tables.append(table)
+    files, views, metadata, attributes = tables
+    result: dict[str, Annotated] = {}
+    for number, file in files.items():
+        name = file.get("fname") if file.get("type", _IMAGE) == _IMAGE else "a video or sound://"
+        result[number] = Annotated(f"file {number}", name, [])
+    for number, entry in metadata.items():
+        if not entry.get("xy"):
+            continue  # says something of the whole picture
+        shown = views.get(str(entry.get("vid")), {}).get("fid_list")
+        file = result.get(str(shown[0])) if isinstance(shown, list) and len(shown) == 1 else None
+        if file is None:
+            raise ValueError(f"metadata {number} is of no file; save the project in VIA again")
+        labels = entry.get("av", {})
+        named = _named(labels, attributes) if isinstance(labels, Mapping) else labels
+        file.regions.append(Region(f"{file.name} metadata {number}", _shape_3(entry["xy"]), named))
+    return list(result.values())
+
+
+def _named(labels: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give version 3's labels by the names of attributes and options."""
+    result = {}
+    for number, value in labels.items():
+        attribute = attributes.get(number, {})
+        options = attribute.get("options")
+        if attribute.get("type") in _WITH_OPTIONS and isinstance(options, Mapping):
+            chosen = [options.get(key, key) for key in str(value).split(",") if key]
+            value = chosen[0] if len(chosen) == 1 else {str(name): True for name in chosen}
+        result[str(attribute.get("aname", number))] = value
+    return result
+
+
+def _shape_3(xy: Any) -> Any:
+    """Give version 3's list as version 2's object."""
+    if not isinstance(xy, list) or not xy:
+        return xy
+    name, numbers = _SHAPES.get(xy[0], f"shape {reprlib.repr(xy[0])}"), xy[1:]
+    if name in _NUMBERS:
+        return {"name": name, **dict(zip(_NUMBERS[name], numbers, strict=False))}
+    return {"name": name, "all_points_x": numbers[::2], "all_points_y": numbers[1::2]}
+
+
+def _csv(data: bytes) -> list[Annotated]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8; save it again") from None
+    if "# CSV_HEADER" in text:
+        return _csv_3(text)
+    found: dict[str, Annotated] = {}
+    for line, row in _rows(text):
+        name = row.get("filename") or row.get("#filename")
+        wanted = ("region_shape_attributes", "region_attributes")
+        if name is None or not all(isinstance(row.get(key), str) for key in wanted):
+            raise ValueError(
+                f"line {line} lacks filename or {' or '.join(wanted)}; export it again"
+            )
+        picture = found.setdefault(name, Annotated(f"line {line}", name, []))
+        shape, labels = (_cell(row[key], line) for key in wanted)
+        if shape != {}:  # a picture without regions has one line too
+            picture.regions.append(Region(f"line {line}", shape, labels))
+    return list(found.values())
+
+
+def _csv_3(text: str) -> list[Annotated]:
+    attributes, header = {}, ""
+    lines = text.splitlines()
+    for line in lines:
+        key, _, value = line.removeprefix("#").partition("=")
+        if line.startswith("#") and key.strip() in ("ATTRIBUTE", "ATTRIBUTES"):
+            attributes = _cell(value, 1)
+        if line.startswith("#") and key.strip() == "CSV_HEADER":
+            header = value.strip()
+    if not isinstance(attributes, dict):
+        raise ValueError("its ATTRIBUTE line is no object; export it again")
+    attributes = {k: v if isinstance(v, dict) else {"aname": v} for k, v in attributes.items()}
+    # As empty lines, so that the others keep their numbers.
+    body = "\n".join("" if line.startswith("#") else line for line in lines)
+    found: dict[str, Annotated] = {}
+    for line, row in _rows(f"{header}\n{body}", first=0):
+        cells = [row.get(key) for key in ("file_list", "spatial_coordinates", "metadata")]
+        if not all(isinstance(cell, str) for cell in cells):
+            raise ValueError(f"line {line} lacks a field; export it again")
+        names, xy, labels = (_cell(str(cell), line) for cell in cells)
+        if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+            raise ValueError(f"line {line} is of {reprlib.repr(names)}; one picture is read a line")
+        picture = found.setdefault(names[0], Annotated(f"line {line}", names[0], []))
+        if xy:
+            named = _named(labels, attributes) if isinstance(labels, Mapping) else labels
+            picture.regions.append(Region(f"line {line}", _shape_3(xy), named))
+    return list(found.values())
+
+
+def _rows(text: str, first: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(2**31 - 1)  # a fine outline is longer than Python's own
+    reader = csv.DictReader(io.StringIO(text))
+    try:
+        for row in reader:
+            yield reader.line_num + first - 1, row
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}; export it again") from None
+
+
+def _cell(text: str, line: int) -> Any:
+    try:
+        return parse_json(text.encode())
+    except ValueError:
+        raise ValueError(f"line {line}: {text[:80]!r} is not JSON; export it again") from None
+
+
+def _value(raw: Any) -> Any:
+    """Give a label; of check boxes the one that is checked."""
+    if not isinstance(raw, Mapping):
+        return raw
+    checked = [name for name, value in raw.items() if value]
+    return checked[0] if len(checked) == 1 else (", ".join(checked) or None)
+
+
+def _class(value: Any, attribute: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"has no {attribute!r}, which is to be its class; give it one")
+    return value.strip()
+
+
+def _as_coco(shape: Any, height: int, width: int) -> dict[str, Any]:
+    """Give a region as COCO's bbox or segmentation. Raises ValueError that says what is wrong."""
+    if not isinstance(shape, Mapping):
+        raise ValueError("its shape_attributes are no object; correct or remove it")
+    name: Any = shape.get("name")
+    if name in ("polygon", "polyline", "extreme_rect"):
+        x, y = (shape.get(f"all_points_{axis}") for axis in "xy")
+        if not isinstance(x, list) or not isinstance(y, list) or len(x) != len(y):
+            raise ValueError(f"its {name} has not as many x as y; correct or remove it")
+        points = [value for point in zip(x, y, strict=True) for value in point]
+        if name != "extreme_rect":
+            return {"segmentation": [points]}
+        _check(points, name)
+        left, top = min(x), min(y)
+        return {"bbox": [left, top, max(x) - left, max(y) - top]}
+    if name not in _NUMBERS:
+        raise ValueError(f"its shape is {reprlib.repr(name)}, which has no area; remove it")
+    numbers: list[Any] = [shape.get(key) for key in _NUMBERS[name]]
+    _check(numbers, name)
+    if name == "rect":
+        return {"bbox": numbers}
+    x, y, *radii = numbers
+    angle = shape.get("theta", 0)  # radians, clockwise in the picture
+    _check([angle], name)
+    if min(radii) <= 0:
+        raise ValueError(f"its {name} has a radius of {min(radii)}; correct or remove it")
+    return {"segmentation": [ellipse(x, y, radii[0], radii[-1], angle, height, width)]}
+
+
+def _check(numbers: Sequence[Any], name: str) -> None:
+    if not numbers or not NUMBERS.issuperset(map(type, numbers)) or not is_finite(numbers):
+        raise ValueError(f"its {name} is {reprlib.repr(numbers)}; correct or remove it")

@@ -1,0 +1,91 @@
+"""Pascal VOC's boxes: an XML file for each picture.
+
+Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, section 10. Pixels are
+counted from 1 and a box ends with its last pixel: here from 0, and where that pixel ends.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, read_each
+from mtl_jax.errors import UserError
+
+_OWN = ("name", "bndbox", "difficult", "part", "actions")  # of an object; the rest are attributes
+
+
+def read_voc(folder: Path, image_set: str = "") -> CocoLists:
+    """Read `Annotations/*.xml` below `folder` (or `folder` itself), of those pictures that
+    `ImageSets/Main/<image_set>.txt` lists if one is named.
+
+    A difficult object is neither an example nor a counter-example, as COCO's crowds. What else an
+    object says (pose, truncated, occluded) are attributes.
+    """
+    annotations = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
+    paths = find_files(annotations, ".xml")
+    collector = Collector(annotations)
+    if image_set:
+        wanted = _read_set(folder / "ImageSets" / "Main" / f"{image_set}.txt")
+        paths = [path for path in paths if path.stem in wanted]
+        for name in sorted(wanted - {path.stem for path in paths}):
+            collector.add_fault(f"{name}.xml", f"is named in {image_set}.txt and is not there")
+    for path, root in read_each(_parse, paths):
+        record = path.relative_to(annotations).as_posix()
+        if isinstance(root, ValueError):
+            collector.add_fault(record, str(root))
+            continue
+        name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
+        height, width = (_whole(root.findtext(f"size/{side}")) for side in ("height", "width"))
+        if not collector.add_picture(name, height, width):
+            continue
+        for place, thing in enumerate(root.iterfind("object")):
+            try:
+                _add(collector, name, f"{record} object[{place}]", thing)
+            except ValueError as error:
+                collector.add_fault(f"{record} object[{place}]", str(error))
+    return collector.finish()
+
+
+def _read_set(path: Path) -> set[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    # Lists of one class have a second column: -1 where the class is not in the picture.
+    return {re.sub(r"\s+(-1|0|1)$", "", line.strip()) for line in lines if line.strip()}
+
+
+def _parse(path: Path) -> ET.Element:
+    try:
+        root = ET.fromstring(path.read_bytes())
+    except ET.ParseError as error:
+        raise ValueError(f"cut off or not XML ({error}); write it again") from None
+    if root.tag != "annotation":
+        raise ValueError(f"holds <{root.tag}> where VOC has <annotation>")
+    return root
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.strip().isdecimal() else 0
+
+
+def _add(collector: Collector, picture: str, record: str, thing: ET.Element) -> None:
+    kind = (thing.findtext("name") or "").strip()
+    if not kind:
+        raise ValueError("has no name; give it its class or remove it")
+    corners = []
+    for side in ("xmin", "ymin", "xmax", "ymax"):
+        text = thing.findtext(f"bndbox/{side}")
+        try:
+            corners.append(float(text or ""))
+        except ValueError:
+            raise ValueError(f"its bndbox has {side} {text!r}; give a number") from None
+    x1, y1, x2, y2 = corners
+    box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+    labels = {
+        child.tag: child.text.strip()
+        for child in thing
+        if child.tag not in _OWN and not len(child) and child.text and child.text.strip()
+    }
+    difficult = (thing.findtext("difficult") or "0").strip() == "1"
+    collector.add_thing(picture, record, kind, {"bbox": box}, labels, difficult)

@@ -1,0 +1,159 @@
+"""AFLW's SQLite database: boxes, 21 points with visibility, head pose and gender of faces.
+
+Source: Koestinger, Wohlhart, Roth, Bischof, Annotated Facial Landmarks in the Wild, BeFIT 2011,
+https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw. A point that is not in
+the database cannot be seen. Angles are radians: yaw and pitch as here, roll > 0 counter-clockwise
+in the image; by its own `splitRotationMatrixToRollPitchYaw` the head rolls first, then nods, then
+turns. What is not annotated counts as background, as for the papers that train on AFLW;
+`exhaustive=False` in a block of a config changes that.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtl_jax.data.face_points import as_bbox, check_near, clip, degrees
+from mtl_jax.data.readers.coco_lists import CocoLists, Collector
+from mtl_jax.errors import UserError
+from mtl_jax.images.decode import image_size
+from mtl_jax.images.geometry import Size
+
+_TABLES = (
+    "Faces",
+    "FaceImages",
+    "FaceRect",
+    "FacePose",
+    "FaceMetaData",
+    "FeatureCoords",
+    "FeatureCoordTypes",
+)
+# face_points.LANDMARKS as FeatureCoordTypes calls them, which has a few more that no face has
+_NAMES = (
+    *(
+        f"{side}{thing}{part}"
+        for thing in ("Brow", "Eye")
+        for side in ("Left", "Right")
+        for part in ("LeftCorner", "Center", "RightCorner")
+    ),
+    "LeftEar",
+    "NoseLeft",
+    "NoseCenter",
+    "NoseRight",
+    "RightEar",
+    "MouthLeftCorner",
+    "MouthCenter",
+    "MouthRightCorner",
+    "ChinCenter",
+)
+GENDERS = {"m": "male", "f": "female"}
+_FACES = """
+    SELECT Faces.face_id, FaceImages.filepath, FaceRect.x, FaceRect.y, FaceRect.w, FaceRect.h,
+        FacePose.roll, FacePose.pitch, FacePose.yaw, FaceMetaData.sex
+    FROM Faces JOIN FaceImages ON Faces.file_id = FaceImages.file_id
+        LEFT JOIN FaceRect ON Faces.face_id = FaceRect.face_id
+        LEFT JOIN FacePose ON Faces.face_id = FacePose.face_id
+        LEFT JOIN FaceMetaData ON Faces.face_id = FaceMetaData.face_id
+    GROUP BY Faces.face_id ORDER BY FaceImages.filepath, Faces.face_id
+"""
+_POINTS = """
+    SELECT face_id, descr, FeatureCoords.x, FeatureCoords.y
+    FROM FeatureCoords JOIN FeatureCoordTypes
+        ON FeatureCoords.feature_id = FeatureCoordTypes.feature_id
+"""
+
+
+class _Row(NamedTuple):
+    face_id: int
+    picture: str
+    rect: tuple[Any, ...]  # x, y, w, h
+    pose: tuple[Any, ...]  # roll, pitch, yaw
+    sex: str | None
+
+
+def read_aflw(database: Path, folder: Path) -> CocoLists:
+    """Read `aflw.sqlite`, whose pictures lie in `folder`.
+
+    Labels: `head`, a pose; `face`, the 21 points; `gender`, male or female. The few faces without
+    a rectangle are faults. Raises UserError where the file is none of AFLW's.
+    """
+    rows, points = _read(database)
+    collector = Collector(database)
+    sizes: dict[str, Size] = {}
+    for row in rows:
+        try:
+            if row.picture not in sizes:
+                sizes[row.picture] = _size(folder / row.picture)
+                collector.add_picture(row.picture, *sizes[row.picture])
+            bbox, labels = _face(row, points.get(row.face_id, {}), sizes[row.picture])
+        except ValueError as error:
+            collector.add_fault(f"face {row.face_id} ({row.picture})", str(error))
+            continue
+        collector.add_thing(row.picture, f"face {row.face_id}", "face", {"bbox": bbox}, labels)
+    return collector.finish(("face",))
+
+
+def _size(path: Path) -> Size:
+    try:
+        return image_size(path)
+    except OSError as error:
+        raise ValueError(f"the picture cannot be read ({error.strerror}); put it there") from None
+
+
+def _face(
+    row: _Row, points: dict[str, tuple[float, float]], size: Size
+) -> tuple[list[float], dict[str, Any]]:
+    height, width = size
+    if None in row.rect:
+        raise ValueError("has no rectangle in FaceRect")
+    x, y, w, h = (float(value) for value in row.rect)
+    box = clip((x, y, x + w, y + h), width, height)
+    labels: dict[str, Any] = {}
+    if None not in row.pose:
+        radians = np.array(row.pose, float)
+        roll, pitch, yaw = degrees(radians, "roll, pitch, yaw")
+        labels["head"] = {"yaw": yaw, "pitch": pitch, "roll": -roll}
+    if points:
+        check_near(np.array(list(points.values())), width, height)
+        labels["face"] = [
+            (*points[name], 2) if name in points else (None, None, 1) for name in _NAMES
+        ]
+    if row.sex:
+        if row.sex not in GENDERS:
+            raise ValueError(f"sex is {row.sex!r}, neither m nor f")
+        labels["gender"] = GENDERS[row.sex]
+    return as_bbox(box), labels
+
+
+def _read(database: Path) -> tuple[list[_Row], dict[int, dict[str, tuple[float, float]]]]:
+    if not database.is_file():
+        raise UserError(f"{database}: no such file; it is in AFLW's aflw-db.tar.gz")
+    try:
+        address = f"{database.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {name.lower() for (name,) in found}
+            for table in _TABLES:
+                if table.lower() not in tables:
+                    raise UserError(
+                        f"{database}: has no table {table}; it is not AFLW's, download it again"
+                    )
+            rows = [
+                _Row(face, picture, tuple(numbers[:4]), tuple(numbers[4:7]), numbers[7])
+                for face, picture, *numbers in connection.execute(_FACES)
+            ]
+            points: dict[int, dict[str, tuple[float, float]]] = {}
+            for face, name, x, y in connection.execute(_POINTS):
+                if (x, y) != (-1, -1):  # as its tools write what they do not know
+                    points.setdefault(face, {})[name] = float(x), float(y)
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise UserError(
+            f"{database}: is not AFLW's database ({error}); download it again"
+        ) from None
+    wanted = dict.fromkeys(_NAMES)
+    return rows, {
+        face: {name: xy for name, xy in named.items() if name in wanted}
+        for face, named in points.items()
+    }

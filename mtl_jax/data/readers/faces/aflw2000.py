@@ -1,0 +1,117 @@
+"""AFLW2000-3D and 300W-LP: head pose and points of a face in the `.mat` file beside its picture.
+
+Source: Zhu et al., Face alignment across large poses, CVPR 2016,
+http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm. `Pose_Para` begins with pitch,
+yaw, roll in radians, whose signs are the library's; the head rolls first, then turns, then nods.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.io
+
+from mtl_jax.attributes.vocabulary import LANDMARKS
+from mtl_jax.data.face_points import IBUG, Point, as_bbox, check_near, degrees, face_box, from_ibug
+from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each
+from mtl_jax.data.readers.folders import list_pictures
+from mtl_jax.data.records import Box
+from mtl_jax.errors import UserError
+from mtl_jax.images.decode import image_size
+from mtl_jax.images.geometry import Size
+
+_NAMES = ("Pose_Para", "pt2d", "pt3d_68")
+# 300W-LP turns a photograph to other poses: AFW_134212_1_7 is of the first face of 134212.
+_TURNED = re.compile(r"((?:AFW|HELEN|IBUG)_.+)_\d+_\d+|(LFPW_.+)_\d+")
+
+
+class _Face(NamedTuple):
+    size: Size
+    box: Box
+    labels: dict[str, Any]
+
+
+def read_mats(folder: Path) -> CocoLists:
+    """Read every picture below a folder, one face each; those of one photograph stay together.
+
+    Labels: `head`, a pose, and `face`, AFLW's 21 points: AFLW2000's own with their visibility,
+    else iBUG's 68 mapped to them. Other faces of a picture are not annotated.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    # beside the data lies the code of its authors
+    names = [name for name in list_pictures(folder) if "Code" not in name.split("/")]
+    if not names:
+        raise UserError(f"{folder}: holds no picture; expected pictures, each with its .mat")
+    collector = Collector(folder)
+    found = read_each(_read_face, [folder / name for name in names])
+    for name, (_, face) in zip(names, found, strict=True):
+        if isinstance(face, ValueError):
+            collector.add_fault(name, str(face))
+            continue
+        collector.add_picture(name, *face.size, group=_photograph(name))
+        collector.add_thing(name, name, "face", {"bbox": as_bbox(face.box)}, face.labels)
+    return collector.finish(("face",), exhaustive=False)
+
+
+def _photograph(name: str) -> str:
+    stem = name.rpartition("/")[2].rpartition(".")[0]
+    match = _TURNED.fullmatch(stem)
+    return (match[1] or match[2]) if match else stem
+
+
+def _read_face(path: Path) -> _Face:
+    height, width = image_size(path)
+    mat = _load(path.with_suffix(".mat"))
+    pitch, yaw, roll = degrees(_array(mat, "Pose_Para").ravel()[:3], "Pose_Para")
+    marked, ibug = _array(mat, "pt2d").T, _ibug(mat)
+    face = _aflw(marked, width, height) if len(marked) == len(LANDMARKS) else None
+    box = face_box(ibug, width, height)
+    pose = {"yaw": yaw, "pitch": pitch, "roll": roll}
+    return _Face((height, width), box, {"head": pose, "face": face or from_ibug(ibug)})
+
+
+def read_ibug(path: Path) -> np.ndarray:
+    """Read iBUG's points `[68, 2]` of a `.mat` file. Raises ValueError that says what is wrong."""
+    return _ibug(_load(path))
+
+
+def _ibug(mat: dict[str, Any]) -> np.ndarray:
+    points = _array(mat, "pt2d").T
+    if points.shape == (len(LANDMARKS), 2):  # AFLW2000's, which has both
+        points = _array(mat, "pt3d_68")[:2].T
+    if points.shape != (IBUG, 2):
+        raise ValueError(f"its .mat holds {len(points)} points; iBUG's are {IBUG}")
+    return points
+
+
+def _aflw(points: np.ndarray, width: int, height: int) -> list[Point | tuple[None, None, int]]:
+    """Give AFLW's points `[21, 2]` with visibility: -1 is written where one cannot be seen."""
+    seen = (points != -1).all(1)
+    check_near(points[seen], width, height)
+    return [
+        (x, y, 2) if visible else (None, None, 1)
+        for (x, y), visible in zip(points.tolist(), seen, strict=True)
+    ]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Read the arrays of a MATLAB file (none of it is run)."""
+    try:
+        with path.open("rb") as file:
+            return scipy.io.loadmat(file, variable_names=_NAMES)
+    except FileNotFoundError:
+        raise ValueError(f"has no {path.name} beside it; put it there") from None
+    except Exception as error:  # a broken file raises whatever its bytes happen to mean
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ValueError(f"its {path.name} is cut off or no .mat ({reason})") from None
+
+
+def _array(mat: dict[str, Any], name: str) -> np.ndarray:
+    found = mat.get(name)
+    if found is None:
+        raise ValueError(f"its .mat has no {name}: cut off, or another data set's")
+    if found.dtype.kind not in "fiu" or found.ndim != 2 or found.size < 6:
+        raise ValueError(f"{name} of its .mat is no table of numbers")
+    return found.astype(float)

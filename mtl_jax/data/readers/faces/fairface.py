@@ -1,0 +1,147 @@
+"""FairFace: faces with age range, gender and race in a table.
+
+Source: https://github.com/joojs/fairface, CC BY 4.0.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.labels import LabelReader
+from mtl_jax.data.records import Category, Record
+from mtl_jax.errors import AnnotationErrors, UserError
+
+AGES: dict[str, tuple[int, int]] = {
+    "0-2": (0, 2),
+    "3-9": (3, 9),
+    "10-19": (10, 19),
+    "20-29": (20, 29),
+    "30-39": (30, 39),
+    "40-49": (40, 49),
+    "50-59": (50, 59),
+    "60-69": (60, 69),
+    "more than 70": (70, 116),  # to UTKFace's oldest
+}
+GENDERS = {"Male": "male", "Female": "female"}
+RACES = (
+    "White",
+    "Black",
+    "East Asian",
+    "Southeast Asian",
+    "Indian",
+    "Middle Eastern",
+    "Latino_Hispanic",
+)
+COLUMNS = ("file", "age", "gender", "race")
+
+
+class _Chip(NamedTuple):
+    found: folders.Found
+    labels: dict[str, Any]
+
+
+class FairFaceSource:
+    """One record for each row of the tables, with one face, whose box is the whole picture.
+
+    Labels: `age`, the interval of its range in years; `age_group`, the range as written; `gender`,
+    male or female; `race`, one of RACES, which the preset utkface gives UTKFace's names.
+    `annotations` names a table below the folder; without it all `fairface*.csv` there are read.
+    Every faulty row is raised at once as AnnotationErrors, or, with `on_error="skip"`, left out and
+    listed in `skipped`.
+    """
+
+    categories = (Category(1, "face"),)
+
+    def __init__(
+        self,
+        folder: str | Path,
+        attributes: Sequence[Attribute] = (),
+        *,
+        annotations: str = "",
+        keys: Mapping[str, Any] | None = None,
+        preset: str = "",
+        on_error: str = "stop",
+    ):
+        self.folder = Path(folder)
+        self._reader = LabelReader(attributes, keys, preset)
+        if annotations:
+            tables = [self.folder / annotations]
+        else:
+            tables = sorted(self.folder.glob("fairface*.csv"))
+        if not tables:
+            raise UserError(f"{self.folder}: holds no fairface*.csv; name the table in annotations")
+        self._chips: list[_Chip] = []
+        faults: list[str] = []
+        for table in tables:
+            self._read_table(table, faults)
+        if faults and on_error == "stop":
+            raise AnnotationErrors(faults)
+        if not self._chips:
+            raise UserError(f"{tables[0]}: holds no row that can be used{_first(faults)}")
+        self.skipped = tuple(faults)
+        labels = [(chip.found.name, chip.labels) for chip in self._chips]
+        self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
+
+    def _read_table(self, table: Path, faults: list[str]) -> None:
+        seen: set[str] = set()
+        try:
+            with table.open(newline="", encoding="utf-8-sig") as file:
+                rows = csv.DictReader(file)
+                if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
+                    raise UserError(
+                        f"{table}: has no column {missing[0]}; wanted {', '.join(COLUMNS)}"
+                    )
+                for row in rows:
+                    try:
+                        self._chips.append(self._read_row(row, seen))
+                    except ValueError as error:
+                        faults.append(f"{table}: line {rows.line_num} ({row['file']}): {error}")
+        except OSError as error:
+            raise UserError(f"{table}: cannot be read ({error.strerror})") from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{table}: is no table ({error}); write or download it again") from None
+
+    def _read_row(self, row: Mapping[str, str | None], seen: set[str]) -> _Chip:
+        name, age, gender, race = (row[column] or "" for column in COLUMNS)
+        for value, known, column in (
+            (age, AGES, "age"),
+            (gender, GENDERS, "gender"),
+            (race, RACES, "race"),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"{column} is {value!r}, which is none of {', '.join(known)}; correct it"
+                )
+        if not name or name in seen:
+            raise ValueError("the file is missing or occurs twice; correct or remove the row")
+        seen.add(name)
+        height, width = folders.look_at(self.folder / name)
+        labels = {"age": AGES[age], "age_group": age, "gender": GENDERS[gender], "race": race}
+        return _Chip(folders.Found(name, height, width), labels)
+
+    def __len__(self) -> int:
+        return len(self._chips)
+
+    def __getitem__(self, position: int) -> Record:
+        found, labels = self._chips[position]
+        return folders.face_record(self.folder, found, position, labels, self._reader)
+
+    def key(self, position: int) -> str:
+        """Give the picture's path below the folder."""
+        return self._chips[position].found.name
+
+    def pictures(self) -> list[Path]:
+        return [self.folder / chip.found.name for chip in self._chips]
+
+    def group(self, position: int) -> str:
+        """Name the picture: persons are not known. Thumbnails as UTKFace's do not tell: of 3,573
+        chips no two are one photograph, and the five that look alike are by their black borders.
+        """
+        return self.key(position)
+
+
+def _first(faults: Sequence[str]) -> str:
+    return f"; the first fault: {faults[0]}" if faults else ""

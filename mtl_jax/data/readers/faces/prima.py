@@ -1,0 +1,106 @@
+"""Prima's head poses (Pointing'04): pan and tilt in the file's name, the face's box in a text
+beside it.
+
+Source: Gourier, Hall, Crowley, Estimating face orientation from robust detection of salient facial
+features, Pointing 2004. Pan > 0 is the nose to the image's left and tilt > 0 up, as here. Angles
+are nominal: the persons looked at marks on a wall.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.annotation_tools.coco_shapes import SLACK
+from mtl_jax.data.readers.labels import LabelReader
+from mtl_jax.data.records import Box, Category, Record
+
+_NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)\.jpg", re.IGNORECASE)
+_WANTED = "names person[PP][S][NN][tilt][pan].jpg, each with its .txt"
+
+
+class _Picture(NamedTuple):
+    found: folders.Found
+    box: Box
+    labels: dict[str, Any]
+    person: str
+
+
+class PrimaSource:
+    """One record for each picture below a folder, with one head; a person's pictures stay together.
+
+    Labels: `head`, a pose of `yaw` (pan) and `pitch` (tilt) in degrees. At tilt +-90, nominally
+    along the axis that pan turns about, only pan 0 exists; it stands as published unless
+    `vertical_yaw` is False, which leaves yaw out there.
+    """
+
+    categories = (Category(1, "head"),)
+
+    def __init__(
+        self,
+        folder: str | Path,
+        attributes: Sequence[Attribute] = (),
+        *,
+        keys: Mapping[str, Any] | None = None,
+        vertical_yaw: bool = True,
+        on_error: str = "stop",
+    ):
+        self.folder = Path(folder)
+        self._vertical_yaw = vertical_yaw
+        self._reader = LabelReader(attributes, keys)
+        self._pictures, self.skipped = folders.read_folder(
+            self.folder, self._read, _WANTED, on_error
+        )
+        labels = [(picture.found.name, picture.labels) for picture in self._pictures]
+        self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
+
+    def _read(self, name: str) -> _Picture:
+        match = _NAME.fullmatch(name.rpartition("/")[2])
+        if match is None:
+            raise ValueError("is not named person[PP][S][NN][tilt][pan].jpg; rename it")
+        person, _, _, tilt, pan = match.groups()
+        if abs(int(tilt)) > 90 or abs(int(pan)) > 90:
+            raise ValueError(f"tilt {tilt} or pan {pan} is beyond 90 degrees; rename it")
+        path = self.folder / name
+        height, width = folders.look_at(path)
+        pose = {"yaw": float(pan), "pitch": float(tilt)}
+        if abs(int(tilt)) == 90 and not self._vertical_yaw:
+            del pose["yaw"]
+        box = _read_box(path.with_suffix(".txt"), path.name, width, height)
+        return _Picture(folders.Found(name, height, width), box, {"head": pose}, f"person{person}")
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, position: int) -> Record:
+        found, box, labels, _ = self._pictures[position]
+        return folders.face_record(self.folder, found, position, labels, self._reader, box)
+
+    def key(self, position: int) -> str:
+        """Give the picture's path below the folder."""
+        return self._pictures[position].found.name
+
+    def group(self, position: int) -> str:
+        """Name the person."""
+        return self._pictures[position].person
+
+
+def _read_box(path: Path, picture: str, width: int, height: int) -> Box:
+    """Read x centre, y centre, width and height. Raises ValueError that says what is wrong."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split()
+        name, kind, *numbers = lines
+        x, y, w, h = (float(number) for number in numbers)
+    except OSError as error:
+        raise ValueError(f"its {path.name} cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise ValueError(f"its {path.name} is not a name, Face and four numbers") from None
+    if (name, kind) != (picture, "Face"):
+        raise ValueError(f"its {path.name} is of {name} {kind}")
+    box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    outside = max(-box[0], -box[1], box[2] - width, box[3] - height)
+    if not (w > 0 and h > 0 and outside <= SLACK):  # NaN is neither
+        raise ValueError(f"the box of its {path.name} is empty or leaves the picture")
+    return max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height)

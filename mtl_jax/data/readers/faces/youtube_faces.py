@@ -1,0 +1,64 @@
+"""Frames of YouTube Faces with iBUG's 68 points in a table: name, x0, y0 .. x67, y67.
+
+Source: https://github.com/udacity/P1_Facial_Keypoints (MIT; the frames for research), of Wolf,
+Hassner, Maoz, Face recognition in unconstrained videos, CVPR 2011. Points are pixels of the frame;
+the box is `face_points.face_box`. Visibility is not annotated.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mtl_jax.data.face_points import IBUG, as_bbox, face_box, from_ibug
+from mtl_jax.data.readers.coco_lists import CocoLists, Collector
+from mtl_jax.errors import UserError
+from mtl_jax.images.decode import image_size
+
+_FRAME = re.compile(r"_\d+\.\w+$")  # Abdullah_Gul_50.jpg is a frame of Abdullah_Gul
+
+
+def read_youtube_faces(table: Path, folder: Path) -> CocoLists:
+    """Read a table of frames that lie in `folder`; a person's frames stay together.
+
+    Other faces of a frame are not annotated.
+    """
+    collector = Collector(table)
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            for number, row in enumerate(csv.reader(file), 1):
+                # The head's first column has no name in some copies.
+                if row and row[0] not in ("", "name"):
+                    _add(collector, number, row, folder)
+    except OSError as error:
+        raise UserError(f"{table}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: is no table ({error}); write or download it again") from None
+    return collector.finish(("face",), exhaustive=False)
+
+
+def _add(collector: Collector, number: int, row: list[str], folder: Path) -> None:
+    name, record = row[0], f"line {number} ({row[0][:80]})"
+    try:
+        points = _read_points(row[1:])
+        height, width = image_size(folder / name)
+        box = face_box(points, width, height)
+    except OSError as error:
+        collector.add_fault(record, f"the picture cannot be read ({error.strerror}); put it there")
+    except ValueError as error:
+        collector.add_fault(record, str(error))
+    else:
+        person = _FRAME.sub("", name.rpartition("/")[2])
+        if collector.add_picture(name, height, width, group=person):
+            bbox = {"bbox": as_bbox(box)}
+            collector.add_thing(name, record, "face", bbox, {"face": from_ibug(points)})
+
+
+def _read_points(cells: list[str]) -> np.ndarray:
+    if len(cells) != 2 * IBUG:
+        raise ValueError(f"holds {len(cells) / 2:g} points; iBUG's are {IBUG}")
+    try:
+        return np.array(cells, float).reshape(IBUG, 2)
+    except ValueError as error:
+        raise ValueError(f"a coordinate is no number ({error})") from None

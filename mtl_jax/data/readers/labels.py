@@ -1,0 +1,243 @@
+"""Which key of an annotation holds the label of which declared attribute, and how its numbers and
+classes are meant.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute, spellings
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.attributes.continuous import Continuous
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.ordinal import Ordinal
+from mtl_jax.attributes.pose import Pose
+from mtl_jax.data.face_points import far_point
+from mtl_jax.errors import UserError
+
+
+class Key(NamedTuple):
+    """The label is `scale * annotation[name] + offset`, or the class that `classes` gives for the
+    annotated one; '' there makes it a missing label.
+    """
+
+    name: str
+    scale: float = 1.0
+    offset: float = 0.0
+    classes: Mapping[str, str] = {}
+
+
+class Preset(NamedTuple):
+    """What a data set calls otherwise."""
+
+    angles: Mapping[str, Key] = {}  # of every pose
+    classes: Mapping[str, str] = {}  # of every attribute, those that it does not declare itself
+
+
+PRESETS: dict[str, Preset] = {
+    # Its two fields run from 0 to 180 with 90 in the middle, and stand in each other's place.
+    "mtl_mrcnn": Preset(angles={"yaw": Key("Pitch", -1, 90), "pitch": Key("Yaw", -1, 90)}),
+    # FairFace's races as UTKFace's, whose Others are Hispanic, Latino, Middle Eastern and the like.
+    "utkface": Preset(
+        classes={
+            "East Asian": "Asian",
+            "Southeast Asian": "Asian",
+            "Latino_Hispanic": "Others",
+            "Middle Eastern": "Others",
+        }
+    ),
+}
+
+
+class LabelReader:
+    """Reads the labels of the declared attributes from annotations.
+
+    `keys` maps the name of an attribute to a key, to (key, scale, offset), or to (key, classes),
+    where classes maps annotated names to declared ones; a pose's angles are named one by one, as
+    `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not named has its own name
+    as key. `preset` is one of PRESETS. A number or true whose text names a class is that class. A
+    text that names none is read as a number, an empty one as missing, and true as 1. Raises
+    UserError where a name is not declared.
+    """
+
+    def __init__(
+        self,
+        attributes: Sequence[Attribute],
+        keys: Mapping[str, Any] | None = None,
+        preset: str = "",
+    ):
+        self.attributes = tuple(attributes)
+        if preset and preset not in PRESETS:
+            raise UserError(f"attribute_preset {preset!r} is none of {', '.join(PRESETS)}")
+        angles, self._classes = PRESETS[preset] if preset else Preset()
+        self._keys: dict[str, Key] = {a.name: Key(a.name) for a in attributes}
+        self._angles: dict[str, dict[str, Key]] = {
+            a.name: {angle: angles[angle] for angle in a.angles if angle in angles}
+            for a in attributes
+            if angles and isinstance(a, Pose)
+        }
+        for name, value in (keys or {}).items():
+            self._add(name, value)
+
+    @property
+    def key_names(self) -> set[str]:
+        """The keys of annotations that are read."""
+        angles = [key for keys in self._angles.values() for key in keys.values()]
+        return {key.name for key in [*self._keys.values(), *angles]}
+
+    def _add(self, name: str, value: Any) -> None:
+        name, _, angle = name.partition(".")
+        attribute = next((a for a in self.attributes if a.name == name), None)
+        if attribute is None:
+            known = ", ".join(self._keys) or "nothing"
+            raise UserError(f"attribute_keys names {name!r}; config.attributes declares {known}")
+        values = {angle: value} if angle else value
+        if not isinstance(values, Mapping):
+            self._keys[name] = _key(name, values)
+            self._angles.pop(name, None)  # a preset's
+            return
+        angles = attribute.angles if isinstance(attribute, Pose) else ()
+        for part, key in values.items():
+            if part not in angles:
+                raise UserError(f"attribute_keys names {name}.{part}, which is no angle of {name}")
+            self._angles.setdefault(name, {})[part] = _key(f"{name}.{part}", key)
+
+    def read(
+        self,
+        annotation: Mapping[str, Any],
+        keypoint_names: Sequence[str] = (),
+        size: tuple[int, int] | None = None,
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Give an annotation's valid labels by attribute, and what is wrong with the others; with
+        the picture's `size` (width, height) also of points that lie far outside it.
+
+        A key is looked up in the annotation, then in its `attributes` object. Landmarks under
+        COCO's `keypoints` are picked by the names that the category gives its points.
+        """
+        labels, faults = {}, []
+        for attribute in self.attributes:
+            try:
+                raw = self._raw(attribute, annotation, keypoint_names)
+                values, known = attribute.parse(raw)
+                if size is not None and isinstance(attribute, Landmarks):
+                    _check_near(attribute, values, known, *size)
+            except (ValueError, TypeError, OverflowError) as error:
+                faults.append(f"attribute {attribute.name}: {error}")
+                continue
+            if raw is not None:
+                labels[attribute.name] = raw
+        return labels, faults
+
+    def _raw(
+        self, attribute: Attribute, annotation: Mapping[str, Any], keypoint_names: Sequence[str]
+    ) -> Any:
+        if attribute.name in self._angles:
+            found = {
+                angle: _scaled(self._find(attribute, annotation, key), key)
+                for angle, key in self._angles[attribute.name].items()
+            }
+            return None if all(value is None for value in found.values()) else found
+        key = self._keys[attribute.name]
+        raw = self._find(attribute, annotation, key)
+        if isinstance(attribute, Landmarks) and key.name == "keypoints" and keypoint_names:
+            raw = _pick_points(raw, attribute.points, keypoint_names)
+        if isinstance(attribute, Landmarks) and _is_list(raw):
+            return _scaled_points(raw, key)
+        scaled = _scaled(raw, key)
+        # Of an interval the lower end stays the first.
+        turned = isinstance(attribute, Continuous) and _is_list(raw) and key.scale < 0
+        return scaled[::-1] if turned else scaled
+
+    def _find(self, attribute: Attribute, annotation: Mapping[str, Any], key: Key) -> Any:
+        raw = _find(annotation, key.name)
+        tables = [key.classes]
+        if isinstance(attribute, Categorical | Ordinal):
+            tables += [{name: name for name in attribute.classes}, self._classes]
+        for table, name in product(tables, spellings(raw)):
+            if name in table:
+                return table[name] or None
+        if isinstance(raw, bool):
+            return int(raw)  # "no" and "yes" by their position
+        return _number(raw) if isinstance(raw, str) else raw
+
+
+def _check_near(
+    attribute: Landmarks, values: np.ndarray, known: np.ndarray, width: int, height: int
+) -> None:
+    rows = np.flatnonzero(known.reshape(-1, 3)[:, 0])
+    names = [attribute.points[row] for row in rows]
+    if far := far_point(values.reshape(-1, 3)[rows, :2], width, height, names):
+        raise ValueError(far)
+
+
+def _key(name: str, value: Any) -> Key:
+    parts = [value] if isinstance(value, str) else list(value) if _is_list(value) else []
+    if len(parts) == 2 and isinstance(parts[0], str) and isinstance(parts[1], Mapping):
+        # As JSON has them, which the run's config is: it knows no key but texts.
+        classes = {text: given for key, given in parts[1].items() for text in spellings(key)[:1]}
+        return Key(parts[0], classes=classes)
+    numbers = all(isinstance(part, int | float) for part in parts[1:])
+    if not 1 <= len(parts) <= 3 or not isinstance(parts[0], str) or not numbers:
+        raise UserError(
+            f"attribute_keys: {name} is {value!r}; give (key, scale, offset) or (key, classes)"
+        )
+    scale, offset = (*map(float, parts[1:]), *(1.0, 0.0)[len(parts) - 1 :])
+    return Key(parts[0], scale, offset)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _find(annotation: Mapping[str, Any], key: str) -> Any:
+    if key in annotation:
+        return annotation[key]
+    inner = annotation.get("attributes")
+    return inner.get(key) if isinstance(inner, Mapping) else None
+
+
+def _number(text: str) -> Any:
+    """Read a number; None of an empty text, and the text itself where it is no number."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip() or None
+
+
+def _scaled_points(raw: Sequence[Any], key: Key) -> Any:
+    """Apply scale and offset to the coordinates of points, in rows or in COCO's flat list."""
+    if key.scale == 1 and key.offset == 0:
+        return raw
+    rows = raw if not raw or _is_list(raw[0]) or raw[0] is None else _rows(raw)
+    return [row and [*(_scaled(v, key) for v in row[:2]), *row[2:]] for row in rows]
+
+
+def _scaled(raw: Any, key: Key) -> Any:
+    """Apply scale and offset to a number, or to each of an interval or of angles."""
+    if raw is None or (key.scale == 1 and key.offset == 0):
+        return raw
+    if isinstance(raw, Mapping):
+        return {name: _scaled(value, key) for name, value in raw.items()}
+    if _is_list(raw):
+        return [_scaled(value, key) for value in raw]
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise ValueError(f"{key.name} is {raw!r}, which is not a number")
+    return key.scale * raw + key.offset
+
+
+def _rows(flat: Sequence[Any]) -> list[list[Any]]:
+    return [list(flat[i : i + 3]) for i in range(0, len(flat), 3)]
+
+
+def _pick_points(raw: Any, points: Sequence[str], names: Sequence[str]) -> Any:
+    """Take the named points from COCO's flat x, y, v list, in the order of `points`."""
+    if not isinstance(raw, list) or len(raw) != 3 * len(names):
+        return raw  # missing, or wrong: the attribute says how
+    rows = dict(zip(names, _rows(raw), strict=True))
+    if not set(points) & set(names):
+        raise ValueError(f"none of its points is among the category's {', '.join(names)}")
+    return [rows.get(point) for point in points]

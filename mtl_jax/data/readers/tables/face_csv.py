@@ -1,0 +1,183 @@
+"""Faces in a table, the pixels in a cell: columns age, ethnicity, gender, pixels.
+
+Source: the table of MaskMTL's published code, and of `age_gender.csv`, which is UTKFace at 48 x 48.
+Pixels are gray, row by row, with spaces between; pictures are squares.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.vocabulary import GENDERS, RACES
+from mtl_jax.data.duplicates import near_duplicates
+from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.labels import LabelReader
+from mtl_jax.data.records import Category, Instance, Record, Source, named
+from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.io.atomic import write_whole
+
+COLUMNS = ("age", "ethnicity", "gender", "pixels")
+OLDEST = 120
+
+
+class _Face(NamedTuple):
+    pixels: np.ndarray  # [S, S, 1] uint8
+    labels: dict[str, Any]
+    line: int
+
+
+class FaceCsvSource:
+    """One record for each row, with one face, whose box is the whole picture.
+
+    Labels: `age` in years, `gender` of GENDERS, `race` of RACES. Other columns are not read. Every
+    faulty row is raised at once as AnnotationErrors, or, with `on_error="skip"`, left out and
+    listed in `skipped`.
+    """
+
+    categories = (Category(1, "face"),)
+
+    def __init__(
+        self,
+        path: str | Path,
+        attributes: Sequence[Attribute] = (),
+        *,
+        keys: Mapping[str, Any] | None = None,
+        on_error: str = "stop",
+    ):
+        self.path = Path(path)
+        self._reader = LabelReader(attributes, keys)
+        self._faces, faults = _read(self.path)
+        if faults and on_error == "stop":
+            raise AnnotationErrors(faults)
+        if not self._faces:
+            first = f"; the first fault: {faults[0]}" if faults else ""
+            raise UserError(f"{self.path}: holds no row that can be used{first}")
+        self.skipped = tuple(faults)
+        named = [(f"line {face.line}", face.labels) for face in self._faces]
+        self.skipped += folders.check_labels(self.path, named, self._reader, on_error)
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitem__(self, position: int) -> Record:
+        pixels, labels, line = self._faces[position]
+        if self._reader.attributes:
+            labels = self._reader.read(labels)[0]
+        side = len(pixels)
+        box = (0.0, 0.0, float(side), float(side))
+        face = Instance(box, 1, id=position + 1, attributes=labels)
+        return Record(pixels, side, side, position, f"line_{line}.png", (face,))
+
+    def key(self, position: int) -> int:
+        """Give the row's line in the table."""
+        return self._faces[position].line
+
+    def pictures(self) -> list[np.ndarray]:
+        return [face.pixels[..., 0] for face in self._faces]
+
+    def group(self, position: int) -> str:
+        """Name the face: the first row that shows nearly the same, in a mask or without."""
+        return self._groups[position]
+
+    @cached_property
+    def _groups(self) -> list[str]:
+        first = near_duplicates(self.pictures(), masked=True)
+        return [str(self._faces[i].line) for i in first]
+
+
+def _read(path: Path) -> tuple[list[_Face], list[str]]:
+    faces, faults = [], []
+    csv.field_size_limit(2**31 - 1)  # Python's own is a picture of 180 x 180
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
+                wanted = ", ".join(COLUMNS)
+                raise UserError(f"{path}: has no column {missing[0]}; wanted {wanted}")
+            for row in rows:
+                try:
+                    faces.append(_read_row(row, rows.line_num))
+                except ValueError as error:
+                    faults.append(f"{path}: line {rows.line_num}: {error}")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is no table ({error}); write or download it again") from None
+    return faces, faults
+
+
+def _read_row(row: Mapping[str, str | None], line: int) -> _Face:
+    age, race, gender = (
+        _whole_number(row[column], column, most)
+        for column, most in (("age", OLDEST), ("ethnicity", len(RACES) - 1), ("gender", 1))
+    )
+    try:
+        pixels = np.array((row["pixels"] or "").split(), np.int64)
+    except (ValueError, OverflowError):
+        raise ValueError("pixels are not whole numbers with spaces between") from None
+    side = math.isqrt(pixels.size)
+    if not pixels.size or side * side != pixels.size:
+        raise ValueError(f"{pixels.size} pixels are no square picture; 48 x 48 are 2304")
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError("a pixel is outside 0 to 255")
+    labels = {"age": age, "gender": GENDERS[gender], "race": RACES[race]}
+    return _Face(pixels.astype(np.uint8).reshape(side, side, 1), labels, line)
+
+
+def _whole_number(text: str | None, column: str, most: int) -> int:
+    """Read a label; pandas writes whole numbers as 3.0 where a cell of the column is empty."""
+    digits = (text or "").strip().removesuffix(".0")
+    if not digits.isdecimal() or int(digits) > most:
+        raise ValueError(f"{column} is {text!r}, which is no whole number from 0 to {most}")
+    return int(digits)
+
+
+def gray_faces(
+    source: Source, side: int, left_out: list[str]
+) -> Iterator[tuple[np.ndarray, Mapping[str, Any]]]:
+    """Give the pictures of a source of square chips, gray, `[side, side]`, with their labels.
+
+    Those that cannot be read or are not square are left out, and `left_out` says why. Raises
+    UserError where these are all.
+    """
+    for position in range(len(source)):
+        record = source[position]
+        try:
+            with named(record):
+                image = read_pixels(record, 1)
+                if record.height != record.width:
+                    raise ValueError(f"is {record.width} x {record.height} and no aligned chip")
+        except UserError as error:
+            left_out.append(str(error))
+            continue
+        smaller = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        yield smaller, record.instances[0].attributes
+    if left_out and len(left_out) == len(source):
+        raise UserError(f"none of the {len(source)} pictures can be used; {left_out[0]}")
+
+
+def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, Any]]]) -> int:
+    """Write pictures `[S, S]` or `[S, S, C]` uint8 (RGB) with their labels, as FaceCsvSource gives
+    them; give the number of rows. Raises ValueError for a picture or a label that it cannot hold.
+    """
+    count = 0
+    with write_whole(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for image, labels in faces:
+            if image.dtype != np.uint8 or image.shape[0] != image.shape[1]:
+                raise ValueError(f"row {count}: {image.shape} {image.dtype} is no square of uint8")
+            gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2:] == (3,) else image
+            race, gender = RACES.index(labels["race"]), GENDERS.index(labels["gender"])
+            pixels = " ".join(map(str, gray.ravel().tolist()))
+            writer.writerow((int(labels["age"]), race, gender, pixels))
+            count += 1
+    return count

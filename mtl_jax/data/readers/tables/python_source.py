@@ -1,0 +1,122 @@
+"""Records from a Python file of the user's: data that lies as no format says.
+
+The file's `open_source(**options)` gives an object with `categories`, `__len__` and `__getitem__`,
+which returns a `Record`; also with `group(position)` where some records must not be parted, being
+of one person or photograph, and with `key(position)`, a name that stays when others come or go.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from mtl_jax.data.readers.annotation_tools.coco_shapes import SLACK
+from mtl_jax.data.records import Category, Key, Keyed, Record
+from mtl_jax.errors import UserError
+from mtl_jax.io.user_module import load_module, user_code_errors
+
+
+@runtime_checkable
+class Records(Protocol):
+    """What `open_source` must give."""
+
+    categories: tuple[Category, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int) -> Record: ...
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """Records of which some must not be parted."""
+
+    def group(self, position: int) -> str: ...
+
+
+class PythonSource:
+    """The source that a file's `open_source(**options)` gives.
+
+    Raises UserError that names the file where it gives none, its line where its code fails, and its
+    record where that is wrong.
+    """
+
+    def __init__(self, path: Path, options: Mapping[str, Any]):
+        if not path.is_file() or path.suffix != ".py":
+            raise UserError(f"{path}: no such Python file; set path to one with open_source()")
+        self.path, self._options = path, dict(options)
+        module = load_module(path)
+        if not hasattr(module, "open_source"):
+            raise UserError(f"{path}: has no open_source(), which gives the source")
+        with user_code_errors(path):
+            records = module.open_source(**self._options)
+        if not isinstance(records, Records):
+            raise UserError(
+                f"{path}: open_source() gives {type(records).__name__!r}, which lacks one of "
+                "categories, __len__ and __getitem__"
+            )
+        if not all(isinstance(each, Category) for each in records.categories):
+            raise UserError(f'{path}: categories are {records.categories!r}; give Category(1, "a")')
+        self._records, self.categories = records, tuple(records.categories)
+        self._keys = self._read_keys()
+
+    def _read_keys(self) -> list[Key]:
+        records = self._records
+        with user_code_errors(self.path):
+            if not isinstance(records, Keyed):
+                return list(range(len(records)))
+            keys = [records.key(position) for position in range(len(records))]
+        seen: dict[Key, int] = {}
+        for position, key in enumerate(keys):
+            if not isinstance(key, int | str) or seen.setdefault(key, position) != position:
+                raise UserError(
+                    f"{self.path}: record {position} has the key {key!r}; keys are texts or whole "
+                    "numbers, and no two are equal"
+                )
+        return keys
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process that makes batches runs the file itself: classes in it have no module to be
+        # found by.
+        return type(self), (self.path, self._options)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, position: int) -> Record:
+        with user_code_errors(self.path):
+            record = self._records[position]
+        if not isinstance(record, Record):
+            raise UserError(
+                f"{self.path}: record {position} is {type(record).__name__!r} and must be a "
+                "mtl_jax.data.records.Record"
+            )
+        for instance in record.instances:
+            if not _is_within(instance.box, record.width, record.height):
+                raise UserError(
+                    f"{self.path}: record {position} has the box {instance.box}; boxes are x1, y1, "
+                    f"x2, y2 within its {record.width} x {record.height} pixels"
+                )
+            if instance.label not in range(1, len(self.categories) + 1):
+                raise UserError(
+                    f"{self.path}: record {position} has the label {instance.label!r}; labels are "
+                    f"1 to {len(self.categories)}, the positions in categories"
+                )
+        return record
+
+    def group(self, position: int) -> str:
+        records = self._records
+        if not isinstance(records, Grouped):
+            return str(position)
+        with user_code_errors(self.path):
+            return str(records.group(position))
+
+    def key(self, position: int) -> Key:
+        return self._keys[position]
+
+
+def _is_within(box: Any, width: int, height: int) -> bool:
+    try:
+        x1, y1, x2, y2 = map(float, box)
+    except (TypeError, ValueError):
+        return False
+    return -SLACK <= x1 < x2 <= width + SLACK and -SLACK <= y1 < y2 <= height + SLACK

@@ -1,0 +1,147 @@
+"""Fetch the pictures of a COCO file whose file names are addresses, as MTL_MRCNN's were."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+from tqdm import tqdm
+
+from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.annotation_tools import coco_check
+from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.io.atomic import write_json
+
+ADDRESSES = ".addresses.json"  # hidden: the annotations beside it are the only file to see
+_GONE = (400, 401, 403, 404, 410)  # answers that another try does not change
+
+
+class Outcome(NamedTuple):
+    """What became of a file's addresses, and a line for each that could not be fetched."""
+
+    fetched: int
+    present: int  # from an earlier call
+    failures: tuple[str, ...]
+
+
+def download(
+    annotations: Path,
+    output: Path,
+    *,
+    workers: int = 8,
+    retries: int = 3,
+    wait: float = 1.0,
+    timeout: float = 30.0,
+) -> Outcome:
+    """Fetch each picture to OUTPUT/images and write the file, names rewritten, to OUTPUT.
+
+    Complete pictures of an earlier call, of this file or of another, are not fetched again:
+    OUTPUT/.addresses.json says where each is from, and what is under way is named .part.
+    A try after the first comes `wait` seconds later, then twice that, and so on. Names that are no
+    addresses stay as they are. Raises UserError where the file is not COCO's, or names none.
+    """
+    data = coco_check.load(annotations)
+    if output.resolve() == annotations.parent.resolve():
+        raise UserError(f"{output}: holds {annotations.name} itself; give another --output")
+    folder = output / "images"
+    names = choose_names(annotations, data["images"], read_addresses(output))
+    if not names:
+        raise UserError(f"{annotations}: no file_name is an address; there is nothing to download")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(output / ADDRESSES, read_addresses(output) | names)
+    missing = {address: name for address, name in names.items() if not (folder / name).is_file()}
+
+    def fetch_one(address: str) -> str:
+        return fetch(address, folder / missing[address], retries, wait, timeout)
+
+    with ThreadPoolExecutor(workers) as threads:
+        answers = threads.map(fetch_one, missing)
+        wrong = list(tqdm(answers, total=len(missing), unit="picture", disable=None))
+    images = [_renamed(image, names) for image in data["images"]]
+    write_json(output / annotations.name, {**data, "images": images}, readable=False)
+    failures = [f"{a}: {w}" for a, w in zip(missing, wrong, strict=True) if w]
+    return Outcome(len(missing) - len(failures), len(names) - len(missing), tuple(failures))
+
+
+def _renamed(image: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    address = image["file_name"]
+    return {**image, "file_name": names[address], "url": address} if address in names else image
+
+
+def read_addresses(output: Path) -> dict[str, str]:
+    """Give the file name of each address that was downloaded to `output` before."""
+    path = output / ADDRESSES
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def choose_names(
+    path: Path, images: Sequence[Any], before: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Give a file name for each address: that of `before`, or its own, with a number where another
+    address has it.
+    """
+    faults, names, known = [], {}, before or {}
+    taken = {name.lower() for name in known.values()}
+    for place, image in enumerate(images):
+        address = image.get("file_name") if isinstance(image, dict) else None
+        if not isinstance(address, str) or not address:
+            faults.append(f"{path}: images[{place}] has no file_name; give its address")
+        elif "://" in address and address not in names:
+            if urlsplit(address).scheme not in ("http", "https"):
+                faults.append(
+                    f"{path}: images[{place}]: {address} is not http or https; correct it"
+                )
+                continue
+            if address in known:
+                names[address] = known[address]
+                continue
+            name = _file_name(address)
+            stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
+            number = 1
+            while name.lower() in taken:  # some file systems do not tell cases apart
+                number += 1
+                name = f"{stem}_{number}{suffix}"
+            taken.add(name.lower())
+            names[address] = name
+    if faults:
+        raise AnnotationErrors(faults)
+    return names
+
+
+def _file_name(address: str) -> str:
+    """Give the last part of an address's path, without what a file name should not hold."""
+    name = unquote(urlsplit(address).path).rpartition("/")[2]
+    return re.sub(r"[^\w.+-]+", "_", name).lstrip(".")[-150:] or "picture"
+
+
+def fetch(address: str, target: Path, retries: int, wait: float, timeout: float) -> str:
+    """Fetch a picture to `target`, whole or not at all; give '' or what went wrong."""
+    partial = target.with_name(f"{target.name}.part")
+    wrong = ""
+    for attempt in range(retries + 1):
+        if attempt:
+            time.sleep(wait * 2 ** (attempt - 1))
+        try:
+            # What a browser does: spaces and umlauts are escaped, what is escaped stays.
+            request = quote(address, safe="%/:?#[]@!$&'()*+,;=~")
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                partial.write_bytes(response.read())  # raises where the connection is cut
+            folders.look_at(partial)
+            partial.replace(target)
+            return ""
+        except urllib.error.HTTPError as error:
+            wrong = f"the server answers {error.code} {error.reason}"
+            error.close()
+            if error.code in _GONE:
+                break
+        except (OSError, HTTPException, ValueError) as error:
+            wrong = str(error) or type(error).__name__
+    partial.unlink(missing_ok=True)
+    return wrong

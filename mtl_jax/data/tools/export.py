@@ -1,0 +1,57 @@
+"""Write drawn scenes as pictures and a COCO file, labels included."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.data.records import Instance, Source
+from mtl_jax.data.segmentation import to_mask
+from mtl_jax.images.decode import write_png
+from mtl_jax.io.atomic import write_json
+
+
+def export(source: Source, output: Path) -> int:
+    """Write OUTPUT/images/NAME.png and OUTPUT/annotations.json; give the number of pictures.
+
+    The masks of instances are COCO's uncompressed RLE, their attributes stand under `attributes`.
+    """
+    folder = output / "images"
+    images, annotations = [], []
+    for position in range(len(source)):
+        record = source[position]
+        if not isinstance(record.image, np.ndarray):
+            raise TypeError(f"{record.file_name} lies in a file already")
+        name = f"{position:06d}.png"
+        write_png(folder / name, record.image)
+        images.append(
+            {"id": position, "file_name": name, "width": record.width, "height": record.height}
+        )
+        for instance in record.instances:
+            number = len(annotations) + 1
+            size = (record.height, record.width)
+            annotations.append(_annotation(instance, number, position, size, source))
+    categories = [category._asdict() for category in source.categories]
+    data = {"images": images, "annotations": annotations, "categories": categories}
+    write_json(output / "annotations.json", data, readable=False)
+    return len(images)
+
+
+def _annotation(
+    instance: Instance, number: int, image_id: int, size: tuple[int, int], source: Source
+) -> Mapping[str, Any]:
+    x1, y1, x2, y2 = (float(side) for side in instance.box)
+    runs = np.asfortranarray(to_mask(instance.segmentation, *size)).ravel(order="F")
+    edges = np.flatnonzero(np.diff(runs, prepend=False))
+    counts = np.diff(edges, prepend=0, append=runs.size)
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": source.categories[instance.label - 1].id,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": float(runs.sum()),
+        "iscrowd": int(instance.crowd),
+        "segmentation": {"size": list(size), "counts": counts.tolist()},
+        "attributes": instance.attributes,
+    }

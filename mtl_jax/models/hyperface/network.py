@@ -1,0 +1,186 @@
+"""HyperFace: one region of a picture at a time, is it a face and what is it like.
+
+Source: Ranjan et al., HyperFace: A Deep Multi-task Learning Framework for Face Detection, Landmark
+Localization, Pose Estimation, and Gender Recognition, 2016 (https://arxiv.org/abs/1603.01249).
+Training sees regions that the input pipeline has cut out; detection cuts them out of the canvas.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.config.options.hyperface import HyperFaceOptions
+from mtl_jax.errors import UserError
+from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
+from mtl_jax.layers.hyperface_heads import RegionHeads
+from mtl_jax.layers.resnet_fusion import ResNetFusion
+from mtl_jax.models.backbones import make_resnet
+from mtl_jax.models.ground_truth import clean
+from mtl_jax.models.hyperface.face_rectangle import first_rectangle, follow, rectangle_of
+from mtl_jax.models.hyperface.face_search import Look, Search
+from mtl_jax.models.hyperface.losses import (
+    CLASS,
+    found_points,
+    one_score_layers,
+    output_sizes,
+    region_losses,
+)
+from mtl_jax.models.objective import make_loss, make_sums, make_total
+from mtl_jax.models.padding import normalize
+from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Term, Variables
+
+
+def hyperface(
+    options: HyperFaceOptions,
+    num_classes: int,
+    attributes: Sequence[Attribute] = (),
+    parts: int = 1,
+) -> Model:
+    """Build the model for K = `num_classes` classes, background included.
+
+    `loss` wants batches of regions, whose canvases are `options.input_size` on a side: the ground
+    truth's first slot is what the region shows, the canvas its frame. The loss of a batch is
+    computed in `parts` parts, one after another. Raises UserError where the landmarks are not the
+    template's.
+    """
+    attributes = tuple(attributes)
+    points = _pointed(attributes, options)
+    make = partial(Network, options, num_classes, attributes)
+
+    def init(key: Array, batch: Batch) -> Variables:
+        side = options.input_size
+        regions = jnp.zeros((1, side, side, batch.images.shape[-1]))
+        variables: Any = make(train=False).init(key, regions, jnp.ones(1, bool))
+        stats = variables.get("batch_stats", {})
+        if points is not None:
+            stats = {**stats, **first_rectangle(options)}
+        return {"params": variables["params"], "batch_stats": stats}
+
+    def terms_of(
+        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+    ) -> tuple[dict[str, Term], Variables]:
+        side = options.input_size
+        if batch.images.shape[1:3] != (side, side):
+            raise ValueError(f"{batch.images.shape} are no regions of {side} x {side}")
+        batch = clean(batch)
+        regions = normalize(batch, options.pixel_mean, options.pixel_std)
+        applied = make(train=train).apply(
+            variables,
+            regions,
+            batch.valid,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(key, places[0])},
+        )
+        outputs, updates = cast(tuple[dict[str, Array], Variables], applied)
+        stats = updates.get("batch_stats", {})
+        if points is not None and train:
+            seen = outputs
+            if options.dropout:  # detection is without, and its landmarks are less noisy
+                seen = cast(dict, make(train=False).apply(variables, regions, batch.valid))
+            found = found_points(points, seen, side)
+            stats = {**stats, **follow(variables["batch_stats"], found, batch, options)}
+        return region_losses(outputs, batch, attributes, options), stats
+
+    def predict(variables: Variables, batch: Batch) -> Detections:
+        look = cast(Look, partial(make(train=False).apply, variables))
+        rectangle = None if points is None else rectangle_of(variables)
+        search = partial(Search, look, attributes, points, options, rectangle)
+        kind, proposals = options.detection.proposals, batch.proposals
+        if kind == "windows":
+            proposals = None
+        elif proposals is None and options.detection.enabled:
+            raise UserError(
+                f"config.model.detection.proposals is {kind!r}, and none are given; without a "
+                "source of them set --config.model.detection.proposals=windows"
+            )
+
+        def find(image: tuple[Array, Array, Proposals | None]) -> Detections:
+            return search(*image).run()
+
+        images = normalize(batch, options.pixel_mean, options.pixel_std)
+        found = jax.lax.map(find, (images, batch.sizes, proposals))
+        return found._replace(valid=found.valid & batch.valid[:, None])
+
+    weights = loss_weights(options, attributes)
+    total = make_total(weights)
+    loss = make_loss(terms_of, total, parts)
+    shared = r"(^|/)(backbone|fusion|(fused_)?heads/fc\d+)/"
+    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
+
+
+def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
+    """Give the weight of each loss term by the term's name."""
+    weights = {CLASS: options.loss_weights.detection} if options.detection.enabled else {}
+    for attribute in attributes:
+        weights[f"attribute/{attribute.name}"] = attribute.weight
+        if isinstance(attribute, Landmarks):
+            weights[f"visibility/{attribute.name}"] = options.loss_weights.visibility
+    return weights
+
+
+def _pointed(attributes: Sequence[Attribute], options: HyperFaceOptions) -> Landmarks | None:
+    """Give the attribute that a face's rectangle is found by, the first landmarks."""
+    points = next((a for a in attributes if isinstance(a, Landmarks)), None)
+    if points is not None and len(points.points) != len(options.template):
+        raise UserError(
+            f"config.model.template has {len(options.template)} points, attribute {points.name!r} "
+            f"{len(points.points)}; give a place for each"
+        )
+    return points
+
+
+class Network(nn.Module):
+    """From regions `[R, s, s, C]` to the outputs of every task, by the names of
+    `hyperface_tasks.output_sizes`.
+    """
+
+    options: HyperFaceOptions
+    num_classes: int
+    attributes: tuple[Attribute, ...]
+    train: bool
+
+    @nn.compact
+    def __call__(
+        self, regions: Float[Array, "R s s C"], valid: Bool[Array, "R"]
+    ) -> dict[str, Float[Array, "R O"]]:
+        o, dtype = self.options, jnp.dtype(self.options.dtype)
+        x = regions.astype(dtype)
+        trunk = self._alexnet if o.trunk == "alexnet" else self._resnet
+        x = trunk(x, valid).reshape(len(x), -1)
+        return RegionHeads(
+            output_sizes(self.attributes, self.num_classes, o.detection.enabled),
+            o.fcs,
+            o.head_features,
+            o.dropout,
+            self.train,
+            dtype,
+            one_score_layers(self.attributes),
+            # Layers of one name have one shape: the fused ones read more than the others.
+            name="fused_heads" if o.fused else "heads",
+        )(x)
+
+    def _alexnet(self, x: Array, valid: Array) -> Array:
+        o, last = self.options, (self.train, jnp.dtype(self.options.dtype))
+        a = o.alexnet
+        net = AlexNet(a.variant, a.width, a.pool2, *last, name="backbone")
+        pool1, conv3, pool5 = net(x, valid)
+        if not o.fused:
+            return pool5
+        fusion = AlexNetFusion(a.variant, a.width, o.fused_channels, *last, name="fusion")
+        return fusion(pool1, conv3, pool5, valid)
+
+    def _resnet(self, x: Array, valid: Array) -> Array:
+        r, last = self.options.resnet, (self.train, jnp.dtype(self.options.dtype))
+        net = make_resnet(r, *last, name="backbone")
+        inside = jnp.broadcast_to(valid[:, None, None], x.shape[:3])
+        stages = net(x, inside)
+        fusion = ResNetFusion(r.norm, r.norm_eps, *last, name="fusion")
+        fused = fusion(stages, valid) if self.options.fused else stages[-1]
+        return fused.mean((1, 2)) if self.options.pooled else fused

@@ -1,0 +1,248 @@
+"""MaskMTL: attributes of a whole picture, a face's chip, by networks that share more or less.
+
+Source: MaskMTL, arXiv 2201.03002, and its published code (the hierarchical network). Soft sharing
+after Duong et al., Low Resource Dependency Parsing, 2015: a trunk for each task, drawn together.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.evaluation import ViewOptions
+from mtl_jax.config.options.mask_mtl import MaskMTLOptions
+from mtl_jax.layers.conv_trunk import ConvTrunks
+from mtl_jax.layers.output import output_layer
+from mtl_jax.layers.picture_head import PictureHead
+from mtl_jax.layers.resnet import ResNet
+from mtl_jax.models import attribute_heads
+from mtl_jax.models.backbones import make_resnet
+from mtl_jax.models.ground_truth import clean
+from mtl_jax.models.objective import make_loss, make_sums, make_total
+from mtl_jax.models.padding import is_inside, normalize
+from mtl_jax.models.tta import make_views
+from mtl_jax.types import Array, Batch, Detections, MaskedSum, Model, Term, Variables
+
+SHARED = "shared"  # the name of the one trunk of all attributes
+
+
+def mask_mtl(
+    options: MaskMTLOptions,
+    attributes: Sequence[Attribute],
+    parts: int = 1,
+    views: ViewOptions | None = None,
+) -> Model:
+    """Build the model. Raises ValueError for what it cannot be.
+
+    A picture's labels are those of its first thing that is no crowd; what is detected is one thing
+    of class 1, the whole picture.
+    """
+    views = views or ViewOptions()
+    check(options, attributes, views)
+    make = partial(Network, options, tuple(attributes))
+    weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
+
+    def init(key: Array, batch: Batch) -> Variables:
+        variables = make(train=False).init({"params": key, "dropout": key}, batch)
+        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+    def terms_of(
+        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+    ) -> tuple[dict[str, Term], Variables]:
+        batch = clean(batch)
+        applied = make(train=train).apply(
+            variables,
+            batch,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(key, places[0])},
+        )
+        outputs, updates = cast(tuple[dict[str, Array], Variables], applied)
+        terms = attribute_terms(attributes, outputs, batch)
+        if options.sharing == "soft":
+            distance = trunk_distance(variables["params"]["backbone"], attributes)
+            terms["sharing"] = (MaskedSum(distance, jnp.int32(1)),)
+        return terms, updates.get("batch_stats", {})
+
+    looks = make_views(views)
+
+    def predict(variables: Variables, batch: Batch) -> Detections:
+        answers = []
+        for view in looks:
+            outputs = cast(dict, make(train=False).apply(variables, view.look(batch)))
+            decoded = {a.name: attribute_heads.decode(a, outputs[a.name]) for a in attributes}
+            answers.append(
+                {a.name: view.predictions_back(a, decoded[a.name][:, None]) for a in attributes}
+            )
+        boxes = whole_pictures(batch)
+        found = {}
+        for a in attributes:
+            mean = attribute_heads.mean(a, [answer[a.name] for answer in answers])
+            found[a.name] = attribute_heads.place(a, mean[:, 0], boxes)[:, None]
+        valid = batch.valid[:, None]
+        scores = valid.astype(jnp.float32)
+        return Detections(boxes[:, None], scores, valid.astype(jnp.int32), valid, None, found)
+
+    total = make_total({**weights, "sharing": options.sharing_weight})
+    loss = make_loss(terms_of, total, parts)
+    shared = shared_stages(options, attributes)
+    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
+
+
+def exits_of(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> dict[str, int]:
+    """Give the stage that each attribute's head leaves at."""
+    return {a.name: options.stages[-1] for a in attributes} | dict(options.exits)
+
+
+def shared_stages(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> str:
+    """Give a pattern of the paths of the parameters that all attributes read; '' for none."""
+    if options.sharing not in ("hard", "cross_stitch"):
+        return ""
+    last = min(exits_of(options, attributes).values())
+    return rf"(^|/)backbone/(stem|stage[1-{last}])/"
+
+
+def check(options: MaskMTLOptions, attributes: Sequence[Attribute], views: ViewOptions) -> None:
+    """Raise ValueError that says what does not go together."""
+    declared = [attribute.name for attribute in attributes]
+    if not declared:
+        raise ValueError("config.attributes is empty, and a mask_mtl model predicts nothing else")
+    if unknown := [name for name, _ in options.exits if name not in declared]:
+        known = ", ".join(declared)
+        raise ValueError(f"config.model.exits names {unknown[0]!r}; there are {known}")
+    if views.scales != (1.0,):
+        raise ValueError("config.eval.scales must be (1.0,): a mask_mtl model has one size")
+
+
+def attribute_terms(
+    attributes: Sequence[Attribute], outputs: Mapping[str, Float[Array, "B O"]], batch: Batch
+) -> dict[str, Term]:
+    """Give each attribute's loss over the labels of the pictures' first things."""
+    things = batch.gt.valid & ~batch.gt.crowd
+    first = jnp.argmax(things, 1)[:, None, None]
+    terms = {}
+    for a in attributes:
+        values, known = (
+            jnp.take_along_axis(x, first, 1)[:, 0] for x in batch.gt.attributes[a.name]
+        )
+        known &= things.any(1)[:, None]
+        terms[f"attribute/{a.name}"] = attribute_heads.attribute_loss(
+            a, outputs[a.name], values, known, whole_pictures(batch)
+        )
+    return terms
+
+
+def trunk_distance(backbone: Any, attributes: Sequence[Attribute]) -> Float[Array, ""]:
+    """Give the squared distance of the trunks' parameters, averaged over the pairs of trunks, over
+    those layers that both have.
+    """
+    flat: dict[tuple[str, ...], Array] = flatten_dict(backbone)
+    names = [trunk_name(attribute) for attribute in attributes]
+    own = [
+        {tuple(k for k in path if k != name): x for path, x in flat.items() if name in path}
+        for name in names
+    ]
+    pairs = list(combinations(own, 2))
+    squares = [((a[k] - b[k]) ** 2).sum() for a, b in pairs for k in sorted(a.keys() & b.keys())]
+    return sum(squares, jnp.float32(0)) / max(1, len(pairs))
+
+
+def trunk_name(attribute: Attribute) -> str:
+    """Name the trunk of an attribute that has one alone, apart from all layers' names."""
+    return f"{attribute.name}_trunk"
+
+
+def whole_pictures(batch: Batch) -> Float[Array, "B 4"]:
+    """Give the box of each picture, which is all of it."""
+    return jnp.concatenate([jnp.zeros_like(batch.sizes), batch.sizes[:, ::-1]], -1)
+
+
+class Network(nn.Module):
+    """A trunk or several, and a head for each attribute that leaves its trunk at some stage."""
+
+    options: MaskMTLOptions
+    attributes: tuple[Attribute, ...]
+    train: bool
+
+    @nn.compact
+    def __call__(self, batch: Batch) -> dict[str, Float[Array, "B O"]]:
+        """Give each attribute's outputs, in float32 or wider."""
+        o, dtype = self.options, jnp.dtype(self.options.dtype)
+        exits = exits_of(o, self.attributes)
+        trunk = {a.name: SHARED if o.sharing == "hard" else trunk_name(a) for a in self.attributes}
+        depths: dict[str, int] = {}
+        for name, stage in exits.items():
+            depths[trunk[name]] = max(stage, depths.get(trunk[name], 0))
+        images = normalize(batch, o.pixel_mean, o.pixel_std)
+        inside = is_inside(batch.sizes, batch.valid, batch.images.shape[1:3])
+        maps = (self._resnets if o.trunk == "resnet" else self._convs)(depths, images, inside)
+        outputs, h = {}, o.head
+        for a in self.attributes:
+            x = maps[trunk[a.name]][exits[a.name] - o.stages[0]]
+            stride = 2 ** exits[a.name]
+            head = PictureHead(
+                h.pool, h.features, h.dropout, self.train, dtype, name=f"{a.name}_head"
+            )
+            features = head(x, _cells(inside, stride, x.shape[1:3]))
+            features = features.astype(jnp.promote_types(dtype, jnp.float32))
+            init = nn.initializers.glorot_uniform()
+            size, one_score = attribute_heads.output_size(a), attribute_heads.has_one_score(a)
+            layer = output_layer(size, one_score, init, f"{a.name}_output")
+            outputs[a.name] = layer(features)
+        return outputs
+
+    def _convs(
+        self,
+        depths: Mapping[str, int],
+        images: Float[Array, "B H W C"],
+        inside: Bool[Array, "B H W"],
+    ) -> dict[str, tuple[Array, ...]]:
+        c = self.options.convs
+        settings = (c.features, c.norm, c.norm_eps, c.norm_momentum, c.non_local)
+        stitched = self.options.sharing == "cross_stitch"
+        dtype = jnp.dtype(self.options.dtype)
+        trunks = ConvTrunks(depths, *settings, stitched, self.train, dtype, name="backbone")
+        return trunks(images, inside.any((1, 2)))
+
+    def _resnets(
+        self,
+        depths: Mapping[str, int],
+        images: Float[Array, "B H W C"],
+        inside: Bool[Array, "B H W"],
+    ) -> dict[str, tuple[Array, ...]]:
+        if list(depths) == [SHARED]:  # by the names of other models, to start from theirs
+            return {SHARED: _resnet(self.options, self.train, "backbone")(images, inside)}
+        return ResNets(self.options, tuple(depths), self.train, name="backbone")(images, inside)
+
+
+class ResNets(nn.Module):
+    """A ResNet for each of `names`."""
+
+    options: MaskMTLOptions
+    names: tuple[str, ...]
+    train: bool
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "B H W C"], inside: Bool[Array, "B H W"]
+    ) -> dict[str, tuple[Float[Array, "B _ _ _"], ...]]:
+        return {
+            name: _resnet(self.options, self.train, name)(images, inside) for name in self.names
+        }
+
+
+def _resnet(options: MaskMTLOptions, train: bool, name: str) -> ResNet:
+    return make_resnet(options.backbone, train, jnp.dtype(options.dtype), name)
+
+
+def _cells(
+    inside: Bool[Array, "B H W"], stride: int, shape: tuple[int, int]
+) -> Bool[Array, "B h w"]:
+    """Say which cells of a map begin inside the picture."""
+    return inside[:, ::stride, ::stride][:, : shape[0], : shape[1]]

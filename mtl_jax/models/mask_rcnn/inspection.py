@@ -1,0 +1,51 @@
+"""A Mask R-CNN from within: what each layer makes of a batch, beside what it finds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.models.mask_rcnn.network import Network
+from mtl_jax.models.mask_rcnn.proposals import Steps
+from mtl_jax.types import Batch, Variables
+
+
+class Inside(NamedTuple):
+    steps: Steps  # NumPy arrays with a leading axis of the batch
+    activations: Mapping[str, np.ndarray]  # each layer's output by its path
+
+
+def inspector(
+    options: MaskRCNNOptions, num_classes: int, attributes: Sequence[Attribute]
+) -> Callable[[Variables, Batch], Inside]:
+    """Give the function that runs a network (as `mask_rcnn` builds it) and keeps what is within.
+
+    A layer that is called for several levels gives an output for each: its path ends in their
+    number. Those that work on detected regions alone (masks, attributes) are not run.
+    """
+    network = Network(options, num_classes, tuple(attributes), False, train=False)
+
+    def run(variables: Variables, batch: Batch) -> tuple[Steps, Any]:
+        applied = network.apply(
+            variables, batch, method="steps", capture_intermediates=True, mutable=["intermediates"]
+        )
+        steps, state = cast(tuple[Steps, Any], applied)
+        return steps, state["intermediates"]
+
+    compiled = jax.jit(run)
+
+    def inspect(variables: Variables, batch: Batch) -> Inside:
+        steps, intermediates = jax.device_get(compiled(variables, batch))
+        activations = {}
+        for path, calls in flatten_dict(intermediates, sep="/").items():
+            name = path.removesuffix("/__call__")
+            outputs = [np.asarray(x) for x in jax.tree.leaves(calls) if np.ndim(x)]
+            for i, output in enumerate(outputs):
+                activations[f"{name}/{i}" if len(outputs) > 1 else name] = output
+        return Inside(steps, activations)
+
+    return inspect

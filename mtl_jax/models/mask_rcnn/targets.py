@@ -1,0 +1,127 @@
+"""What anchors and regions should have become: matches with the ground truth, and samples of them.
+One image, but for what takes a batch.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Bool, Float, Int
+
+from mtl_jax.config.options.mask_rcnn import RoiOptions, RpnOptions
+from mtl_jax.models.mask_rcnn.proposals import Anchors
+from mtl_jax.ops import boxes as box_ops
+from mtl_jax.ops.matching import Matches, match
+from mtl_jax.ops.sampling import Samples, sample
+from mtl_jax.types import Array, GroundTruth, Proposals
+
+CROWD_OVERLAP = 0.5  # a candidate that lies by more than this within a crowd is no negative
+
+
+class AnchorTargets(NamedTuple):
+    samples: Samples  # into the anchors
+    deltas: Float[Array, "*B R 4"]
+
+
+class RegionTargets(NamedTuple):
+    boxes: Float[Array, "*B R 4"]  # positives first
+    valid: Bool[Array, "*B R"]
+    positive: Bool[Array, "*B R"]
+    gt_index: Int[Array, "*B R"]
+    classes: Int[Array, "*B R"]  # 0 for negatives
+    deltas: Float[Array, "*B R 4"]
+
+
+def match_anchors(anchors: Anchors, gt: GroundTruth, options: RpnOptions) -> Matches:
+    return _match(*anchors, gt, options.positive_iou, options.negative_iou, low_quality=True)
+
+
+def sample_anchors(
+    key: Array,
+    anchors: Anchors,
+    gt: GroundTruth,
+    negatives_allowed: Bool[Array, ""],
+    options: RpnOptions,
+) -> AnchorTargets:
+    """Match anchors with objects and draw those that the RPN's losses see."""
+    matches = match_anchors(anchors, gt, options)
+    negative = matches.negative & negatives_allowed
+    samples = sample(key, matches.positive, negative, options.samples, options.positive_fraction)
+    gt_boxes = gt.boxes[matches.gt_index[samples.index]]
+    deltas = box_ops.encode(gt_boxes, anchors.boxes[samples.index], options.box_weights)
+    return AnchorTargets(samples, deltas)
+
+
+def sample_batch_anchors(
+    keys: Array,
+    anchors: Anchors,
+    gt: GroundTruth,
+    negatives_allowed: Bool[Array, "B"],
+    options: RpnOptions,
+) -> AnchorTargets:
+    """Do as `sample_anchors` for each image, with a quarter of the slots if they hold all objects,
+    as they mostly do: each slot is compared with every anchor.
+    """
+    quarter = -(-gt.valid.shape[1] // 4)
+
+    def run(slots: int | None) -> AnchorTargets:
+        few = jax.tree.map(lambda x: x[:, :slots], gt)
+        sampler = partial(sample_anchors, options=options)
+        return jax.vmap(sampler)(keys, anchors, few, negatives_allowed)
+
+    beyond = jnp.any(gt.valid[:, quarter:])
+    return lax.cond(beyond, partial(run, None), partial(run, quarter))
+
+
+def sample_regions(
+    key: Array,
+    proposals: Proposals,
+    gt: GroundTruth,
+    negatives_allowed: Bool[Array, ""],
+    options: RoiOptions,
+    box_weights: tuple[float, ...],
+) -> RegionTargets:
+    """Add the ground truth to the proposals, match, and draw the regions that the heads are trained
+    on.
+    """
+    boxes = jnp.concatenate([proposals.boxes, gt.boxes])
+    usable = jnp.concatenate([proposals.valid, gt.valid & ~gt.crowd])
+    matches = _match(
+        boxes, usable, gt, options.positive_iou, options.negative_iou, low_quality=False
+    )
+    negative = matches.negative & negatives_allowed
+    samples = sample(key, matches.positive, negative, options.samples, options.positive_fraction)
+    boxes = jnp.where(samples.valid[:, None], boxes[samples.index], 0.0)
+    gt_index = matches.gt_index[samples.index]
+    return RegionTargets(
+        boxes,
+        samples.valid,
+        samples.positive,
+        gt_index,
+        jnp.where(samples.positive, gt.classes[gt_index], 0),
+        box_ops.encode(gt.boxes[gt_index], boxes, box_weights),
+    )
+
+
+def _match(
+    boxes: Float[Array, "N 4"],
+    usable: Bool[Array, "N"],
+    gt: GroundTruth,
+    positive_iou: float,
+    negative_iou: float,
+    low_quality: bool,
+) -> Matches:
+    # Of the same boxes as the IoU: what they have in common is computed once.
+    in_crowds = box_ops.crowd_overlap(boxes, gt.boxes)
+    return match(
+        box_ops.iou(boxes, gt.boxes),
+        gt.valid & ~gt.crowd,
+        positive_iou,
+        negative_iou,
+        low_quality,
+        jnp.where(gt.valid & gt.crowd, in_crowds, 0.0).max(axis=1),
+        CROWD_OVERLAP,
+        usable,
+    )

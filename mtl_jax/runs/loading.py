@@ -1,0 +1,210 @@
+"""A trained model: its checkpoint and its detections."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.data import RegionOptions
+from mtl_jax.config.options.evaluation import ValidationOptions
+from mtl_jax.config.options.hyperface import FaceDetectionOptions
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.config.options.training import OptimizerOptions
+from mtl_jax.data.datasets.selective_search import BatchSearch
+from mtl_jax.data.loader import pipeline, transforms
+from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.errors import UserError
+from mtl_jax.images.resize import ResizeOptions
+from mtl_jax.io.atomic import write_json
+from mtl_jax.models.mask_rcnn.rpn_proposals import rpn_proposals
+from mtl_jax.results import Result
+from mtl_jax.task import Task, check_family, read_options
+from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.compilation_cache import enable_compilation_cache
+from mtl_jax.training.optimizer import make_optimizer
+from mtl_jax.training.sharding import make_mesh, replicate, replicated, shard_batch
+from mtl_jax.training.single_file import read_pack
+from mtl_jax.training.stages import trainable
+from mtl_jax.training.state import start_stage
+from mtl_jax.types import Batch, Detections, Model, Variables
+
+# What may change of a trained model; the rest is what it was trained as.
+EVALUATION = ("data.", "eval.", "model.detection.")
+TRAINING_ALONE = ("eval.pictures", "eval.loss", "eval.best_metric")  # of its validations
+Predict = Callable[[Batch], Detections]
+Propose = Callable[[Batch], Batch]  # puts proposals in
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model, ready to detect."""
+
+    task: Task
+    variables: Variables
+    batch_size: int
+    predict: Predict
+    propose: Propose | None = None  # of a model that is told where to look: before `predict`
+
+    @property
+    def resize(self) -> ResizeOptions:
+        return self.task.data.resize
+
+    @property
+    def channels(self) -> int:
+        return self.task.data.channels
+
+    @property
+    def categories(self) -> Sequence[Category]:
+        return self.task.categories
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        return self.task.attributes
+
+    def detect(self, held_out: Sequence[Source]) -> Iterator[tuple[Record, Result]]:
+        """Give every record of sources with what is found on it, its proposals included."""
+        predict = after(self.propose, self.predict)
+        return detect(predict, held_out, self.task, self.batch_size)
+
+
+def load_run(
+    workdir: str | Path,
+    step: str | int = "best",
+    overrides: Sequence[str] = (),
+    proposals: Path | None = None,
+) -> Run:
+    """Load a run's model from its folder, or from its packed file, alone. What selective search
+    finds is kept in the folder `proposals`, if there is one. Raises UserError for `overrides` of
+    what a trained model is.
+    """
+    for argument in overrides:
+        field = argument.partition("=")[0].removeprefix("--config.")
+        if field in TRAINING_ALONE:
+            raise UserError(f"{argument}: is for the validations of a training alone")
+        if not field.startswith(EVALUATION):
+            allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
+            raise UserError(f"{argument}: a trained model's; only {allowed} may be set here")
+    enable_compilation_cache()
+    metadata, variables = read_checkpoint(workdir, step)
+    task = Task.from_metadata(metadata, overrides)
+    mesh = make_mesh()
+    detect = make_detect(task.model, mesh)
+    variables = replicate(variables, mesh)
+    batch_size = read_options(ValidationOptions, task.config.eval).batch_size
+    propose = make_propose(task, mesh, proposals)
+    return Run(task, variables, batch_size, partial(detect, variables), propose)
+
+
+def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:
+    """Give the metadata and the variables of a run's checkpoint, or of a packed file."""
+    if Path(path).is_file():
+        return read_pack(Path(path))
+    try:
+        checkpointer = Checkpointer(Path(path) / "checkpoints")
+        return checkpointer.metadata(step), checkpointer.restore_variables(step)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from None
+
+
+def save_run(workdir: Path, task: Task, variables: Variables) -> None:
+    """Make a RUN of variables that were not trained here. Raises UserError where one is there."""
+    if (workdir / "checkpoints").exists():
+        raise UserError(f"{workdir} holds a run; use another --workdir")
+    write_json(workdir / "config.json", task.config.to_dict())
+    optimizer = make_optimizer(OptimizerOptions(), lambda step: 0.0)
+    state = start_stage(variables, optimizer, trainable(variables["params"], "all"), make_mesh())
+    checkpointer = Checkpointer(workdir / "checkpoints", task.metadata)
+    checkpointer.save(state, step=0)
+    checkpointer.close()
+
+
+def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detections]:
+    """Compile detection: a NumPy batch in, NumPy detections of its rows out."""
+    compiled = jax.jit(model.predict, out_shardings=replicated(mesh))
+
+    def detect(variables: Variables, batch: Batch) -> Detections:
+        rows = len(batch.valid)
+        found = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
+        return jax.tree.map(lambda x: x[:rows], found)
+
+    return detect
+
+
+def make_propose(task: Task, mesh: Mesh, folder: Path | None = None) -> Propose | None:
+    """Give what puts proposals into batches as `config.model.detection` says; None where a model
+    wants none. What selective search finds is kept in `folder`, if there is one.
+    """
+    if task.config.family != "hyperface":
+        return None
+    options = read_options(FaceDetectionOptions, task.config.model.detection)
+    if options.proposals == "windows" or not options.enabled:
+        return None
+    if options.proposals == "rpn":
+        return _make_rpn_propose(task, options, mesh)
+    if task.data.channels not in (1, 3):
+        raise UserError(f"selective search reads no pictures of {task.data.channels} channels")
+    search = RegionOptions(options.proposals, search_side=task.data.regions.search_side)
+    return BatchSearch(search, options.max_proposals, folder)
+
+
+def _make_rpn_propose(task: Task, options: FaceDetectionOptions, mesh: Mesh) -> Propose:
+    """Load the run of `config.model.detection.rpn`; it sees the canvases of this task."""
+    field = "config.model.detection.rpn"
+    if not options.rpn:
+        raise UserError(f"{field} is empty; name the RUN of a mask_rcnn, or take other proposals")
+    try:
+        metadata, variables = read_checkpoint(options.rpn, "best")
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
+    other = Task.from_metadata(metadata)
+    check_family(other.config, f"{field} {options.rpn}: an RPN")
+    if other.data.channels != task.data.channels:
+        channels = f"{other.data.channels} channels, this model {task.data.channels}"
+        raise UserError(f"{field} {options.rpn}: reads pictures of {channels}")
+    rpn = read_options(MaskRCNNOptions, other.config.model)
+    find = rpn_proposals(
+        rpn, len(other.categories) + 1, other.attributes, count=options.max_proposals
+    )
+    compiled = jax.jit(find, out_shardings=replicated(mesh))
+    variables = replicate(variables, mesh)
+
+    def propose(batch: Batch) -> Batch:
+        found = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
+        rows = len(batch.valid)
+        return batch._replace(proposals=jax.tree.map(lambda x: x[:rows], found))
+
+    return propose
+
+
+def after(propose: Propose | None, predict: Predict) -> Predict:
+    """Give detection with its proposals."""
+    return predict if propose is None else lambda batch: predict(propose(batch))
+
+
+def detect(
+    predict: Predict, held_out: Sequence[Source], task: Task, batch_size: int
+) -> Iterator[tuple[Record, Result]]:
+    """Give every record of sources with what is found on it, in the picture's own pixels."""
+    for source in held_out:
+        batches = pipeline.eval_batches(source, task.attributes, task.data, batch_size=batch_size)
+        for batch in batches:
+            detections = predict(batch)
+            for row in np.flatnonzero(batch.valid).tolist():
+                record = source[int(batch.index[row])]
+                _, geometry = transforms.fit(record, task.data.resize)
+                result = Result.from_detections(
+                    detections,
+                    row,
+                    geometry,
+                    record.height,
+                    record.width,
+                    categories=task.categories,
+                    declared=task.attributes,
+                )
+                yield record, result

@@ -1,0 +1,131 @@
+"""What a data set holds, in numbers: classes, sizes, labels, and how well anchors fit its boxes."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.attributes.continuous import Continuous
+from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.ordinal import Ordinal
+from mtl_jax.attributes.pose import Pose
+from mtl_jax.data.loader import transforms
+from mtl_jax.data.records import Category, Record, named
+from mtl_jax.images.resize import ResizeOptions
+from mtl_jax.ops.anchors import cell_anchors
+
+Sizes = Sequence[Sequence[float]]
+
+
+@dataclass
+class DataNumbers:
+    """Counts and measures over records; crowds are counted apart and measured nowhere."""
+
+    pictures: int = 0
+    crowds: int = 0
+    without_masks: int = 0
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of each picture
+    instances: list[int] = field(default_factory=list)  # of each picture
+    classes: Counter[str] = field(default_factory=Counter)
+    boxes: list[np.ndarray] = field(default_factory=list)  # x1, y1, x2, y2 in the picture
+    placed: list[np.ndarray] = field(default_factory=list)  # the same on the network's canvas
+    values: dict[str, list[Any]] = field(default_factory=dict)  # known labels, by column
+    missing: Counter[str] = field(default_factory=Counter)  # labels that are not there, by column
+
+
+def measure(
+    records: Iterable[Record],
+    categories: Sequence[Category],
+    attributes: Sequence[Attribute],
+    resize: ResizeOptions,
+) -> DataNumbers:
+    """Measure records; an attribute's labels go to a column, a pose's to one for each angle."""
+    numbers = DataNumbers()
+    for record in records:
+        numbers.pictures += 1
+        numbers.sizes.append((record.height, record.width))
+        _, geometry = transforms.fit(record, resize)
+        things = [thing for thing in record.instances if not thing.crowd]
+        numbers.crowds += len(record.instances) - len(things)
+        numbers.instances.append(len(things))
+        for thing in things:
+            numbers.classes[categories[thing.label - 1].name] += 1
+            numbers.without_masks += thing.segmentation is None
+            numbers.boxes.append(np.array(thing.box))
+            numbers.placed.append(geometry.boxes(np.array([thing.box], np.float32))[0])
+            with named(record):
+                for attribute in attributes:
+                    _add_label(numbers, attribute, thing.attributes.get(attribute.name))
+    return numbers
+
+
+def _add_label(numbers: DataNumbers, attribute: Attribute, raw: Any) -> None:
+    values, known = attribute.parse(raw)
+    for name, value, is_known in _columns(attribute, values, known):
+        numbers.values.setdefault(name, [])
+        if is_known:
+            numbers.values[name].append(value)
+        else:
+            numbers.missing[name] += 1
+
+
+def _columns(
+    attribute: Attribute, values: np.ndarray, known: np.ndarray
+) -> Iterable[tuple[str, Any, bool]]:
+    """Give the columns of a label: name, value, whether it is known."""
+    name = attribute.name
+    if isinstance(attribute, Categorical | Ordinal):
+        yield name, attribute.classes[int(values[0])], bool(known[0])
+    elif isinstance(attribute, Pose):
+        for angle, value, is_known in zip(attribute.angles, values, known, strict=True):
+            yield f"{name}/{angle}", float(value), bool(is_known)
+    elif isinstance(attribute, Landmarks):
+        yield f"{name}/points", int(known[::3].sum()), bool(known.any())
+    elif isinstance(attribute, Continuous):
+        yield name, float(values.mean()), bool(known.all())
+
+
+def best_overlaps(
+    boxes: np.ndarray, anchor_sizes: Sizes, ratios: Sequence[float], strides: Sequence[int]
+) -> np.ndarray:
+    """Give the IoU of each box `[N, 4]` of the canvas with the anchor that fits it best.
+
+    Of anchors of one shape that is the one whose centre, on a grid of the level's stride, is
+    nearest to the box's.
+    """
+    sizes, centers = boxes[:, 2:] - boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
+    best = np.zeros(len(boxes))
+    for level, stride in zip(anchor_sizes, strides, strict=True):
+        apart = np.abs(centers - np.round(centers / stride) * stride)
+        for x1, y1, x2, y2 in np.asarray(cell_anchors(level, ratios)):
+            shape = np.array([x2 - x1, y2 - y1])
+            sides = np.minimum(np.minimum(sizes, shape), (sizes + shape) / 2 - apart)
+            common = np.clip(sides, 0, None).prod(1)
+            best = np.maximum(best, common / (sizes.prod(1) + shape.prod() - common))
+    return best
+
+
+def suggest_anchors(
+    boxes: np.ndarray, anchor_sizes: Sizes, strides: Sequence[int]
+) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+    """Give anchor sizes and ratios that fit boxes `[N, 4]` of the canvas, on average, best.
+
+    The sizes are those given, all larger or smaller by one factor; the ratios (height by width)
+    are one, two or three quantiles of the boxes'. A further ratio must pay: .01 of the mean IoU.
+    """
+    logs = np.log((boxes[:, 3] - boxes[:, 1]) / (boxes[:, 2] - boxes[:, 0]))
+    found: tuple[float, Any] = (-1.0, None)
+    for quantiles in ((0.5,), (0.25, 0.75), (1 / 6, 0.5, 5 / 6)):
+        ratios = tuple(round(float(np.exp(value)), 2) for value in np.quantile(logs, quantiles))
+        for factor in 2 ** np.linspace(-2, 2, 17):
+            scaled = tuple(tuple(float(round(s * factor)) for s in level) for level in anchor_sizes)
+            if min(map(min, scaled)) < 1:
+                continue
+            mean = float(best_overlaps(boxes, scaled, ratios, strides).mean())
+            if mean - 0.01 * len(ratios) > found[0]:
+                found = mean - 0.01 * len(ratios), (scaled, tuple(dict.fromkeys(ratios)))
+    return found[1]

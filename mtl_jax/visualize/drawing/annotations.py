@@ -1,0 +1,101 @@
+"""What is annotated, as a `Result`, to be drawn like what was found, its scores infinite; and the
+pixels of a row to draw it on.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.data.records import Category, Record
+from mtl_jax.data.segmentation import cell_coverage, to_mask
+from mtl_jax.images.geometry import Geometry
+from mtl_jax.results import Result
+from mtl_jax.types import Batch, Detections
+from mtl_jax.visualize.drawing.draw import as_rgb
+
+CELLS = 224  # a side of the masks; finer than any that a model gives
+
+
+def record_result(
+    record: Record, categories: Sequence[Category], attributes: Sequence[Attribute]
+) -> Result:
+    """Give a record's things in the picture's own pixels, crowds left out; labels that are missing
+    are NaN.
+    """
+    things = [thing for thing in record.instances if not thing.crowd]
+    classes = np.array([thing.label for thing in things], np.int64)
+    labels = [[a.parse(thing.attributes.get(a.name)) for thing in things] for a in attributes]
+    boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
+    return Result(
+        boxes=boxes,
+        scores=np.full(len(things), np.inf, np.float32),
+        classes=classes,
+        class_names=tuple(categories[c - 1].name for c in classes),
+        category_ids=np.array([categories[c - 1].id for c in classes], np.int64),
+        height=record.height,
+        width=record.width,
+        mask_probabilities=_masks(record, boxes, [thing.segmentation for thing in things]),
+        attributes={
+            a.name: _predictions(a, of_things)
+            for a, of_things in zip(attributes, labels, strict=True)
+        },
+        declared=tuple(attributes),
+    )
+
+
+def _masks(record: Record, boxes: np.ndarray, segmentations: Sequence) -> np.ndarray | None:
+    """Give the masks on the cells of their boxes, empty where there is none; None without any."""
+    if all(segmentation is None for segmentation in segmentations):
+        return None
+    masks = np.zeros((len(boxes), CELLS, CELLS), np.float32)
+    for mask, (x1, y1, x2, y2), segmentation in zip(masks, boxes, segmentations, strict=True):
+        if segmentation is not None:
+            drawn = to_mask(segmentation, record.height, record.width)
+            edges = [np.linspace(low, high, CELLS + 1) for low, high in ((x1, x2), (y1, y2))]
+            mask[:] = cell_coverage(drawn, *edges) / np.float32(255)
+    return masks
+
+
+def _predictions(attribute: Attribute, labels: Sequence) -> np.ndarray:
+    shape = (len(labels), attribute.label_size)
+    values = np.array([label[0] for label in labels], np.float32).reshape(shape)
+    known = np.array([label[1] for label in labels], bool).reshape(shape)
+    return attribute.as_prediction(values, known)
+
+
+def row_result(
+    row: Batch,
+    categories: Sequence[Category],
+    attributes: Sequence[Attribute],
+    full_size_masks: bool,
+) -> Result:
+    """Give what one row of a batch (without its leading axis) holds, in pixels of the canvas.
+
+    Crowds are left out. Masks are those that training sees, but for masks of the whole canvas.
+    """
+    gt = row.gt
+    masks = np.where(gt.mask_valid[:, None, None], gt.masks, 0).astype(np.float32) / 255
+    found = Detections(
+        boxes=gt.boxes[None],
+        scores=np.full((1, len(gt.valid)), np.inf, np.float32),
+        classes=gt.classes[None],
+        valid=(gt.valid & ~gt.crowd)[None],
+        masks=None if full_size_masks or not gt.mask_valid.any() else masks[None],
+        attributes={a.name: a.as_prediction(*gt.attributes[a.name])[None] for a in attributes},
+    )
+    height, width = row.images.shape[:2]
+    return Result.from_detections(
+        found, 0, Geometry(), height, width, categories=categories, declared=attributes
+    )
+
+
+def row_pixels(row: Batch) -> np.ndarray:
+    """Give the pixels of a row's canvas, RGB uint8."""
+    return as_rgb(np.clip(np.rint(row.images), 0, 255).astype(np.uint8))
+
+
+def cut_to_picture(row: Batch, canvas: np.ndarray) -> np.ndarray:
+    """Cut off what of pixels of the canvas is beyond the row's own picture."""
+    height, width = np.ceil(row.sizes).astype(int)
+    return canvas[:height, :width].copy()

@@ -1,0 +1,139 @@
+"""Text on a picture: blocks of lines that stay inside it and keep clear of each other."""
+
+import unicodedata
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mtl_jax.visualize.drawing.palette import Color, text_color
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+CAPITALS = 22  # pixels from their top to the baseline, at the font's scale 1
+LINE = 1.6  # from one line to the next, in capitals
+CROWDED = 0.5  # a label that hides so much of others is written only once for its class
+Rectangle = tuple[int, int, int, int]  # x, y, width, height
+
+
+def text_height(height: int, width: int) -> int:
+    """Give the pixels from one line to the next.
+
+    Readable on a thumbnail, and on a large picture that is shown to fit a screen.
+    """
+    return max(13, round(max(height, width) / 45))
+
+
+class Labels:
+    """Writes labels on one picture, the more important first, and remembers where they lie.
+
+    `boxes` `[D, 4]` are what stands on the picture; labels keep off them where they can.
+    """
+
+    def __init__(self, height: int, width: int, boxes: np.ndarray):
+        self._size = (height, width)
+        self._boxes = np.reshape(boxes, (-1, 4)).astype(float)
+        self._line = text_height(height, width)
+        self._pad = max(self._line // 6, 2)
+        self._stroke = max(1, self._line // 14)
+        self._scale = self._line / LINE / CAPITALS
+        self._taken: list[Rectangle] = []
+        self._written: set[str] = set()
+
+    def put(
+        self, picture: np.ndarray, box: np.ndarray, name: str, lines: Sequence[str], color: Color
+    ) -> bool:
+        """Write `lines` at `box`: all where there is room, else the first alone, else nothing.
+
+        Says whether something was written. `name` is the class's, `color` the background.
+        """
+        for block in (lines, lines[:1]):
+            block = self._fit(block)
+            places = [
+                place
+                for place in self._places(box, *self._measure(block))
+                if not any(_meet(place, other) for other in self._taken)
+            ]
+            if not places:
+                continue
+            hidden = [self._hides(place) for place in places]
+            best = int(np.argmin(hidden))
+            crowded = hidden[best] > CROWDED and len(self._boxes) > 1
+            if crowded and (len(block) > 1 or name in self._written):
+                continue
+            self._write(picture, places[best], block, color)
+            self._written.add(name)
+            return True
+        return False
+
+    def _fit(self, lines: Sequence[str]) -> list[str]:
+        """Cut lines off, and the ends of lines, that the picture has no room for."""
+        height, width = self._size
+        room = max((height - self._pad) // self._line, 1)
+        return [self._shorten(_ascii(line), width - 2 * self._pad) for line in lines[:room]]
+
+    def _measure(self, lines: Sequence[str]) -> tuple[int, int]:
+        widest = max(self._text_width(line) for line in lines)
+        return min(widest + 2 * self._pad, self._size[1]), len(lines) * self._line + self._pad
+
+    def _places(self, box: np.ndarray, width: int, height: int) -> list[Rectangle]:
+        """Give where the block may lie, the best first: above the box, below, beside, inside."""
+        left, top, right, bottom = (round(float(v)) for v in box)
+        corners = [
+            (left, top - height),
+            (left, bottom),
+            (right - width, top - height),
+            (right - width, bottom),
+            (right, top),
+            (left - width, top),
+            (right, bottom - height),
+            (left - width, bottom - height),
+            (left, top),
+            (left, bottom - height),
+            (right - width, top),
+            (right - width, bottom - height),
+        ]
+        most_x, most_y = self._size[1] - width, max(self._size[0] - height, 0)
+        inside = [(min(max(x, 0), most_x), min(max(y, 0), most_y)) for x, y in corners]
+        # Those that had to be moved into the picture come last: they may lie away from the box.
+        order = sorted(range(len(corners)), key=lambda i: corners[i] != inside[i])
+        return [(*inside[i], width, height) for i in order]
+
+    def _hides(self, place: Rectangle) -> float:
+        """Give how many boxes the label would cover, parts of boxes as fractions."""
+        start, stop = np.array(place[:2]), np.array(place[:2]) + place[2:]
+        sides = np.minimum(self._boxes[:, 2:], stop) - np.maximum(self._boxes[:, :2], start)
+        areas = (self._boxes[:, 2:] - self._boxes[:, :2]).prod(1)
+        return float((np.clip(sides, 0, None).prod(1) / np.maximum(areas, 1)).sum())
+
+    def _write(
+        self, picture: np.ndarray, place: Rectangle, lines: Sequence[str], color: Color
+    ) -> None:
+        x, y, width, height = place
+        self._taken.append(place)
+        picture[y : y + height, x : x + width] = color
+        for i, line in enumerate(lines):
+            # The baseline: under the capitals, which stand in the middle of their line.
+            low = y + self._pad // 2 + round((i + 0.5 + 0.5 / LINE) * self._line)
+            ink, at = text_color(color), (x + self._pad, low)
+            cv2.putText(picture, line, at, FONT, self._scale, ink, self._stroke, cv2.LINE_AA)
+
+    def _text_width(self, line: str) -> int:
+        return cv2.getTextSize(line, FONT, self._scale, self._stroke)[0][0]
+
+    def _shorten(self, line: str, limit: int) -> str:
+        if self._text_width(line) <= limit:
+            return line
+        while line and self._text_width(line + "..") > limit:
+            line = line[:-1]
+        return line + ".." if line else ""
+
+
+def _ascii(line: str) -> str:
+    """Spell a line with the letters that OpenCV's font has."""
+    plain = unicodedata.normalize("NFKD", line)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return plain.encode("ascii", "replace").decode()
+
+
+def _meet(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]

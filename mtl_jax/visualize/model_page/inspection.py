@@ -1,0 +1,140 @@
+"""A model and one picture: what it sees of it, what it finds, and boxes drawn on that."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.data.loader import transforms
+from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.records import Record
+from mtl_jax.models.mask_rcnn.inspection import Inside, inspector
+from mtl_jax.ops import boxes as box_ops
+from mtl_jax.results import Result
+from mtl_jax.runs.loading import Run, load_run
+from mtl_jax.task import check_family, read_options
+from mtl_jax.types import Batch
+from mtl_jax.visualize.drawing.annotations import cut_to_picture, row_pixels
+from mtl_jax.visualize.drawing.palette import GREEN, Color
+from mtl_jax.visualize.drawing.sheets import rectangle
+from mtl_jax.visualize.named_record import named_record
+
+SIDE = 480  # pixels that a small canvas is enlarged to, so that boxes on it can be told apart
+
+
+@dataclass(frozen=True)
+class Look:
+    """A model and one picture; `known` says that the picture's annotations are there."""
+
+    run: Run
+    record: Record
+    known: bool
+    seed: int = 0
+
+    @classmethod
+    def from_run(
+        cls,
+        workdir: Path,
+        name: str,
+        step: str | int = "best",
+        overrides: Sequence[str] = (),
+        seed: int = 0,
+    ) -> "Look":
+        """Load the model of a run's folder and a picture: a file, or SPLIT:NUMBER of the run's
+        data. Raises UserError.
+        """
+        run = load_run(workdir, step, overrides)
+        check_family(run.task.config, f"{workdir}: the page of a model")
+        record, known = named_record(run, workdir, name)
+        return cls(run, record, known, seed)
+
+    @cached_property
+    def options(self) -> MaskRCNNOptions:
+        return read_options(MaskRCNNOptions, self.run.task.config.model)
+
+    @cached_property
+    def row(self) -> Batch:
+        """The picture as evaluation sees it, without the batch's axis."""
+        return transforms.load(self.record, 0, self.run.attributes, self.run.task.data)
+
+    @cached_property
+    def batch(self) -> Batch:
+        return jax.tree.map(lambda x: np.asarray(x)[None], self.row)
+
+    @property
+    def full_size_masks(self) -> bool:
+        return self.run.task.data.mask_size == 0
+
+    @cached_property
+    def inside(self) -> Inside:
+        classes = len(self.run.categories) + 1
+        inspect = inspector(self.options, classes, self.run.attributes)
+        found = inspect(self.run.variables, self.batch)
+        return Inside(jax.tree.map(lambda x: x[0], found.steps), found.activations)
+
+    @cached_property
+    def canvas(self) -> np.ndarray:
+        """The pixels of the canvas that the picture covers, RGB uint8."""
+        return cut_to_picture(self.row, row_pixels(self.row))
+
+    @cached_property
+    def result(self) -> Result:
+        """What is found, in the picture's own pixels."""
+        detections = self.run.predict(self.batch)
+        _, geometry = transforms.fit(self.record, self.run.resize)
+        return Result.from_detections(
+            detections,
+            0,
+            geometry,
+            self.record.height,
+            self.record.width,
+            categories=self.run.categories,
+            declared=self.run.attributes,
+            image=read_pixels(self.record, self.run.channels),
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return ["background", *(category.name for category in self.run.categories)]
+
+    @cached_property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        flat: dict[str, Any] = flatten_dict(self.run.variables["params"], sep="/")
+        return jax.device_get(flat)
+
+    def decode(self, deltas: np.ndarray, boxes: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+        return np.asarray(box_ops.decode(deltas, boxes, tuple(weights)))
+
+    def clip(self, boxes: np.ndarray) -> np.ndarray:
+        return np.asarray(box_ops.clip(boxes, self.row.sizes[0], self.row.sizes[1]))
+
+    def draw(
+        self, boxes: np.ndarray, colors: Sequence[Color] | Color = GREEN, dotted: bool = False
+    ) -> np.ndarray:
+        """Draw boxes on the canvas, enlarged, the first over the others."""
+        picture = self.enlarged()
+        for i in range(len(boxes))[::-1]:
+            color = colors if isinstance(colors[0], int) else colors[i]
+            self.add_box(picture, boxes[i], color, 1, dotted)  # pyright: ignore[reportArgumentType]
+        return picture
+
+    def enlarged(self) -> np.ndarray:
+        """Give the canvas to draw on by `add_box`, a small one enlarged."""
+        return self.canvas.repeat(self._zoom, 0).repeat(self._zoom, 1)
+
+    def add_box(
+        self, picture: np.ndarray, box: np.ndarray, color: Color, stroke: int, dotted: bool = False
+    ) -> None:
+        """Draw a box of the canvas on the `enlarged` one."""
+        stroke *= max(1, self._zoom // 2)
+        rectangle(picture, self._zoom * np.asarray(box), color, stroke, dotted)
+
+    @property
+    def _zoom(self) -> int:
+        return max(1, SIDE // max(self.canvas.shape[:2]))

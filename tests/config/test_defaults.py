@@ -1,0 +1,89 @@
+"""Every field of a config is an option of some part, and every option is read."""
+
+import json
+import re
+from dataclasses import fields, is_dataclass
+
+import pytest
+import scripts
+from mistakes import refused
+
+from mtl_jax.config.defaults import FAMILIES, get_default
+from mtl_jax.config.options.data import AugmentOptions, DataOptions, SourceOptions
+from mtl_jax.config.options.evaluation import EvalOptions, ValidationOptions, ViewOptions
+from mtl_jax.config.options.mask_rcnn import LossWeights
+from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
+from mtl_jax.data.records import Category
+from mtl_jax.task import Task, check_family
+
+DEFAULTS = {
+    "data": (SourceOptions, DataOptions),
+    "init": (InitOptions,),
+    "optimizer": (OptimizerOptions,),
+    "train": (LoopOptions,),
+    "eval": (ValidationOptions, EvalOptions, ViewOptions),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_field_of_a_default_config_is_an_option_of_some_part(family):
+    config = get_default(family)
+    assert set(config) == {*DEFAULTS, "family", "model", "attributes", "stages"}
+    for group, kinds in DEFAULTS.items():
+        compare(config[group], kinds, group)
+    compare(config.model, (FAMILIES[family],), "model")
+    assert config.family == family
+    assert config.stages == (vars(Stage()),)
+
+
+def compare(group, kinds, name):
+    options = [field for kind in kinds for field in fields(kind)]
+    assert set(group) == {field.name for field in options}, name
+    for field in options:
+        if is_dataclass(field.type):
+            compare(group[field.name], (field.type,), f"{name}.{field.name}")
+
+
+def test_every_option_is_read_by_something():
+    """An option whose name no line of the package reads would be silently ignored."""
+    text = "\n".join(path.read_text() for path in (scripts.ROOT / "mtl_jax").rglob("*.py"))
+    unread = [name for name in set(option_names()) if not re.search(rf"\.{name}\b", text)]
+    # Looked up by the name of a change to the picture, and of a term of the loss.
+    looked_up = {field.name for kind in (AugmentOptions, LossWeights) for field in fields(kind)}
+    assert set(unread) <= looked_up
+
+
+def option_names():
+    groups = [kind for kinds in DEFAULTS.values() for kind in kinds] + [Stage, *FAMILIES.values()]
+    while groups:
+        for field in fields(groups.pop()):
+            if is_dataclass(field.type):
+                groups.append(field.type)
+            else:
+                yield field.name
+
+
+def test_a_family_that_is_not_known_is_one_line():
+    with refused("config.family", "'mask_mlt'", *FAMILIES):
+        get_default("mask_mlt")
+
+
+@pytest.mark.parametrize("family", ["mask_mtl", "hyperface"])
+def test_the_fields_of_another_family_are_one_line(family):
+    config = get_default(family)
+    config.family = "mask_rcnn"
+    missing = min(set(get_default("mask_rcnn").model) - set(config.model))
+    with refused("config.model", repr(missing), "get_default('mask_rcnn')"):
+        Task.from_config(config, [Category(1, "face")])
+
+
+def test_a_checkpoint_from_before_there_were_families_is_a_mask_rcnn():
+    stored = json.loads(json.dumps({"config": get_default().to_dict(), "categories": []}))
+    del stored["config"]["family"]
+    assert Task.from_metadata(stored).config.family == "mask_rcnn"
+
+
+def test_what_is_of_mask_rcnn_alone_is_refused_in_one_line():
+    check_family(get_default(), "RUN: torchvision's form")
+    with refused("RUN: torchvision's form", "mask_rcnn", "mask_mtl"):
+        check_family(get_default("mask_mtl"), "RUN: torchvision's form")

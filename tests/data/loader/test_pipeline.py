@@ -1,0 +1,504 @@
+"""Batches: nothing lost or doubled, the same to the bit however a run is cut, faults not hidden."""
+
+import errno
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from mistakes import check_faults, check_names, refused, unnamed
+
+from benchmarks.pipeline import resident_memory
+from mtl_jax.attributes import declarations as attributes
+from mtl_jax.config.options.data import AugmentOptions, DataOptions
+from mtl_jax.data.datasets.cache import InMemory
+from mtl_jax.data.datasets.repeat import repeat_factors, repeat_rare
+from mtl_jax.data.face_masks.apply import MaskedFaces
+from mtl_jax.data.loader import pipeline, sampler
+from mtl_jax.data.loader.processes import in_processes
+from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.errors import UserError
+from mtl_jax.images.resize import ResizeOptions
+from mtl_jax.types import Batch
+
+ROOT = Path(__file__).resolve().parents[3]
+ATTRIBUTES = attributes.from_config(
+    {
+        "age": {"kind": "continuous", "range": (0, 99)},
+        "eyes": {"kind": "landmarks", "points": ("l", "r"), "flip": (("l", "r"),)},
+    }
+)
+AUGMENT = AugmentOptions(scale=(0.5, 1.5), rain=0.5, noise=0.5, blur=0.5, motion=0.5, contrast=0.5)
+OPTIONS = DataOptions(
+    resize=ResizeOptions("shorter", 32, 48, ((32, 48), (48, 32))),
+    augment=AUGMENT,
+    max_instances=3,
+    mask_size=8,
+)
+
+
+@dataclass
+class Pictures:
+    """Random pictures, lying and upright, made anew at each look; the i-th has i % 3 things."""
+
+    length: int
+    seed: int = 0
+    categories: Sequence[Category] = (Category(1, "thing"),)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: int) -> Record:
+        height, width = ((32, 40), (40, 32), (24, 48))[position % 3]
+        pixels = np.random.default_rng((self.seed, position)).integers(
+            0, 256, (height, width, 3), np.uint8
+        )
+        things = tuple(
+            Instance(
+                (4, 5, 20, 21 + k),
+                1,
+                [[4, 5, 20, 5, 20, 21 + k]],
+                attributes={"age": position % 99, "eyes": [(6, 7, 2), (9, 8, 1)]},
+            )
+            for k in range(position % 3)
+        )
+        return Record(pixels, width, height, position, f"{self.seed}/{position}.png", things)
+
+    def group(self, position: int) -> str:
+        return str(position)
+
+
+def arrays(batch: Batch) -> list[np.ndarray]:
+    return jax.tree.leaves(batch)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    pairs = zip(arrays(a), arrays(b), strict=True)
+    return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in pairs)
+
+
+def train(sources=None, weights=(1.0,), options=OPTIONS, batch_size=2, seed=1, start_step=0):
+    sources = [Pictures(11)] if sources is None else sources
+    return pipeline.train_batches(
+        sources,
+        weights,
+        ATTRIBUTES,
+        options,
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+    )
+
+
+def evaluate(source, options=OPTIONS, batch_size=4) -> list[Batch]:
+    return list(pipeline.eval_batches(source, ATTRIBUTES, options, batch_size=batch_size))
+
+
+def test_a_batch_is_what_the_types_say():
+    shapes = {(32, 48), (48, 32)}
+    found = set()
+    for batch in islice(train(), 12):
+        height, width = batch.images.shape[1:3]
+        found.add((height, width))
+        assert (batch.images.dtype, batch.images.shape) == (np.uint8, (2, height, width, 3))
+        assert (batch.sizes.dtype, batch.sizes.shape) == (np.float32, (2, 2))
+        assert (batch.index.dtype, batch.index.shape) == (np.int32, (2,))
+        assert (batch.gt.boxes.dtype, batch.gt.boxes.shape) == (np.float32, (2, 3, 4))
+        assert (batch.gt.classes.dtype, batch.gt.classes.shape) == (np.int32, (2, 3))
+        assert (batch.gt.masks.dtype, batch.gt.masks.shape) == (np.uint8, (2, 3, 8, 8))
+        for array in (batch.gt.valid, batch.gt.crowd, batch.gt.mask_valid):
+            assert (array.dtype, array.shape) == (bool, (2, 3))
+        assert list(batch.gt.attributes) == ["age", "eyes"]
+        assert batch.gt.attributes["eyes"].values.shape == (2, 3, 6)
+        assert batch.gt.attributes["age"].known.dtype == bool
+        assert batch.valid.all()
+        assert batch.exhaustive.all()
+    assert found == shapes
+
+
+def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not():
+    first, second = (list(islice(train(), 15)) for _ in range(2))
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+    other = islice(train(seed=2), 15)
+    assert not any(same(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_threads_do_not_change_a_bit():
+    alone = islice(train(options=replace(OPTIONS, workers=1)), 15)
+    many = islice(train(options=replace(OPTIONS, workers=5)), 15)
+    assert all(same(a, b) for a, b in zip(alone, many, strict=True))
+
+
+IN_PROCESSES = replace(OPTIONS, processes=True)
+
+
+@pytest.mark.slow
+def test_processes_do_not_change_a_bit():
+    sources, weights = [Pictures(11), Pictures(5, seed=9)], (1.0, 0.5)
+    expected = islice(train(sources, weights, start_step=3), 15)
+    given = islice(train(sources, weights, IN_PROCESSES, start_step=3), 15)
+    assert all(same(a, b) for a, b in zip(expected, given, strict=True))
+    pairs = zip(evaluate(Pictures(9)), evaluate(Pictures(9), IN_PROCESSES), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("start", [1, 7, 13])
+def test_a_run_that_starts_later_is_the_tail(start):
+    sources, weights = [Pictures(11), Pictures(5, seed=9)], (1.0, 0.5)
+    whole = list(islice(train(sources, weights), 18))
+    tail = islice(train(sources, weights, start_step=start), 18 - start)
+    assert all(same(a, b) for a, b in zip(whole[start:], tail, strict=True))
+
+
+def test_no_two_examples_share_their_randomness():
+    """One flat picture again and again: only the augmentation makes the rows differ."""
+
+    class Same(Pictures):
+        def __getitem__(self, position: int) -> Record:
+            return super().__getitem__(3)
+
+    options = replace(OPTIONS, augment=AugmentOptions(noise=1.0, noise_strength=60.0))
+    rows = [
+        row.tobytes()
+        for batch in islice(train([Same(4)], options=options), 6)
+        for row in batch.images
+    ]
+    assert len(set(rows)) == len(rows) == 12
+
+
+def test_an_epoch_sees_every_picture():
+    source = Pictures(12)
+    seen = Counter(
+        int(i) for batch in islice(train([source], batch_size=4), 3) for i in batch.index
+    )
+    assert seen == Counter(range(12))
+
+
+@pytest.mark.parametrize("length", [1, 4, 7, 12])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_evaluation_never_loses_or_doubles_an_example(length, batch_size):
+    source = Pictures(length)
+    batches = evaluate(source, batch_size=batch_size)
+    assert all(batch.images.shape[0] == batch_size for batch in batches)
+    index = np.concatenate([batch.index for batch in batches])
+    valid = np.concatenate([batch.valid for batch in batches])
+    assert sorted(index[valid].tolist()) == list(range(length))
+    assert (index[~valid] == -1).all()
+    for batch in batches:
+        for row, position in enumerate(batch.index.tolist()):
+            if position < 0:
+                assert not batch.gt.valid[row].any()
+                assert not batch.gt.mask_valid[row].any()
+                assert not any(labels.known[row].any() for labels in batch.gt.attributes.values())
+            else:
+                record = source[position]
+                assert batch.gt.valid[row].sum() == len(record.instances)
+                np.testing.assert_array_equal(batch.sizes[row], batch_size_of(record))
+
+
+def batch_size_of(record: Record) -> tuple[int, int]:
+    scale = min(32 / min(record.height, record.width), 48 / max(record.height, record.width))
+    return int(record.height * scale), int(record.width * scale)
+
+
+def test_evaluation_of_nothing_is_nothing():
+    assert evaluate(Pictures(0)) == []
+
+
+def test_evaluation_is_repeatable():
+    pairs = zip(evaluate(Pictures(9)), evaluate(Pictures(9)), strict=True)
+    assert all(same(a, b) for a, b in pairs)
+
+
+def test_file_names_follow_the_index():
+    sources = [Pictures(3, seed=5), Pictures(4, seed=6)]
+    got = pipeline.file_names(sources, np.array([0, 2, 3, 6, -1]))
+    assert got == ["5/0.png", "5/2.png", "6/0.png", "6/3.png", ""]
+    batch = next(train(sources, (1.0, 1.0)))
+    for name, row in zip(
+        pipeline.file_names(sources, batch.index), batch.index.tolist(), strict=True
+    ):
+        assert name == (f"5/{row}.png" if row < 3 else f"6/{row - 3}.png")
+
+
+class Files(Pictures):
+    """Pictures on disk, of which one is broken."""
+
+    folder: Path
+    broken: int = -1
+
+    def __getitem__(self, position: int) -> Record:
+        record = super().__getitem__(position)
+        path = self.folder / f"{position}.png"
+        if not path.exists():
+            assert cv2.imwrite(str(path), np.asarray(record.image)[..., ::-1])
+            if position == self.broken:
+                path.write_bytes(path.read_bytes()[:100])
+        return replace(record, image=path)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Files:
+    source = Files(9)
+    source.folder, source.broken = tmp_path, 4
+    return source
+
+
+MEND = ("config.data.on_error", "skip")
+
+
+def of_pictures(messages: Sequence[str]) -> list[str]:
+    return [message for message in messages if ".png" in message]
+
+
+def test_a_broken_picture_stops_and_is_named(broken):
+    with refused(broken.folder / "4.png", *MEND):
+        evaluate(broken)
+    with refused(broken.folder / "4.png", *MEND):
+        list(islice(train([broken]), 20))
+
+
+def test_batches_before_the_broken_one_are_given(broken):
+    batches = pipeline.eval_batches(broken, ATTRIBUTES, OPTIONS, batch_size=2)
+    given = [next(batches).index.tolist() for _ in range(3)]
+    with pytest.raises(UserError):
+        next(batches)
+    assert given == [[0, 2], [3, 5], [6, 8]]  # the lying ones; 1, 4 and 7 stand
+
+
+@pytest.mark.slow
+def test_a_broken_picture_that_a_process_met_is_named(broken, caplog):
+    with refused(broken.folder / "4.png", *MEND):
+        evaluate(broken, IN_PROCESSES)
+    with caplog.at_level(logging.WARNING):
+        evaluate(broken, replace(IN_PROCESSES, on_error="skip", max_instances=1))
+    overfull, unread = broken.folder / "2.png", broken.folder / "4.png"
+    check_faults(of_pictures(caplog.messages), (overfull, "max_instances"), (unread,))
+    others = set(caplog.messages) - set(of_pictures(caplog.messages))
+    assert any(not unnamed(message, (3, "max_instances")) for message in others)
+
+
+@dataclass
+class Deadly(Pictures):
+    """Pictures of which one ends the process that looks at it."""
+
+    def __getitem__(self, position: int) -> Record:
+        if position == 7 and multiprocessing.parent_process():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(position)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_idle_process_that_was_killed_hangs_nothing(position):
+    """One of them holds the lock of what the others wait for."""
+    with in_processes(abs, 2) as call:
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(call, (-3, -4, -5))) == [3, 4, 5]
+        child = sorted(c.pid or 0 for c in multiprocessing.active_children())[position]
+        os.kill(child, signal.SIGKILL)
+        time.sleep(1)  # until it is noticed
+        with refused("data.workers"):
+            call(-1)
+
+
+def test_a_process_that_was_killed_is_one_line():
+    with refused("data.workers"):
+        evaluate(Deadly(9), IN_PROCESSES)
+
+
+def test_processes_end_with_the_one_that_started_them():
+    """Also where that is killed, and has no time to tell them."""
+    code = """
+        import multiprocessing, os, signal, sys
+        sys.path[:0] = ["tests/data/loader", ".", "tests"]
+        from test_pipeline import IN_PROCESSES, train
+        batches = train(options=IN_PROCESSES)
+        next(batches)
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    children = [int(pid) for pid in done.stdout.split()]
+    assert children
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_missing_file_is_named(broken, tmp_path):
+    class Gone(Pictures):
+        def __getitem__(self, position: int) -> Record:
+            return replace(super().__getitem__(position), image=tmp_path / "gone.png")
+
+    with refused(tmp_path / "gone.png", os.strerror(errno.ENOENT), *MEND):
+        evaluate(Gone(1))
+
+
+def test_a_picture_that_a_source_itself_reads_is_named_or_skipped(broken, caplog):
+    masked = MaskedFaces(broken)
+    options = replace(OPTIONS, resize=ResizeOptions("square", 48, 48, ((48, 48),)))
+    with refused(broken.folder / "4.png"):
+        evaluate(masked, options)
+    with caplog.at_level(logging.WARNING):
+        evaluate(masked, replace(options, on_error="skip"))
+    check_faults(of_pictures(caplog.messages), [broken.folder / "4.png"])
+    # Where the picture's size decides, masks are not yet drawn, and so no picture is read.
+    kept = InMemory(masked)
+    sampler.find_buckets([masked, kept, repeat_rare(kept, 0.5)], OPTIONS.resize)
+    assert repeat_factors(kept, 0.5).tolist() == [1.0] * 9
+
+
+def test_planning_makes_no_record_that_is_kept_twice():
+    made = []
+
+    class Counted(Pictures):
+        def __getitem__(self, position: int) -> Record:
+            made.append(position)
+            return super().__getitem__(position)
+
+    source = InMemory(Counted(5))
+    sampler.find_buckets([source], OPTIONS.resize)
+    assert [source[i].image_id for i in range(5)] == list(range(5))
+    assert sorted(made) == list(range(5))
+
+
+def test_a_fault_of_the_program_keeps_its_type():
+    class Wrong(Pictures):
+        def __getitem__(self, position: int) -> Record:
+            return super().__getitem__(position // 0)
+
+    with pytest.raises(ZeroDivisionError):
+        evaluate(Wrong(1))
+
+
+def test_skipping_in_evaluation_leaves_the_row_out_and_says_so(broken, caplog):
+    with caplog.at_level(logging.WARNING):
+        batches = evaluate(broken, replace(OPTIONS, on_error="skip"))
+    index = np.concatenate([batch.index for batch in batches])
+    valid = np.concatenate([batch.valid for batch in batches])
+    assert sorted(index[valid].tolist()) == [0, 1, 2, 3, 5, 6, 7, 8]
+    check_faults(of_pictures(caplog.messages), [broken.folder / "4.png"])
+
+
+def test_skipping_in_training_takes_another_and_says_so_once(broken, caplog):
+    options = replace(OPTIONS, on_error="skip")
+    with caplog.at_level(logging.WARNING):
+        batches = list(islice(train([broken], options=options), 20))
+    assert all(batch.valid.all() for batch in batches)
+    assert 4 not in np.concatenate([batch.index for batch in batches])
+    check_faults(of_pictures(caplog.messages), [broken.folder / "4.png"])
+    assert all(
+        same(a, b)
+        for a, b in zip(batches, islice(train([broken], options=options), 20), strict=True)
+    )
+
+
+def test_nothing_left_to_train_on_is_said(broken):
+    broken.length = 1
+    broken.broken = 0
+    with refused(32, 48):  # the canvas's sides
+        next(train([broken], options=replace(OPTIONS, on_error="skip")))
+
+
+def test_more_instances_than_slots_are_counted_never_silent(caplog):
+    options = replace(OPTIONS, max_instances=1)
+    with caplog.at_level(logging.WARNING):
+        evaluate(Pictures(9), options)  # 2, 5 and 8 have two
+    first, total = caplog.messages
+    check_names(first, "0/2.png", "max_instances")
+    check_names(first.partition("0/2.png")[2], 2, 1)
+    check_names(total, 3, "max_instances", 1)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        evaluate(Pictures(9), replace(OPTIONS, max_instances=2))
+    assert not caplog.messages
+
+
+def test_wrong_weights_are_said_at_once():
+    with refused():
+        train([Pictures(0)])
+
+
+def growth(batches: Iterator[Batch], warm: int, count: int) -> int:
+    """Give by how many bytes the process is larger after `count` batches than after `warm`."""
+    sizes = []
+    for number in (warm, count):
+        for _ in islice(batches, number):
+            pass
+        gc.collect()
+        sizes.append(resident_memory())
+    return sizes[1] - sizes[0]
+
+
+def evaluations(options: DataOptions) -> Iterator[Batch]:
+    while True:
+        yield from evaluate(Pictures(4), options)
+
+
+@pytest.mark.parametrize(
+    ("batches", "warm", "count", "limit"),
+    [
+        ("train(options=square)", 30, 200, 80),
+        pytest.param("evaluations(square)", 30, 90, 60, marks=pytest.mark.slow),
+    ],
+)
+def test_memory_does_not_grow(batches, warm, count, limit):
+    """In a process of its own: what other tests left is given back, or used, at any time."""
+    code = f"""
+        import sys
+        sys.path[:0] = ["tests/data/loader", ".", "tests"]
+        from test_pipeline import *
+        square = replace(OPTIONS, resize=ResizeOptions("square", 256, 256, ((256, 256),)))
+        print(growth({batches}, {warm}, {count}))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    pictures = int(done.stdout) / (256 * 256 * 3)
+    assert pictures < limit  # of several hundred
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "batches.close()"])
+@pytest.mark.parametrize(
+    ("options", "dropped"),
+    [("OPTIONS", 5), pytest.param("IN_PROCESSES", 1, marks=pytest.mark.slow)],
+)
+def test_a_run_that_ends_amid_training_ends_cleanly_and_silently(end, options, dropped):
+    """Threads are at work when the interpreter goes: it must not wait, crash or say anything."""
+    code = f"""
+        import sys
+        sys.path[:0] = ["tests/data/loader", ".", "tests"]
+        from test_pipeline import *
+        large = replace({options}, resize=ResizeOptions("square", 800, 800, ((800, 800),)))
+        for _ in range({dropped}):  # amid their work
+            next(train(options=large))
+        batches = train(options=large)
+        next(batches)
+        {end}
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (3 if "3" in end else 0, "", "")
+
+
+def test_tensorflow_sees_no_gpu():
+    import tensorflow as tf
+
+    assert tf.config.get_visible_devices("GPU") == []

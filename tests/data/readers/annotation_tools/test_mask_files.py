@@ -1,0 +1,119 @@
+"""Pictures of masks, laid out as Penn-Fudan's, and broken twins."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from annotated import (
+    HEIGHT,
+    WIDTH,
+    check_lines,
+    faults,
+    mask_of,
+    open_format,
+    write_picture,
+)
+from mistakes import refused
+from PIL import Image
+
+from mtl_jax.data.readers.formats import Labels
+
+VALUES = np.zeros((HEIGHT, WIDTH), np.uint8)
+VALUES[10:30, 20:60] = 1
+VALUES[20:70, 50:90] = 3  # 2 is no thing of this picture, and 3 lies before 1
+
+
+def save(path: Path, values: np.ndarray, kind: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    if kind == "palette":
+        image = Image.fromarray(values, "P")
+        image.putpalette([0, 0, 0, 200, 0, 0, 9, 9, 9, 200, 0, 0])  # 1 and 3 of one colour
+        image.save(path)
+    else:
+        cv2.imwrite(str(path), values.astype(np.uint16) if kind == "16 bits" else values)
+
+
+def write(folder: Path, name="a", values=VALUES, kind="gray", ending="_mask.png") -> None:
+    write_picture(folder / f"PNGImages/{name}.png")
+    save(folder / f"PedMasks/{name}{ending}", values, kind)
+
+
+@pytest.mark.parametrize("kind", ["gray", "palette", "16 bits"])
+@pytest.mark.parametrize("ending", ["_mask.png", ".png"])
+def test_each_value_is_a_thing(tmp_path, kind, ending):
+    write(tmp_path, kind=kind, ending=ending)
+    write(tmp_path, "b", 0 * VALUES, kind, ending)
+    write_picture(tmp_path / "PNGImages/c.png")
+    source = open_format("masks", tmp_path, categories=("person",))
+    assert [category.name for category in source.categories] == ["person"]
+    assert [len(source[i].instances) for i in range(3)] == [2, 0, 0]
+    for instance, value in zip(source[0].instances, (1, 3), strict=True):
+        np.testing.assert_array_equal(mask_of(instance), value == VALUES)
+    assert source[0].instances[1].box == (50, 20, 90, 70)
+
+
+def test_masks_and_pictures_may_be_tiffs_and_no_masks_are_a_mistake(tmp_path):
+    write(tmp_path, ending=".tif")
+    assert len(open_format("masks", tmp_path)[0].instances) == 2
+    (tmp_path / "PedMasks/a.tif").rename(tmp_path / "PedMasks/a.gif")
+    with refused(tmp_path / "PedMasks"):
+        open_format("masks", tmp_path)
+
+
+def test_of_two_masks_of_a_picture_none_is_dropped_in_silence(tmp_path):
+    write(tmp_path)
+    write(tmp_path, ending=".png")
+    check_lines(faults("masks", tmp_path), tmp_path / "PedMasks", ("a_mask.png", "a.png"))
+
+
+def test_masks_below_the_pictures_are_no_pictures(tmp_path):
+    for name in ("a", "b"):
+        write_picture(tmp_path / f"{name}.jpg")
+        save(tmp_path / f"masks/{name}.png", VALUES, "gray")
+    source = open_format("masks", tmp_path)
+    assert [source[i].file_name for i in range(len(source))] == ["a.jpg", "b.jpg"]
+
+
+def test_folders_may_have_other_names(tmp_path):
+    write_picture(tmp_path / "photos/x/a.jpg")
+    (tmp_path / "drawn/x").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "drawn/x/a.png"), VALUES)
+    source = open_format("masks", tmp_path, images="photos", annotations="drawn")
+    assert source[0].file_name == "x/a.jpg"
+    assert len(source[0].instances) == 2
+
+
+def broken_masks(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Write broken masks; return the names of their files with what a fault of each names."""
+    noise = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH)).astype(np.uint16)
+    files = {
+        "b_mask.png": (b"", ()),
+        "c_mask.png": (cv2.imencode(".png", VALUES)[1].tobytes()[:60], ()),
+        "d_mask.png": (cv2.imencode(".png", np.dstack([VALUES] * 3))[1], (3,)),
+        "e_mask.png": (cv2.imencode(".png", noise)[1], (len(np.unique(noise)),)),
+    }
+    for name, (data, _) in files.items():
+        (folder / "PedMasks" / name).write_bytes(bytes(data))
+    return {name: named for name, (_, named) in files.items()}
+
+
+def test_broken_masks_are_lines_that_name_them(tmp_path):
+    write(tmp_path)
+    for name in "bcdef":
+        write_picture(tmp_path / f"PNGImages/{name}.png")
+    named = broken_masks(tmp_path)
+    save(tmp_path / "PedMasks/f_mask.png", VALUES[:40, :60], "gray")
+    save(tmp_path / "PedMasks/g_mask.png", VALUES, "gray")
+    named |= {"f_mask.png": (60, 40, WIDTH, HEIGHT)}
+    named |= {"g_mask.png": ("g", tmp_path / "PNGImages")}
+    expected = [(name, *parts) for name, parts in named.items()]
+    check_lines(faults("masks", tmp_path), tmp_path / "PedMasks", *expected)
+    source = open_format("masks", tmp_path, Labels(on_error="skip"))
+    assert source[0].file_name == "a.png"
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    write_picture(tmp_path / "PNGImages/a.png")
+    with refused(tmp_path / "masks", "config.data.images", "annotations"):
+        open_format("masks", tmp_path, annotations="masks")

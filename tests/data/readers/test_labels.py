@@ -1,0 +1,72 @@
+"""How an annotation's keys become labels: scales, offsets, other classes, texts and truths."""
+
+import json
+
+import pytest
+
+from mtl_jax.attributes import declarations as attribute_kinds
+from mtl_jax.data.readers.labels import LabelReader
+
+DECLARED = attribute_kinds.from_config(
+    {
+        "age": dict(kind="continuous", range=(0, 100)),
+        "sex": dict(kind="categorical", classes=("male", "female")),
+        "glasses": dict(kind="categorical", classes=("no", "yes")),
+        "head": dict(kind="pose", angles=("yaw", "pitch")),
+    }
+)
+
+
+@pytest.mark.parametrize(("raw", "zero", "one"), [(0, 0, 1), (0, "0", "1"), ("0", "0", "1")])
+def test_classes_by_number_are_those_that_the_keys_give(raw, zero, one):
+    keys = {zero: "female", one: "male"}
+    reader = LabelReader(DECLARED, {"sex": ("gender", keys)})
+    assert reader.read({"gender": raw}) == ({"sex": "female"}, [])
+
+
+def test_a_negative_scale_turns_an_interval_and_no_angles():
+    keys = {"age": ("born", -1, 100), "head": ("angles", -1)}
+    labels, faults = LabelReader(DECLARED, keys).read({"born": [20, 30], "angles": [30, -10]})
+    assert faults == []
+    assert labels == {"age": [70, 80], "head": [-30, 10]}
+
+
+def test_a_key_that_is_given_stands_above_a_preset():
+    reader = LabelReader(DECLARED, {"head": "angles"}, "mtl_mrcnn")
+    assert reader.read({"angles": [5, 6], "Yaw": 80, "Pitch": 70}) == ({"head": [5, 6]}, [])
+
+
+def test_texts_and_truths_are_read_as_the_data_page_suggests():
+    labels, faults = LabelReader(DECLARED).read({"age": "34", "glasses": True, "sex": ""})
+    assert faults == []
+    assert labels == {"age": 34, "glasses": 1}
+
+
+@pytest.mark.parametrize("raw", [3, 3.0, "3"])
+def test_a_number_is_the_class_that_has_its_name(raw):
+    declared = attribute_kinds.from_config(
+        {
+            "stars": dict(kind="categorical", classes=("1", "2", "3")),
+            "grade": dict(kind="ordinal", classes=("3", "2", "1"), levels=(1, 2, 3)),
+        }
+    )
+    labels, faults = LabelReader(declared).read({"stars": raw, "grade": raw})
+    assert (labels, faults) == ({"stars": "3", "grade": "3"}, [])
+    for attribute in declared:  # as where a source gives numbers without a reader
+        assert attribute.parse(3)[0] == attribute.parse("3")[0]
+
+
+@pytest.mark.parametrize("classes", [("true", "false"), ("False", "True"), ("1", "0")])
+def test_a_truth_is_the_class_that_has_its_name(classes):
+    (wears,) = attribute_kinds.from_config({"wears": dict(kind="categorical", classes=classes)})
+    (label,) = LabelReader([wears]).read({"wears": True})[0].values()
+    assert label in ("true", "True", "1")
+    assert wears.parse(True) == wears.parse(label)
+
+
+def test_truths_have_the_classes_that_the_keys_give_also_as_json_writes_them():
+    keys = {"glasses": ("worn", {True: "no", False: "yes"})}
+    for given in (keys, json.loads(json.dumps(keys))):
+        reader = LabelReader(DECLARED, given)
+        assert reader.read({"worn": True}) == ({"glasses": "no"}, [])
+        assert reader.read({"worn": False}) == ({"glasses": "yes"}, [])

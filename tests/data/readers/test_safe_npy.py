@@ -1,0 +1,169 @@
+import io
+import os
+import pickle
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from mistakes import refused
+
+from mtl_jax.data.readers.safe_npy import load_object_array
+
+
+def faces():
+    """Two rows laid out as HyperFace's samples are: a picture, a label, points, visibility."""
+    array = np.empty((2, 4), object)
+    array[0] = [np.arange(24, dtype=np.uint8).reshape(2, 4, 3), [1, 1], np.arange(4.0), np.ones(2)]
+    array[1] = [np.zeros((0, 3), np.uint8), (0, 0), np.float32(2.5), {"sex": None, "name": "Å"}]
+    return array
+
+
+def write(path, array, pickled):
+    """Write an object array as NumPy of any age has done."""
+    with path.open("wb") as file:
+        header = dict(descr="|O", fortran_order=False, shape=array.shape)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(pickled)
+    return path
+
+
+def assert_equal(found, wanted):
+    assert type(found) is type(wanted)
+    if isinstance(wanted, np.ndarray):
+        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    if isinstance(wanted, dict):
+        assert found == wanted
+    elif isinstance(wanted, list | tuple) or getattr(wanted, "dtype", None) == np.dtype("O"):
+        for one, other in zip(np.ravel(found), np.ravel(wanted), strict=True):
+            assert_equal(one, other)
+    else:
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_an_object_array_is_read_as_it_was_written(tmp_path, protocol):
+    found = load_object_array(
+        write(tmp_path / "faces.npy", faces(), pickle.dumps(faces(), protocol))
+    )
+    assert found.shape == (2, 4)
+    for one, other in zip(found.flat, faces().flat, strict=True):
+        assert_equal(one, other)
+
+
+def test_what_numpy_saves_today_is_read(tmp_path):
+    np.save(tmp_path / "faces.npy", faces(), allow_pickle=True)
+    assert_equal(load_object_array(tmp_path / "faces.npy")[0, 0], faces()[0, 0])
+
+
+def test_names_of_numpy_before_2_are_read(tmp_path):
+    path = write(tmp_path / "faces.npy", faces(), pickle.dumps(faces(), 2))
+    path.write_bytes(path.read_bytes().replace(b"numpy._core.", b"numpy.core."))
+    assert_equal(load_object_array(path)[0, 0], faces()[0, 0])
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes bytes as the texts of Python 2."""
+
+    def save_bytes(self, data):
+        self.write(b"T" + len(data).to_bytes(4, "little") + data)
+
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, bytes: save_bytes}
+
+
+def test_pickles_of_python_2_are_read(tmp_path):
+    given = np.empty((1, 2), object)
+    given[0] = [np.arange(120, 140, dtype=np.uint8), np.float32(2.5)]
+    file = io.BytesIO()
+    Python2Pickler(file, 2).dump(given)
+    found = load_object_array(write(tmp_path / "faces.npy", given, file.getvalue()))
+    assert_equal(found[0, 0], given[0, 0])
+    assert_equal(found[0, 1], given[0, 1])
+
+
+def test_byte_order_and_columns_first_are_kept(tmp_path):
+    array = np.empty(2, object)
+    array[0] = np.arange(6, dtype=">i2").reshape(2, 3)
+    array[1] = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    found = load_object_array(write(tmp_path / "a.npy", array, pickle.dumps(array)))
+    for one, other in zip(found, array, strict=True):
+        assert_equal(one, other)
+
+
+def test_plain_arrays_are_read_too(tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(3))
+    np.testing.assert_array_equal(load_object_array(tmp_path / "a.npy"), np.eye(3))
+
+
+class Hostile:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+def raw(*parts):
+    return b"\x80\x04" + b"".join(parts) + b"."
+
+
+def name(module, attribute):
+    return f"c{module}\n{attribute}\n".encode()
+
+
+RECONSTRUCT = name("numpy._core.multiarray", "_reconstruct")
+OBJECT = name("numpy", "dtype") + b"S'O8'\n\x85R"
+# A pickle, and what the message names beside the file; of two rows it is Python's own text.
+HOSTILE = {
+    "calls a function": (pickle.dumps(Hostile(os.mkdir, ("hostile",))), ["posix.mkdir"]),
+    "calls one inside an array": (
+        pickle.dumps(np.array([Hostile(os.mkdir, ("hostile",))], object)),
+        ["posix.mkdir"],
+    ),
+    "names a method": (raw(b"\x8c\x05numpy\x8c\x0endarray.tofile\x93"), ["numpy.ndarray.tofile"]),
+    "changes a function": (raw(RECONSTRUCT, b"}S'__doc__'\nS'x'\nsb"), []),
+    "has named fields": (pickle.dumps(np.zeros(1, [("a", "i8")]), 4), ["V8"]),
+    "persistent id": (raw(b"Pout\n"), ["persistent"]),
+    "extension": (raw(b"\x82\x01"), ["extension code 1"]),
+    "gives an object as bytes": (
+        raw(name("numpy._core.multiarray", "scalar"), OBJECT, b"C\x08AAAAAAAA\x86R"),
+        [],
+    ),
+    "is no array": (pickle.dumps([1, 2]), []),
+    "is not filled in": (raw(RECONSTRUCT, b")R"), []),
+    "is longer than its header": (pickle.dumps(np.empty(3, object)), []),
+    "is shorter than its shape": (
+        raw(RECONSTRUCT, b")R(K\x01J\xff\xff\xff\x7f\x85", OBJECT, b"\x89]tb"),
+        [2**31 - 1],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_file_is_one_line_and_runs_nothing(tmp_path, monkeypatch, what):
+    monkeypatch.chdir(tmp_path)
+    data, parts = HOSTILE[what]
+    path = write(tmp_path / "hostile.npy", np.empty(0, object), data)
+    with refused(path, *parts):
+        load_object_array(path)
+    assert os.listdir(tmp_path) == ["hostile.npy"]
+
+
+def test_an_array_that_holds_itself_is_refused(tmp_path):
+    array = np.empty(1, object)
+    array[0] = array
+    path = write(tmp_path / "a.npy", array, pickle.dumps(array))
+    with refused(path):
+        load_object_array(path)
+
+
+@pytest.mark.parametrize("length", [0, 5, 60, 130, 300])
+def test_a_file_that_is_cut_off_is_one_line(tmp_path, length):
+    path = write(tmp_path / "faces.npy", faces(), pickle.dumps(faces()))
+    path.write_bytes(path.read_bytes()[:length])
+    with refused(path):
+        load_object_array(path)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with refused(tmp_path / "none.npy"):
+        load_object_array(tmp_path / "none.npy")

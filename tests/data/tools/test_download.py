@@ -1,0 +1,208 @@
+"""The command line of the data package: pictures fetched, cut off, missing; files divided."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from mistakes import check_faults, check_names, refused
+
+from mtl_jax.data.__main__ import main
+from mtl_jax.data.readers.annotation_tools.coco import CocoSource
+from mtl_jax.data.tools.download import download
+from mtl_jax.errors import AnnotationErrors
+
+PICTURE = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves PICTURE at every path; cuts the answer off, or fails, as often as `faults` says."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: Counter[str] = Counter()
+        self.faults: dict[str, list[str]] = {}
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        name = self.path.partition("?")[0].rpartition("%2F")[2]
+        self.server.asked[name] += 1
+        faults = self.server.faults.get(name, [])
+        fault = faults.pop(0) if faults else ""
+        body = b"<html>" if fault == "page" else PICTURE
+        self.send_response(int(fault) if fault.isdigit() else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        del format, args
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = Thread(target=running.serve_forever, args=(0.02,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def write(folder: Path, address: str, names: list[str]) -> Path:
+    """Write a file with firebase's addresses: the path quoted, a token behind it."""
+    images = [
+        {
+            "id": i + 1,
+            "file_name": f"{address}/o/set%2F{name}?alt=media&token=9f0c-{i}",
+            "width": 30,
+            "height": 20,
+        }
+        for i, name in enumerate(names)
+    ]
+    annotations = [
+        {"id": i + 1, "image_id": i + 1, "category_id": 1, "bbox": [1, 2, 10, 9], "Yaw": 90}
+        for i in range(len(names))
+    ]
+    categories = [{"id": 1, "name": "Face"}]
+    path = folder / "dataset.json"
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return path
+
+
+def test_pictures_are_fetched_named_and_used(server: Server, tmp_path: Path):
+    path = write(tmp_path, server.address, ["a.jpg", "b.jpg", "a.jpg"])
+    out = tmp_path / "out"
+    assert main(["download", str(path), "--output", str(out)]) == 0
+    names = {p.name: p.read_bytes() for p in (out / "images").iterdir()}
+    assert names == dict.fromkeys(("a.jpg", "a_2.jpg", "b.jpg"), PICTURE)
+    assert {p.name for p in out.glob("[!.]*")} == {"images", "dataset.json"}
+    source = CocoSource(out / "dataset.json", out / "images")
+    assert [source[i].file_name for i in range(3)] == ["a.jpg", "b.jpg", "a_2.jpg"]
+    assert json.loads((out / "dataset.json").read_text())["annotations"][0]["Yaw"] == 90
+
+
+def test_pictures_of_another_address_keep_their_own_names(server: Server, tmp_path: Path):
+    out = tmp_path / "out"
+    first = write(tmp_path, server.address, ["a.jpg"])
+    assert download(first, out) == (1, 0, ())
+    other = write(tmp_path, f"{server.address}/others", ["a.jpg", "b c.jpg"])
+    assert download(other, out) == (2, 0, ())  # not that of the first file
+    named = [image["file_name"] for image in json.loads((out / other.name).read_text())["images"]]
+    assert named == ["a_2.jpg", "b_c.jpg"]
+    assert download(other, out) == (0, 2, ())
+
+
+def test_what_is_cut_off_or_fails_is_fetched_again(server: Server, tmp_path: Path):
+    server.faults = {"a.jpg": ["cut", "503"], "b.jpg": ["page"]}
+    path = write(tmp_path, server.address, ["a.jpg", "b.jpg", "c.jpg"])
+    found = download(path, tmp_path / "out", wait=0.0)
+    assert found == (3, 0, ())
+    assert server.asked == {"a.jpg": 3, "b.jpg": 2, "c.jpg": 1}
+
+
+def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path):
+    server.faults = {"b.jpg": ["cut"]}
+    path, out = write(tmp_path, server.address, ["a.jpg", "b.jpg"]), tmp_path / "out"
+    first = download(path, out, retries=0)
+    assert (first.fetched, len(first.failures)) == (1, 1)
+    assert [p.name for p in (out / "images").iterdir()] == ["a.jpg"]
+    (out / "images/b.jpg.part").write_bytes(PICTURE[:50])  # as a killed process leaves it
+    assert download(path, out) == (1, 1, ())
+    assert server.asked == {"a.jpg": 1, "b.jpg": 2}
+    assert (out / "images/b.jpg").read_bytes() == PICTURE
+    assert not (out / "images/b.jpg.part").exists()
+
+
+def test_missing_pictures_are_listed(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    server.faults = {"gone.jpg": ["404"] * 9, "lost.jpg": ["404"] * 9}
+    out = tmp_path / "out"
+    path = write(tmp_path, server.address, ["a.jpg", "b.jpg", "gone.jpg"])
+    assert main(["download", str(path), "--output", str(out)]) == 1
+    printed = capsys.readouterr()
+    check_names(printed.err, f"{server.address}/o/set%2Fgone.jpg?alt=media&token=9f0c-2", 404)
+    assert printed.out.startswith(f"{out}: ")
+    check_names(printed.out.removeprefix(f"{out}: "), 2, 0, 1)
+    assert server.asked["gone.jpg"] == 1
+    with refused(out / "dataset.json", 3, "gone.jpg", error=AnnotationErrors):
+        CocoSource(out / "dataset.json", out / "images")
+    path = write(tmp_path, server.address, ["lost.jpg"])
+    assert main(["download", str(path), "--output", str(tmp_path / "none")]) == 2
+
+
+def test_files_without_addresses_are_refused(tmp_path: Path):
+    path = write(tmp_path, "file://", ["a.jpg"])
+    address = "file:///o/set%2Fa.jpg?alt=media&token=9f0c-0"
+    with refused(path, "images[0]", address, "http", "https"):
+        download(path, tmp_path / "out")
+    path.write_text(path.read_text().replace("file://", "somewhere"))
+    with refused(path, "file_name"):
+        download(path, tmp_path / "out")
+    with refused(tmp_path, path.name, "--output"):
+        download(path, tmp_path)
+
+
+def test_split_puts_every_image_in_one_file(tmp_path: Path):
+    path = write(tmp_path, "http://x", [f"{i}.jpg" for i in range(20)])
+    data = json.loads(path.read_text())
+    for image in data["images"]:
+        image["person"] = image["id"] % 7
+    data["info"] = {"year": 2022}
+    path.write_text(json.dumps(data))
+    out = tmp_path / "out"
+    arguments = ["split", str(path), "--output", str(out), "--group-key", "person", "--seed", "3"]
+    assert main(arguments) == 0
+    parts = [json.loads((out / f"{name}.json").read_text()) for name in ("train", "val", "test")]
+    assert sorted(i["id"] for p in parts for i in p["images"]) == list(range(1, 21))
+    assert sorted(a["id"] for p in parts for a in p["annotations"]) == list(range(1, 21))
+    people = [{i["person"] for i in p["images"]} for p in parts]
+    assert sum(map(len, people)) == 7
+    assert all(people)
+    for part in parts:
+        assert {a["image_id"] for a in part["annotations"]} == {i["id"] for i in part["images"]}
+        assert part["info"] == data["info"]
+        assert part["categories"] == data["categories"]
+    first = (out / "train.json").read_bytes()
+    assert main(arguments) == 0
+    assert (out / "train.json").read_bytes() == first
+
+
+def test_split_tells_what_it_cannot_divide(tmp_path: Path):
+    path = write(tmp_path, "http://x", ["a.jpg", "b.jpg"])
+    with refused(path, "person", error=AnnotationErrors) as caught:
+        main(["split", str(path), "--output", str(tmp_path / "o"), "--group-key", "person"])
+    lines = [fault.removeprefix(f"{path}: ") for fault in caught.value.faults]
+    check_faults(lines, (1, "person"), (2, "person"))
+    with refused("fractions", "(1.0, 1.0, 1.0)", "train", "val", "test"):
+        main(["split", str(path), "--output", str(tmp_path / "o"), "--fractions", "1", "1", "1"])
+    with refused("split", "--output"):
+        main(["split", str(path)])
+    train = path.rename(tmp_path / "train.json")
+    with refused(train, "--output"):
+        main(["split", str(train), "--output", str(tmp_path)])
+
+
+@pytest.mark.parametrize("command", [[], ["download"], ["split"]])
+def test_help_shows_an_example(command: list[str]):
+    line = [sys.executable, "-m", "mtl_jax.data", *command, "--help"]
+    found = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert f"python -m mtl_jax.data {(command or ['download'])[0]} dataset.json" in found.stdout

@@ -1,0 +1,151 @@
+"""Confusion, calibration and the worst pictures, on cases worked out by hand."""
+
+import numpy as np
+from mistakes import check_faults, check_names
+
+from mtl_jax.config.options.evaluation import EvalOptions
+from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.evals.error_analysis import WORST, Evidence, explain
+from mtl_jax.results import Result
+
+CATEGORIES = (Category(1, "cat"), Category(2, "dog"), Category(3, "cow"))
+PICTURE = np.zeros((100, 100, 3), np.uint8)
+A, B, C = (0, 0, 20, 20), (40, 40, 70, 70), (80, 80, 95, 95)
+
+
+def record(*things, exhaustive=True):
+    instances = tuple(Instance(box, label, crowd=crowd) for box, label, crowd in things)
+    return Record(PICTURE, 100, 100, 1, "a.png", instances, exhaustive)
+
+
+def result(*found):
+    boxes = np.array([box for box, _, _ in found], np.float32).reshape(-1, 4)
+    classes = np.array([label for _, label, _ in found], np.int64)
+    scores = np.array([score for _, _, score in found], np.float32)
+    names = tuple(CATEGORIES[c - 1].name for c in classes)
+    return Result(boxes, scores, classes, names, classes, 100, 100)
+
+
+def test_a_confusion_counts_hits_misses_and_false_alarms():
+    evidence = Evidence(CATEGORIES)
+    things = ((A, 1, False), (B, 2, False), (C, 3, False))
+    evidence.add(record(*things), result((A, 1, 0.9), (B, 1, 0.8), ((0, 50, 20, 70), 2, 0.7)))
+    wanted = np.zeros((4, 4), int)
+    wanted[1, 1] = 1  # the cat
+    wanted[2, 1] = 1  # the dog taken for a cat
+    wanted[3, 0] = 1  # the cow missed
+    wanted[0, 2] = 1  # a dog where there is nothing
+    np.testing.assert_array_equal(evidence.confusion, wanted)
+    assert evidence.right == [True, False, False]
+    np.testing.assert_allclose(evidence.best_overlaps, [1, 1, 0])
+    (case,) = evidence.worst
+    assert (case.misses, case.false_alarms) == (2, 2)
+
+
+def test_what_scores_low_is_calibrated_and_no_alarm():
+    evidence = Evidence(CATEGORIES)
+    evidence.add(record((A, 1, False)), result((A, 1, 0.9), (B, 1, 0.3)))
+    assert evidence.confusion.sum() == 1
+    np.testing.assert_allclose(evidence.scores, [0.9, 0.3], rtol=1e-6)
+    assert evidence.right == [True, False]
+    assert evidence.worst == []
+
+
+def test_crowds_are_nobodys():
+    evidence = Evidence(CATEGORIES)
+    evidence.add(record((B, 1, True)), result(((42, 42, 60, 60), 1, 0.9)))
+    assert evidence.confusion.sum() == 0
+    assert evidence.scores == []
+    assert evidence.best_overlaps == []
+
+
+def test_pictures_that_are_not_exhaustive_give_no_false_alarms():
+    evidence = Evidence(CATEGORIES)
+    evidence.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9), (B, 1, 0.9)))
+    assert evidence.confusion.sum() == 1
+    assert evidence.scores == []
+
+
+def test_the_worst_pictures_are_kept():
+    evidence = Evidence(CATEGORIES)
+    for count in (*range(1, 12), 0):
+        things = tuple(((i, 0, i + 5, 5), 1, False) for i in range(0, 7 * count, 7))
+        evidence.add(record(*things), result())
+    assert [case.misses for case in evidence.worst] == list(range(11, 11 - WORST, -1))
+
+
+def test_a_picture_without_anything_is_taken():
+    evidence = Evidence(CATEGORIES)
+    evidence.add(record(), result())
+    assert evidence.confusion.sum() == 0
+
+
+def why(things, found, value, exhaustive=True):
+    evidence = Evidence(CATEGORIES)
+    evidence.add(record(*things, exhaustive=exhaustive), result(*found))
+    metrics = {"box/AP/dog": 1.0, "box/AP/cow": 1.0}
+    if value is not None:
+        metrics["box/AP/cat"] = value
+    (line,) = explain(evidence, metrics)
+    return line
+
+
+def test_an_average_precision_of_nothing_is_explained():
+    cat = ((A, 1, False),)
+    lines = [
+        why((), ((A, 2, 0.9),), None),
+        why(cat, (), None, exhaustive=False),
+        why(cat, (), 0.0),
+        why(cat, ((A, 2, 0.9),), 0.0),
+        why(cat, ((B, 2, 0.9),), 0.0),
+        why(cat, (((0, 0, 10, 10), 1, 0.9),), 0.0),
+    ]
+    assert len(set(lines)) == 6
+    named = ((), ("exhaustive",), ("model.detection.score_threshold",), ("dog",), (), (0.25,))
+    check_faults(lines, *(("box", "AP", "cat", *parts) for parts in named))
+
+
+def test_a_class_is_explained_by_its_own_boxes_and_masks_by_masks():
+    evidence = Evidence(CATEGORIES[:2])
+    small = (40, 40, 50, 70)
+    evidence.add(
+        record((A, 1, False), (C, 1, False), (B, 2, False)),
+        result((A, 1, 0.9), (C, 1, 0.9), (small, 2, 0.9)),
+    )
+    metrics = {"box/AP/cat": 0.9, "box/AP/dog": 0.0, "mask/AP/cat": 0.0, "mask/AP": 0.0}
+    box, mask, dog = explain(evidence, metrics)
+    check_names(box, "box", "AP", "dog", 0.33)
+    check_names(mask, "mask", "AP", "cat")
+    check_names(dog, "mask", "AP", "dog")
+    assert mask.partition("cat")[2] != dog.partition("dog")[2]
+    masked = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/accuracy": 0.7}  # an attribute's
+    assert explain(evidence, masked) == []
+    metrics = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/AP": 0.5, "mask/AP/cat": 0.5}
+    assert explain(evidence, metrics) == [dog]
+    metrics["box/AP/dog"] = 0.0
+    assert explain(evidence, metrics)[1:] == [dog]
+
+
+def test_pictures_without_an_average_precision_explain_none():
+    evidence = Evidence(CATEGORIES[:1])
+    evidence.add(record((A, 1, False)), result())
+    evidence.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9)))
+    (line,) = explain(evidence, {"box/AP/cat": 0.0})
+    check_names(line, "box", "AP", "cat", "model.detection.score_threshold")
+    evidence.add(record((A, 1, False)), result((B, 1, 0.9)))
+    (line,) = explain(evidence, {"box/AP/cat": 0.0})
+    check_names(line, "box", "AP", "cat", "0.00")
+
+
+def test_what_counts_is_what_the_options_say():
+    evidence = Evidence(CATEGORIES, EvalOptions(alarm_score=0.3, iou_threshold=0.3))
+    evidence.add(record((A, 1, False)), result(((0, 0, 20, 8), 1, 0.35), (B, 1, 0.4)))
+    assert evidence.right == [True, False]
+    (case,) = evidence.worst
+    assert (case.misses, case.false_alarms) == (0, 1)
+    assert case.result.draw_score == 0.3
+
+
+def test_a_good_model_needs_no_explanation():
+    evidence = Evidence(CATEGORIES)
+    assert explain(evidence, {f"box/AP/{category.name}": 0.5 for category in CATEGORIES}) == []

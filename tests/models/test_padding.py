@@ -1,0 +1,99 @@
+"""A picture gives the same on every canvas that holds it."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from scenes import ATTRIBUTES, TINY, compile_model, random_batch
+
+from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
+from mtl_jax.models.padding import STRIDES, is_inside, normalize, seen_extent
+
+# Every anchor and region counts, so that nothing depends on chance.
+ALL = replace(
+    TINY,
+    rpn=replace(TINY.rpn, samples=20_000, convs=2),
+    roi=replace(TINY.roi, samples=64),
+    detection=replace(TINY.detection, score_threshold=0.0),
+)
+SIZES = np.array([[90, 70], [60, 96]], np.float32)
+TIGHT, WIDE = (96, 96), (160, 128)  # P5 of the first has 3 x 3 cells: an odd number
+
+
+def on_canvas(canvas):
+    """Give two pictures; what lies beyond them is gray."""
+    batch = random_batch(size=96)._replace(sizes=SIZES)
+    images = np.full((2, *canvas, 3), 99, np.uint8)
+    for image, picture, (height, width) in zip(
+        images, batch.images, SIZES.astype(int), strict=True
+    ):
+        image[:height, :width] = picture[:height, :width]
+    return batch._replace(images=images)
+
+
+def with_norms(kind):
+    norms = dict(backbone="batch" if kind == "none" else kind, fpn=kind, box_head=kind)
+    parts = {name: replace(getattr(ALL, name), norm=norm) for name, norm in norms.items()}
+    return replace(ALL, **parts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [with_norms("none"), with_norms("group"), with_norms("batch")])
+def test_losses_gradients_and_detections_are_the_same_on_a_larger_canvas(options):
+    model = mask_rcnn(options, 3, ATTRIBUTES)
+    _, variables, _, predict = compile_model(model, on_canvas(TIGHT))
+    results = []
+    for canvas in (TIGHT, WIDE):
+        batch = on_canvas(canvas)
+
+        def loss(params, batch=batch):
+            full = {**variables, "params": params}
+            total, terms, stats = model.loss(full, batch, jax.random.key(1))
+            return total, (terms, stats)
+
+        trained = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+        results.append((trained, predict(variables, batch)))
+    (tight, found), (wide, again) = jax.device_get(results)
+    assert found.valid.all()
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    for a, b in zip(jax.tree.leaves(tight), jax.tree.leaves(wide), strict=True):
+        assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(b) + 1e-6
+
+
+def test_a_picture_that_is_not_of_whole_multiples_ends_with_the_canvas():
+    extent = seen_extent(np.array([[90, 65], [10, 64]], np.float32), (90, 80), 32)
+    np.testing.assert_array_equal(extent, [[90, 80], [32, 64]])
+    np.testing.assert_array_equal(seen_extent(SIZES, WIDE, 0), [WIDE, WIDE])
+
+
+def test_nothing_is_inside_an_image_that_only_fills_the_batch_up():
+    inside = np.asarray(is_inside(np.array([[3, 2], [3, 2]]), np.array([True, False]), (4, 5)))
+    assert inside[0, :3, :2].all()
+    assert inside.sum() == 6
+
+
+def test_the_whole_canvas_counts_if_asked():
+    """Networks of matterport's see the padding, and their anchors stand on it."""
+    batch = on_canvas(WIDE)
+    variables = compile_model(mask_rcnn(TINY, 3), batch).variables
+
+    def valid_anchors(options):
+        network = Network(options, 3, (), False, train=False)
+        return jax.jit(lambda v: network.apply(v, batch, method="steps").anchors.valid)(variables)
+
+    cells = [int(np.ceil(WIDE[0] / s) * np.ceil(WIDE[1] / s)) for s in STRIDES]
+    whole = valid_anchors(replace(TINY, size_divisible=0))
+    assert whole.shape == (2, sum(cells) * TINY.rpn.anchors_per_cell)
+    assert whole.all()
+    assert not valid_anchors(TINY).all()
+
+
+def test_normalize_zeroes_what_lies_beyond_the_picture():
+    batch = random_batch(1)._replace(sizes=np.array([[10, 20]], np.float32))
+    images = normalize(batch, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    expected = (batch.images[0, :10, :20] / 255 - [0.5, 0.4, 0.3]) / 0.2
+    np.testing.assert_allclose(images[0, :10, :20], expected, rtol=1e-5, atol=1e-6)
+    assert np.all(images[0, 10:] == 0)
+    assert np.all(images[0, :, 20:] == 0)

@@ -1,0 +1,158 @@
+"""Views at test time: a picture, its mirror image and other sizes of it give one result."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mistakes import refused
+from oracles import nms
+from scenes import ATTRIBUTES, TINY, compile_model, random_batch
+
+from mtl_jax.config.options.evaluation import ViewOptions
+from mtl_jax.images.geometry import Geometry, scale_geometry
+from mtl_jax.models.attribute_heads import decode, output_size, place
+from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
+from mtl_jax.models.tta import View, make_views
+
+SIZES = np.array([[90, 70], [60, 96]], np.float32)
+OPTIONS = replace(TINY, detection=replace(TINY.detection, score_threshold=0.0))
+VIEWS = (View(), View(mirrored=True), View(0.5), View(0.5, mirrored=True))
+
+
+def batch_of(images):
+    """Give a batch of two pictures of noise of `SIZES`, gray beyond."""
+    canvas = np.full((2, 96, 96, 3), 99, np.uint8)
+    for row, image in zip(canvas, images, strict=True):
+        row[: image.shape[0], : image.shape[1]] = image
+    return random_batch(size=96)._replace(images=canvas, sizes=SIZES)
+
+
+def pictures():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES.astype(int)]
+
+
+@cache
+def detector(views):
+    """Compile the tiny model's detection through `views`."""
+    model = mask_rcnn(OPTIONS, 3, ATTRIBUTES)
+    variables = compile_model(model, batch_of(pictures())).variables
+    network = Network(OPTIONS, 3, ATTRIBUTES, False, train=False)
+    return jax.jit(lambda batch: network.apply(variables, batch, views, method="detect"))
+
+
+def predict(batch, views):
+    return jax.device_get(detector(views)(batch))
+
+
+def test_options_name_the_views_relative_to_the_largest():
+    assert make_views(ViewOptions()) == (View(),)
+    assert make_views(ViewOptions(True, (0.5, 2.0))) == (
+        View(0.25),
+        View(0.25, True),
+        View(),
+        View(1.0, True),
+    )
+    with refused("scales", error=ValueError):
+        ViewOptions(scales=(0.0, 1.0))
+
+
+def test_a_mirrored_picture_begins_at_the_left_again():
+    images = pictures()
+    seen = View(mirrored=True).look(batch_of(images))
+    for row, image, (height, width) in zip(seen.images, images, SIZES.astype(int), strict=True):
+        np.testing.assert_array_equal(row[:height, :width], image[:, ::-1])
+    np.testing.assert_array_equal(seen.sizes, SIZES)
+
+
+def test_a_smaller_view_shows_the_whole_picture_and_nothing_beyond():
+    ramps = [
+        np.broadcast_to(np.arange(int(w), dtype=np.uint8)[:, None] * 2, (int(h), int(w), 3))
+        for h, w in SIZES
+    ]
+    seen = View(0.5).look(batch_of(ramps))
+    np.testing.assert_array_equal(seen.sizes, SIZES / 2)
+    for row, (height, width) in zip(seen.images, (SIZES / 2).astype(int), strict=True):
+        # A cell of the half size covers pixels 2 i and 2 i + 1, whose values are 4 i and 4 i + 2.
+        inner = np.asarray(row)[:height, 1 : width - 1]
+        expected = np.broadcast_to(4.0 * np.arange(1, width - 1)[:, None] + 1, inner.shape)
+        np.testing.assert_allclose(inner, expected, atol=1e-3)
+        assert row[:height, width - 1].min() > 4 * (width - 1) - 2  # 99, the gray, is far from it
+    assert seen.images.shape == (2, 64, 64, 3)
+
+
+def test_boxes_go_to_a_view_and_back():
+    batch = batch_of(pictures())
+    boxes = np.array([[[10, 20, 30, 60]], [[0, 0, 96, 60]]], np.float32)
+    for view in VIEWS:
+        seen = view.look(batch)
+        there = np.asarray(view.boxes(boxes, batch, seen))
+        for box, moved, (h, w), size in zip(boxes, there, SIZES, seen.sizes, strict=True):
+            whole = (int(size[0]), int(size[1]))
+            geometry = scale_geometry(int(h), int(w), whole, mirrored=view.mirrored)
+            np.testing.assert_allclose(moved, geometry.boxes(box), atol=1e-4)
+        np.testing.assert_allclose(view.boxes_back(there, batch, seen), boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES, ids=lambda attribute: attribute.name)
+def test_a_prediction_of_a_mirrored_view_is_turned_back_as_its_kind_says(attribute):
+    boxes = jnp.array([[10.0, 20.0, 30.0, 60.0]])
+    mirrored = jnp.array([[70.0, 20.0, 90.0, 60.0]])  # in a picture of width 100
+    outputs = jax.random.normal(jax.random.key(0), (1, output_size(attribute)))
+    seen = decode(attribute, outputs)
+    back = View(mirrored=True).predictions_back(attribute, seen[None])[0]
+    expected = attribute.move_prediction(
+        np.asarray(place(attribute, seen, mirrored)), Geometry(-1.0, 1.0, 100.0, 0.0)
+    )
+    np.testing.assert_allclose(place(attribute, back, boxes), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_with_both_views_a_mirrored_picture_has_mirrored_detections():
+    images = pictures()
+    found = predict(batch_of(images), VIEWS)
+    other = predict(batch_of([image[:, ::-1] for image in images]), VIEWS)
+    assert found.valid.all()
+    np.testing.assert_allclose(found.scores, other.scores, atol=1e-5)
+    np.testing.assert_array_equal(found.classes, other.classes)
+    np.testing.assert_allclose(found.masks, other.masks[..., ::-1], atol=1e-4)
+    for row, (_, width) in enumerate(SIZES):
+        mirror = Geometry(-1.0, 1.0, float(width), 0.0)
+        np.testing.assert_allclose(found.boxes[row], mirror.boxes(other.boxes[row]), atol=1e-2)
+        for attribute in ATTRIBUTES:
+            turned = attribute.move_prediction(other.attributes[attribute.name][row], mirror)
+            np.testing.assert_allclose(
+                found.attributes[attribute.name][row], turned, atol=1e-2, err_msg=attribute.name
+            )
+
+
+@pytest.mark.slow
+def test_views_give_the_best_of_what_each_finds():
+    batch = batch_of(pictures())
+    merged = predict(batch, VIEWS)
+    each = [predict(batch, (view,)) for view in VIEWS]
+    for row in range(2):
+        boxes, scores, classes = (
+            np.concatenate([getattr(found, name)[row] for found in each])
+            for name in ("boxes", "scores", "classes")
+        )
+        valid = np.ones(len(boxes), bool)
+        kept = nms(boxes, scores, valid, OPTIONS.detection.nms_iou, classes)
+        kept = kept[: OPTIONS.detection.max_detections]
+        np.testing.assert_allclose(merged.scores[row], scores[kept], atol=1e-6)
+        np.testing.assert_allclose(merged.boxes[row], boxes[kept], atol=1e-3)
+        np.testing.assert_array_equal(merged.classes[row], classes[kept])
+
+
+@pytest.mark.slow
+def test_the_same_view_twice_changes_nothing():
+    batch = batch_of(pictures())
+    for a, b in zip(
+        jax.tree.leaves(predict(batch, (View(),))),
+        jax.tree.leaves(predict(batch, (View(), View()))),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-4)
