@@ -14,8 +14,9 @@ from mtl_jax.attributes.declarations import from_config
 from mtl_jax.attributes.vocabulary import LANDMARK_FLIP, LANDMARKS
 from mtl_jax.config.options.data import SourceOptions
 from mtl_jax.data.datasets.sources import open_split
-from mtl_jax.data.face_masks.apply import BARE, LABEL, MaskedFaces
-from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.datasets.subset import Subset
+from mtl_jax.data.face_masks.apply import COVERED, DrawMasks
+from mtl_jax.data.pixels import read_pixels, resolve
 from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.data.records import Instance, Record, Source
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
@@ -34,10 +35,10 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--format", default="synthetic", choices=FORMATS)
     options = parser.parse_args()
-    source = MaskedFaces(_drawn() if options.format == "synthetic" else _opened(options.format))
-    faces = list(_faces(source))
+    bare = _drawn() if options.format == "synthetic" else _opened(options.format)
+    faces = list(_faces(Subset(bare, range(len(bare)), deferred=(DrawMasks(DECLARED),))))
     if options.format == "synthetic":
-        faces.sort(key=lambda face: face[1].attributes["head"]["yaw"])
+        faces.sort(key=lambda face: face[1].attributes["head"][0][0])
     chosen = np.unique(np.linspace(0, len(faces) - 1, ROWS * COLUMNS).astype(int))
     cells = np.zeros((ROWS * COLUMNS, SIDE, SIDE, 3), np.uint8)
     for cell, i in zip(cells, chosen, strict=False):
@@ -60,6 +61,7 @@ def _drawn() -> Source:
         roll=15.0,
         min_visible=0.98,
         texture_seed=77,
+        attributes=DECLARED,
     )
 
 
@@ -70,9 +72,9 @@ def _opened(name: str) -> Source:
 
 def _faces(source: Source) -> Iterator[tuple[Record, Instance]]:
     few = np.linspace(0, len(source) - 1, min(len(source), 200)).astype(int)
-    for record in (source[int(i)] for i in few):
+    for record in (resolve(source[int(i)]) for i in few):
         for face in record.instances:
-            if face.attributes[LABEL] != BARE:
+            if COVERED.annotate(*face.label_of(COVERED)) == "yes":
                 yield record, face
 
 

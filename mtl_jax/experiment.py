@@ -18,6 +18,7 @@ from mtl_jax.data.datasets.blocks import describe_people
 from mtl_jax.data.datasets.regions import cut_regions
 from mtl_jax.data.datasets.subset import choose
 from mtl_jax.data.loader import pipeline, transforms
+from mtl_jax.data.pixels import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator
@@ -278,7 +279,7 @@ def evaluate(
     trivial: dict[str, float] = {}
     if baseline:
         training = open_data(run.task.config, "train", workdir, run.categories).sources
-        records = (source[i] for source in training for i in range(len(source)))
+        records = (resolve(source[i]) for source in training for i in range(len(source)))
         trivial = evaluator.trivial_metrics(records)
     return Evaluation(
         folder,

@@ -17,7 +17,7 @@ from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.options.training import LoopOptions, Stage
 from mtl_jax.config.overrides import override
-from mtl_jax.data.face_masks import apply
+from mtl_jax.data.face_masks.apply import with_masks
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError, wrong_type
 from mtl_jax.evals.accumulate import Evaluator, metric_names
@@ -155,14 +155,9 @@ def make_evaluator(task: Task) -> Evaluator:
     data have not what it asks for.
     """
     options = read_options(EvalOptions, task.config.eval)
-    worn = (apply.LABEL, apply.COVERED)
-    known = [*(attribute.name for attribute in task.attributes), *worn]
-    if unknown := [name for name, _ in options.groups if name not in known]:
-        raise UserError(
-            f"config.eval.groups names {unknown[0]!r}, which is none of {', '.join(known)}"
-        )
+    undeclared = with_masks(task.attributes)[len(task.attributes) :]
     try:
-        return Evaluator(task.categories, task.attributes, options)
+        return Evaluator(task.categories, task.attributes, options, undeclared)
     except ValueError as error:
         raise UserError(str(error)) from None
 

@@ -4,13 +4,16 @@ check the faults of a broken one.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from mistakes import check_faults
 
-from mtl_jax.data.readers.formats import FORMATS, Labels
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.data.readers.format import Labels
+from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.data.records import Instance
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.errors import AnnotationErrors
@@ -44,6 +47,15 @@ def check_lines(lines: Sequence[str], place: Path, *expected: Sequence[object]) 
     start = f"{place}: "
     assert all(line.startswith(start) for line in lines), lines
     check_faults([line.removeprefix(start) for line in lines], *expected)
+
+
+def labels_of(instance: Instance, attributes: Sequence[Attribute]) -> dict[str, Any]:
+    """Return an instance's labels by attribute, as they are annotated."""
+    return {
+        a.name: a.annotate(*instance.attributes[a.name])
+        for a in attributes
+        if a.name in instance.attributes
+    }
 
 
 def mask_of(instance: Instance) -> np.ndarray:

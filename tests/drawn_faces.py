@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.data.synthetic.head_scenes import SyntheticSource
+from mtl_jax.attributes.declarations import from_config
+from mtl_jax.data.synthetic.head_scenes import ATTRIBUTES, SyntheticSource
 from mtl_jax.types import Batch, GroundTruth
 
 SIDE = 192  # of the scenes, and of the region that a scene is taken for
@@ -35,6 +36,7 @@ def drawn_scenes(length: int, seed: int) -> Scenes:
         head_heights=(0.3, 0.7),
         min_visible=0.7,
         texture_seed=seed,
+        attributes=from_config(ATTRIBUTES),
         **turns,
     )
     shapes = ((length, 3, 4), (length, 3, 21, 3))
@@ -42,8 +44,7 @@ def drawn_scenes(length: int, seed: int) -> Scenes:
     for i in range(length):
         for j, head in enumerate(source[i].instances):
             scenes.boxes[i, j], scenes.valid[i, j] = head.box, True
-            scenes.points[i, j] = head.attributes["face"]
-    scenes.points[..., 2] = scenes.points[..., 2] == 2
+            scenes.points[i, j] = head.attributes["face"][0].reshape(21, 3)
     return scenes
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_jax.attributes import declarations as attribute_kinds
 from mtl_jax.attributes.vocabulary import LANDMARK_FLIP, LANDMARKS
-from mtl_jax.data.readers.formats import Labels
+from mtl_jax.data.readers.format import Labels
 from mtl_jax.data.synthetic.surfaces import rotation
 
 DECLARED = attribute_kinds.from_config(
@@ -22,7 +22,7 @@ DECLARED = attribute_kinds.from_config(
 LABELS = Labels(DECLARED)
 SKIP = Labels(DECLARED, on_error="skip")
 AT = {name: i for i, name in enumerate(LANDMARKS)}
-HIDDEN = (None, None, 1)
+HIDDEN = [None, None, 1]
 
 
 def ibug(center=(50.0, 40.0), width=40.0) -> np.ndarray:

@@ -1,11 +1,21 @@
 """An attribute that is one of several classes."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute, Label, class_index, exchange_order
+from mtl_jax.attributes.base import (
+    Attribute,
+    Confusion,
+    Figure,
+    Label,
+    Labels,
+    accuracy,
+    class_index,
+    exchange_order,
+)
 from mtl_jax.images.geometry import Geometry
 
 
@@ -56,6 +66,9 @@ class Categorical(Attribute):
         one_hot = np.eye(len(self.classes), dtype=np.float32)[values[..., 0].astype(int)]
         return np.where(known, one_hot, np.float32(np.nan))
 
+    def annotate(self, values: np.ndarray, known: np.ndarray) -> str | None:
+        return self.classes[int(values[0])] if known[0] else None
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         scores = {
             name: round(float(p), 6) for name, p in zip(self.classes, prediction, strict=True)
@@ -64,3 +77,46 @@ class Categorical(Attribute):
 
     def caption(self, prediction: np.ndarray) -> str:
         return self.classes[int(np.argmax(prediction))]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.classes
+
+    @property
+    def summary(self) -> str:
+        return f"one of {', '.join(self.classes)}"
+
+    def cells(self, described: Mapping[str, Any]) -> dict[str, Any]:
+        scores = {f"{self.name}/{name}": score for name, score in described["scores"].items()}
+        return {self.name: described["label"], **scores}
+
+    def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
+        yield self.name, self.classes[int(values[0])], bool(known[0])
+
+    def score(
+        self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
+    ) -> dict[str, float]:
+        """Compute `accuracy`, and `macro_f1` over the classes that are labelled or predicted."""
+        predicted, truth = predictions[labels.rows].argmax(-1), self._truth(labels)
+        if not len(truth):
+            return {}
+        f1 = []
+        for k in np.union1d(predicted, truth):
+            both = ((predicted == k) & (truth == k)).sum()
+            f1.append(2 * both / ((predicted == k).sum() + (truth == k).sum()))
+        return accuracy(predicted == truth) | {"macro_f1": float(np.mean(f1))}
+
+    def constant(self, labels: Labels, box: np.ndarray) -> np.ndarray:
+        """Return the most frequent class."""
+        return np.eye(len(self.classes))[np.bincount(self._truth(labels)).argmax()]
+
+    def badness(self, label: Label, prediction: np.ndarray) -> float | None:
+        """Return the probability of the other classes."""
+        return 1 - float(prediction[int(label[0][0])]) if label[1].all() else None
+
+    def figures(self, predictions: np.ndarray, labels: Labels) -> Iterator[tuple[str, Figure]]:
+        predicted = predictions[labels.rows].argmax(-1)
+        yield self.name, Confusion(self._truth(labels), predicted, self.classes)
+
+    def _truth(self, labels: Labels) -> np.ndarray:
+        return labels.values[labels.rows, 0].astype(int)

@@ -1,12 +1,21 @@
 """An attribute that is a set of named points, each visible or hidden."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute, Label, exchange_order, read_number
+from mtl_jax.attributes.base import (
+    Attribute,
+    Bars,
+    Figure,
+    Label,
+    Labels,
+    accuracy,
+    exchange_order,
+    read_number,
+)
 from mtl_jax.images.geometry import Geometry, Turn
 
 
@@ -102,6 +111,18 @@ class Landmarks(Attribute):
     def _points(self, flat: np.ndarray) -> np.ndarray:
         return flat.reshape(*flat.shape[:-1], len(self.points), 3)
 
+    def annotate(self, values: np.ndarray, known: np.ndarray) -> list[list[Any] | None] | None:
+        if not known.any():
+            return None
+        rows: list[list[Any] | None] = []
+        for (x, y, seen), (located, _, told) in zip(
+            self._points(values), self._points(known), strict=True
+        ):
+            place = [round(float(x), 4), round(float(y), 4)] if located else [None, None]
+            visibility = [2 if seen else 1] if told else []
+            rows.append([*place, *visibility] if located or told else None)
+        return rows
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         rows = self._points(prediction)
         return {
@@ -112,3 +133,72 @@ class Landmarks(Attribute):
 
     def caption(self, prediction: np.ndarray) -> str:
         return ""
+
+    @property
+    def point_names(self) -> tuple[str, ...]:
+        return self.points
+
+    def cells(self, described: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            f"{self.name}/{point}/{part}": value
+            for point, values in zip(self.points, described["points"], strict=True)
+            for part, value in zip(("x", "y", "visibility"), values, strict=True)
+        }
+
+    def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
+        yield f"{self.name}/points", int(known[::3].sum()), bool(known.any())
+
+    def score(
+        self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
+    ) -> dict[str, float]:
+        """Compute `nme`, the mean over instances of the mean distance of their known points over
+        the square root of the annotated box's area, and the `accuracy` of visibility.
+        """
+        errors, placed = self.point_errors(predictions, labels)
+        rows = placed.any(-1)
+        each = np.where(placed, errors, 0)[rows].sum(-1) / placed[rows].sum(-1)
+        values = {"nme": float(each.mean())} if len(each) else {}
+        guess, truth, known = (
+            self._points(rows)[..., 2] for rows in (predictions, labels.values, labels.known)
+        )
+        return values | accuracy(((guess >= 0.5) == (truth >= 0.5))[known])
+
+    def constant(self, labels: Labels, box: np.ndarray) -> np.ndarray:
+        """Return the mean place of each point within its box, and the more frequent visibility."""
+        rows, known = self._points(labels.values), self._points(labels.known)
+        corner, sides = labels.boxes[:, None, :2], np.diff(labels.boxes.reshape(-1, 2, 2), axis=1)
+        rows = np.concatenate(
+            [(rows[..., :2] - corner) / np.maximum(sides, 1e-6), rows[..., 2:]], -1
+        )
+        mean = np.where(known, rows, 0).sum(0) / np.maximum(known.sum(0), 1)
+        place = box[:2] + mean[:, :2] * (box[2:] - box[:2])
+        return np.concatenate([place, mean[:, 2:].round()], -1).ravel()
+
+    def point_errors(
+        self, predictions: np.ndarray, labels: Labels
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the points' distances over the square root of the annotated box's area `[N, J]`,
+        and which of them are known; none in a box without area.
+        """
+        guess, truth, known = map(self._points, (predictions, labels.values, labels.known))
+        sides = labels.boxes[:, 2:] - labels.boxes[:, :2]
+        scale = np.sqrt(np.maximum(sides.prod(-1), 1e-12))[:, None]
+        distance = np.linalg.norm(guess[..., :2] - truth[..., :2], axis=-1)
+        return distance / scale, known[..., 0] & (sides > 0).all(-1, keepdims=True)
+
+    def figures(self, predictions: np.ndarray, labels: Labels) -> Iterator[tuple[str, Figure]]:
+        errors, placed = self.point_errors(predictions, labels)
+        means = {
+            point: float(errors[placed[:, j], j].mean())
+            for j, point in enumerate(self.points)
+            if placed[:, j].any()
+        }
+        yield self.name, Bars(means, "distance / side")
+
+    def points_of(self, prediction: np.ndarray) -> np.ndarray | None:
+        return self._points(prediction)
+
+
+def first_landmarks(attributes: Iterable[Attribute]) -> Landmarks | None:
+    """Return the first attribute of this kind."""
+    return next((a for a in attributes if isinstance(a, Landmarks)), None)

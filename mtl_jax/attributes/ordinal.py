@@ -1,11 +1,23 @@
 """An attribute that is one of several ordered classes."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute, class_index, read_number
+from mtl_jax.attributes.base import (
+    AS_BAD,
+    Attribute,
+    Confusion,
+    Figure,
+    Label,
+    Labels,
+    accuracy,
+    class_index,
+    mean_errors,
+    read_number,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,9 @@ class Ordinal(Attribute):
         levels = np.asarray(self.levels, np.float32)[values.astype(int)]
         return np.where(known, levels, np.float32(np.nan))
 
+    def annotate(self, values: np.ndarray, known: np.ndarray) -> str | None:
+        return self.classes[int(values[0])] if known[0] else None
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         return {"value": round(float(prediction[0]), 4), "label": self._nearest_class(prediction)}
 
@@ -54,3 +69,52 @@ class Ordinal(Attribute):
 
     def _nearest_class(self, prediction: np.ndarray) -> str:
         return self.classes[int(self.nearest(prediction[:1])[0])]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.classes
+
+    @property
+    def summary(self) -> str:
+        return f"one of {', '.join(self.classes)}"
+
+    def cells(self, described: Mapping[str, Any]) -> dict[str, Any]:
+        return {self.name: described["value"], f"{self.name}/label": described["label"]}
+
+    def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
+        yield self.name, self.classes[int(values[0])], bool(known[0])
+
+    def score(
+        self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
+    ) -> dict[str, float]:
+        """Compute `mae` and `std` in levels, and the `accuracy` of the nearest class."""
+        truth, values = self._truth(labels), predictions[labels.rows, 0]
+        differences = values - np.asarray(self.levels)[truth]
+        return mean_errors(differences) | accuracy(self.nearest(values) == truth)
+
+    def constant(self, labels: Labels, box: np.ndarray) -> np.ndarray:
+        """Return the median level."""
+        return np.array([self.levels[round(float(np.median(self._truth(labels))))]])
+
+    def score_constant(self, train: Labels, test: Labels) -> dict[str, float]:
+        """Compute the errors of the median level and the accuracy of the most frequent class: each
+        minimises its own.
+        """
+        scores = super().score_constant(train, test)
+        if not scores:
+            return scores
+        frequent = np.bincount(self._truth(train)).argmax()
+        return scores | accuracy(self._truth(test) == frequent)
+
+    def badness(self, label: Label, prediction: np.ndarray) -> float | None:
+        if not label[1].all():
+            return None
+        error = abs(float(prediction[0]) - self.levels[int(label[0][0])])
+        return min(error / (AS_BAD * (self.levels[-1] - self.levels[0])), 1.0)
+
+    def figures(self, predictions: np.ndarray, labels: Labels) -> Iterator[tuple[str, Figure]]:
+        predicted = self.nearest(predictions[labels.rows, 0])
+        yield self.name, Confusion(self._truth(labels), predicted, self.classes)
+
+    def _truth(self, labels: Labels) -> np.ndarray:
+        return labels.values[labels.rows, 0].astype(int)

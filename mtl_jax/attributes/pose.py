@@ -1,12 +1,20 @@
 """An attribute that is up to three angles of a head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute, Label, read_number
+from mtl_jax.attributes.base import (
+    Attribute,
+    Figure,
+    Label,
+    Labels,
+    Scatter,
+    mean_errors,
+    read_number,
+)
 from mtl_jax.images.geometry import Geometry, Turn
 
 
@@ -77,6 +85,11 @@ class Pose(Attribute):
         added = [turn.degrees if angle == "roll" else 0.0 for angle in self.angles]
         return ((values + added + 180) % 360 - 180).astype(np.float32)
 
+    def annotate(self, values: np.ndarray, known: np.ndarray) -> dict[str, float] | None:
+        angles = zip(self.angles, values, known, strict=True)
+        found = {angle: round(float(value), 4) for angle, value, is_known in angles if is_known}
+        return found or None
+
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         return {
             angle: round(float(value), 3)
@@ -87,3 +100,47 @@ class Pose(Attribute):
         known = ~np.isnan(prediction)  # of a label some angles may be missing
         angles = zip(np.array(self.angles)[known], prediction[known], strict=True)
         return " ".join(f"{angle} {value:+.0f}" for angle, value in angles)
+
+    @property
+    def angle_names(self) -> tuple[str, ...]:
+        return self.angles
+
+    def cells(self, described: Mapping[str, Any]) -> dict[str, Any]:
+        return {f"{self.name}/{angle}": value for angle, value in described.items()}
+
+    def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
+        for angle, value, is_known in zip(self.angles, values, known, strict=True):
+            yield f"{self.name}/{angle}", float(value), bool(is_known)
+
+    def score(
+        self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
+    ) -> dict[str, float]:
+        """Compute `mae` and `std` of each angle, in degrees around the circle."""
+        errors = angle_errors(predictions, labels.values)
+        return {
+            f"{angle}/{name}": value
+            for i, angle in enumerate(self.angles)
+            for name, value in mean_errors(errors[labels.known[:, i], i]).items()
+        }
+
+    def constant(self, labels: Labels, box: np.ndarray) -> np.ndarray:
+        """Return the median of each angle."""
+        pairs = zip(labels.values.T, labels.known.T, strict=True)
+        return np.array([np.median(v[known]) if known.any() else 0.0 for v, known in pairs])
+
+    def figures(self, predictions: np.ndarray, labels: Labels) -> Iterator[tuple[str, Figure]]:
+        for i, angle in enumerate(self.angles):
+            rows = labels.known[:, i]
+            truth, predicted = labels.values[rows, i], predictions[rows, i]
+            yield f"{self.name}.{angle}", Scatter(truth, predicted, angle_errors(predicted, truth))
+
+    def angles_of(self, prediction: np.ndarray) -> dict[str, float] | None:
+        if np.isnan(prediction).all():
+            return None
+        # An angle that nobody annotated is drawn as one that is not turned.
+        return dict(zip(self.angles, np.nan_to_num(prediction).tolist(), strict=True))
+
+
+def angle_errors(predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the absolute differences of angles in degrees around the circle."""
+    return np.abs((predictions - truth + 180) % 360 - 180)

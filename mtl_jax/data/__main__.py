@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax import commandline
+from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.readers.faces.utkface import UTKFaceSource
-from mtl_jax.data.readers.tables.face_csv import gray_faces, write_face_csv
+from mtl_jax.data.readers.tables.face_csv import ATTRIBUTES, gray_faces, write_face_csv
 from mtl_jax.data.records import Source
+from mtl_jax.data.synthetic import head_scenes
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.data.synthetic.shapes import ShapesSource
 from mtl_jax.data.tools import coco_split
@@ -199,7 +201,8 @@ def _export(arguments: argparse.Namespace) -> int:
         source = _scenes(arguments)
     except ValueError as error:
         raise UserError(str(error)) from None
-    print(f"{arguments.output}: {export(source, arguments.output)} pictures")
+    declared = from_config(head_scenes.ATTRIBUTES)
+    print(f"{arguments.output}: {export(source, arguments.output, declared)} pictures")
     return 0
 
 
@@ -217,6 +220,7 @@ def _scenes(arguments: argparse.Namespace) -> Source:
         pitch=pitch,
         roll=roll,
         texture_seed=arguments.seed,
+        attributes=from_config(head_scenes.ATTRIBUTES),
     )
 
 
@@ -258,7 +262,7 @@ def _add_face_csv(parser: argparse.ArgumentParser) -> None:
 
 
 def _face_csv(arguments: argparse.Namespace) -> int:
-    source = UTKFaceSource(arguments.input, on_error="skip")
+    source = UTKFaceSource(arguments.input, ATTRIBUTES, on_error="skip")
     unread: list[str] = []
     count = write_face_csv(arguments.output, gray_faces(source, arguments.side, unread))
     left_out = [*source.skipped, *unread]

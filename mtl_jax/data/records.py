@@ -2,22 +2,25 @@
 annotated on it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl_jax.attributes.base import Attribute, Label
 from mtl_jax.errors import UserError
-from mtl_jax.images.decode import decode
 from mtl_jax.images.geometry import Turn
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Frame = tuple[int, int, int, int]  # a box of whole pixels, within its picture
 Key = int | str  # an image id or a file name
 Segmentation = list[list[float]] | dict[str, Any] | np.ndarray | None
+
+
+Change = Callable[["Record"], "Record"]
 
 
 class Category(NamedTuple):
@@ -32,8 +35,8 @@ class Instance:
     """One thing on a picture, in the picture's own pixels.
 
     `segmentation` is COCO's polygons, COCO's RLE (counts as text, bytes or list), a boolean array
-    of the whole picture, or None where only the box is known. `attributes` holds labels as
-    annotated; a missing key is a missing label.
+    of the whole picture, or None where only the box is known. `attributes` holds the labels of the
+    declared attributes, parsed; a missing key is a missing label.
     """
 
     box: Box
@@ -42,7 +45,11 @@ class Instance:
     crowd: bool = False
     area: float | None = None  # COCO's area in square pixels, None: the box's or the mask's
     id: int = 0
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Label] = field(default_factory=dict)
+
+    def label_of(self, attribute: Attribute) -> Label:
+        """Return the label of `attribute`, (values `[V]`, known `[V]`)."""
+        return self.attributes.get(attribute.name) or attribute.missing
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Record:
     exhaustive: bool = True  # False: things of these classes stand in the picture without a label
     region: Frame | None = None  # what of the picture is seen; None: all
     turn: Turn | None = None  # that the picture makes first, its things with it, but for masks
+    # Changes of pixels and labels that are made when the pixels are read, by `pixels.resolve`.
+    deferred: tuple["Change", ...] = ()
 
     @property
     def frame(self) -> Frame:
@@ -81,59 +90,80 @@ def named(record: Record) -> Iterator[None]:
         raise UserError(f"{record.place}: {said}") from error
 
 
-def pixels_of(record: Record) -> np.ndarray:
-    """Give a record's picture, read where it is a file. Raises UserError where it cannot be."""
-    if isinstance(record.image, np.ndarray):
-        return record.image
-    with named(record):
-        return decode(record.image)
+class Source:
+    """Records by position, with the categories that their labels index. Every source derives from
+    it, and says here what it offers beyond its records.
+    """
 
+    categories: tuple[Category, ...] = ()
+    skipped: tuple[str, ...] = ()  # a line for each record, or label, that was left out
+    undeclared: tuple[str, ...] = ()  # a line for each annotated label that no attribute reads
 
-@runtime_checkable
-class Source(Protocol):
-    """Any object that gives records by position, with the categories that their labels index."""
+    def __len__(self) -> int:
+        raise NotImplementedError
 
-    categories: tuple[Category, ...]
+    def __getitem__(self, position: int) -> Record:
+        raise NotImplementedError
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int) -> Record: ...
+    def draw(self, position: int, rng: np.random.Generator) -> Record:
+        """Return the record as training sees it, which may differ each time."""
+        return self[position]
 
     def group(self, position: int) -> str:
-        """Name what the record must not be parted from when the source is split: a person, a
-        photograph.
+        """Name what must stay in one split: a person, a photograph. By default, the record."""
+        return str(position)
+
+    def key(self, position: int) -> Key:
+        """Name the record in stored splits, whatever other records come or go."""
+        return position
+
+    def name(self, position: int) -> Key:
+        """Name what the record and its copies in other sources share, such as the image's file."""
+        return self.key(position)
+
+    def chips(self) -> Sequence[Path | np.ndarray] | None:
+        """Return the image file, or the gray pixels `[H, W]`, of each record, where every image is
+        one aligned face; None otherwise.
         """
-        ...
+        return None
 
 
-@runtime_checkable
-class Keyed(Protocol):
-    """A source whose records have a name that stays when others come or go."""
+class Wrapper(Source):
+    """A source whose records are those of another one, in another order or changed."""
 
-    def key(self, position: int) -> Key: ...
+    def __init__(self, source: Source):
+        self.source = source
+        self.categories = tuple(source.categories)
+        self.skipped, self.undeclared = source.skipped, source.undeclared
 
+    def inner(self, position: int) -> int:
+        """Return the record's position in the wrapped source."""
+        return position
 
-@runtime_checkable
-class Named(Protocol):
-    """A source whose pictures have files, while its keys are numbers."""
+    def change(self, record: Record) -> Record:
+        return record
 
-    def name(self, position: int) -> str: ...
+    def __len__(self) -> int:
+        return len(self.source)
 
+    def __getitem__(self, position: int) -> Record:
+        return self.change(self.source[self.inner(position)])
 
-@runtime_checkable
-class Chips(Protocol):
-    """A source of aligned faces, one a picture."""
+    def draw(self, position: int, rng: np.random.Generator) -> Record:
+        return self.change(self.source.draw(self.inner(position), rng))
 
-    def pictures(self) -> Sequence[Path | np.ndarray]:
-        """Give the file of each record's picture, or its gray pixels `[H, W]`."""
-        ...
+    def group(self, position: int) -> str:
+        return self.source.group(self.inner(position))
 
+    def key(self, position: int) -> Key:
+        return self.source.key(self.inner(position))
 
-@runtime_checkable
-class Redrawn(Protocol):
-    """A source whose records are drawn anew each time that they come in training."""
+    def name(self, position: int) -> Key:
+        return self.source.name(self.inner(position))
 
-    def draw(self, position: int, rng: np.random.Generator) -> Record: ...
+    def chips(self) -> Sequence[Path | np.ndarray] | None:
+        chips = self.source.chips()
+        return None if chips is None else [chips[self.inner(i)] for i in range(len(self))]
 
 
 def overlaps(boxes: np.ndarray, gt_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

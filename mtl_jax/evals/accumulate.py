@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.continuous import Continuous
+from mtl_jax.attributes.base import Attribute, Labels
 from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.data.records import Category, Record
-from mtl_jax.evals import attributes as attribute_metrics
+from mtl_jax.evals.attributes import gather, stack
 from mtl_jax.evals.best_worst import AttributeCases
 from mtl_jax.evals.coco import CocoScorer
 from mtl_jax.evals.face_errors import FaceErrors
@@ -26,8 +25,9 @@ class Evaluator:
     """Takes one picture after another; `metrics` gives the flat dictionary of `metrics.json`.
 
     Crowds are neither instances nor misses. Pictures whose records are not exhaustive give no AP
-    and no false alarms, since what is found there may well be right. Raises ValueError where the
-    options do not fit the attributes.
+    and no false alarms, since what is found there may well be right. By labels of `undeclared`
+    attributes metrics may be grouped, too. Raises ValueError where the options do not fit the
+    attributes.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Evaluator:
         categories: Sequence[Category],
         attributes: Sequence[Attribute] = (),
         options: EvalOptions | None = None,
+        undeclared: Sequence[Attribute] = (),
     ):
         self.attributes = tuple(attributes)
         self._options = options or EvalOptions()
@@ -45,7 +46,7 @@ class Evaluator:
             a.name: [] for a in self.attributes
         }  # matched: values, known, box, prediction
         self._labelled = dict.fromkeys(self._rows, 0)
-        self._groups = Groups(read_groupings(self._options.groups, self.attributes))
+        self._groups = Groups(read_groupings(self._options.groups, (*self.attributes, *undeclared)))
         self._limits = _read_limits(self._options, self.attributes)
         self.intervals: dict[str, Interval] = {}  # of continuous attributes, once calibrated
         self._instances = 0
@@ -101,7 +102,7 @@ class Evaluator:
         for attribute, labels, predictions in self.matched():
             for by, group, places in self._groups.members(attribute.name):
                 rows = [place for place in places if place is not None]
-                part = attribute_metrics.Labels(*(x[rows] for x in labels))
+                part = Labels(*(x[rows] for x in labels))
                 scores = self._score(attribute, predictions[rows], part)
                 if by == attribute.name:
                     scores.pop("macro_f1", None)  # all of one class
@@ -124,8 +125,8 @@ class Evaluator:
         records that were not trained on. Labels that it missed have no part in them.
         """
         for attribute, labels, predictions in other.matched():
-            if isinstance(attribute, Continuous):
-                errors = attribute_metrics.interval_errors(predictions, labels)
+            if attribute.is_number:
+                errors = attribute.errors(predictions, labels)
                 interval = calibrate(errors, self._options.coverage)
                 if interval is not None:
                     self.intervals[attribute.name] = interval
@@ -136,30 +137,30 @@ class Evaluator:
     def add_intervals(self, entries: Iterable[dict[str, Any]]) -> None:
         """Write beside each number of the entries of predictions.json the interval that it has."""
         for attribute in self.attributes:
-            if isinstance(attribute, Continuous) and attribute.name in self.intervals:
+            if attribute.name in self.intervals:
                 interval = self.intervals[attribute.name]
                 for entry in entries:
                     found = entry["attributes"][attribute.name]
-                    found["interval"] = interval.around(found["value"], *attribute.range)
+                    found["interval"] = interval.around(found["value"], *attribute.bounds)
 
     def trivial_metrics(self, training: Iterable[Record]) -> dict[str, float]:
         """Give, by the names of `metrics`, what the best constants that the labels of `training`
         give would score on what was found: what a model must beat.
         """
         values: dict[str, float] = {}
-        labels = attribute_metrics.gather(self.attributes, training)
+        labels = gather(self.attributes, training)
         for train, (attribute, test, _) in zip(labels, self.matched(), strict=True):
-            scores = attribute_metrics.trivial_metrics(attribute, train, test)
+            scores = attribute.score_constant(train, test)
             values |= {f"{attribute.name}/{name}": value for name, value in scores.items()}
         return values
 
     def _score(
-        self, attribute: Attribute, predictions: np.ndarray, labels: attribute_metrics.Labels
+        self, attribute: Attribute, predictions: np.ndarray, labels: Labels
     ) -> dict[str, float]:
         limit = self._limits.get(attribute.name, 0.0)
-        scores = attribute_metrics.score(attribute, predictions, labels, limit)
+        scores = attribute.score(predictions, labels, limit)
         if scores and attribute.name in self.intervals:
-            errors = attribute_metrics.interval_errors(predictions, labels)
+            errors = attribute.errors(predictions, labels)
             covered = errors <= self.intervals[attribute.name].half_width
             scores["interval/coverage"] = float(covered.mean())
         return scores
@@ -168,12 +169,13 @@ class Evaluator:
         """Give precision by recall as `CocoScorer.curves`."""
         return self._coco.curves()
 
-    def matched(self) -> Iterator[tuple[Attribute, attribute_metrics.Labels, np.ndarray]]:
+    def matched(self) -> Iterator[tuple[Attribute, Labels, np.ndarray]]:
         """Give each attribute with the labels and predictions `[N, E]` of what was found."""
         for attribute in self.attributes:
             rows = self._rows[attribute.name]
-            predictions = np.array([row[3] for row in rows]).reshape(-1, attribute.prediction_size)
-            yield attribute, attribute_metrics.stack(attribute, rows), predictions
+            size = attribute.prediction_size
+            predictions = np.array([row[3] for row in rows], np.float64).reshape(-1, size)
+            yield attribute, stack(attribute, rows), predictions
 
     def _match(self, record: Record, result: Result) -> Match:
         # Those of high scores choose first: what is below a limit takes nothing from them.
@@ -184,7 +186,7 @@ class Evaluator:
         self, attribute: Attribute, record: Record, result: Result, finders: Mapping[int, int]
     ) -> None:
         for g, instance in enumerate(record.instances):
-            values, known = attribute.parse(instance.attributes.get(attribute.name))
+            values, known = instance.label_of(attribute)
             if instance.crowd or not known.any():
                 continue
             self._labelled[attribute.name] += 1
@@ -197,7 +199,7 @@ class Evaluator:
 
 
 def _read_limits(options: EvalOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
-    continuous = {a.name for a in attributes if isinstance(a, Continuous)}
+    continuous = {a.name for a in attributes if a.is_number}
     if unknown := [name for name, _ in options.limits if name not in continuous]:
         raise ValueError(f"config.eval.limits: {unknown[0]!r} is no continuous attribute")
     return dict(options.limits)
@@ -217,13 +219,11 @@ def metric_names(
     ]
     for attribute in attributes:
         size = attribute.label_size
-        labels = attribute_metrics.Labels(
+        labels = Labels(
             np.zeros((1, size)), np.ones((1, size), bool), np.array([[0.0, 0.0, 1.0, 1.0]])
         )
         limit = dict((options or EvalOptions()).limits).get(attribute.name, 0.0)
-        scores = attribute_metrics.score(
-            attribute, np.zeros((1, attribute.prediction_size)), labels, limit
-        )
+        scores = attribute.score(np.zeros((1, attribute.prediction_size)), labels, limit)
         counts = ("instances", "labelled", "misses")
         names += [f"{attribute.name}/{name}" for name in (*scores, *counts)]
     return [*names, "detections/false_alarms"]

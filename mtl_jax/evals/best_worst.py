@@ -7,14 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.attributes.base import Attribute, Label
-from mtl_jax.attributes.categorical import Categorical
-from mtl_jax.attributes.continuous import Continuous
-from mtl_jax.attributes.ordinal import Ordinal
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.results import Result
 
 KEPT = 9  # instances of each
-AS_BAD = 0.1  # of the range: a number that is so far off is as bad as a wrong class
 
 
 class AttributeCase(NamedTuple):
@@ -32,9 +28,7 @@ class AttributeCases:
     """
 
     def __init__(self, attributes: Iterable[Attribute]):
-        self.attributes: Sequence[Attribute] = tuple(
-            a for a in attributes if isinstance(a, Categorical | Ordinal | Continuous)
-        )
+        self.attributes: Sequence[Attribute] = tuple(attributes)
         self._best: list[tuple[float, int, AttributeCase]] = []
         self._worst: list[tuple[float, int, AttributeCase]] = []
         self._count = 0
@@ -54,12 +48,12 @@ class AttributeCases:
         for i, found in finders.items():
             labels, predictions, errors = {}, {}, []
             for attribute in self.attributes:
-                label = attribute.parse(record.instances[i].attributes.get(attribute.name))
-                if label[1].all():
-                    prediction = result.attributes[attribute.name][found]
-                    labels[attribute.name] = label
-                    predictions[attribute.name] = prediction
-                    errors.append(badness(attribute, label, prediction))
+                label = record.instances[i].label_of(attribute)
+                prediction = result.attributes[attribute.name][found]
+                error = attribute.badness(label, prediction)
+                if error is not None:
+                    labels[attribute.name], predictions[attribute.name] = label, prediction
+                    errors.append(error)
             if errors:
                 case = AttributeCase(record, record.instances[i], labels, predictions)
                 self._keep(float(np.mean(errors)), case)
@@ -72,23 +66,3 @@ class AttributeCases:
                 heapq.heappush(heap, entry)
             else:
                 heapq.heappushpop(heap, entry)
-
-
-def badness(attribute: Attribute, label: Label, prediction: np.ndarray) -> float:
-    """Say how bad a prediction is: 0 is right, 1 as wrong as can be.
-
-    Of classes it is the probability of the others; of numbers the error over AS_BAD of the range.
-    """
-    values = label[0]
-    match attribute:
-        case Categorical():
-            return 1 - float(prediction[int(values[0])])
-        case Ordinal():
-            low, high = attribute.levels[0], attribute.levels[-1]
-            error = abs(float(prediction[0]) - attribute.levels[int(values[0])])
-        case Continuous():
-            low, high = attribute.range
-            error = max(float(values[0]) - prediction[0], prediction[0] - float(values[1]), 0.0)
-        case _:
-            raise TypeError(f"no badness for attributes of kind {attribute.kind}")
-    return min(float(error) / (AS_BAD * (high - low)), 1.0)

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.landmarks import Landmarks
-from mtl_jax.attributes.pose import Pose
+from mtl_jax.attributes.landmarks import Landmarks, first_landmarks
+from mtl_jax.attributes.pose import angle_errors
 from mtl_jax.data.records import Instance, Record
-from mtl_jax.evals.attributes import angle_errors
 from mtl_jax.results import Result
 
 YAWS = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
@@ -46,12 +45,12 @@ class FaceErrors:
 
     def __init__(self, attributes: Iterable[Attribute]):
         declared = tuple(attributes)
-        self.poses = tuple(a for a in declared if isinstance(a, Pose))
-        self.landmarks = next((a for a in declared if isinstance(a, Landmarks)), None)
-        self._yaw = next((a for a in self.poses if "yaw" in a.angles), None)
+        self.poses = tuple(a for a in declared if a.angle_names)
+        self.landmarks = first_landmarks(declared)
+        self._yaw = next((a for a in self.poses if "yaw" in a.angle_names), None)
         self._points: list[tuple[float, float]] = []  # NME, yaw
         self.angles: dict[str, list[float]] = {
-            f"{pose.name}/{angle}": [] for pose in self.poses for angle in pose.angles
+            f"{pose.name}/{angle}": [] for pose in self.poses for angle in pose.angle_names
         }
 
     def add(self, record: Record, result: Result, finders: Mapping[int, int]) -> None:
@@ -62,11 +61,11 @@ class FaceErrors:
 
     def _add(self, instance: Instance, result: Result, found: int | None) -> None:
         for pose in self.poses:
-            values, known = pose.parse(instance.attributes.get(pose.name))
+            values, known = instance.label_of(pose)
             turns = np.full(len(values), np.inf)
             if found is not None:
                 turns = angle_errors(result.attributes[pose.name][found], values)
-            for angle, turn, is_known in zip(pose.angles, turns, known, strict=True):
+            for angle, turn, is_known in zip(pose.angle_names, turns, known, strict=True):
                 if is_known:
                     self.angles[f"{pose.name}/{angle}"].append(float(turn))
         if self.landmarks is None:
@@ -79,8 +78,8 @@ class FaceErrors:
     def _yaw_of(self, instance: Instance) -> float:
         if self._yaw is None:
             return math.nan
-        values, known = self._yaw.parse(instance.attributes.get(self._yaw.name))
-        at = self._yaw.angles.index("yaw")
+        values, known = instance.label_of(self._yaw)
+        at = self._yaw.angle_names.index("yaw")
         return float(values[at]) if known[at] else math.nan
 
     @property
@@ -118,7 +117,7 @@ def visible_error(
 
     A point of which nobody says that it is hidden counts as visible.
     """
-    values, known = attribute.parse(instance.attributes.get(attribute.name))
+    values, known = instance.label_of(attribute)
     truth, known = values.reshape(-1, 3), known.reshape(-1, 3)
     visible = known[:, 0] & (~known[:, 2] | (truth[:, 2] >= 0.5))
     x1, y1, x2, y2 = instance.box

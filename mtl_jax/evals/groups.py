@@ -1,13 +1,9 @@
 """Whom an instance is one of: women, people in their thirties, those who wear a mask."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.categorical import Categorical
-from mtl_jax.attributes.continuous import Continuous
-from mtl_jax.attributes.ordinal import Ordinal
 from mtl_jax.data.records import Instance
 
 _COMPARED = ("mae", "accuracy", "nme")
@@ -15,42 +11,19 @@ _COMPARED = ("mae", "accuracy", "nme")
 
 @dataclass(frozen=True)
 class Grouping:
-    """By one label: the classes of an attribute, or ranges of `width` of a continuous one.
+    """By one label: the classes of an attribute, or ranges of `width` of a number."""
 
-    `attribute` is None where the config does not declare the label; its texts are then the groups.
-    """
-
-    name: str
+    attribute: Attribute
     width: float
-    attribute: Categorical | Ordinal | Continuous | None
+
+    @property
+    def name(self) -> str:
+        return self.attribute.name
 
     def group_of(self, instance: Instance) -> str | None:
-        """Name the group of an instance; None where its label is missing.
-
-        A range begins with its lower end. An interval that crosses ranges is a group of its own.
-        """
-        raw = instance.attributes.get(self.name)
-        if self.attribute is None or raw is None:
-            return None if raw is None else str(raw)
-        values, known = self.attribute.parse(raw)
-        if not known.all():
-            return None
-        if not isinstance(self.attribute, Continuous):
-            return self.attribute.classes[int(values[0])]
-        low, high = values.tolist()
-        # Rounded: a label is a float32, and 0.7 / 0.1 is below 7.
-        first, last = (math.floor(round(end / self.width, 5)) for end in (low, high))
-        if first != last:
-            return _range(low, high)
-        return _range(first * self.width, (first + 1) * self.width)
-
-    def order(self, groups: Sequence[str]) -> list[str]:
-        """Put groups into the order of the classes, or of the numbers."""
-        if isinstance(self.attribute, Continuous):
-            return sorted(groups, key=lambda group: [float(n) for n in group.split(" to ")])
-        if self.attribute is None:
-            return sorted(groups)
-        return [name for name in self.attribute.classes if name in groups]
+        """Name the group of an instance; None where its label is missing."""
+        values, known = instance.label_of(self.attribute)
+        return self.attribute.group_of(values, self.width) if known.all() else None
 
 
 class Groups:
@@ -71,12 +44,8 @@ class Groups:
         """Give each grouping's name, with each of its groups in order and the places taken."""
         for grouping in self._groupings:
             groups = self._places.get((attribute, grouping.name), {})
-            for group in grouping.order(list(groups)):
+            for group in grouping.attribute.order_groups(list(groups)):
                 yield grouping.name, group, groups[group]
-
-
-def _range(low: float, high: float) -> str:
-    return f"{low:g} to {high:g}"
 
 
 def columns_of(groups: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -93,18 +62,21 @@ def compared_metric(groups: Mapping[str, Mapping[str, float]]) -> str | None:
 def read_groupings(
     chosen: Sequence[tuple[str, float]], attributes: Sequence[Attribute]
 ) -> tuple[Grouping, ...]:
-    """Build the groupings of `config.eval.groups`. Raises ValueError for what cannot be grouped
-    by.
+    """Build the groupings of `config.eval.groups`, each by one of `attributes`. Raises ValueError
+    for what cannot be grouped by.
     """
     declared = {attribute.name: attribute for attribute in attributes}
     if len({name for name, _ in chosen}) < len(chosen):
         raise ValueError("config.eval.groups names an attribute twice")
     found = []
     for name, width in chosen:
-        attribute = declared.get(name)
-        if not isinstance(attribute, Categorical | Ordinal | Continuous | None):
+        if name not in declared:
+            known = ", ".join(declared)
+            raise ValueError(f"config.eval.groups names {name!r}, which is none of {known}")
+        attribute = declared[name]
+        if not attribute.can_group():
             raise ValueError(f"config.eval.groups: {name!r} is of kind {attribute.kind}")
-        if isinstance(attribute, Continuous) and width <= 0:
+        if attribute.is_number and width <= 0:
             raise ValueError(f"config.eval.groups: give {name!r} the width of its ranges")
-        found.append(Grouping(name, float(width), attribute))
+        found.append(Grouping(attribute, float(width)))
     return tuple(found)

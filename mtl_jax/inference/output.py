@@ -13,10 +13,6 @@ from typing import Any, TextIO
 import numpy as np
 
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.categorical import Categorical
-from mtl_jax.attributes.landmarks import Landmarks
-from mtl_jax.attributes.ordinal import Ordinal
-from mtl_jax.attributes.pose import Pose
 from mtl_jax.images.decode import write_png
 from mtl_jax.io.atomic import write_whole
 from mtl_jax.results import Result
@@ -102,31 +98,10 @@ def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "
 
 
 def _row(entry: dict[str, Any], declared: Sequence[Attribute]) -> list[Any]:
-    found = [cells(a, entry["attributes"][a.name]) for a in declared]
+    found = [a.cells(entry["attributes"][a.name]) for a in declared]
     values = [value for of_attribute in found for value in of_attribute.values()]
     return [*(entry.get(column, "") for column in COLUMNS), *entry["bbox"], *values]
 
 
-def cells(attribute: Attribute, described: dict[str, Any]) -> dict[str, Any]:
-    """Give the columns of one prediction, as `Attribute.describe` gave it: `age`, `gender` and
-    `gender/male`, `smile` and `smile/label`, `head/yaw`, `face/left eye/x`.
-    """
-    name = attribute.name
-    if isinstance(attribute, Categorical):
-        scores = {f"{name}/{c}": score for c, score in described["scores"].items()}
-        return {name: described["label"], **scores}
-    if isinstance(attribute, Pose):
-        return {f"{name}/{angle}": value for angle, value in described.items()}
-    if isinstance(attribute, Landmarks):
-        return {
-            f"{name}/{point}/{part}": value
-            for point, values in zip(attribute.points, described["points"], strict=True)
-            for part, value in zip(("x", "y", "visibility"), values, strict=True)
-        }
-    if isinstance(attribute, Ordinal):
-        return {name: described["value"], f"{name}/label": described["label"]}
-    return {name: described["value"]}
-
-
 def _empty(attribute: Attribute) -> dict[str, Any]:
-    return cells(attribute, attribute.describe(np.zeros(attribute.prediction_size, np.float32)))
+    return attribute.cells(attribute.describe(np.zeros(attribute.prediction_size, np.float32)))

@@ -72,7 +72,7 @@ class View(NamedTuple):
     def predictions_back(
         self, attribute: Attribute, predictions: Float[Array, "B D E"]
     ) -> Float[Array, "B D E"]:
-        """Undo the view's mirroring on what `attribute_tasks.decode` gives."""
+        """Undo the view's mirroring on what `Head.decode` gives."""
         if not self.mirrored:
             return predictions
         # About the box's centre a mirror is linear in every kind: what it does to each unit vector

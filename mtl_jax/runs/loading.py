@@ -18,6 +18,7 @@ from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.data.datasets.selective_search import BatchSearch
 from mtl_jax.data.loader import pipeline, transforms
+from mtl_jax.data.pixels import resolve
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.resize import ResizeOptions
@@ -196,7 +197,7 @@ def detect(
         for batch in batches:
             detections = predict(batch)
             for row in np.flatnonzero(batch.valid).tolist():
-                record = source[int(batch.index[row])]
+                record = resolve(source[int(batch.index[row])])
                 _, geometry = transforms.fit(record, task.data.resize)
                 result = Result.from_detections(
                     detections,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mistakes import check_names, refused
 
-from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.base import Attribute, parse_labels
 from mtl_jax.attributes.categorical import Categorical
 from mtl_jax.attributes.continuous import Continuous
 from mtl_jax.attributes.landmarks import Landmarks
@@ -229,3 +229,28 @@ def test_a_label_is_the_prediction_that_would_be_right(attribute, raw, wanted):
     np.testing.assert_array_equal(found, np.array(wanted, np.float32))
     stacked = attribute.as_prediction(np.stack([values] * 3), np.stack([known] * 3))
     np.testing.assert_array_equal(stacked, np.stack([found] * 3))
+
+
+@pytest.mark.parametrize(("attribute", "raw", "values", "known"), READ)
+def test_an_annotation_is_read_as_the_label_that_it_was_made_of(attribute, raw, values, known):
+    label = attribute.parse(raw)
+    written = json.loads(json.dumps(attribute.annotate(*label)))
+    for a, b in zip(attribute.parse(written), label, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert attribute.annotate(*attribute.missing) is None
+
+
+def test_an_annotated_number_stays_within_its_range():
+    for low, high, raw in ((0, 0.12346, 0.12346), (1e-5, 1, 1e-5), (0, 1e-4, (2e-5, 7e-5))):
+        attribute = Continuous("x", range=(low, high))
+        label = attribute.parse(raw)
+        again = attribute.parse(attribute.annotate(*label))
+        np.testing.assert_allclose(again[0], label[0], rtol=1e-6)
+
+
+def test_labels_of_an_instance_are_parsed_and_a_wrong_one_names_its_attribute():
+    labels = parse_labels((GENDER, AGE, HEAD), {"age": 31, "head": None, "other": 3})
+    assert labels.keys() == {"age"}
+    np.testing.assert_array_equal(labels["age"][0], [31, 31])
+    with refused("attribute age", 300, 0, 116, error=ValueError):
+        parse_labels((GENDER, AGE), {"gender": "male", "age": 300})

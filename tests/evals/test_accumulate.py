@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mistakes import refused
 
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.config.options.evaluation import EvalOptions, higher_is_better
 from mtl_jax.data.records import Category, Instance, Record
@@ -17,6 +18,7 @@ ATTRIBUTES = from_config(
         "head": {"kind": "pose", "angles": ("yaw", "pitch")},
     }
 )
+TEN = parse_labels(ATTRIBUTES, {"age": 10})
 BOXES = ((0, 0, 20, 20), (40, 40, 80, 80), (0, 50, 30, 90))
 
 
@@ -56,8 +58,8 @@ def evaluate(*pairs, **options):
 
 def test_instances_labels_misses_and_errors():
     record = record_of(
-        Instance(BOXES[0], 1, attributes={"age": 10, "head": {"yaw": 5}}),
-        Instance(BOXES[1], 1, attributes={"age": 20}),
+        Instance(BOXES[0], 1, attributes=parse_labels(ATTRIBUTES, {"age": 10, "head": {"yaw": 5}})),
+        Instance(BOXES[1], 1, attributes=parse_labels(ATTRIBUTES, {"age": 20})),
         Instance(BOXES[2], 2),
     )
     result = result_of((BOXES[0], 0.9, 1, 13), (BOXES[1], 0.8, 2, 20), (BOXES[2], 0.7, 2, 1))
@@ -74,7 +76,7 @@ def test_instances_labels_misses_and_errors():
 
 
 def test_the_higher_score_gives_the_attribute():
-    record = record_of(Instance(BOXES[0], 1, attributes={"age": 10}))
+    record = record_of(Instance(BOXES[0], 1, attributes=TEN))
     near = (0, 0, 20, 19)
     metrics = evaluate((record, result_of((near, 0.9, 1, 11), (BOXES[0], 0.8, 1, 30))))
     assert metrics["age/mae"] == pytest.approx(1)
@@ -82,7 +84,7 @@ def test_the_higher_score_gives_the_attribute():
 
 
 def test_crowds_are_neither_instances_nor_misses_nor_false_alarms():
-    record = record_of(Instance(BOXES[1], 1, crowd=True, attributes={"age": 10}))
+    record = record_of(Instance(BOXES[1], 1, crowd=True, attributes=TEN))
     metrics = evaluate((record, result_of(((45, 45, 60, 60), 0.9, 1, 3))))
     assert metrics["age/instances"] == 0
     assert metrics["age/labelled"] == 0
@@ -91,7 +93,7 @@ def test_crowds_are_neither_instances_nor_misses_nor_false_alarms():
 
 
 def test_pictures_that_are_not_exhaustive_give_attributes_alone():
-    record = record_of(Instance(BOXES[0], 1, attributes={"age": 10}), exhaustive=False)
+    record = record_of(Instance(BOXES[0], 1, attributes=TEN), exhaustive=False)
     result = result_of((BOXES[0], 0.9, 1, 12), (BOXES[1], 0.8, 1, 3))
     metrics = evaluate((record, result))
     assert metrics["age/mae"] == pytest.approx(2)
@@ -103,7 +105,7 @@ def test_pictures_that_are_not_exhaustive_give_attributes_alone():
 
 
 def test_scores_that_count():
-    record = record_of(Instance(BOXES[0], 1, attributes={"age": 10}))
+    record = record_of(Instance(BOXES[0], 1, attributes=TEN))
     result = result_of((BOXES[0], 0.4, 1, 12), (BOXES[1], 0.3, 1, 3))
     assert evaluate((record, result))["age/misses"] == 0
     assert evaluate((record, result))["detections/false_alarms"] == 0
@@ -116,7 +118,7 @@ def test_scores_that_count():
 
 
 def test_overlap_that_counts():
-    record = record_of(Instance((0, 0, 20, 20), 1, attributes={"age": 10}))
+    record = record_of(Instance((0, 0, 20, 20), 1, attributes=TEN))
     result = result_of(((0, 0, 20, 12), 0.9, 1, 12))
     assert evaluate((record, result))["age/misses"] == 0
     assert evaluate((record, result), iou_threshold=0.7)["age/misses"] == 1

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.evals.face_errors import Errors, FaceErrors, cumulative
@@ -21,7 +22,9 @@ BOX = (10.0, 10.0, 30.0, 90.0)  # the square root of its area is 40
 
 def face(yaw, points, box=BOX, **changes):
     head = {} if yaw is None else {"head": {"yaw": yaw}}
-    return Instance(box, 1, attributes={**head, "face": points}, **changes)
+    return Instance(
+        box, 1, attributes=parse_labels(ATTRIBUTES, {**head, "face": points}), **changes
+    )
 
 
 def off(*shifts):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from mistakes import refused
 
+from mtl_jax.attributes.base import parse_labels
+from mtl_jax.attributes.categorical import Categorical
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.data.records import Category, Instance, Record
@@ -21,11 +23,12 @@ ATTRIBUTES = from_config(
     }
 )
 AGE, GENDER, SMILE, HEAD = ATTRIBUTES
+MASKED = Categorical("masked", classes=("no", "yes"))
 GROUPS = (("age", 10.0), ("gender", 0), ("masked", 0.0))
 
 
 def face(**labels):
-    return Instance((0, 0, 10, 10), 1, attributes=labels)
+    return Instance((0, 0, 10, 10), 1, attributes=parse_labels((*ATTRIBUTES, MASKED), labels))
 
 
 RANGES = [
@@ -51,17 +54,23 @@ def test_ranges_begin_with_their_lower_end(age, group):
 
 def test_classes_and_texts_are_groups_in_order():
     by_gender, by_smile, by_mask = read_groupings(
-        (("gender", 0.0), ("smile", 0.0), ("face_mask", 0.0)), ATTRIBUTES
+        (("gender", 0.0), ("smile", 0.0), ("masked", 0.0)), (*ATTRIBUTES, MASKED)
     )
     assert by_gender.group_of(face(gender=1)) == "female"
     assert by_smile.group_of(face(smile="slight")) == "slight"
-    assert by_mask.group_of(face(face_mask="cloth")) == "cloth"
+    assert by_mask.group_of(face(masked="yes")) == "yes"
     assert by_mask.group_of(face()) is None
-    assert by_gender.order(["female", "male"]) == ["male", "female"]
-    assert by_smile.order(["broad", "none"]) == ["none", "broad"]
+    assert by_gender.attribute.order_groups(["female", "male"]) == ["male", "female"]
+    assert by_smile.attribute.order_groups(["broad", "none"]) == ["none", "broad"]
     (by_age,) = read_groupings((("age", 10.0),), ATTRIBUTES)
     names = ["100 to 110", "-10 to 0", "70 to 116", "20 to 30", "70 to 80"]
-    assert by_age.order(names) == ["-10 to 0", "20 to 30", "70 to 80", "70 to 116", "100 to 110"]
+    assert by_age.attribute.order_groups(names) == [
+        "-10 to 0",
+        "20 to 30",
+        "70 to 80",
+        "70 to 116",
+        "100 to 110",
+    ]
 
 
 def test_what_cannot_be_grouped_by_is_refused():
@@ -69,6 +78,8 @@ def test_what_cannot_be_grouped_by_is_refused():
         read_groupings((("head", 0.0),), ATTRIBUTES)
     with refused("config.eval.groups", "age", error=ValueError):
         read_groupings((("age", 0.0),), ATTRIBUTES)
+    with refused("config.eval.groups", "masked", "gender", error=ValueError):
+        read_groupings((("masked", 0.0),), ATTRIBUTES)
     with refused("config.eval.groups", error=ValueError):
         read_groupings((("age", 5.0), ("age", 10.0)), ATTRIBUTES)
     with refused("config.eval.limits", "gender", error=ValueError):
@@ -118,7 +129,8 @@ def random_people(count, seed=0):
 
 def test_each_group_is_scored_as_if_it_were_alone():
     options = EvalOptions(groups=GROUPS, limits=(("age", 5.0),))
-    evaluator, people = Evaluator(CATEGORIES, ATTRIBUTES, options), list(random_people(300))
+    evaluator = Evaluator(CATEGORIES, ATTRIBUTES, options, (MASKED,))
+    people = list(random_people(300))
     for *_, record, result in people:
         evaluator.add(record, result)
     metrics = evaluator.group_metrics()
@@ -163,7 +175,7 @@ def test_each_group_is_scored_as_if_it_were_alone():
 
 def test_groups_of_one_attribute_add_up_to_all():
     options = EvalOptions(groups=GROUPS, limits=(("age", 5.0),))
-    evaluator = Evaluator(CATEGORIES, ATTRIBUTES, options)
+    evaluator = Evaluator(CATEGORIES, ATTRIBUTES, options, (MASKED,))
     for *_, record, result in random_people(100, seed=1):
         evaluator.add(record, result)
     whole = evaluator.metrics()
@@ -178,7 +190,7 @@ def test_groups_of_one_attribute_add_up_to_all():
 
 def test_a_group_that_was_always_missed_has_counts_alone():
     options = EvalOptions(groups=(("gender", 0.0),))
-    evaluator = Evaluator(CATEGORIES, ATTRIBUTES, options)
+    evaluator = Evaluator(CATEGORIES, ATTRIBUTES, options, (MASKED,))
     (_, found, _, record, result), *_ = random_people(1)
     assert not found
     evaluator.add(record, result)

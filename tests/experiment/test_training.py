@@ -20,7 +20,7 @@ from small_run import ARGUMENTS, CONFIG, lines, variables
 from mtl_jax import experiment
 from mtl_jax.config.fields import as_tuples
 from mtl_jax.config.overrides import load_config_file, override
-from mtl_jax.data.datasets.subset import Chosen
+from mtl_jax.data.datasets.subset import Subset
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.runs.folder import read_config
 from mtl_jax.training.checkpoint import Checkpointer
@@ -77,7 +77,7 @@ def test_training_repeats_what_is_rare(monkeypatch, tmp_path):
     seen = []
     experiment.train(config, tmp_path, batches=lambda task, data, loop, step: seen.append(data))
     (source,) = seen[0].sources
-    assert isinstance(source, Chosen)
+    assert isinstance(source, Subset)
     assert len(source.source) == 10
 
 

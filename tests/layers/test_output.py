@@ -13,7 +13,8 @@ from mtl_jax.config.options.hyperface import HyperFaceOptions
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.layers.output import OneScore
 from mtl_jax.losses import term_value
-from mtl_jax.models import attribute_heads
+from mtl_jax.models.attribute_heads.continuous import STEPS
+from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.hyperface.network import hyperface
 from mtl_jax.models.mask_mtl.network import mask_mtl
 from mtl_jax.models.mask_rcnn.network import mask_rcnn
@@ -41,16 +42,16 @@ def test_biases_learn_their_order():
     x = rng.normal(size=(200, 2)).astype(np.float32)
     ages = np.clip(8 + 4 * x[:, 0] + rng.normal(0, 1, 200), 0, 20).round().astype(np.float32)
     values, known = jnp.repeat(ages[:, None], 2, 1), jnp.ones((200, 2), bool)
-    layer = OneScore(attribute_heads.STEPS, jax.nn.initializers.normal())
+    layer = OneScore(STEPS, jax.nn.initializers.normal())
     params = layer.init(jax.random.key(0), x)["params"]
-    params["bias"] = jnp.asarray(rng.normal(0, 0.5, attribute_heads.STEPS), jnp.float32)
+    params["bias"] = jnp.asarray(rng.normal(0, 0.5, STEPS), jnp.float32)
 
     @jax.jit
     def step(params):
         def loss(params):
             outputs = layer.apply({"params": params}, x)
             boxes = jnp.zeros((200, 4))
-            return term_value(attribute_heads.attribute_loss(AGE, outputs, values, known, boxes))
+            return term_value(head_of(AGE).loss(outputs, values, known, boxes))
 
         # Each bias has a hundredth part in the mean.
         rates = {"kernel": 1.0, "bias": 100.0}
@@ -60,7 +61,7 @@ def test_biases_learn_their_order():
         params = step(params)
     bias = np.array(params["bias"])
     assert (np.diff(bias) < 1e-3).all()
-    found = attribute_heads.decode(AGE, layer.apply({"params": params}, x))[:, 0]
+    found = head_of(AGE).decode(layer.apply({"params": params}, x))[:, 0]
     assert np.abs(found - ages).mean() < 1.2
 
 

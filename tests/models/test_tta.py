@@ -13,7 +13,7 @@ from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.images.geometry import Geometry, scale_geometry
-from mtl_jax.models.attribute_heads import decode, output_size, place
+from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.models.tta import View, make_views
 
@@ -101,13 +101,13 @@ def test_boxes_go_to_a_view_and_back():
 def test_a_prediction_of_a_mirrored_view_is_turned_back_as_its_kind_says(attribute):
     boxes = jnp.array([[10.0, 20.0, 30.0, 60.0]])
     mirrored = jnp.array([[70.0, 20.0, 90.0, 60.0]])  # in a picture of width 100
-    outputs = jax.random.normal(jax.random.key(0), (1, output_size(attribute)))
-    seen = decode(attribute, outputs)
+    outputs = jax.random.normal(jax.random.key(0), (1, head_of(attribute).output_size))
+    seen = head_of(attribute).decode(outputs)
     back = View(mirrored=True).predictions_back(attribute, seen[None])[0]
     expected = attribute.move_prediction(
-        np.asarray(place(attribute, seen, mirrored)), Geometry(-1.0, 1.0, 100.0, 0.0)
+        np.asarray(head_of(attribute).place(seen, mirrored)), Geometry(-1.0, 1.0, 100.0, 0.0)
     )
-    np.testing.assert_allclose(place(attribute, back, boxes), expected, atol=1e-4)
+    np.testing.assert_allclose(head_of(attribute).place(back, boxes), expected, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import scripts
 from scenes import draw_variables
 
 from mtl_jax import experiment
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.config.overrides import load_config_file, override
@@ -73,7 +74,11 @@ def make_picture(rng: np.random.Generator, number: int) -> tuple[Record, Result]
         }
         box = (x, y, x + w, y + h)
         polygon = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-        things.append(Instance(box, int(rng.integers(1, 3)), polygon, attributes=labels))
+        things.append(
+            Instance(
+                box, int(rng.integers(1, 3)), polygon, attributes=parse_labels(ATTRIBUTES, labels)
+            )
+        )
         boxes.append(np.array(box) + rng.normal(0, 2, 4))
         guess = {a.name: a.as_prediction(*a.parse(labels[a.name])) for a in ATTRIBUTES}
         attributes.append({name: v + rng.normal(0, 1, v.shape) for name, v in guess.items()})

@@ -9,7 +9,8 @@ from typing import Any
 from mtl_jax.config.options.data import SourceOptions
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.compose_chips import SceneSource
-from mtl_jax.data.readers.formats import FORMATS, Format
+from mtl_jax.data.readers.format import Format
+from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.errors import UserError, suggest
 
 DATA_ROOT = "MTL_JAX_DATA"  # the variable that names the folder of all data

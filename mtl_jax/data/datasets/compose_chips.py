@@ -4,14 +4,14 @@ each, that fills it.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.landmarks import Landmarks
-from mtl_jax.data.records import Instance, Record, Source, pixels_of
+from mtl_jax.attributes.base import Attribute, Label
+from mtl_jax.data.pixels import own_pixels, resolve
+from mtl_jax.data.records import Instance, Record, Source
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.data.synthetic import textures
 from mtl_jax.errors import UserError
@@ -39,7 +39,7 @@ class _Patch(NamedTuple):
         return np.array([self.x, self.y, self.x + width, self.y + height])
 
 
-class SceneSource:
+class SceneSource(Source):
     """Scenes of `chips`, each record of which holds one instance; scene i depends on the arguments
     and i alone.
 
@@ -76,10 +76,10 @@ class SceneSource:
                 "scene: count is (least, most) from 1; length and margin are not negative; "
                 "max_overlap is 0 to 1"
             )
-        self.chips, self.categories = chips, chips.categories
+        self._chips, self.categories = chips, chips.categories
         self.height, self.width, self.seed = height, width, seed
         self.sides, self.margin, self.max_overlap = sides, margin, max_overlap
-        self._landmarks = [a for a in attributes if isinstance(a, Landmarks)]
+        self._landmarks = [a for a in attributes if a.point_names]
         self._starts, self._order = _deal(len(chips), length, count, seed)
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class SceneSource:
         placed: list[tuple[Record, _Patch]] = []
         exhaustive = True
         for i in self._order[self._starts[position] : self._starts[position + 1]]:
-            chip = self.chips[int(i)]
+            chip = resolve(self._chips[int(i)])
             if len(chip.instances) != 1:
                 raise UserError(
                     f"{chip.file_name}: a chip of a scene holds one thing, not "
@@ -125,7 +125,7 @@ class SceneSource:
         """
         box = np.asarray(chip.instances[0].box)
         side = float(np.exp(rng.uniform(*np.log(self.sides))))
-        pixels = to_channels(pixels_of(chip), 3)
+        pixels = to_channels(own_pixels(chip), 3)
         for attempt in range(_TRIES * _SIZES):
             patch = self._cut(pixels, box, side * _SHRINK ** (attempt // _TRIES), rng)
             if self._overlap(patch, placed) <= self.max_overlap:
@@ -206,13 +206,14 @@ class SceneSource:
         image = np.ascontiguousarray(image[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))])
         for _ in range(rng.integers(0, 6)):
             _draw_shape(image, rng)
-        for _ in range(rng.integers(0, 5) if len(self.chips) else 0):
+        for _ in range(rng.integers(0, 5) if len(self._chips) else 0):
             self._draw_piece(image, rng)
         return image
 
     def _draw_piece(self, image: np.ndarray, rng: np.random.Generator) -> None:
         """Paste a third to a half of a chip's side, turned, blurred or not."""
-        pixels = to_channels(pixels_of(self.chips[int(rng.integers(len(self.chips)))]), 3)
+        chip = resolve(self._chips[int(rng.integers(len(self._chips)))])
+        pixels = to_channels(own_pixels(chip), 3)
         side = max(2, int(min(pixels.shape[:2]) * rng.uniform(0.3, 0.5)))
         x, y = (int(rng.integers(0, s - side + 1)) for s in pixels.shape[1::-1])
         piece = np.rot90(pixels[y : y + side, x : x + side], int(rng.integers(1, 4)))
@@ -285,8 +286,8 @@ def _draw_shape(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _move_labels(
-    labels: Mapping[str, Any], landmarks: Sequence[Landmarks], patch: _Patch, shown: np.ndarray
-) -> dict[str, Any]:
+    labels: Mapping[str, Label], landmarks: Sequence[Attribute], patch: _Patch, shown: np.ndarray
+) -> dict[str, Label]:
     """Carry a chip's labels to the scene: points move, those that were cut off or lie where the
     patch does not show are not seen, the other labels stay.
     """
@@ -294,18 +295,12 @@ def _move_labels(
     low = np.maximum(patch.area[:2], 0)
     high = np.minimum(patch.area[2:], shown.shape[::-1]) - 1
     for attribute in landmarks:
-        if labels.get(attribute.name) is None:
+        if attribute.name not in labels:
             continue
-        label = attribute.move(*attribute.parse(labels[attribute.name]), patch.geometry)
+        label = attribute.move(*labels[attribute.name], patch.geometry)
         values, known = attribute.crop(*label, patch.area)
-        rows: list[tuple[float | None, ...] | None] = []
-        for (x, y, seen), (found, _, told) in zip(
-            values.reshape(-1, 3), known.reshape(-1, 3), strict=True
-        ):
-            place = (float(x), float(y)) if found else (None, None)
-            if seen:
-                column, row = np.clip((int(x), int(y)), low, high)
-                seen = shown[row, column]
-            rows.append((*place, 2 if seen else 1) if told else place if found else None)
-        moved[attribute.name] = rows
+        points = values.reshape(-1, 3)
+        column, row = np.clip(points[:, :2].astype(int), low, high).T
+        points[:, 2] *= shown[row, column]
+        moved[attribute.name] = points.reshape(-1), known
     return moved

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.landmarks import Landmarks
 from mtl_jax.config.options.data import RegionOptions
 from mtl_jax.data.datasets.selective_search import SearchedSource, search_all
+from mtl_jax.data.pixels import resolve
 from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
 from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Turn
@@ -27,7 +27,7 @@ MIN_SIDE = 8  # pixels of a region
 Finder = Callable[[int], np.ndarray]  # position -> boxes [P, 4]
 
 
-class RegionSource:
+class RegionSource(Source):
     """`per_picture` regions of every picture of a source; region i depends on the arguments and i
     alone, or, in training, on what is drawn each time.
 
@@ -47,7 +47,7 @@ class RegionSource:
     ):
         self.source, self.options, self.seed = source, options, seed
         self.categories: tuple[Category, ...] = tuple(source.categories)
-        self._landmarks = {a.name for a in attributes if isinstance(a, Landmarks)}
+        self._landmarks = {a.name for a in attributes if a.point_names}
         self._find = find
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class RegionSource:
 
     def _region(self, position: int, rng: np.random.Generator) -> Record:
         picture, slot = divmod(position, self.options.per_picture)
-        record = self.source[picture]
+        record = resolve(self.source[picture])
         proposals = self._proposals(picture)
         things = [t for t in record.instances if not t.crowd]
         wanted = slot < self.options.positive_fraction * self.options.per_picture

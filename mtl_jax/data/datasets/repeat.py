@@ -7,8 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from mtl_jax.data.datasets.subset import Chosen
-from mtl_jax.data.face_masks.apply import unmasked
+from mtl_jax.data.datasets.subset import Subset
 from mtl_jax.data.records import Source
 
 
@@ -23,8 +22,7 @@ def repeat_factors(source: Source, threshold: float) -> np.ndarray:
     """Give, for each record, max(1, sqrt(threshold / f)) of its rarest class; f is the share of
     records that hold the class. Crowds count for nothing.
     """
-    plain = unmasked(source)
-    found = [{t.label for t in plain[i].instances if not t.crowd} for i in range(len(plain))]
+    found = [{t.label for t in source[i].instances if not t.crowd} for i in range(len(source))]
     count = Counter(label for labels in found for label in labels)
     factor = {
         label: max(1.0, np.sqrt(threshold * len(found) / number)) for label, number in count.items()
@@ -34,4 +32,4 @@ def repeat_factors(source: Source, threshold: float) -> np.ndarray:
 
 def repeat_rare(source: Source, threshold: float) -> Source:
     """Repeat records of classes that less than `threshold` of them hold."""
-    return Chosen(source, repeat_positions(repeat_factors(source, threshold)))
+    return Subset(source, repeat_positions(repeat_factors(source, threshold)))

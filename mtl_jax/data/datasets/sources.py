@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
-from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.base import Attribute, Label, parse_labels
 from mtl_jax.config.options.data import SourceOptions
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.blocks import complete, find_folder, merge_short, name_all
@@ -15,9 +14,11 @@ from mtl_jax.data.datasets.cache import InMemory
 from mtl_jax.data.datasets.compose_chips import SceneSource
 from mtl_jax.data.datasets.repeat import repeat_rare
 from mtl_jax.data.datasets.split_assignment import divide, find_stored, keys, to_store
-from mtl_jax.data.face_masks.apply import MaskedFaces
-from mtl_jax.data.readers.formats import FORMATS, Labels
-from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.datasets.subset import Subset
+from mtl_jax.data.face_masks.apply import DrawMasks, with_masks
+from mtl_jax.data.readers.format import Labels
+from mtl_jax.data.readers.formats import FORMATS
+from mtl_jax.data.records import Category, Source
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.io.atomic import write_json
 
@@ -45,65 +46,6 @@ class Opened(NamedTuple):
         return self._replace(sources=repeated, repeat_thresholds=(0.0,) * len(repeated))
 
 
-@runtime_checkable
-class Faulty(Protocol):
-    """A source that lists what it left out, a line each."""
-
-    skipped: tuple[str, ...]
-
-
-@runtime_checkable
-class Telling(Protocol):
-    """A source that lists the labels which no attribute reads, a line each."""
-
-    undeclared: tuple[str, ...]
-
-
-class Subset:
-    """Some records of a source; its class l becomes `classes[l - 1]`, 0 leaves the thing out. What
-    has no label of an attribute gets that of `labels`.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        positions: Sequence[int],
-        classes: Sequence[int],
-        categories: tuple[Category, ...],
-        exhaustive: bool | None = None,
-        labels: Mapping[str, Any] | None = None,
-    ):
-        self.source, self.positions = source, positions
-        self.categories = categories
-        self._classes, self._labels = tuple(classes), dict(labels or {})
-        same_classes = self._classes == tuple(range(1, len(self._classes) + 1))
-        self._unchanged = same_classes and not self._labels
-        self._exhaustive = exhaustive
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, position: int) -> Record:
-        record = self.source[self.positions[position]]
-        if not self._unchanged:
-            instances = tuple(
-                replace(
-                    instance,
-                    label=self._classes[instance.label - 1],
-                    attributes={**self._labels, **instance.attributes},
-                )
-                for instance in record.instances
-                if self._classes[instance.label - 1]
-            )
-            record = replace(record, instances=instances)
-        if self._exhaustive is not None and record.exhaustive != self._exhaustive:
-            record = replace(record, exhaustive=self._exhaustive)
-        return record
-
-    def group(self, position: int) -> str:
-        return self.source.group(self.positions[position])
-
-
 def open_sources(
     options: SourceOptions,
     attributes: Sequence[Attribute],
@@ -125,9 +67,8 @@ def open_sources(
     sources = [_open(block, options, attributes) for block in blocks]
     named = [_categories(b, source) for b, source in zip(blocks, sources, strict=True)]
     united = tuple(categories) or _unite(named)
-    skipped = [source.skipped for source in sources if isinstance(source, Faulty)]
-    undeclared = [source.undeclared for source in sources if isinstance(source, Telling)]
-    nothing = Opened((), (), united, sum(skipped, ()), sum(undeclared, ()))
+    skipped = sum((source.skipped for source in sources), ())
+    nothing = Opened((), (), united, skipped, sum((s.undeclared for s in sources), ()))
     result = dict.fromkeys(wanted, nothing)
     every_key = [keys(source) for source in sources]
     if stored is None:
@@ -241,11 +182,7 @@ def _open(
     attributes: Sequence[Attribute],
 ) -> Source:
     kind = FORMATS[block["format"]]
-    for attribute in attributes:
-        try:
-            attribute.parse(block["labels"].get(attribute.name))
-        except (ValueError, TypeError, OverflowError) as error:
-            raise UserError(f"config.data, labels of source {block['name']}: {error}") from None
+    _block_labels(block, attributes)
     labels = Labels(
         attributes,
         block["attribute_keys"] or options.attribute_keys,
@@ -256,15 +193,21 @@ def _open(
         source = kind.open(find_folder(block, kind), block, labels)
     except ValueError as error:  # of an option
         raise UserError(f"config.data, source {block['name']}: {error}") from None
-    if isinstance(source, Faulty):
-        for fault in source.skipped:
-            _log.warning("skipped %s", fault)
-    if isinstance(source, Telling):
-        for line in source.undeclared:
-            _log.info("%s", line)
+    for fault in source.skipped:
+        _log.warning("skipped %s", fault)
+    for line in source.undeclared:
+        _log.info("%s", line)
     if not len(source):
         raise UserError(f"config.data: source {block['name']} holds no records")
     return source
+
+
+def _block_labels(block: Mapping[str, Any], attributes: Sequence[Attribute]) -> dict[str, Label]:
+    """Parse the labels that a block gives to all of its instances."""
+    try:
+        return parse_labels(with_masks(attributes), block["labels"])
+    except ValueError as error:
+        raise UserError(f"config.data, labels of source {block['name']}: {error}") from None
 
 
 def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...]:
@@ -317,11 +260,21 @@ def _part(
         raise UserError(
             f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
         )
-    part: Source = Subset(
-        source, positions, classes, tuple(united), block["exhaustive"], block["labels"]
-    )
+    deferred = ()
     if block["masks"] and split in block["mask_splits"]:
-        part = MaskedFaces(part, block["masks"], block["mask_seed"])
+        try:
+            deferred = (DrawMasks(tuple(attributes), block["masks"], block["mask_seed"]),)
+        except ValueError as error:
+            raise UserError(f"config.data, source {block['name']}: {error}") from None
+    part: Source = Subset(
+        source,
+        positions,
+        classes=classes,
+        categories=tuple(united),
+        labels=_block_labels(block, attributes),
+        exhaustive=block["exhaustive"],
+        deferred=deferred,
+    )
     if block["scene"]:
         part = _compose(part, block, attributes, split)
     return InMemory(part) if block["cache"] else part

@@ -8,7 +8,7 @@ from typing import Any
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.readers.folders import EXTENSIONS
-from mtl_jax.data.records import Chips, Key, Keyed, Named, Source
+from mtl_jax.data.records import Key, Source
 from mtl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -18,9 +18,7 @@ Divided = dict[str, list[int]]  # split -> the positions of a source's records
 
 def keys(source: Source) -> list[Key]:
     """Give what a division calls each record of a source."""
-    if isinstance(source, Keyed):
-        return [source.key(position) for position in range(len(source))]
-    return list(range(len(source)))
+    return [source.key(position) for position in range(len(source))]
 
 
 def divide(
@@ -39,8 +37,7 @@ def divide(
     ]
     free = [i for i, block in enumerate(blocks) if not block["split"]]
     groups = [[sources[i].group(position) for position in range(len(sources[i]))] for i in free]
-    triples = zip(blocks, sources, every_key, strict=True)
-    names = [_names(block["name"], source, of) for block, source, of in triples]
+    names = [_names(block["name"], of) for block, of in zip(blocks, sources, strict=True)]
     stamps = {"pictures of its names": names}
     if looks := _looks(blocks, sources, every_key):
         # Of 6,843 UTKFace chips 46 look like one of 3,573 of FairFace, one truly.
@@ -70,13 +67,12 @@ def _tell_parted(
             _log.warning(message, block["name"], block["split"], len(shared), said, min(shared))
 
 
-def _names(own: str, source: Source, of_source: Sequence[Key]) -> list[str]:
+def _names(own: str, source: Source) -> list[str]:
     """Give what records and their copies in other sources are both called: their files' names
     without ending; a number is the source's own.
     """
-    if isinstance(source, Named):
-        of_source = [source.name(position) for position in range(len(source))]
-    return [stem(key) if isinstance(key, str) else f"{own} {key}" for key in of_source]
+    names = [source.name(position) for position in range(len(source))]
+    return [stem(name) if isinstance(name, str) else f"{own} {name}" for name in names]
 
 
 def _looks(
@@ -87,11 +83,12 @@ def _looks(
     """Give faces that look alike, in masks or without, an equal stamp over all sources; nothing
     where no table, whose faces have no names, stands beside another source of faces.
     """
-    chips = {i: source for i, source in enumerate(sources) if isinstance(source, Chips)}
+    every = [source.chips() for source in sources]
+    chips = {i: found for i, found in enumerate(every) if found is not None}
     has_table = any(isinstance(key, int) for i in chips for key in every_key[i][:1])
     if len(chips) < 2 or not has_table or all(blocks[i]["split"] for i in chips):
         return []
-    pictures = [picture for source in chips.values() for picture in source.pictures()]
+    pictures = [picture for found in chips.values() for picture in found]
     alike = iter(near_duplicates(pictures, masked=True))
     return [
         [str(next(alike)) if i in chips else f"{i} {position}" for position in range(len(source))]

@@ -1,36 +1,69 @@
-"""Some of a source's records."""
+"""Some of a source's records, as a split, a choice or a repetition needs them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from mtl_jax.data.face_masks.apply import unmasked
-from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.attributes.base import Label
+from mtl_jax.data.records import Category, Change, Record, Source, Wrapper
 
 
-class Chosen:
-    """The records of a source at `positions`, where some may stand more than once."""
+class Subset(Wrapper):
+    """The records of a source at `positions`, which may repeat.
 
-    def __init__(self, source: Source, positions: np.ndarray):
-        self.source, self.positions = source, positions
-        self.categories: tuple[Category, ...] = source.categories
+    With `classes`, class l becomes `classes[l - 1]` of `categories`, and 0 leaves the instance out.
+    `labels` are those of instances that have none of an attribute. `exhaustive` replaces the
+    records' own; `deferred` changes are made when the pixels are read.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        positions: Sequence[int] | np.ndarray,
+        *,
+        classes: Sequence[int] | None = None,
+        categories: tuple[Category, ...] | None = None,
+        labels: Mapping[str, Label] | None = None,
+        exhaustive: bool | None = None,
+        deferred: tuple[Change, ...] = (),
+    ):
+        super().__init__(source)
+        self.positions = positions
+        self.categories = self.categories if categories is None else categories
+        same = classes is None or tuple(classes) == tuple(range(1, len(classes) + 1))
+        self._classes = None if same else classes
+        self._labels, self._exhaustive, self._deferred = dict(labels or {}), exhaustive, deferred
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, position: int) -> Record:
-        return self.source[int(self.positions[position])]
+    def inner(self, position: int) -> int:
+        return int(self.positions[position])
 
-    def group(self, position: int) -> str:
-        return self.source.group(int(self.positions[position]))
-
-    def unmasked(self) -> Source:
-        return Chosen(unmasked(self.source), self.positions)
+    def change(self, record: Record) -> Record:
+        classes, changes = self._classes, {}
+        if classes is not None:
+            changes["instances"] = tuple(
+                replace(instance, label=classes[instance.label - 1])
+                for instance in record.instances
+                if classes[instance.label - 1]
+            )
+        if self._labels:
+            changes["instances"] = tuple(
+                replace(instance, attributes={**self._labels, **instance.attributes})
+                for instance in changes.get("instances", record.instances)
+            )
+        if self._exhaustive is not None:
+            changes["exhaustive"] = self._exhaustive
+        if self._deferred:
+            changes["deferred"] = (*record.deferred, *self._deferred)
+        return replace(record, **changes) if changes else record
 
 
 def choose(sources: Sequence[Source], count: int) -> tuple[Source, ...]:
-    """Give `count` records of all sources, drawn by chance, always the same ones, in their order;
-    all where there are no more.
+    """Return `count` records of all sources, drawn at random with a fixed seed, in their order; all
+    records where there are no more.
     """
     ends = np.cumsum([len(source) for source in sources])
     total = int(ends[-1])
@@ -38,7 +71,7 @@ def choose(sources: Sequence[Source], count: int) -> tuple[Source, ...]:
     parts = np.split(drawn, np.searchsorted(drawn, ends[:-1]))
     starts = ends - [len(source) for source in sources]
     return tuple(
-        Chosen(source, part - start)
+        Subset(source, part - start)
         for source, part, start in zip(sources, parts, starts, strict=True)
         if len(part)
     )

@@ -1,136 +1,142 @@
-"""Faces that wear masks: drawn into records on their way to training or evaluation."""
+"""Faces that wear masks: drawn into records when their pixels are read."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtl_jax.data.face_masks.fit import Frame, chip_frame, frame_of
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.data.face_masks.fit import FITTED, Frame, chip_frame, frame_of
 from mtl_jax.data.face_masks.render import draw_wearing, put_on
-from mtl_jax.data.records import Category, Instance, Record, Source, pixels_of
+from mtl_jax.data.face_masks.textures import KINDS
+from mtl_jax.data.pixels import own_pixels
+from mtl_jax.data.records import Instance, Record
 
 BARE = "none"
-LABEL, POINTS = "face_mask", "face"  # the attributes of an instance: what is worn, its landmarks
-COVERED = "masked"  # and whether a mask is, yes or no
-FULL = 0.9  # of a picture that a face's box covers from which on it is an aligned chip
+# The labels of drawn masks: which kind a face wears, and whether it wears one.
+WORN = Categorical("face_mask", classes=(BARE, *KINDS))
+COVERED = Categorical("masked", classes=("no", "yes"))
+FULL = 0.9  # of an image that a face's box covers from which on it is an aligned chip
 
 
-def mask_faces(record: Record, share: float, rng: np.random.Generator) -> Record:
-    """Let the faces of a record wear masks with the probability `share`, all or none, and label
-    each with what it wears, one of KINDS or BARE, and with whether that is a mask.
+def with_masks(attributes: Sequence[Attribute]) -> tuple[Attribute, ...]:
+    """Return the declared attributes and, of WORN and COVERED, those that are not declared."""
+    declared = {attribute.name for attribute in attributes}
+    return (*attributes, *(a for a in (WORN, COVERED) if a.name not in declared))
 
-    A face is found by its landmarks (AFLW's 21 or iBUG's 68), or, where its box is the whole
-    picture, by the template of aligned chips; others stay bare. What wears a mask keeps it, and
-    landmarks below it are hidden ones. A region that shows too little of a face to have its labels
-    stays as it is.
+
+@dataclass(frozen=True)
+class DrawMasks:
+    """A change of records, for `Record.deferred`: `mask_faces` with a generator that depends on the
+    seed and the image's name, so that the same faces wear the same masks each time.
+
+    Raises ValueError where `attributes` declares WORN or COVERED with other classes.
     """
-    if record.region is not None and not record.exhaustive:
-        return record
-    if rng.random() >= share:
-        return replace(record, instances=tuple(_labelled(i, _worn(i)) for i in record.instances))
-    pixels = pixels_of(record)
-    faces = []
-    for instance in record.instances:
-        frame, wearing = _frame(instance, record, rng), draw_wearing(rng)
-        if frame is None or _worn(instance) != BARE:
-            faces.append(_labelled(instance, _worn(instance)))
-            continue
-        pixels, outline = put_on(pixels, frame, wearing)
-        faces.append(_labelled(_covered(instance, outline), wearing.kind))
-    return replace(record, image=pixels, instances=tuple(faces))
+
+    attributes: tuple[Attribute, ...]
+    share: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"masks {self.share} must be a probability, 0 to 1")
+        declared = {attribute.name: attribute for attribute in self.attributes}
+        for own in (WORN, COVERED):
+            given = declared.get(own.name, own)
+            if unknown := set(own.classes) - set(given.class_names):
+                raise ValueError(
+                    f"config.attributes.{own.name} has no class {min(unknown)!r}; declare "
+                    f'dict(kind="categorical", classes={own.classes})'
+                )
+
+    def __call__(self, record: Record) -> Record:
+        rng = face_rng(self.seed, record.file_name)
+        return mask_faces(record, self.attributes, self.share, rng)
 
 
 def face_rng(seed: int, name: str) -> np.random.Generator:
-    """Give the randomness of a picture by its name: the same in every split and order."""
+    """Return the generator of an image, by its name: the same in every split and order."""
     return np.random.default_rng([seed, *name.encode()])
 
 
-def _frame(instance: Instance, record: Record, rng: np.random.Generator) -> Frame | None:
-    points = instance.attributes.get(POINTS)
-    if points is not None:
+def mask_faces(
+    record: Record, attributes: Sequence[Attribute], share: float, rng: np.random.Generator
+) -> Record:
+    """Let the faces of a record wear masks with the probability `share`, all or none, and label
+    each with what it wears, one of KINDS or BARE, and with whether that is a mask.
+
+    A face is found by its landmarks, the first attribute of AFLW's 21 or iBUG's 68, or, where its
+    box is the whole image, by the template of aligned chips; others stay bare. What wears a mask
+    keeps it, and landmarks below it are hidden ones. A region that shows too little of a face to
+    have its labels stays as it is.
+
+    Raises ValueError for a face whose box is smaller than the image where `attributes` declares no
+    such landmarks.
+    """
+    if record.region is not None and not record.exhaustive:
+        return record
+    known = {attribute.name: attribute for attribute in with_masks(attributes)}
+    worn, covered = known[WORN.name], known[COVERED.name]
+    points = next((a for a in attributes if len(a.point_names) in FITTED), None)
+
+    def labelled(instance: Instance, kind: str) -> Instance:
+        own = {
+            worn.name: worn.parse(kind),
+            covered.name: covered.parse("no" if kind == BARE else "yes"),
+        }
+        return replace(instance, attributes={**instance.attributes, **own})
+
+    def kind_of(instance: Instance) -> str:
+        return worn.annotate(*instance.label_of(worn)) or BARE
+
+    if rng.random() >= share:
+        bare = tuple(labelled(instance, kind_of(instance)) for instance in record.instances)
+        return replace(record, instances=bare)
+    pixels = own_pixels(record)
+    faces = []
+    for instance in record.instances:
+        frame, wearing = _frame(instance, points, record, rng), draw_wearing(rng)
+        if frame is None or kind_of(instance) != BARE:
+            faces.append(labelled(instance, kind_of(instance)))
+            continue
+        pixels, outline = put_on(pixels, frame, wearing)
+        if points is not None:
+            instance = _hide(instance, points, outline)
+        faces.append(labelled(instance, wearing.kind))
+    return replace(record, image=pixels, instances=tuple(faces))
+
+
+def _frame(
+    instance: Instance, points: Attribute | None, record: Record, rng: np.random.Generator
+) -> Frame | None:
+    if points is not None and points.name in instance.attributes:
+        values, known = (x.reshape(-1, 3) for x in instance.attributes[points.name])
         try:
-            return frame_of(_as_array(points))
+            return frame_of(np.where(known[:, :2], values[:, :2].astype(float), np.nan))
         except ValueError:
             return None  # too few of its points are known
     x1, y1, x2, y2 = instance.box
-    if (x2 - x1) * (y2 - y1) < FULL * record.width * record.height:
-        return None
-    return chip_frame(record.height, record.width, rng)
-
-
-def _as_array(points: Sequence[Any]) -> np.ndarray:
-    """Give `[n, 2]` of a label of landmarks; NaN where a place is not known."""
-    rows = [(None, None) if row is None else row[:2] for row in _as_rows(points)]
-    return np.array([[np.nan if v is None else float(v) for v in row] for row in rows])
-
-
-def _as_rows(points: Sequence[Any]) -> Sequence[Any]:
-    """Give a label of landmarks as rows, also COCO's flat x, y, v; None where v is 0."""
-    rows = points
-    if points and isinstance(points[0], int | float):
-        rows = [tuple(points[i : i + 3]) for i in range(0, len(points), 3)]
-    return [None if row is None or (len(row) == 3 and row[2] == 0) else row for row in rows]
-
-
-def _covered(instance: Instance, outline: np.ndarray) -> Instance:
-    """Say of those landmarks that are seen and lie in `outline` `[H, W]` that they are hidden."""
-    points = instance.attributes.get(POINTS)
+    if (x2 - x1) * (y2 - y1) >= FULL * record.width * record.height:
+        return chip_frame(record.height, record.width, rng)
     if points is None:
+        raise ValueError(
+            "masks are drawn by a face's landmarks, and no attribute declares any; set "
+            'config.attributes.face=dict(kind="landmarks", points=LANDMARKS, flip=LANDMARK_FLIP)'
+        )
+    return None
+
+
+def _hide(instance: Instance, points: Attribute, outline: np.ndarray) -> Instance:
+    """Make those visible landmarks that lie in `outline` `[H, W]` hidden ones."""
+    if points.name not in instance.attributes:
         return instance
-    height, width = outline.shape
-    rows = []
-    for row in _as_rows(points):
-        if row is not None and len(row) == 3 and row[2] == 2:
-            x, y = math.floor(row[0]), math.floor(row[1])
-            if 0 <= x < width and 0 <= y < height and outline[y, x]:
-                row = (*row[:2], 1)
-        rows.append(row)
-    return replace(instance, attributes={**instance.attributes, POINTS: rows})
-
-
-def _worn(instance: Instance) -> str:
-    return instance.attributes.get(LABEL, BARE)
-
-
-def _labelled(instance: Instance, kind: str) -> Instance:
-    covered = "no" if kind == BARE else "yes"
-    return replace(instance, attributes={**instance.attributes, LABEL: kind, COVERED: covered})
-
-
-class MaskedFaces:
-    """A source whose faces wear masks with the probability `share`, as `mask_faces`: always the
-    same ones, by the seed and the picture's name. A record stays in its group.
-    """
-
-    def __init__(self, source: Source, share: float = 1.0, seed: int = 0):
-        if not 0 <= share <= 1:
-            raise ValueError(f"masks {share} must be a probability, 0 to 1")
-        self.source, self.share, self.seed = source, share, seed
-        self.categories: tuple[Category, ...] = source.categories
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, position: int) -> Record:
-        record = self.source[position]
-        return mask_faces(record, self.share, face_rng(self.seed, record.file_name))
-
-    def group(self, position: int) -> str:
-        return self.source.group(position)
-
-    def unmasked(self) -> Source:
-        return self.source
-
-
-@runtime_checkable
-class Unmaskable(Protocol):
-    """A source that draws masks, or has such a source's records."""
-
-    def unmasked(self) -> Source: ...
-
-
-def unmasked(source: Source) -> Source:
-    """Give a source's records as they are before masks are drawn, for which no picture is read."""
-    return source.unmasked() if isinstance(source, Unmaskable) else source
+    values, known = instance.attributes[points.name]
+    rows, (height, width) = values.reshape(-1, 3).copy(), outline.shape
+    x, y = np.floor(rows[:, :2]).astype(int).T
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    inside &= known.reshape(-1, 3).all(1)
+    inside[inside] = outline[y[inside], x[inside]]
+    rows[inside, 2] = 0
+    label = rows.reshape(-1), known
+    return replace(instance, attributes={**instance.attributes, points.name: label})

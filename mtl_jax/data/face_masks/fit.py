@@ -41,6 +41,9 @@ class Fit(NamedTuple):
     drop: float = 0.04  # how far it reaches below the chin, of the frame's width
 
 
+FITTED = (IBUG, len(LANDMARKS))  # numbers of points that masks are fitted to
+
+
 def frame_of(points: np.ndarray) -> Frame:
     """Give the frame of iBUG's 68 points or AFLW's 21, `[n, 2]`.
 

@@ -9,7 +9,7 @@ import numpy as np
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.loader import sampler, transforms
-from mtl_jax.data.records import Record, Redrawn, Source, named
+from mtl_jax.data.records import Record, Source, named
 from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Size
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth
@@ -66,9 +66,7 @@ class BatchMaker:
 
     def _record(self, index: int, rng: np.random.Generator | None) -> Record:
         source, position = find(self.sources, index)
-        if rng is not None and isinstance(source, Redrawn):
-            return source.draw(position, rng)
-        return source[position]
+        return source[position] if rng is None else source.draw(position, rng)
 
 
 @dataclass(frozen=True)

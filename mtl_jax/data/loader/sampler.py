@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from mtl_jax.data.face_masks.apply import unmasked
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Size
@@ -54,7 +53,7 @@ def _only_canvas(resize: ResizeOptions) -> Size | None:
 
 
 def _canvas(source: Source, position: int, resize: ResizeOptions) -> Size:
-    x1, y1, x2, y2 = unmasked(source)[position].frame
+    x1, y1, x2, y2 = source[position].frame
     return resize_geometry(y2 - y1, x2 - x1, resize)[0]
 
 

@@ -13,7 +13,7 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import AugmentOptions, DataOptions
 from mtl_jax.data.face_masks.apply import mask_faces
 from mtl_jax.data.loader.photometric import change_pixels
-from mtl_jax.data.pixels import read_pixels
+from mtl_jax.data.pixels import read_pixels, resolve
 from mtl_jax.data.records import Instance, Record, Segmentation
 from mtl_jax.data.segmentation import cell_coverage, to_mask
 from mtl_jax.images.geometry import Geometry, Size, covered_box, scale_geometry
@@ -32,8 +32,9 @@ def load(
 
     Raises ValueError, or OSError of a file, that says what is wrong.
     """
+    record = resolve(record)
     if rng is not None and options.augment.mask:
-        record = mask_faces(record, options.augment.mask, rng)
+        record = mask_faces(record, attributes, options.augment.mask, rng)
     x1, y1, x2, y2 = record.frame
     image = read_pixels(record, options.channels)
     turn = record.turn
@@ -190,7 +191,7 @@ def _fill_slot(
         _write_mask(gt.masks[slot], instance.segmentation, box, placed, mask_size)
         gt.mask_valid[slot] = True
     for attribute in attributes:
-        values, known = attribute.parse(instance.attributes.get(attribute.name))
+        values, known = instance.label_of(attribute)
         if placed.record.turn is not None:
             values = attribute.turn(values, placed.record.turn)
         values, known = attribute.crop(*attribute.move(values, known, placed.geometry), placed.seen)

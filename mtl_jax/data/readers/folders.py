@@ -37,10 +37,8 @@ def face_record(
 ) -> Record:
     """Give the record of a picture with one face, whose box is by default the whole picture."""
     name, height, width = found
-    if reader.attributes:
-        labels = reader.read(labels)[0]
     box = box or (0.0, 0.0, float(width), float(height))
-    face = Instance(box, 1, id=position + 1, attributes=labels)
+    face = Instance(box, 1, id=position + 1, attributes=reader.read(labels)[0])
     return Record(folder / name, width, height, position, name, (face,))
 
 

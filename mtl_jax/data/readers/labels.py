@@ -8,12 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute, spellings
-from mtl_jax.attributes.categorical import Categorical
-from mtl_jax.attributes.continuous import Continuous
-from mtl_jax.attributes.landmarks import Landmarks
-from mtl_jax.attributes.ordinal import Ordinal
-from mtl_jax.attributes.pose import Pose
+from mtl_jax.attributes.base import Attribute, Label, spellings
 from mtl_jax.data.face_points import far_point
 from mtl_jax.errors import UserError
 
@@ -74,9 +69,9 @@ class LabelReader:
         angles, self._classes = PRESETS[preset] if preset else Preset()
         self._keys: dict[str, Key] = {a.name: Key(a.name) for a in attributes}
         self._angles: dict[str, dict[str, Key]] = {
-            a.name: {angle: angles[angle] for angle in a.angles if angle in angles}
+            a.name: {angle: angles[angle] for angle in a.angle_names if angle in angles}
             for a in attributes
-            if angles and isinstance(a, Pose)
+            if angles and a.angle_names
         }
         for name, value in (keys or {}).items():
             self._add(name, value)
@@ -98,7 +93,7 @@ class LabelReader:
             self._keys[name] = _key(name, values)
             self._angles.pop(name, None)  # a preset's
             return
-        angles = attribute.angles if isinstance(attribute, Pose) else ()
+        angles = attribute.angle_names
         for part, key in values.items():
             if part not in angles:
                 raise UserError(f"attribute_keys names {name}.{part}, which is no angle of {name}")
@@ -109,9 +104,9 @@ class LabelReader:
         annotation: Mapping[str, Any],
         keypoint_names: Sequence[str] = (),
         size: tuple[int, int] | None = None,
-    ) -> tuple[dict[str, Any], list[str]]:
-        """Give an annotation's valid labels by attribute, and what is wrong with the others; with
-        the picture's `size` (width, height) also of points that lie far outside it.
+    ) -> tuple[dict[str, Label], list[str]]:
+        """Return an annotation's valid labels, parsed, by attribute, and what is wrong with the
+        others; with the image's `size` (width, height) also that points lie far outside it.
 
         A key is looked up in the annotation, then in its `attributes` object. Landmarks under
         COCO's `keypoints` are picked by the names that the category gives its points.
@@ -121,13 +116,13 @@ class LabelReader:
             try:
                 raw = self._raw(attribute, annotation, keypoint_names)
                 values, known = attribute.parse(raw)
-                if size is not None and isinstance(attribute, Landmarks):
+                if size is not None and attribute.point_names:
                     _check_near(attribute, values, known, *size)
             except (ValueError, TypeError, OverflowError) as error:
                 faults.append(f"attribute {attribute.name}: {error}")
                 continue
             if raw is not None:
-                labels[attribute.name] = raw
+                labels[attribute.name] = values, known
         return labels, faults
 
     def _raw(
@@ -141,20 +136,20 @@ class LabelReader:
             return None if all(value is None for value in found.values()) else found
         key = self._keys[attribute.name]
         raw = self._find(attribute, annotation, key)
-        if isinstance(attribute, Landmarks) and key.name == "keypoints" and keypoint_names:
-            raw = _pick_points(raw, attribute.points, keypoint_names)
-        if isinstance(attribute, Landmarks) and _is_list(raw):
+        if attribute.point_names and key.name == "keypoints" and keypoint_names:
+            raw = _pick_points(raw, attribute.point_names, keypoint_names)
+        if attribute.point_names and _is_list(raw):
             return _scaled_points(raw, key)
         scaled = _scaled(raw, key)
         # Of an interval the lower end stays the first.
-        turned = isinstance(attribute, Continuous) and _is_list(raw) and key.scale < 0
+        turned = attribute.is_number and _is_list(raw) and key.scale < 0
         return scaled[::-1] if turned else scaled
 
     def _find(self, attribute: Attribute, annotation: Mapping[str, Any], key: Key) -> Any:
         raw = _find(annotation, key.name)
         tables = [key.classes]
-        if isinstance(attribute, Categorical | Ordinal):
-            tables += [{name: name for name in attribute.classes}, self._classes]
+        if attribute.class_names:
+            tables += [{name: name for name in attribute.class_names}, self._classes]
         for table, name in product(tables, spellings(raw)):
             if name in table:
                 return table[name] or None
@@ -164,10 +159,10 @@ class LabelReader:
 
 
 def _check_near(
-    attribute: Landmarks, values: np.ndarray, known: np.ndarray, width: int, height: int
+    attribute: Attribute, values: np.ndarray, known: np.ndarray, width: int, height: int
 ) -> None:
     rows = np.flatnonzero(known.reshape(-1, 3)[:, 0])
-    names = [attribute.points[row] for row in rows]
+    names = [attribute.point_names[row] for row in rows]
     if far := far_point(values.reshape(-1, 3)[rows, :2], width, height, names):
         raise ValueError(far)
 

@@ -5,15 +5,17 @@ light follow neither, so a thumbnail tells little. Unseen scenes are those of an
 another `texture_seed`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from mtl_jax.attributes.base import Attribute, parse_labels
 from mtl_jax.attributes.vocabulary import LANDMARK_FLIP, LANDMARKS
 from mtl_jax.data.face_points import face_box
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.data.synthetic import textures
 from mtl_jax.data.synthetic.distractors import draw_distractor, draw_shoulders
 from mtl_jax.data.synthetic.hair import random_hair
@@ -52,7 +54,7 @@ class _Scene:
     heads: dict[int, tuple[Patch, np.ndarray, dict[str, Any]]] = field(default_factory=dict)
 
 
-class SyntheticSource:
+class SyntheticSource(Source):
     """`length` pictures of `size` (height, width); picture i depends on the arguments and i alone.
 
     `heads` and `distractors` bound their number (what finds no place is left out), `head_heights`
@@ -61,7 +63,7 @@ class SyntheticSource:
     would show. `missing` is the probability that a label is left out, one attribute at a time; a
     smile is labelled only where some of the mouth shows. `boxes` are heads', hair and all, or, as
     those of photographs with landmarks, faces': then a head whose face lies beyond the picture's
-    border is left out.
+    border is left out. Instances have the labels of those of `attributes` that are ATTRIBUTES'.
     """
 
     categories = CATEGORIES
@@ -82,6 +84,7 @@ class SyntheticSource:
         missing: float = 0.0,
         texture_seed: int = 0,
         boxes: str = "head",
+        attributes: Sequence[Attribute] = (),
     ) -> None:
         if length < 0 or min(size) < 32 or not 0 <= missing <= 1:
             raise ValueError(
@@ -93,7 +96,7 @@ class SyntheticSource:
             raise ValueError("synthetic: head_heights are (least, most), above 0 to 2")
         if boxes not in ("head", "face"):
             raise ValueError(f"synthetic: boxes {boxes!r} is neither 'head' nor 'face'")
-        self.boxes = boxes
+        self.boxes, self.attributes = boxes, tuple(attributes)
         self.length, self.seed, self.size = length, seed, (int(size[0]), int(size[1]))
         self.heads, self.distractors, self.head_heights = heads, distractors, head_heights
         self.yaw, self.pitch, self.roll, self.min_visible = yaw, pitch, roll, min_visible
@@ -224,7 +227,8 @@ class SyntheticSource:
                 del known["smile"]
             known = {key: known[key] for key in known if rng.random() >= self.missing}
             area, number = float(np.count_nonzero(mask)), position * 256 + number
-            instances.append(Instance(box, 1, mask, area=area, id=number, attributes=known))
+            parsed = parse_labels(self.attributes, known)
+            instances.append(Instance(box, 1, mask, area=area, id=number, attributes=parsed))
         return tuple(instances)
 
 

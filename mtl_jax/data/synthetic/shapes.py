@@ -6,13 +6,13 @@ Source: https://github.com/matterport/Mask_RCNN, samples/shapes/shapes.py.
 import cv2
 import numpy as np
 
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 
 CATEGORIES = (Category(1, "square"), Category(2, "circle"), Category(3, "triangle"))
 _MAX_IOU = 0.3  # of the shapes' squares; of two that overlap more, the later one stays
 
 
-class ShapesSource:
+class ShapesSource(Source):
     """Pictures of 1 to `max_shapes` shapes; picture i depends on the arguments and i alone."""
 
     categories = CATEGORIES

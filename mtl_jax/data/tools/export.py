@@ -1,21 +1,23 @@
 """Write drawn scenes as pictures and a COCO file, labels included."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.records import Instance, Source
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.images.decode import write_png
 from mtl_jax.io.atomic import write_json
 
 
-def export(source: Source, output: Path) -> int:
+def export(source: Source, output: Path, attributes: Sequence[Attribute] = ()) -> int:
     """Write OUTPUT/images/NAME.png and OUTPUT/annotations.json; give the number of pictures.
 
-    The masks of instances are COCO's uncompressed RLE, their attributes stand under `attributes`.
+    The masks of instances are COCO's uncompressed RLE. Labels of the declared `attributes` stand
+    under the key `attributes`.
     """
     folder = output / "images"
     images, annotations = [], []
@@ -31,7 +33,7 @@ def export(source: Source, output: Path) -> int:
         for instance in record.instances:
             number = len(annotations) + 1
             size = (record.height, record.width)
-            annotations.append(_annotation(instance, number, position, size, source))
+            annotations.append(_annotation(instance, number, position, size, source, attributes))
     categories = [category._asdict() for category in source.categories]
     data = {"images": images, "annotations": annotations, "categories": categories}
     write_json(output / "annotations.json", data, readable=False)
@@ -39,7 +41,12 @@ def export(source: Source, output: Path) -> int:
 
 
 def _annotation(
-    instance: Instance, number: int, image_id: int, size: tuple[int, int], source: Source
+    instance: Instance,
+    number: int,
+    image_id: int,
+    size: tuple[int, int],
+    source: Source,
+    attributes: Sequence[Attribute],
 ) -> Mapping[str, Any]:
     x1, y1, x2, y2 = (float(side) for side in instance.box)
     runs = np.asfortranarray(to_mask(instance.segmentation, *size)).ravel(order="F")
@@ -53,5 +60,9 @@ def _annotation(
         "area": float(runs.sum()),
         "iscrowd": int(instance.crowd),
         "segmentation": {"size": list(size), "counts": counts.tolist()},
-        "attributes": instance.attributes,
+        "attributes": {
+            a.name: a.annotate(*instance.attributes[a.name])
+            for a in attributes
+            if a.name in instance.attributes
+        },
     }

@@ -11,14 +11,13 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.categorical import Categorical
 from mtl_jax.attributes.landmarks import Landmarks
 from mtl_jax.config.options.hyperface import HyperFaceOptions
-from mtl_jax.models import attribute_heads
+from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.hyperface.face_rectangle import FaceRectangle
 from mtl_jax.models.hyperface.losses import CLASS, attribute_outputs, placed_points
 from mtl_jax.ops import boxes as box_ops
-from mtl_jax.ops.landmark_nms import group_regions, median, precise_boxes
+from mtl_jax.ops.landmark_nms import group_regions, precise_boxes
 from mtl_jax.ops.roi_align import multilevel_roi_align
 from mtl_jax.ops.windows import sliding_windows
 from mtl_jax.types import Array, Detections, Proposals
@@ -118,9 +117,7 @@ class Search(NamedTuple):
         else:
             scores = jnp.ones((len(boxes), 1))
         predictions = {
-            a.name: attribute_heads.place(
-                a, attribute_heads.decode(a, attribute_outputs(a, outputs)), boxes
-            )
+            a.name: head_of(a).place(head_of(a).decode(attribute_outputs(a, outputs)), boxes)
             for a in self.attributes
         }
         best = jnp.argmax(scores, -1).astype(jnp.int32)
@@ -167,8 +164,8 @@ class Search(NamedTuple):
             regions.scores[best],
             regions.classes[best],
             {
-                a.name: _middle(
-                    a, regions.attributes[a.name][grouped.members], grouped.member_valid
+                a.name: head_of(a).middle(
+                    regions.attributes[a.name][grouped.members], grouped.member_valid
                 )
                 for a in self.attributes
             },
@@ -177,16 +174,6 @@ class Search(NamedTuple):
             return faces
         rectangles, placed = self.rectangles(faces)
         return faces._replace(boxes=jnp.where(placed[:, None], rectangles, faces.boxes))
-
-
-def _middle(
-    attribute: Attribute, predictions: Float[Array, "D k E"], valid: Bool[Array, "D k"]
-) -> Float[Array, "D E"]:
-    """Give the median of predictions; of probabilities with the sum 1."""
-    middle = median(predictions, valid)
-    if isinstance(attribute, Categorical):
-        middle /= jnp.maximum(middle.sum(-1, keepdims=True), 1e-6)
-    return middle
 
 
 def _as_detections(regions: Regions) -> Detections:

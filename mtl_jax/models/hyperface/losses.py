@@ -1,7 +1,7 @@
 """What each task asks of a network that looks at one region at a time, and what it is told.
 
 A landmarks attribute has two heads, of places and of visibility, as HyperFace's. The other kinds
-are `attribute_tasks`'.
+are `attribute_heads`'.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,9 @@ from mtl_jax import losses
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.attributes.landmarks import Landmarks
 from mtl_jax.config.options.hyperface import HyperFaceOptions
-from mtl_jax.models import attribute_heads
+from mtl_jax.models.attribute_heads.base import SMOOTH_L1_BETA
+from mtl_jax.models.attribute_heads.heads import head_of
+from mtl_jax.models.attribute_heads.landmarks import relative_places
 from mtl_jax.types import Array, AttributeLabels, Batch, Term
 
 CLASS = "class_logits"
@@ -27,8 +29,8 @@ def output_sizes(
     """Give the width of each output by its layer's name."""
     sizes = {CLASS: num_classes} if detection else {}
     for attribute in attributes:
-        size = attribute_heads.output_size(attribute)
-        if isinstance(attribute, Landmarks):
+        size = head_of(attribute).output_size
+        if attribute.point_names:
             sizes[visibility_layer(attribute)] = size // 3
             size = size * 2 // 3
         sizes[place_layer(attribute)] = size
@@ -37,7 +39,7 @@ def output_sizes(
 
 def one_score_layers(attributes: Sequence[Attribute]) -> tuple[str, ...]:
     """Name the output layers whose outputs share a score."""
-    return tuple(place_layer(a) for a in attributes if attribute_heads.has_one_score(a))
+    return tuple(place_layer(a) for a in attributes if head_of(a).has_one_score)
 
 
 def place_layer(attribute: Attribute) -> str:
@@ -45,18 +47,18 @@ def place_layer(attribute: Attribute) -> str:
     return f"{attribute.name}_output"
 
 
-def visibility_layer(attribute: Landmarks) -> str:
+def visibility_layer(attribute: Attribute) -> str:
     return f"visible_{attribute.name}_output"
 
 
 def attribute_outputs(
     attribute: Attribute, outputs: Mapping[str, Float[Array, "R _"]]
 ) -> Float[Array, "R O"]:
-    """Give an attribute's outputs as `attribute_tasks` has them: landmarks' x, y, visible by
+    """Give an attribute's outputs as `attribute_heads` has them: landmarks' x, y, visible by
     point.
     """
     places = outputs[place_layer(attribute)]
-    if not isinstance(attribute, Landmarks):
+    if not attribute.point_names:
         return places
     visible = outputs[visibility_layer(attribute)]
     points = places.reshape(*visible.shape, 2)
@@ -84,18 +86,18 @@ def region_losses(
         labels = AttributeLabels(*(x[:, 0] for x in batch.gt.attributes[attribute.name]))
         found = attribute_outputs(attribute, outputs)
         name = f"attribute/{attribute.name}"
-        if isinstance(attribute, Landmarks):
+        if attribute.point_names:
             place, visibility = _landmark_losses(
                 attribute, found, labels, frames, options.hidden_points
             )
             terms |= {name: place, f"visibility/{attribute.name}": visibility}
         else:
-            terms[name] = attribute_heads.attribute_loss(attribute, found, *labels, frames)
+            terms[name] = head_of(attribute).loss(found, *labels, frames)
     return terms
 
 
 def _landmark_losses(
-    attribute: Landmarks,
+    attribute: Attribute,
     outputs: Float[Array, "R O"],
     labels: AttributeLabels,
     frames: Float[Array, "R 4"],
@@ -106,13 +108,11 @@ def _landmark_losses(
 
     The paper's visibility is a number without bounds; as a probability it is one that can be read.
     """
-    rows = (len(outputs), len(attribute.points), 3)
+    rows = (len(outputs), len(attribute.point_names), 3)
     points, truth, known = (x.reshape(rows) for x in (outputs, *labels))
     truth = jnp.where(known, truth, 0.0)
-    targets = attribute_heads.relative_places(truth[..., :2], frames)
-    each = losses.regression(
-        attribute.loss, points[..., :2], targets, attribute_heads.SMOOTH_L1_BETA
-    )
+    targets = relative_places(truth[..., :2], frames)
+    each = losses.regression(attribute.loss, points[..., :2], targets, SMOOTH_L1_BETA)
     shown = known[..., :2] & _learnt_points(truth, known, hidden)[..., None]
     visible = (jax.nn.sigmoid(points[..., 2]) - truth[..., 2]) ** 2
     return (
@@ -125,8 +125,8 @@ def found_points(
     attribute: Landmarks, outputs: Mapping[str, Float[Array, "R _"]], side: int
 ) -> Float[Array, "R J 3"]:
     """Give the landmarks x, y, visible that are found on regions of `side`, in their pixels."""
-    found = attribute_heads.decode(attribute, attribute_outputs(attribute, outputs))
-    placed = attribute_heads.place(attribute, found, _frames(len(found), side))
+    found = head_of(attribute).decode(attribute_outputs(attribute, outputs))
+    placed = head_of(attribute).place(found, _frames(len(found), side))
     return placed.reshape(len(found), -1, 3)
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.landmarks import Landmarks
+from mtl_jax.attributes.landmarks import Landmarks, first_landmarks
 from mtl_jax.config.options.hyperface import HyperFaceOptions
 from mtl_jax.errors import UserError
 from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
@@ -120,14 +120,14 @@ def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> 
     weights = {CLASS: options.loss_weights.detection} if options.detection.enabled else {}
     for attribute in attributes:
         weights[f"attribute/{attribute.name}"] = attribute.weight
-        if isinstance(attribute, Landmarks):
+        if attribute.point_names:
             weights[f"visibility/{attribute.name}"] = options.loss_weights.visibility
     return weights
 
 
 def _pointed(attributes: Sequence[Attribute], options: HyperFaceOptions) -> Landmarks | None:
     """Give the attribute that a face's rectangle is found by, the first landmarks."""
-    points = next((a for a in attributes if isinstance(a, Landmarks)), None)
+    points = first_landmarks(attributes)
     if points is not None and len(points.points) != len(options.template):
         raise UserError(
             f"config.model.template has {len(options.template)} points, attribute {points.name!r} "

@@ -22,7 +22,7 @@ from mtl_jax.layers.conv_trunk import ConvTrunks
 from mtl_jax.layers.output import output_layer
 from mtl_jax.layers.picture_head import PictureHead
 from mtl_jax.layers.resnet import ResNet
-from mtl_jax.models import attribute_heads
+from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.backbones import make_resnet
 from mtl_jax.models.ground_truth import clean
 from mtl_jax.models.objective import make_loss, make_sums, make_total
@@ -76,15 +76,15 @@ def mask_mtl(
         answers = []
         for view in looks:
             outputs = cast(dict, make(train=False).apply(variables, view.look(batch)))
-            decoded = {a.name: attribute_heads.decode(a, outputs[a.name]) for a in attributes}
+            decoded = {a.name: head_of(a).decode(outputs[a.name]) for a in attributes}
             answers.append(
                 {a.name: view.predictions_back(a, decoded[a.name][:, None]) for a in attributes}
             )
         boxes = whole_pictures(batch)
         found = {}
         for a in attributes:
-            mean = attribute_heads.mean(a, [answer[a.name] for answer in answers])
-            found[a.name] = attribute_heads.place(a, mean[:, 0], boxes)[:, None]
+            mean = head_of(a).mean([answer[a.name] for answer in answers])
+            found[a.name] = head_of(a).place(mean[:, 0], boxes)[:, None]
         valid = batch.valid[:, None]
         scores = valid.astype(jnp.float32)
         return Detections(boxes[:, None], scores, valid.astype(jnp.int32), valid, None, found)
@@ -132,8 +132,8 @@ def attribute_terms(
             jnp.take_along_axis(x, first, 1)[:, 0] for x in batch.gt.attributes[a.name]
         )
         known &= things.any(1)[:, None]
-        terms[f"attribute/{a.name}"] = attribute_heads.attribute_loss(
-            a, outputs[a.name], values, known, whole_pictures(batch)
+        terms[f"attribute/{a.name}"] = head_of(a).loss(
+            outputs[a.name], values, known, whole_pictures(batch)
         )
     return terms
 
@@ -192,7 +192,7 @@ class Network(nn.Module):
             features = head(x, _cells(inside, stride, x.shape[1:3]))
             features = features.astype(jnp.promote_types(dtype, jnp.float32))
             init = nn.initializers.glorot_uniform()
-            size, one_score = attribute_heads.output_size(a), attribute_heads.has_one_score(a)
+            size, one_score = head_of(a).output_size, head_of(a).has_one_score
             layer = output_layer(size, one_score, init, f"{a.name}_output")
             outputs[a.name] = layer(features)
         return outputs

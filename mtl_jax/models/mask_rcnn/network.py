@@ -23,7 +23,7 @@ from mtl_jax.layers.fpn import Fpn
 from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
-from mtl_jax.models import attribute_heads
+from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.backbones import make_resnet
 from mtl_jax.models.ground_truth import clean, image_keys
 from mtl_jax.models.mask_rcnn.losses import box_losses, loss_weights, rpn_losses
@@ -127,7 +127,7 @@ class Network(nn.Module):
         if o.mask_head.enabled:
             mask = o.mask_head
             self.mask_head = MaskHead(self.num_classes, mask.convs, mask.channels, mask.norm, *last)
-        outputs = {a.name: attribute_heads.output_size(a) for a in self.attributes}
+        outputs = {a.name: head_of(a).output_size for a in self.attributes}
         self.attribute_head = AttributeHead(
             outputs,
             head.wide,
@@ -137,7 +137,7 @@ class Network(nn.Module):
             head.dropout,
             head.norm,
             *last,
-            one_score=[a.name for a in self.attributes if attribute_heads.has_one_score(a)],
+            one_score=[a.name for a in self.attributes if head_of(a).has_one_score],
         )
 
     def detect(self, batch: Batch, views: Sequence[View] = (View(),)) -> Detections:
@@ -164,8 +164,8 @@ class Network(nn.Module):
         own = found.boxes - self._far_edges
         predictions = {}
         for a in self.attributes:
-            decoded = attribute_heads.mean(a, [answers[a.name] for _, answers in described])
-            predictions[a.name] = jax.vmap(partial(attribute_heads.place, a))(decoded, own)
+            decoded = head_of(a).mean([answers[a.name] for _, answers in described])
+            predictions[a.name] = jax.vmap(head_of(a).place)(decoded, own)
         boxes = jnp.where(found.valid[..., None], found.boxes, 0.0)
         return Detections(boxes, found.scores, found.classes, valid, masks, predictions)
 
@@ -177,7 +177,7 @@ class Network(nn.Module):
         valid: Bool[Array, "B D"],
         view: View,
     ) -> tuple[Float[Array, "B D S S"] | None, dict[str, Float[Array, "B D E"]]]:
-        """Give the masks of boxes of a view, and what `attribute_heads.decode` gives, as they would
+        """Give the masks of boxes of a view, and what `Head.decode` gives, as they would
         be without its mirroring.
         """
         boxes = boxes - self._far_edges
@@ -185,9 +185,7 @@ class Network(nn.Module):
         masks = None if masks is None else view.masks_back(jax.nn.sigmoid(masks))
         outputs = self._attribute_outputs(pyramid, boxes, valid)
         predictions = {
-            a.name: view.predictions_back(
-                a, jax.vmap(partial(attribute_heads.decode, a))(outputs[a.name])
-            )
+            a.name: view.predictions_back(a, jax.vmap(head_of(a).decode)(outputs[a.name]))
             for a in self.attributes
         }
         return masks, predictions
@@ -371,7 +369,7 @@ class Network(nn.Module):
                 x.reshape(-1, x.shape[-1])
                 for x in (outputs[attribute.name], values, known, regions.boxes)
             ]
-            terms[f"attribute/{attribute.name}"] = attribute_heads.attribute_loss(attribute, *flat)
+            terms[f"attribute/{attribute.name}"] = head_of(attribute).loss(*flat)
         return terms
 
 

@@ -15,9 +15,9 @@ from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions, RpnOptions
 from mtl_jax.data.datasets.sources import Opened, open_split
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.loader.pipeline import find_record
-from mtl_jax.data.pixels import check_size, read_pixels
+from mtl_jax.data.pixels import check_size, read_pixels, resolve
 from mtl_jax.data.readers.folders import look_at
-from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.records import Category, Record, Source, named
 from mtl_jax.errors import UserError
 from mtl_jax.models.padding import STRIDES
 from mtl_jax.results import Result
@@ -103,7 +103,7 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
         _add_anchor_fit(page, shown.model.rpn, numbers)
     chosen = _choose(sources, limit, shown.seed)
     if chosen:
-        records = [find_record(sources, i) for i in chosen]
+        records = [resolve(find_record(sources, i)) for i in chosen]
         _add_samples(page, shown, records)
         _add_input(page, shown, records, chosen)
         if shown.model is not None:
@@ -122,6 +122,8 @@ def _records(
     for position in positions:
         try:
             record = find_record(sources, position)
+            with named(record):
+                record = resolve(record)
         except UserError as error:  # masks are drawn on pictures that are read
             faults.append(str(error))
             continue

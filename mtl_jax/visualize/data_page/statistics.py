@@ -7,14 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.categorical import Categorical
-from mtl_jax.attributes.continuous import Continuous
-from mtl_jax.attributes.landmarks import Landmarks
-from mtl_jax.attributes.ordinal import Ordinal
-from mtl_jax.attributes.pose import Pose
+from mtl_jax.attributes.base import Attribute, Label
 from mtl_jax.data.loader import transforms
-from mtl_jax.data.records import Category, Record, named
+from mtl_jax.data.records import Category, Record
 from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.ops.anchors import cell_anchors
 
@@ -57,36 +52,18 @@ def measure(
             numbers.without_masks += thing.segmentation is None
             numbers.boxes.append(np.array(thing.box))
             numbers.placed.append(geometry.boxes(np.array([thing.box], np.float32))[0])
-            with named(record):
-                for attribute in attributes:
-                    _add_label(numbers, attribute, thing.attributes.get(attribute.name))
+            for attribute in attributes:
+                _add_label(numbers, attribute, thing.label_of(attribute))
     return numbers
 
 
-def _add_label(numbers: DataNumbers, attribute: Attribute, raw: Any) -> None:
-    values, known = attribute.parse(raw)
-    for name, value, is_known in _columns(attribute, values, known):
+def _add_label(numbers: DataNumbers, attribute: Attribute, label: Label) -> None:
+    for name, value, is_known in attribute.columns(*label):
         numbers.values.setdefault(name, [])
         if is_known:
             numbers.values[name].append(value)
         else:
             numbers.missing[name] += 1
-
-
-def _columns(
-    attribute: Attribute, values: np.ndarray, known: np.ndarray
-) -> Iterable[tuple[str, Any, bool]]:
-    """Give the columns of a label: name, value, whether it is known."""
-    name = attribute.name
-    if isinstance(attribute, Categorical | Ordinal):
-        yield name, attribute.classes[int(values[0])], bool(known[0])
-    elif isinstance(attribute, Pose):
-        for angle, value, is_known in zip(attribute.angles, values, known, strict=True):
-            yield f"{name}/{angle}", float(value), bool(is_known)
-    elif isinstance(attribute, Landmarks):
-        yield f"{name}/points", int(known[::3].sum()), bool(known.any())
-    elif isinstance(attribute, Continuous):
-        yield name, float(values.mean()), bool(known.all())
 
 
 def best_overlaps(

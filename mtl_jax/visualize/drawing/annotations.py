@@ -25,7 +25,7 @@ def record_result(
     """
     things = [thing for thing in record.instances if not thing.crowd]
     classes = np.array([thing.label for thing in things], np.int64)
-    labels = [[a.parse(thing.attributes.get(a.name)) for thing in things] for a in attributes]
+    labels = [[thing.label_of(a) for thing in things] for a in attributes]
     boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
     return Result(
         boxes=boxes,

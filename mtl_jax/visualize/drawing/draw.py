@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mtl_jax.attributes.landmarks import Landmarks
-from mtl_jax.attributes.pose import Pose
 from mtl_jax.results import Result
 from mtl_jax.visualize.drawing.labels import Labels
 from mtl_jax.visualize.drawing.palette import Color, class_color
@@ -123,12 +121,11 @@ def _rectangle(picture: np.ndarray, box: np.ndarray, color: Color, stroke: int) 
 def _draw_points_and_axes(picture: np.ndarray, result: Result, i: int, stroke: int) -> None:
     for attribute in result.declared:
         prediction = result.attributes[attribute.name][i]
-        if isinstance(attribute, Landmarks):
-            _draw_points(picture, prediction.reshape(-1, 3), result.boxes[i])
-        elif isinstance(attribute, Pose) and not np.isnan(prediction).all():
-            # An angle that nobody says is drawn as one that is not turned.
-            degrees = dict(zip(attribute.angles, np.nan_to_num(prediction).tolist(), strict=True))
-            _draw_axes(picture, degrees, result.boxes[i], stroke)
+        points, angles = attribute.points_of(prediction), attribute.angles_of(prediction)
+        if points is not None:
+            _draw_points(picture, points, result.boxes[i])
+        if angles is not None:
+            _draw_axes(picture, angles, result.boxes[i], stroke)
 
 
 def _draw_points(picture: np.ndarray, points: np.ndarray, box: np.ndarray) -> None:

@@ -5,15 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.categorical import Categorical
-from mtl_jax.attributes.continuous import Continuous
-from mtl_jax.attributes.landmarks import Landmarks
-from mtl_jax.attributes.ordinal import Ordinal
-from mtl_jax.attributes.pose import Pose
+from mtl_jax.attributes.base import Attribute, Bars, Confusion, Labels, Scatter
 from mtl_jax.data.pixels import read_pixels
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.attributes import Labels, angle_errors, interval_errors, point_errors
 from mtl_jax.evals.best_worst import AttributeCase, AttributeCases
 from mtl_jax.evals.groups import columns_of, compared_metric
 from mtl_jax.evals.table import COUNTS
@@ -43,27 +37,15 @@ def _add_attribute(
     if not len(predictions):
         page.text("No labelled thing was found.")
         return
-    name, known = attribute.name, labels.known
-    match attribute:
-        case Categorical():
-            truth = labels.values[known[:, 0], 0].astype(int)
-            found = predictions[known[:, 0]].argmax(-1)
-            _add_classes(page, name, attribute.classes, truth, found)
-        case Ordinal():
-            truth = labels.values[known[:, 0], 0].astype(int)
-            found = attribute.nearest(predictions[known[:, 0], 0])
-            _add_classes(page, name, attribute.classes, truth, found)
-        case Continuous():
-            rows = known[:, 0]
-            truth, found = labels.values[rows].mean(1), predictions[rows, 0]
-            _add_scatter(page, name, truth, found, interval_errors(predictions, labels))
-        case Pose():
-            for i, angle in enumerate(attribute.angles):
-                rows = known[:, i]
-                truth, found = labels.values[rows, i], predictions[rows, i]
-                _add_scatter(page, f"{name}.{angle}", truth, found, angle_errors(found, truth))
-        case Landmarks():
-            _add_points(page, attribute, labels, predictions)
+    for name, figure in attribute.figures(predictions, labels):
+        match figure:
+            case Confusion():
+                _add_confusion(page, name, figure)
+            case Scatter():
+                _add_scatter(page, name, figure)
+            case Bars():
+                picture = plots.bars(figure.values, figure.label, most=68)
+                page.picture(f"attribute_{name}", picture, f"{name}: mean {figure.label}")
 
 
 def _add_groups(page: Page, name: str, tables: Mapping[str, Groups]) -> None:
@@ -103,17 +85,14 @@ def _group_bars(
     return draw_on
 
 
-def _add_classes(
-    page: Page, name: str, classes: Sequence[str], truth: np.ndarray, found: np.ndarray
-) -> None:
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (truth, found), 1)
-    page.picture(f"attribute_{name}", plots.confusion(counts, classes), f"{name}: confusion")
+def _add_confusion(page: Page, name: str, figure: Confusion) -> None:
+    counts = np.zeros((len(figure.classes), len(figure.classes)), int)
+    np.add.at(counts, (figure.truth, figure.predicted), 1)
+    page.picture(f"attribute_{name}", plots.confusion(counts, figure.classes), f"{name}: confusion")
 
 
-def _add_scatter(
-    page: Page, name: str, truth: np.ndarray, found: np.ndarray, errors: np.ndarray
-) -> None:
+def _add_scatter(page: Page, name: str, figure: Scatter) -> None:
+    truth, found, errors = figure
     if not len(truth):
         return
     low, high = float(min(truth.min(), found.min())), float(max(truth.max(), found.max()))
@@ -139,19 +118,6 @@ def _add_scatter(
     cells = [("annotated and predicted", scatter), ("error by range", by_range)]
     page.picture(
         f"attribute_{name}", plots.plots(cells, 2), f"{name}: mean error {errors.mean():.3g}"
-    )
-
-
-def _add_points(page: Page, attribute: Landmarks, labels: Labels, predictions: np.ndarray) -> None:
-    errors, placed = point_errors(predictions, labels)
-    means = {
-        point: float(errors[placed[:, j], j].mean())
-        for j, point in enumerate(attribute.points)
-        if placed[:, j].any()
-    }
-    caption = f"{attribute.name}: mean distance by the box's side"
-    page.picture(
-        f"attribute_{attribute.name}", plots.bars(means, "distance / side", most=68), caption
     )
 
 

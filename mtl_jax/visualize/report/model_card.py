@@ -6,10 +6,6 @@ Source of its parts: Mitchell et al., Model Cards for Model Reporting, 2019.
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mtl_jax.attributes.base import Attribute
-from mtl_jax.attributes.categorical import Categorical
-from mtl_jax.attributes.continuous import Continuous
-from mtl_jax.attributes.ordinal import Ordinal
 from mtl_jax.config.options.evaluation import higher_is_better
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.groups import columns_of, compared_metric
@@ -53,7 +49,7 @@ def write_card(
     parts = [
         f"# Model card: {title}",
         "## What it predicts",
-        *_list(_describe(attribute) for attribute in attributes),
+        *_list(f"{attribute.name}: {attribute.summary}" for attribute in attributes),
         "## What the labels are",
         *_list(data),
         _LABELS,
@@ -69,17 +65,6 @@ def write_card(
     with write_whole(path) as draft:
         draft.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
-
-
-def _describe(attribute: Attribute) -> str:
-    match attribute:
-        case Categorical() | Ordinal():
-            what = f"one of {', '.join(attribute.classes)}"
-        case Continuous():
-            what = "a number from {:g} to {:g}".format(*attribute.range)
-        case _:
-            what = attribute.kind
-    return f"{attribute.name}: {what}"
 
 
 def _intervals(metrics: Mapping[str, float], evaluator: Evaluator) -> Iterator[str]:

@@ -5,18 +5,21 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from annotated import labels_of
 from mistakes import refused
 
 from mtl_jax.attributes import declarations as attribute_kinds
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.data.datasets.compose_chips import SceneSource
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 
 POINTS = {"kind": "landmarks", "points": ("left", "right", "unknown")}
-FACE = attribute_kinds.from_config({"face": POINTS})
+AGE = {"kind": "continuous", "range": (0, 200)}
+FACE = attribute_kinds.from_config({"face": POINTS, "age": AGE})
 PURE = (255, 0, 255)
 
 
-class Chips:
+class Chips(Source):
     """Gray chips with a magenta square, each of its own size and place."""
 
     categories = (Category(1, "square"),)
@@ -40,7 +43,7 @@ class Chips:
         mask = (image == PURE).all(-1)
         points = [(x, y, 2), (x + w, y + h, 1), None]
         labels = {"face": points, "age": position}
-        face = Instance(box, 1, mask, id=position, attributes=labels)
+        face = Instance(box, 1, mask, id=position, attributes=parse_labels(FACE, labels))
         return Record(image, 110, 100, position, f"{position}.png", (face,))
 
 
@@ -58,11 +61,12 @@ def test_boxes_masks_and_landmarks_fit_the_pixels():
             rows, columns = np.nonzero(instance.segmentation)
             tight = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert np.abs(np.subtract(tight, instance.box)).max() <= 1
-            left, right, unknown = instance.attributes["face"]
+            labels = labels_of(instance, FACE)
+            left, right, unknown = labels["face"]
             assert left == pytest.approx((x1, y1, 2), abs=0.01)
             assert right == pytest.approx((x2, y2, 1), abs=0.01)
             assert unknown is None
-            assert instance.attributes["age"] == instance.id
+            assert labels["age"] == instance.id
 
 
 def test_points_that_are_cut_off_are_not_seen():
@@ -72,14 +76,15 @@ def test_points_that_are_cut_off_are_not_seen():
             (face,) = record.instances
             x1, y1, x2, _ = face.box
             points = [(x1, y1, 2), (x2 + 60, y1, 2), (x1, y1 - 70, 1)]
-            return replace(record, instances=(replace(face, attributes={"face": points}),))
+            labels = parse_labels(FACE, {"face": points})
+            return replace(record, instances=(replace(face, attributes=labels),))
 
     source = SceneSource(Wide(6), 6, 1, (200, 260), count=(1, 1), attributes=FACE)
     for position in range(6):
         for instance in source[position].instances:
-            inside, beside, above = instance.attributes["face"]
+            inside, beside, above = labels_of(instance, FACE)["face"]
             assert inside[2] == 2
-            assert beside == above == (None, None, 1)
+            assert beside == above == [None, None, 1]
 
 
 def test_scenes_depend_on_seed_and_position_alone():
@@ -119,18 +124,20 @@ class Plain(Chips):
 
     points = ((9, 9, 2), (51, 9, 2), (30, 30, 2), (9, 51, 2), (51, 51, 1), (30, 9))
     masks = True
+    declared = attribute_kinds.from_config(
+        {"face": {"kind": "landmarks", "points": tuple(str(i) for i in range(len(points)))}}
+    )
 
     def __getitem__(self, position: int) -> Record:
         image = np.full((60, 60, 3), 20 * position, np.uint8)
         mask = np.ones((60, 60), bool) if self.masks else None
-        labels = {"face": list(self.points)}
+        labels = parse_labels(self.declared, {"face": self.points})
         thing = Instance((0.0, 0.0, 60.0, 60.0), 1, mask, id=position, attributes=labels)
         return Record(image, 60, 60, position, f"{position}.png", (thing,))
 
 
 def test_what_a_later_chip_covers_is_not_seen():
-    names = tuple(str(i) for i in range(len(Plain.points)))
-    declared = attribute_kinds.from_config({"face": {"kind": "landmarks", "points": names}})
+    declared = Plain.declared
     source = SceneSource(Plain(12), 40, count=(3, 4), max_overlap=0.5, attributes=declared)
     covered = 0
     for record in (source[i] for i in range(40)):
@@ -144,7 +151,7 @@ def test_what_a_later_chip_covers_is_not_seen():
             ).astype(bool)
             assert (record.image[inner] == 20 * thing.id).all()  # the edges fade
             covered += thing.segmentation.sum() < 0.9 * (x2 - x1) * (y2 - y1)
-            *told, hidden, untold = thing.attributes["face"]
+            *told, hidden, untold = labels_of(thing, declared)["face"]
             assert hidden[2] == 1
             assert len(untold) == 2
             for x, y, seen in told:
@@ -204,7 +211,8 @@ def test_scenes_keep_what_their_chips_say():
         def __getitem__(self, position):
             chip = super().__getitem__(position)
             (face,) = chip.instances
-            face = replace(face, attributes={"face": [(None, None, 1), None, (50, 50, 2)]})
+            labels = {"face": [(None, None, 1), None, (50, 50, 2)]}
+            face = replace(face, attributes=parse_labels(FACE, labels))
             gray = chip.image[..., :1]
             return replace(chip, instances=(face,), image=gray, exhaustive=position > 0)
 
@@ -212,8 +220,8 @@ def test_scenes_keep_what_their_chips_say():
     records = [scenes[i] for i in range(len(scenes))]
     assert sorted(record.exhaustive for record in records) == [False, True, True, True]
     for record in records:
-        hidden, unknown, seen = record.instances[0].attributes["face"]
-        assert (hidden, unknown, seen[2]) == ((None, None, 1), None, 2)
+        hidden, unknown, seen = labels_of(record.instances[0], FACE)["face"]
+        assert (hidden, unknown, seen[2]) == ([None, None, 1], None, 2)
 
 
 def test_a_chip_of_two_things_is_a_mistake():

@@ -7,16 +7,18 @@ import jax
 import numpy as np
 import oracles
 import pytest
+from annotated import labels_of
 from faces import AT, DECLARED
 from mistakes import refused
 
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.config.options.data import AugmentOptions, DataOptions, RegionOptions
 from mtl_jax.data.datasets.regions import RegionSource
 from mtl_jax.data.face_masks.apply import mask_faces
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.loader.pipeline import eval_batches, train_batches
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.images.geometry import Turn
 from mtl_jax.images.resize import ResizeOptions
 
@@ -35,7 +37,7 @@ LABELS = {
 }
 
 
-class Pictures:
+class Pictures(Source):
     """Two faces and a crowd; a picture of no face; one that is not exhaustive."""
 
     categories = (Category(1, "face"),)
@@ -43,9 +45,10 @@ class Pictures:
     def __init__(self, width=160, height=100):
         rng = np.random.default_rng(0)
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        every, some = (parse_labels(DECLARED, raw) for raw in (LABELS, {"gender": "female"}))
         faces = (
-            Instance((25.3, 14.6, 75.1, 60.2), 1, attributes=LABELS),
-            Instance((90, 40, 120, 80), 1, attributes={"gender": "female"}),
+            Instance((25.3, 14.6, 75.1, 60.2), 1, attributes=every),
+            Instance((90, 40, 120, 80), 1, attributes=some),
             Instance((110, 0, 160, 50), 1, crowd=True),
         )
         first = Record(image, width, height, 0, "a.png", faces)
@@ -97,7 +100,7 @@ def test_labels_follow_the_papers_thresholds(find):
                 if best >= 0.5:
                     seen["positive"] += 1
                     assert record.exhaustive
-                    assert dict(thing.attributes) == dict(of.attributes)
+                    assert labels_of(thing, DECLARED) == labels_of(of, DECLARED)
                 else:
                     seen["between"] += 1
                     assert not record.exhaustive
@@ -129,7 +132,7 @@ def test_masks_invent_no_labels_on_regions():
     kinds = {"kept": 0, "told": 0}
     for position in range(len(regions)):
         record = regions[position]
-        worn = mask_faces(record, 1.0, np.random.default_rng(position))
+        worn = mask_faces(record, DECLARED, 1.0, np.random.default_rng(position))
         if record.instances and not record.exhaustive:
             kinds["kept"] += 1
             assert worn is record
@@ -252,8 +255,8 @@ def test_a_turned_regions_labels_turn_with_its_pixels():
 def test_a_turn_between_keeps_pixels_and_points_together():
     image = np.zeros((100, 160, 3), np.uint8)
     image[39:42, 69:72] = 255  # about the point (70.5, 40.5)
-    label = [(70.5, 40.5, 2)] + [None] * 20
-    face = Instance((40, 10, 90, 60), 1, attributes={"face": label})
+    labels = parse_labels(DECLARED, {"face": [(70.5, 40.5, 2)] + [None] * 20})
+    face = Instance((40, 10, 90, 60), 1, attributes=labels)
     record = Record(image, 160, 100, 0, "a.png", (face,), region=(40, 10, 100, 70))
     options = replace(OPTIONS, resize=ResizeOptions("stretch", canvases=((60, 60),)))
     row = transforms.load(replace(record, turn=Turn(-25, (70, 40))), 0, DECLARED, options)

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from mtl_jax.data.datasets.repeat import repeat_factors, repeat_positions, repeat_rare
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 
 PICTURE = np.zeros((10, 10, 3), np.uint8)
 
 
-class Pictures:
+class Pictures(Source):
     """A hundred pictures: all with a cat, one in four with a dog too, the last one with a cow."""
 
     categories = (Category(1, "cat"), Category(2, "dog"), Category(3, "cow"))

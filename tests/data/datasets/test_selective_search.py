@@ -16,6 +16,7 @@ from mtl_jax.data.datasets.selective_search import (
     selective_search,
 )
 from mtl_jax.data.loader import transforms
+from mtl_jax.data.records import Source
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 
 SOURCE = SyntheticSource(2, seed=5, size=(96, 128), heads=(1, 1), head_heights=(0.5, 0.8))
@@ -58,7 +59,7 @@ def test_a_killed_search_leaves_no_half_file(tmp_path, monkeypatch):
 
 
 def test_an_unreadable_picture_is_left_to_the_pipeline(tmp_path):
-    class Broken:
+    class Broken(Source):
         categories = SOURCE.categories
 
         def __len__(self):

@@ -9,6 +9,7 @@ from zlib import crc32
 import cv2
 import numpy as np
 import pytest
+from annotated import labels_of
 from mistakes import check_faults, check_names, refused, unnamed
 
 from mtl_jax.attributes import declarations as attribute_kinds
@@ -19,6 +20,7 @@ from mtl_jax.data.datasets.sources import (
     open_sources,
     open_split,
 )
+from mtl_jax.data.face_masks.apply import with_masks
 from mtl_jax.data.records import Category
 from mtl_jax.errors import AnnotationErrors, UserError
 
@@ -109,10 +111,10 @@ def test_labels_of_a_source_are_those_of_all_its_things_but_for_their_own(data_r
     write_coco(data_root / "coco", ["face"])
     labelled = {"format": "coco", "labels": {"age": 50, "masked": "yes"}, "split": "val"}
     record = open_split(options(labelled), AGE, "val").sources[0][3]
-    assert record.instances[0].attributes == {"age": 3, "masked": "yes"}
+    assert labels_of(record.instances[0], with_masks(AGE)) == {"age": 3, "masked": "yes"}
     labelled["attribute_keys"] = {"age": "years"}  # which no file has
     record = open_split(options(labelled), AGE, "val").sources[0][3]
-    assert record.instances[0].attributes == {"age": 50, "masked": "yes"}
+    assert labels_of(record.instances[0], with_masks(AGE)) == {"age": 50, "masked": "yes"}
     other = open_external(data_root / "coco", options(labelled), AGE).sources[0][3]
     assert other.instances[0].attributes == {}  # they say nothing of other data
     for wrong in (130, {"a": 1}):
@@ -127,7 +129,7 @@ def test_a_divided_source_gives_each_record_once(data_root: Path):
     found = [ids(opened[name])[0] for name in splits.NAMES]
     assert [len(part) for part in found] == [7, 2, 1] or [len(part) for part in found] == [7, 1, 2]
     assert sorted(i for part in found for i in part) == list(range(100, 110))
-    assert opened["train"].sources[0][0].instances[0].attributes["age"] in range(10)
+    assert labels_of(opened["train"].sources[0][0].instances[0], AGE)["age"] in range(10)
 
 
 def test_the_file_decides_once_it_is_there(
@@ -257,7 +259,7 @@ def test_external_data_is_a_folder_or_a_file(data_root: Path):
     for place in (path, data_root / "a"):
         opened = open_external(place, options(block), AGE)
         assert ids(opened) == [list(range(100, 110))]
-        assert opened.sources[0][3].instances[0].attributes == {"age": 3}
+        assert labels_of(opened.sources[0][3].instances[0], AGE) == {"age": 3}
     with refused(data_root / "a", "elsewhere.json", "config.data.annotations", "x.json"):
         open_sources(options({**block, "path": "a"}), AGE)
     with refused(data_root / "b"):

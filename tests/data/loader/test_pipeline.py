@@ -21,17 +21,20 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from faces import DECLARED
 from mistakes import check_faults, check_names, refused, unnamed
 
 from benchmarks.pipeline import resident_memory
 from mtl_jax.attributes import declarations as attributes
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.config.options.data import AugmentOptions, DataOptions
 from mtl_jax.data.datasets.cache import InMemory
 from mtl_jax.data.datasets.repeat import repeat_factors, repeat_rare
-from mtl_jax.data.face_masks.apply import MaskedFaces
+from mtl_jax.data.datasets.subset import Subset
+from mtl_jax.data.face_masks.apply import DrawMasks
 from mtl_jax.data.loader import pipeline, sampler
 from mtl_jax.data.loader.processes import in_processes
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.types import Batch
@@ -53,7 +56,7 @@ OPTIONS = DataOptions(
 
 
 @dataclass
-class Pictures:
+class Pictures(Source):
     """Random pictures, lying and upright, made anew at each look; the i-th has i % 3 things."""
 
     length: int
@@ -68,12 +71,14 @@ class Pictures:
         pixels = np.random.default_rng((self.seed, position)).integers(
             0, 256, (height, width, 3), np.uint8
         )
+        raw = {"age": position % 99, "eyes": [(6, 7, 2), (9, 8, 1)]}
+        labels = parse_labels(ATTRIBUTES, raw)
         things = tuple(
             Instance(
                 (4, 5, 20, 21 + k),
                 1,
                 [[4, 5, 20, 5, 20, 21 + k]],
-                attributes={"age": position % 99, "eyes": [(6, 7, 2), (9, 8, 1)]},
+                attributes=labels,
             )
             for k in range(position % 3)
         )
@@ -353,7 +358,7 @@ def test_a_missing_file_is_named(broken, tmp_path):
 
 
 def test_a_picture_that_a_source_itself_reads_is_named_or_skipped(broken, caplog):
-    masked = MaskedFaces(broken)
+    masked = Subset(broken, range(len(broken)), deferred=(DrawMasks(DECLARED),))
     options = replace(OPTIONS, resize=ResizeOptions("square", 48, 48, ((48, 48),)))
     with refused(broken.folder / "4.png"):
         evaluate(masked, options)

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from annotated import labels_of
 
 from mtl_jax.attributes import declarations as attribute_kinds
 from mtl_jax.data.readers.labels import LabelReader
+from mtl_jax.data.records import Instance
 
 DECLARED = attribute_kinds.from_config(
     {
@@ -17,29 +19,37 @@ DECLARED = attribute_kinds.from_config(
 )
 
 
+def read(reader, annotation):
+    """Give the labels as they are annotated, and the faults."""
+    labels, faults = reader.read(annotation)
+    assert labels.keys() <= {attribute.name for attribute in reader.attributes}
+    return labels_of(Instance((0, 0, 1, 1), 1, attributes=labels), reader.attributes), faults
+
+
 @pytest.mark.parametrize(("raw", "zero", "one"), [(0, 0, 1), (0, "0", "1"), ("0", "0", "1")])
 def test_classes_by_number_are_those_that_the_keys_give(raw, zero, one):
     keys = {zero: "female", one: "male"}
     reader = LabelReader(DECLARED, {"sex": ("gender", keys)})
-    assert reader.read({"gender": raw}) == ({"sex": "female"}, [])
+    assert read(reader, {"gender": raw}) == ({"sex": "female"}, [])
 
 
 def test_a_negative_scale_turns_an_interval_and_no_angles():
     keys = {"age": ("born", -1, 100), "head": ("angles", -1)}
-    labels, faults = LabelReader(DECLARED, keys).read({"born": [20, 30], "angles": [30, -10]})
+    labels, faults = read(LabelReader(DECLARED, keys), {"born": [20, 30], "angles": [30, -10]})
     assert faults == []
-    assert labels == {"age": [70, 80], "head": [-30, 10]}
+    assert labels == {"age": [70, 80], "head": {"yaw": -30, "pitch": 10}}
 
 
 def test_a_key_that_is_given_stands_above_a_preset():
     reader = LabelReader(DECLARED, {"head": "angles"}, "mtl_mrcnn")
-    assert reader.read({"angles": [5, 6], "Yaw": 80, "Pitch": 70}) == ({"head": [5, 6]}, [])
+    labels, faults = read(reader, {"angles": [5, 6], "Yaw": 80, "Pitch": 70})
+    assert (labels, faults) == ({"head": {"yaw": 5, "pitch": 6}}, [])
 
 
 def test_texts_and_truths_are_read_as_the_data_page_suggests():
-    labels, faults = LabelReader(DECLARED).read({"age": "34", "glasses": True, "sex": ""})
+    labels, faults = read(LabelReader(DECLARED), {"age": "34", "glasses": True, "sex": ""})
     assert faults == []
-    assert labels == {"age": 34, "glasses": 1}
+    assert labels == {"age": 34, "glasses": "yes"}
 
 
 @pytest.mark.parametrize("raw", [3, 3.0, "3"])
@@ -50,7 +60,7 @@ def test_a_number_is_the_class_that_has_its_name(raw):
             "grade": dict(kind="ordinal", classes=("3", "2", "1"), levels=(1, 2, 3)),
         }
     )
-    labels, faults = LabelReader(declared).read({"stars": raw, "grade": raw})
+    labels, faults = read(LabelReader(declared), {"stars": raw, "grade": raw})
     assert (labels, faults) == ({"stars": "3", "grade": "3"}, [])
     for attribute in declared:  # as where a source gives numbers without a reader
         assert attribute.parse(3)[0] == attribute.parse("3")[0]
@@ -59,7 +69,7 @@ def test_a_number_is_the_class_that_has_its_name(raw):
 @pytest.mark.parametrize("classes", [("true", "false"), ("False", "True"), ("1", "0")])
 def test_a_truth_is_the_class_that_has_its_name(classes):
     (wears,) = attribute_kinds.from_config({"wears": dict(kind="categorical", classes=classes)})
-    (label,) = LabelReader([wears]).read({"wears": True})[0].values()
+    (label,) = read(LabelReader([wears]), {"wears": True})[0].values()
     assert label in ("true", "True", "1")
     assert wears.parse(True) == wears.parse(label)
 
@@ -68,5 +78,5 @@ def test_truths_have_the_classes_that_the_keys_give_also_as_json_writes_them():
     keys = {"glasses": ("worn", {True: "no", False: "yes"})}
     for given in (keys, json.loads(json.dumps(keys))):
         reader = LabelReader(DECLARED, given)
-        assert reader.read({"worn": True}) == ({"glasses": "no"}, [])
-        assert reader.read({"worn": False}) == ({"glasses": "yes"}, [])
+        assert read(reader, {"worn": True}) == ({"glasses": "no"}, [])
+        assert read(reader, {"worn": False}) == ({"glasses": "yes"}, [])

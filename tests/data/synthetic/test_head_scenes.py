@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from annotated import labels_of
 from mistakes import refused
 
 from mtl_jax.attributes.declarations import from_config
@@ -13,16 +14,21 @@ from mtl_jax.images.geometry import Geometry
 
 cv2 = pytest.importorskip("cv2")
 AT = {name: i for i, name in enumerate(LANDMARKS)}
+DECLARED = from_config(ATTRIBUTES)
 
 
 @pytest.fixture(scope="module")
 def records():
-    source = SyntheticSource(120, 11)
+    source = SyntheticSource(120, 11, attributes=DECLARED)
     return [source[i] for i in range(120)]
 
 
 def _instances(records):
     return [instance for record in records for instance in record.instances]
+
+
+def _labels(instance):
+    return labels_of(instance, DECLARED)
 
 
 def _head(pose, seed=0, height=100.0):
@@ -34,14 +40,14 @@ def _head(pose, seed=0, height=100.0):
 def _equal(a, b):
     return np.array_equal(a.image, b.image) and all(
         m.box == n.box
-        and m.attributes == n.attributes
+        and _labels(m) == _labels(n)
         and np.array_equal(m.segmentation, n.segmentation)
         for m, n in zip(a.instances, b.instances, strict=True)
     )
 
 
 def test_a_picture_depends_on_seed_and_position_alone(records):
-    again = SyntheticSource(500, 11)
+    again = SyntheticSource(500, 11, attributes=DECLARED)
     for i in (17, 3):
         assert _equal(records[i], again[i])
 
@@ -53,9 +59,9 @@ def test_other_arguments_give_other_pictures(records, change):
 
 
 def test_other_textures_leave_the_heads_where_they_are(records):
-    other = SyntheticSource(120, 11, texture_seed=5)[3]
-    labels = [n.attributes["head"] for n in other.instances]
-    assert labels == [n.attributes["head"] for n in records[3].instances]
+    other = SyntheticSource(120, 11, texture_seed=5, attributes=DECLARED)[3]
+    labels = [_labels(n)["head"] for n in other.instances]
+    assert labels == [_labels(n)["head"] for n in records[3].instances]
 
 
 def test_boxes_are_the_tight_boxes_of_disjoint_masks(records):
@@ -71,18 +77,18 @@ def test_boxes_are_the_tight_boxes_of_disjoint_masks(records):
 
 
 def test_faces_boxes_go_from_forehead_to_chin_and_ear_to_ear(records):
-    source = SyntheticSource(120, 11, boxes="face")
+    source = SyntheticSource(120, 11, boxes="face", attributes=DECLARED)
     compared = 0
     for i, record in enumerate(records):
         faces = {face.id: face for face in source[i].instances}
         for head in record.instances:
-            x, y = np.array([point[:2] for point in head.attributes["face"]]).T
+            x, y = np.array([point[:2] for point in _labels(head)["face"]]).T
             top = y.min() - 0.25 * (y.max() - y.min())
             box = np.clip([x.min(), top, x.max(), y.max()], 0, 256)
             if (box[2:] > box[:2]).all():
                 face = faces.pop(head.id)
                 np.testing.assert_allclose(face.box, box, atol=2e-3)
-                assert face.attributes == head.attributes
+                assert _labels(face) == _labels(head)
                 compared += 1
         assert not faces
     assert compared > 200
@@ -111,8 +117,7 @@ def test_sizes_spread_over_one_to_six(records):
 
 
 def test_all_labels_parse(records):
-    attributes = from_config(ATTRIBUTES)
-    assert {attribute.kind for attribute in attributes} == {
+    assert {attribute.kind for attribute in DECLARED} == {
         "continuous",
         "categorical",
         "ordinal",
@@ -120,10 +125,8 @@ def test_all_labels_parse(records):
         "landmarks",
     }
     for instance in _instances(records):
-        for attribute in attributes:
-            if attribute.name in instance.attributes:
-                _, known = attribute.parse(instance.attributes[attribute.name])
-                assert known.all()
+        for _, known in instance.attributes.values():
+            assert known.all()
         assert instance.attributes.keys() | {"smile"} == ATTRIBUTES.keys()
 
 
@@ -131,19 +134,19 @@ def test_a_smile_is_labelled_where_some_of_the_mouth_shows(records):
     mouth = [i for i, name in enumerate(LANDMARKS) if name.startswith("mouth_")]
     labelled = []
     for instance in _instances(records):
-        shows = any(instance.attributes["face"][i][2] == 2 for i in mouth)
+        shows = any(_labels(instance)["face"][i][2] == 2 for i in mouth)
         assert ("smile" in instance.attributes) == shows
         labelled.append(shows)
     assert 0.8 < np.mean(labelled) < 1
 
 
 def test_missing_labels_change_no_pixel():
-    whole, part = SyntheticSource(40, 2), SyntheticSource(40, 2, missing=0.4)
+    whole, part = (SyntheticSource(40, 2, missing=m, attributes=DECLARED) for m in (0.0, 0.4))
     kept = []
     for a, b in zip(whole, part, strict=True):
         np.testing.assert_array_equal(a.image, b.image)
         for m, n in zip(a.instances, b.instances, strict=True):
-            assert n.attributes.items() <= m.attributes.items()
+            assert _labels(n).items() <= _labels(m).items()
             kept.append(len(n.attributes) / len(m.attributes))
     assert np.mean(kept) == pytest.approx(0.6, abs=0.08)
 
@@ -217,13 +220,13 @@ def test_visible_landmarks_lie_on_their_head(records):
     for record in records:
         for instance in record.instances:
             near = cv2.dilate(instance.segmentation.astype(np.uint8), np.ones((5, 5)))
-            for x, y, v in instance.attributes["face"]:
+            for x, y, v in _labels(instance)["face"]:
                 inside = 0 <= x < record.width and 0 <= y < record.height
                 assert v == 1 or (inside and near[int(y), int(x)])
 
 
 def test_visible_share_is_moderate(records):
-    shown = [v == 2 for n in _instances(records) for _, _, v in n.attributes["face"]]
+    shown = [v == 2 for n in _instances(records) for _, _, v in _labels(n)["face"]]
     assert 0.5 < np.mean(shown) < 0.9
 
 
@@ -287,8 +290,8 @@ def _thumbnails(source):
             x1, y1, x2, y2 = map(int, instance.box)
             thumbnail = cv2.resize(record.image[y1:y2, x1:x2], (8, 8), interpolation=cv2.INTER_AREA)
             pixels.append(thumbnail.reshape(-1) / 255)
-            ages.append(instance.attributes["age"])
-            female.append(instance.attributes["gender"] == "female")
+            ages.append(_labels(instance)["age"])
+            female.append(_labels(instance)["gender"] == "female")
     return np.array(pixels), np.array(ages), np.array(female, float)
 
 
@@ -302,8 +305,8 @@ def _ridge(train, target, test):
 
 @pytest.mark.slow
 def test_a_thumbnail_does_not_tell_age_or_gender():
-    train, age, female = _thumbnails(SyntheticSource(800, 1))
-    test, test_age, test_female = _thumbnails(SyntheticSource(400, 2))
+    train, age, female = _thumbnails(SyntheticSource(800, 1, attributes=DECLARED))
+    test, test_age, test_female = _thumbnails(SyntheticSource(400, 2, attributes=DECLARED))
     trivial = np.abs(test_age - np.median(age)).mean()
     error = min(np.abs(found - test_age).mean() for found in _ridge(train, age, test))
     assert error >= 0.8 * trivial

@@ -16,7 +16,7 @@ def test_written_scenes_read_back_as_they_were_drawn(tmp_path):
     assert main([*arguments, "--size", "96"]) == 0
     attributes = from_config(ATTRIBUTES)
     read = CocoSource(tmp_path / "annotations.json", tmp_path / "images", attributes)
-    drawn = SyntheticSource(3, 5, (96, 96), texture_seed=5)
+    drawn = SyntheticSource(3, 5, (96, 96), texture_seed=5, attributes=attributes)
     for position in range(3):
         there, here = drawn[position], read[position]
         np.testing.assert_array_equal(decode(here.image), there.image)
@@ -25,7 +25,7 @@ def test_written_scenes_read_back_as_they_were_drawn(tmp_path):
             np.testing.assert_allclose(a.box, b.box)
             np.testing.assert_array_equal(to_mask(a.segmentation, 96, 96), b.segmentation)
             for attribute in attributes:
-                ours, theirs = (attribute.parse(x.attributes.get(attribute.name)) for x in (a, b))
+                ours, theirs = (x.label_of(attribute) for x in (a, b))
                 np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
                 np.testing.assert_array_equal(ours[1], theirs[1])
 

@@ -8,13 +8,16 @@ import cv2
 import numpy as np
 import pytest
 import scripts
+from faces import DECLARED
 from mistakes import check_faults, refused
 
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.datasets.sources import Opened
-from mtl_jax.data.face_masks.apply import MaskedFaces
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.datasets.subset import Subset
+from mtl_jax.data.face_masks.apply import DrawMasks
+from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.models.padding import STRIDES
 from mtl_jax.ops import boxes as box_ops
@@ -72,11 +75,8 @@ def problems(text):
     return [[html.unescape(line) for line in lines] for lines in found]
 
 
-class ListSource(list):
+class ListSource(list, Source):
     categories = (Category(1, "thing"),)
-
-    def group(self, position):
-        return str(position)
 
 
 SQUARE = ResizeOptions("square", 64, 64, ((64, 64),))
@@ -96,7 +96,8 @@ def test_pictures_that_cannot_be_read_are_listed(tmp_path):
     source = ListSource(records)
     opened = Opened((source,), (1.0,), source.categories)
     shown = Shown(opened, (), DataOptions(resize=SQUARE), None)
-    masked = MaskedFaces(source)  # reads a picture, and may fail, as it makes a record
+    # Masks are drawn when the picture is read, which may fail.
+    masked = Subset(source, range(3), deferred=(DrawMasks(DECLARED),))
     again = replace(shown, opened=opened._replace(sources=(masked,)))
     text = write_data_page("three", again, 10, tmp_path / "masked").read_text()
     damaged, resized = (cut,), ("other.png", "60 x 30", "60 x 40")
@@ -110,14 +111,16 @@ def test_pictures_that_cannot_be_read_are_listed(tmp_path):
 def test_what_nothing_is_learnt_of_is_told(tmp_path):
     picture = np.zeros((50, 100, 3), np.uint8)
 
+    attributes = from_config({"head": {"kind": "pose", "angles": ("yaw", "roll")}})
+
     def page(*things):
         source = ListSource([Record(picture, 100, 50, 1, "a", things)])
         opened = Opened((source,), (1.0,), source.categories)
-        attributes = from_config({"head": {"kind": "pose", "angles": ("yaw", "roll")}})
         shown = Shown(opened, attributes, DataOptions(resize=SQUARE), None)
         return write_data_page("one", shown, 10, tmp_path / str(len(things))).read_text()
 
-    said, listed = problems(page(Instance((0, 0, 10, 20), 1, attributes={"head": {"yaw": 5}})))
+    turned = parse_labels(attributes, {"head": {"yaw": 5}})
+    said, listed = problems(page(Instance((0, 0, 10, 20), 1, attributes=turned)))
     check_faults(said, (1,))
     assert listed == ["head/roll"]
     said, listed = problems(page())
@@ -126,13 +129,6 @@ def test_what_nothing_is_learnt_of_is_told(tmp_path):
 
 
 def test_records_are_measured():
-    things = (
-        Instance((0, 0, 10, 20), 1, attributes={"age": 30, "head": {"yaw": 5}}),
-        Instance((10, 10, 30, 20), 2, [[10, 10, 30, 10, 30, 20]], attributes={"sex": "f"}),
-        Instance((0, 0, 100, 50), 1, crowd=True),
-    )
-    picture = np.zeros((50, 100, 3), np.uint8)
-    records = [Record(picture, 100, 50, 1, "a", things), Record(picture, 100, 50, 2, "b")]
     attributes = from_config(
         {
             "age": dict(kind="continuous", range=(0, 90)),
@@ -140,6 +136,15 @@ def test_records_are_measured():
             "head": dict(kind="pose", angles=("yaw", "pitch")),
         }
     )
+    aged = parse_labels(attributes, {"age": 30, "head": {"yaw": 5}})
+    female = parse_labels(attributes, {"sex": "f"})
+    things = (
+        Instance((0, 0, 10, 20), 1, attributes=aged),
+        Instance((10, 10, 30, 20), 2, [[10, 10, 30, 10, 30, 20]], attributes=female),
+        Instance((0, 0, 100, 50), 1, crowd=True),
+    )
+    picture = np.zeros((50, 100, 3), np.uint8)
+    records = [Record(picture, 100, 50, 1, "a", things), Record(picture, 100, 50, 2, "b")]
     resize = ResizeOptions("square", 50, 50, ((50, 50),))
     found = measure(records, (Category(1, "x"), Category(7, "y")), attributes, resize)
     assert (found.pictures, found.crowds, found.without_masks) == (2, 1, 1)

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.loader import transforms
@@ -21,9 +22,10 @@ ATTRIBUTES = from_config(
     }
 )
 POLYGON = [[10, 10, 50, 10, 50, 40]]
+LABELS = [parse_labels(ATTRIBUTES, raw) for raw in ({"age": 4, "head": {"yaw": 9}}, {"sex": "m"})]
 THINGS = (
-    Instance((10, 10, 50, 40), 2, POLYGON, attributes={"age": 4, "head": {"yaw": 9}}),
-    Instance((60, 5, 80, 50), 1, attributes={"sex": "m"}),
+    Instance((10, 10, 50, 40), 2, POLYGON, attributes=LABELS[0]),
+    Instance((60, 5, 80, 50), 1, attributes=LABELS[1]),
     Instance((0, 0, 90, 60), 1, crowd=True),
 )
 RECORD = Record(PICTURE, WIDTH, HEIGHT, 1, "a.png", THINGS)

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from mistakes import check_faults
 
+from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
@@ -64,7 +65,7 @@ def test_of_a_model_of_whole_pictures_nothing_is_said_of_boxes(tmp_path):
     categories = (Category(1, "face"),)
     evaluator, evidence = Evaluator(categories, sex), Evidence(categories)
     picture = np.full((50, 50, 3), 90, np.uint8)
-    thing = Instance((0, 0, 50, 50), 1, attributes={"sex": "f"})
+    thing = Instance((0, 0, 50, 50), 1, attributes=parse_labels(sex, {"sex": "f"}))
     one = np.ones(1, np.int64)
     found = Result(
         np.array([[0, 0, 50, 50]], np.float32),

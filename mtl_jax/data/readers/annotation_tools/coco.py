@@ -3,7 +3,7 @@
 Source: https://cocodataset.org/#format-data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from mtl_jax.data.readers.annotation_tools import coco_check
 from mtl_jax.data.readers.annotation_tools.coco_check import CheckedAnnotation
 from mtl_jax.data.readers.annotation_tools.coco_shapes import segmentation_of
 from mtl_jax.data.readers.coco_lists import CocoLists
+from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.readers.suggest_attributes import suggest_attributes
-from mtl_jax.data.records import Instance, Record
+from mtl_jax.data.records import Instance, Record, Source
 from mtl_jax.errors import UserError, suggest
 
 
-class CocoSource:
+class CocoSource(Source):
     """The images of a COCO file, or of another format's as COCO's lists, in order; those without
     annotations are negatives.
 
@@ -121,3 +122,41 @@ def _choose(path: Path, found: Sequence[dict], names: Sequence[str]) -> list[dic
             hint = suggest(name, known) or f"; there are {', '.join(known[:10])}"
             raise UserError(f"{path}: has no category {name!r}{hint}")
     return [category for category in found if not names or category["name"] in names]
+
+
+def coco_source(
+    annotations: Path | CocoLists, images: Path, block: Block, labels: Labels, group_key: str = ""
+) -> CocoSource:
+    return CocoSource(
+        annotations,
+        images,
+        labels.attributes,
+        keys=labels.keys,
+        preset=labels.preset,
+        categories=block.get("categories", ()),
+        group_key=group_key,
+        on_error=labels.on_error,
+    )
+
+
+def coco_opener(read: Callable[[Path], CocoLists]) -> Callable[[Path, Block, Labels], Source]:
+    """Open a format whose labels lie beside each picture, and which says what stays together."""
+
+    def open_source(folder: Path, block: Block, labels: Labels) -> Source:
+        return coco_source(read(folder), folder, block, labels, "group")
+
+    return open_source
+
+
+def open_coco(folder: Path, block: Block, labels: Labels) -> Source:
+    annotations = find_annotations(folder, block["annotations"])
+    images = find_images(folder, annotations, block["images"])
+    return coco_source(annotations, images, block, labels, block["group_key"])
+
+
+FORMAT = Format(
+    open_coco,
+    {"annotations": "", "images": "", "categories": (), "group_key": ""},
+    ("coco", "coco_mini"),
+    "https://cocodataset.org/#download (CC BY 4.0, each picture under terms of its own)",
+)

@@ -15,9 +15,12 @@ import cv2
 import numpy as np
 import pycocotools.mask
 
+from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
 from mtl_jax.data.readers.annotation_tools.outlines import ellipse
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, parse_json, read_each
+from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
+from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 
 coco_mask: Any = pycocotools.mask  # its stubs know no polygons
@@ -170,3 +173,17 @@ def _unite(parts: list[dict[str, Any]], height: int, width: int) -> dict[str, An
             runs.append({**shape, "counts": shape["counts"].encode()})
     united = coco_mask.merge(runs)
     return {"segmentation": {"size": [height, width], "counts": united["counts"].decode()}}
+
+
+def open_labelme(folder: Path, block: Block, labels: Labels) -> Source:
+    images = find_subfolder(folder, block["images"], ())
+    lists = read_labelme(find_subfolder(folder, block["annotations"], ()), images)
+    return coco_source(lists, images, block, labels)
+
+
+FORMAT = Format(
+    open_labelme,
+    {"annotations": "", "images": "", "categories": ()},
+    ("labelme",),
+    "https://github.com/wkentaro/labelme, with which pictures are annotated",
+)

@@ -12,8 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each, single_class, size_of
 from mtl_jax.data.readers.folders import list_pictures
+from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
+from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 from mtl_jax.errors import UserError
 
@@ -100,3 +103,18 @@ def _read(path: Path) -> _Masks:
         x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
         runs[int(number)] = encode(mask[y : y + h, x : x + w], y, x, height, width)
     return _Masks(height, width, runs)
+
+
+def open_masks(folder: Path, block: Block, labels: Labels) -> Source:
+    images = find_subfolder(folder, block["images"], ("PNGImages", "images"))
+    masks = find_subfolder(folder, block["annotations"], ("PedMasks", "masks"))
+    lists = read_mask_files(images, masks, block["categories"])
+    return coco_source(lists, images, block, labels)
+
+
+FORMAT = Format(
+    open_masks,
+    {"annotations": "", "images": "", "categories": ()},
+    ("masks", "PennFudanPed"),
+    "https://www.cis.upenn.edu/~jshi/ped_html/, or draw pictures of masks of your own",
+)

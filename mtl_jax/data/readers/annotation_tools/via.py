@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
 from mtl_jax.data.readers.annotation_tools.outlines import ellipse
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, parse_json, single_class, size_of
+from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
+from mtl_jax.data.records import Source
 from mtl_jax.errors import AnnotationErrors, UserError
 
 _SHAPES = {2: "rect", 3: "circle", 4: "ellipse", 6: "polyline", 7: "polygon", 8: "extreme_rect"}
@@ -270,3 +273,18 @@ def _as_coco(shape: Any, height: int, width: int) -> dict[str, Any]:
 def _check(numbers: Sequence[Any], name: str) -> None:
     if not numbers or not NUMBERS.issuperset(map(type, numbers)) or not is_finite(numbers):
         raise ValueError(f"its {name} is {reprlib.repr(numbers)}; correct or remove it")
+
+
+def open_via(folder: Path, block: Block, labels: Labels) -> Source:
+    annotations = find_annotations(folder, block["annotations"], (".json", ".csv"))
+    images = find_images(folder, annotations, block["images"])
+    lists = read_via(annotations, images, block["class_attribute"], block["categories"])
+    return coco_source(lists, images, block, labels)
+
+
+FORMAT = Format(
+    open_via,
+    {"annotations": "", "images": "", "class_attribute": "", "categories": ()},
+    ("via", "balloon"),
+    "https://www.robots.ox.ac.uk/~vgg/software/via/, with which pictures are annotated",
+)

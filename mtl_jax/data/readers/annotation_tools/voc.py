@@ -8,7 +8,10 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, read_each
+from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
+from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 
 _OWN = ("name", "bndbox", "difficult", "part", "actions")  # of an object; the rest are attributes
@@ -89,3 +92,16 @@ def _add(collector: Collector, picture: str, record: str, thing: ET.Element) -> 
     }
     difficult = (thing.findtext("difficult") or "0").strip() == "1"
     collector.add_thing(picture, record, kind, {"bbox": box}, labels, difficult)
+
+
+def open_voc(folder: Path, block: Block, labels: Labels) -> Source:
+    images = find_subfolder(folder, block["images"], ("JPEGImages", "images"))
+    return coco_source(read_voc(folder, block["image_set"]), images, block, labels)
+
+
+FORMAT = Format(
+    open_voc,
+    {"images": "", "image_set": "", "categories": ()},
+    ("voc", "VOC2012", "VOCdevkit/VOC2012", "VOC2007", "VOCdevkit/VOC2007"),
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012 (Flickr's terms of use)",
+)

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.data.face_points import as_bbox, check_near, clip, degrees
+from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector
+from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
+from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
@@ -157,3 +160,22 @@ def _read(database: Path) -> tuple[list[_Row], dict[int, dict[str, tuple[float, 
         face: {name: xy for name, xy in named.items() if name in wanted}
         for face, named in points.items()
     }
+
+
+def open_aflw(folder: Path, block: Block, labels: Labels) -> Source:
+    images = find_subfolder(folder, block["images"], ("flickr", "data/flickr"))
+    name = block["annotations"] or "aflw.sqlite"
+    path = next(
+        (at for at in (folder / name, folder / "data" / name) if at.exists()), folder / name
+    )
+    return coco_source(read_aflw(path, images), images, block, labels)
+
+
+FORMAT = Format(
+    open_aflw,
+    {"annotations": "", "images": ""},
+    ("aflw", "AFLW"),
+    "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw, "
+    "aflw-db.tar.gz and the pictures (non-commercial research, on request)",
+    "gender as an annotator saw it",
+)

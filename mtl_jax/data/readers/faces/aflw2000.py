@@ -14,8 +14,10 @@ import scipy.io
 
 from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.data.face_points import IBUG, Point, as_bbox, check_near, degrees, face_box, from_ibug
+from mtl_jax.data.readers.annotation_tools.coco import coco_opener
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each
 from mtl_jax.data.readers.folders import list_pictures
+from mtl_jax.data.readers.format import Format
 from mtl_jax.data.records import Box
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
@@ -115,3 +117,15 @@ def _array(mat: dict[str, Any], name: str) -> np.ndarray:
     if found.dtype.kind not in "fiu" or found.ndim != 2 or found.size < 6:
         raise ValueError(f"{name} of its .mat is no table of numbers")
     return found.astype(float)
+
+
+_3DDFA = "http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
+AFLW2000 = Format(
+    coco_opener(read_mats),
+    {},
+    ("aflw2000", "AFLW2000", "AFLW2000-3D", "aflw2000_prnet16"),
+    f"{_3DDFA}, AFLW2000-3D (research)",
+)
+W300_LP = Format(
+    coco_opener(read_mats), {}, ("300w_lp", "300W_LP"), f"{_3DDFA}, 300W-LP (research)"
+)

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_jax.data.face_points import as_bbox, clip
+from mtl_jax.data.readers.annotation_tools.coco import coco_opener
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each
+from mtl_jax.data.readers.format import Format
 from mtl_jax.data.records import Box
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
@@ -143,3 +145,13 @@ def _read_rows(path: Path, lengths: tuple[int | None, ...]) -> list[Any]:
         wanted = len(lengths)
         raise ValueError(f"{path.name} is cut off or no {wanted} rows of finite numbers")
     return rows
+
+
+FORMAT = Format(
+    coco_opener(read_biwi),
+    {},
+    ("biwi", "hpdb", "kinect_head_pose_db/hpdb", "kinect_head_pose_db"),
+    "https://icu.ee.ethz.ch/research/datsets.html, the Biwi Kinect Head Pose Database "
+    "(research and education)",
+    "the pose of 20 volunteers as a program found it in depth pictures",
+)

@@ -16,8 +16,10 @@ import numpy as np
 from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.data.face_points import Point, as_bbox, check_near, clip
 from mtl_jax.data.readers.annotation_tools import coco_check
+from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, fault_line
-from mtl_jax.data.records import Box
+from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
+from mtl_jax.data.records import Box, Source
 from mtl_jax.errors import UserError
 
 # COCO's left is the person's; AFLW's is the image's, of a face seen from the front.
@@ -131,3 +133,18 @@ def head_box(points: Mapping[str, tuple[float, float]]) -> Box:
         x + width / 2,
         y + _HEIGHT * width / 2,
     )
+
+
+def open_coco_faces(folder: Path, block: Block, labels: Labels) -> Source:
+    annotations = find_annotations(folder, block["annotations"])
+    images = find_images(folder, annotations, block["images"])
+    return coco_source(read_coco_faces(annotations), images, block, labels)
+
+
+FORMAT = Format(
+    open_coco_faces,
+    {"annotations": "", "images": ""},
+    ("coco", "coco_mini"),
+    "https://cocodataset.org/#download, person_keypoints (CC BY 4.0, each picture under terms "
+    "of its own)",
+)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.format import Block, Format, Labels
 from mtl_jax.data.readers.labels import LabelReader
-from mtl_jax.data.records import Category, Record
+from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.errors import AnnotationErrors, UserError
 
 AGES: dict[str, tuple[int, int]] = {
@@ -43,7 +44,7 @@ class _Chip(NamedTuple):
     labels: dict[str, Any]
 
 
-class FairFaceSource:
+class FairFaceSource(Source):
     """One record for each row of the tables, with one face, whose box is the whole picture.
 
     Labels: `age`, the interval of its range in years; `age_group`, the range as written; `gender`,
@@ -133,7 +134,7 @@ class FairFaceSource:
         """Give the picture's path below the folder."""
         return self._chips[position].found.name
 
-    def pictures(self) -> list[Path]:
+    def chips(self) -> list[Path]:
         return [self.folder / chip.found.name for chip in self._chips]
 
     def group(self, position: int) -> str:
@@ -145,3 +146,23 @@ class FairFaceSource:
 
 def _first(faults: Sequence[str]) -> str:
     return f"; the first fault: {faults[0]}" if faults else ""
+
+
+def open_fairface(folder: Path, block: Block, labels: Labels) -> Source:
+    return FairFaceSource(
+        folder,
+        labels.attributes,
+        annotations=block["annotations"],
+        keys=labels.keys,
+        preset=labels.preset,
+        on_error=labels.on_error,
+    )
+
+
+FORMAT = Format(
+    open_fairface,
+    {"annotations": ""},
+    ("fairface",),
+    "https://github.com/joojs/fairface, padding 0.25 (CC BY 4.0)",
+    "range of age, gender and race as most of three paid annotators saw them",
+)

@@ -18,9 +18,10 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.data.face_points import degrees
 from mtl_jax.data.readers.coco_lists import fault_line
+from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.readers.safe_npy import load_object_array
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.errors import AnnotationErrors, UserError
 
 _COLUMNS = 6
@@ -35,7 +36,7 @@ class _Region(NamedTuple):
     group: str
 
 
-class HyperFaceSource:
+class HyperFaceSource(Source):
     """One record for each region, whose box is the whole of it; regions without a face are
     negatives.
 
@@ -84,10 +85,9 @@ class HyperFaceSource:
     def __getitem__(self, position: int) -> Record:
         row, pixels, face, labels, _ = self._regions[position]
         height, width = pixels.shape[:2]
-        if self._reader.attributes:
-            labels = self._reader.read(labels)[0]
         box = (0.0, 0.0, float(width), float(height))
-        instances = (Instance(box, 1, id=row + 1, attributes=labels),) if face else ()
+        read = self._reader.read(labels)[0]
+        instances = (Instance(box, 1, id=row + 1, attributes=read),) if face else ()
         return Record(pixels, width, height, row, f"{row:06d}.png", instances)
 
     def key(self, position: int) -> int:
@@ -147,3 +147,18 @@ def _numbers(value: Any, what: str, count: int) -> np.ndarray:
     if len(found) != count or not np.isfinite(found).all():
         raise ValueError(f"its {what} is {len(found)} numbers; wanted {count}, all finite")
     return found
+
+
+def open_hyperface(folder: Path, block: Block, labels: Labels) -> Source:
+    path = find_annotations(folder, block["annotations"], (".npy",))
+    return HyperFaceSource(path, labels.attributes, keys=labels.keys, on_error=labels.on_error)
+
+
+FORMAT = Format(
+    open_hyperface,
+    {"annotations": ""},
+    ("hyperface",),
+    "https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation"
+    ", data/sample_data.npy (of AFLW)",
+    "gender as an annotator saw it",
+)

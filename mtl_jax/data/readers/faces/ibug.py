@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mtl_jax.data.face_points import IBUG, as_bbox, face_box, from_ibug
+from mtl_jax.data.readers.annotation_tools.coco import coco_opener
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, read_each
 from mtl_jax.data.readers.folders import EXTENSIONS
+from mtl_jax.data.readers.format import Format
 from mtl_jax.data.records import Box
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
@@ -91,3 +93,12 @@ def read_points(path: Path) -> np.ndarray:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+FORMAT = Format(
+    coco_opener(read_pts),
+    {},
+    ("ibug", "300W", "helen", "afw", "helen_afw_68"),
+    "https://ibug.doc.ic.ac.uk/resources/facial-point-annotations, HELEN, AFW, LFPW, IBUG or "
+    "300W (research)",
+)

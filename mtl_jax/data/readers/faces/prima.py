@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.readers import folders
 from mtl_jax.data.readers.annotation_tools.coco_shapes import SLACK
+from mtl_jax.data.readers.format import Block, Format, Labels
 from mtl_jax.data.readers.labels import LabelReader
-from mtl_jax.data.records import Box, Category, Record
+from mtl_jax.data.records import Box, Category, Record, Source
 
 _NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)\.jpg", re.IGNORECASE)
 _WANTED = "names person[PP][S][NN][tilt][pan].jpg, each with its .txt"
@@ -28,7 +29,7 @@ class _Picture(NamedTuple):
     person: str
 
 
-class PrimaSource:
+class PrimaSource(Source):
     """One record for each picture below a folder, with one head; a person's pictures stay together.
 
     Labels: `head`, a pose of `yaw` (pan) and `pitch` (tilt) in degrees. At tilt +-90, nominally
@@ -104,3 +105,23 @@ def _read_box(path: Path, picture: str, width: int, height: int) -> Box:
     if not (w > 0 and h > 0 and outside <= SLACK):  # NaN is neither
         raise ValueError(f"the box of its {path.name} is empty or leaves the picture")
     return max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height)
+
+
+def open_prima(folder: Path, block: Block, labels: Labels) -> Source:
+    return PrimaSource(
+        folder,
+        labels.attributes,
+        keys=labels.keys,
+        vertical_yaw=block["vertical_yaw"],
+        on_error=labels.on_error,
+    )
+
+
+FORMAT = Format(
+    open_prima,
+    {"vertical_yaw": True},
+    ("prima", "prima_headpose", "HeadPoseImageDatabase"),
+    "http://www-prima.inrialpes.fr/perso/Gourier/Faces/HPDatabase.html (any purpose, cite "
+    "Gourier, Hall, Crowley 2004)",
+    "yaw and pitch of the marks that 15 volunteers were asked to look at",
+)

@@ -14,8 +14,9 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.attributes.vocabulary import GENDERS, RACES
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.format import Block, Format, Labels
 from mtl_jax.data.readers.labels import LabelReader
-from mtl_jax.data.records import Category, Record
+from mtl_jax.data.records import Category, Record, Source
 
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d{17})(\.\w+)*")
 _WANTED = "names [age]_[gender]_[race]_[date&time].jpg"
@@ -27,7 +28,7 @@ class _Chip(NamedTuple):
     stamp: str
 
 
-class UTKFaceSource:
+class UTKFaceSource(Source):
     """One record for each chip, with one face, whose box is the whole picture.
 
     Labels: `age` in years, `gender` of GENDERS, `race` of RACES. Pictures whose names do not tell
@@ -70,7 +71,7 @@ class UTKFaceSource:
         """Give the file's name."""
         return self._chips[position].found.name
 
-    def pictures(self) -> list[Path]:
+    def chips(self) -> list[Path]:
         return [self.folder / chip.found.name for chip in self._chips]
 
     def group(self, position: int) -> str:
@@ -79,5 +80,20 @@ class UTKFaceSource:
 
     @cached_property
     def _groups(self) -> list[str]:
-        first = near_duplicates(self.pictures(), [chip.stamp for chip in self._chips])
+        first = near_duplicates(self.chips(), [chip.stamp for chip in self._chips])
         return [self._chips[i].found.name for i in first]
+
+
+def open_utkface(folder: Path, block: Block, labels: Labels) -> Source:
+    del block
+    return UTKFaceSource(folder, labels.attributes, keys=labels.keys, on_error=labels.on_error)
+
+
+PEOPLE = "age, gender and race as a program (DEX) guessed them and an annotator checked them"
+FORMAT = Format(
+    open_utkface,
+    {},
+    ("utkface", "UTKFace", "crop_part1", "utkface_crop_part1"),
+    "https://susanqq.github.io/UTKFace, aligned and cropped faces (non-commercial research)",
+    PEOPLE,
+)

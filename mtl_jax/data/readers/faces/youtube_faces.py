@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from mtl_jax.data.face_points import IBUG, as_bbox, face_box, from_ibug
+from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector
+from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
+from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 
@@ -62,3 +65,17 @@ def _read_points(cells: list[str]) -> np.ndarray:
         return np.array(cells, float).reshape(IBUG, 2)
     except ValueError as error:
         raise ValueError(f"a coordinate is no number ({error})") from None
+
+
+def open_youtube_faces(folder: Path, block: Block, labels: Labels) -> Source:
+    table = find_annotations(folder, block["annotations"], (".csv",))
+    images = find_images(folder, table, block["images"])
+    return coco_source(read_youtube_faces(table, images), images, block, labels, "group")
+
+
+FORMAT = Format(
+    open_youtube_faces,
+    {"annotations": "", "images": ""},
+    ("youtube_faces", "ytfaces68_udacity"),
+    "https://github.com/udacity/P1_Facial_Keypoints (MIT, the frames for research)",
+)

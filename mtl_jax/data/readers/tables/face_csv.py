@@ -15,15 +15,25 @@ import cv2
 import numpy as np
 
 from mtl_jax.attributes.base import Attribute
+from mtl_jax.attributes.categorical import Categorical
+from mtl_jax.attributes.continuous import Continuous
 from mtl_jax.attributes.vocabulary import GENDERS, RACES
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.pixels import read_pixels
 from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.faces.utkface import PEOPLE
+from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Category, Instance, Record, Source, named
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.io.atomic import write_whole
 
+# What the columns are as attributes, by which the labels of other chips are written.
+ATTRIBUTES: tuple[Attribute, ...] = (
+    Continuous("age", range=(0.0, 120.0)),
+    Categorical("gender", classes=GENDERS),
+    Categorical("race", classes=RACES),
+)
 COLUMNS = ("age", "ethnicity", "gender", "pixels")
 OLDEST = 120
 
@@ -34,7 +44,7 @@ class _Face(NamedTuple):
     line: int
 
 
-class FaceCsvSource:
+class FaceCsvSource(Source):
     """One record for each row, with one face, whose box is the whole picture.
 
     Labels: `age` in years, `gender` of GENDERS, `race` of RACES. Other columns are not read. Every
@@ -69,18 +79,16 @@ class FaceCsvSource:
 
     def __getitem__(self, position: int) -> Record:
         pixels, labels, line = self._faces[position]
-        if self._reader.attributes:
-            labels = self._reader.read(labels)[0]
         side = len(pixels)
         box = (0.0, 0.0, float(side), float(side))
-        face = Instance(box, 1, id=position + 1, attributes=labels)
+        face = Instance(box, 1, id=position + 1, attributes=self._reader.read(labels)[0])
         return Record(pixels, side, side, position, f"line_{line}.png", (face,))
 
     def key(self, position: int) -> int:
         """Give the row's line in the table."""
         return self._faces[position].line
 
-    def pictures(self) -> list[np.ndarray]:
+    def chips(self) -> list[np.ndarray]:
         return [face.pixels[..., 0] for face in self._faces]
 
     def group(self, position: int) -> str:
@@ -89,7 +97,7 @@ class FaceCsvSource:
 
     @cached_property
     def _groups(self) -> list[str]:
-        first = near_duplicates(self.pictures(), masked=True)
+        first = near_duplicates(self.chips(), masked=True)
         return [str(self._faces[i].line) for i in first]
 
 
@@ -145,8 +153,8 @@ def gray_faces(
 ) -> Iterator[tuple[np.ndarray, Mapping[str, Any]]]:
     """Give the pictures of a source of square chips, gray, `[side, side]`, with their labels.
 
-    Those that cannot be read or are not square are left out, and `left_out` says why. Raises
-    UserError where these are all.
+    Those that cannot be read, are not square or have no valid labels are left out, and `left_out`
+    says why. Raises UserError where these are all.
     """
     for position in range(len(source)):
         record = source[position]
@@ -158,8 +166,12 @@ def gray_faces(
         except UserError as error:
             left_out.append(str(error))
             continue
+        labels = record.instances[0].attributes
+        if missing := [a.name for a in ATTRIBUTES if a.name not in labels]:
+            left_out.append(f"{record.place}: has no valid label {missing[0]}")
+            continue
         smaller = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-        yield smaller, record.instances[0].attributes
+        yield smaller, {a.name: a.annotate(*labels[a.name]) for a in ATTRIBUTES}
     if left_out and len(left_out) == len(source):
         raise UserError(f"none of the {len(source)} pictures can be used; {left_out[0]}")
 
@@ -181,3 +193,18 @@ def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, An
             writer.writerow((int(labels["age"]), race, gender, pixels))
             count += 1
     return count
+
+
+def open_face_csv(folder: Path, block: Block, labels: Labels) -> Source:
+    path = find_annotations(folder, block["annotations"], (".csv",))
+    return FaceCsvSource(path, labels.attributes, keys=labels.keys, on_error=labels.on_error)
+
+
+FORMAT = Format(
+    open_face_csv,
+    {"annotations": ""},
+    ("face_csv", "age_gender.csv"),
+    "https://www.kaggle.com/datasets/nipunarora8/age-gender-and-ethnicity-face-data-csv "
+    "(of UTKFace: non-commercial research)",
+    PEOPLE,
+)

@@ -3,14 +3,18 @@
 The file's `open_source(**options)` gives an object with `categories`, `__len__` and `__getitem__`,
 which returns a `Record`; also with `group(position)` where some records must not be parted, being
 of one person or photograph, and with `key(position)`, a name that stays when others come or go.
+An instance's `attributes` are its labels as annotated, which are parsed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mtl_jax.attributes.base import Attribute, parse_labels
 from mtl_jax.data.readers.annotation_tools.coco_shapes import SLACK
-from mtl_jax.data.records import Category, Key, Keyed, Record
+from mtl_jax.data.readers.format import Block, Format, Labels
+from mtl_jax.data.records import Category, Key, Record, Source
 from mtl_jax.errors import UserError
 from mtl_jax.io.user_module import load_module, user_code_errors
 
@@ -26,6 +30,23 @@ class Records(Protocol):
     def __getitem__(self, position: int) -> Record: ...
 
 
+@dataclass(frozen=True)
+class Refuse:
+    """A change for `Record.deferred` that raises ValueError: the record has a wrong label."""
+
+    fault: str
+
+    def __call__(self, record: Record) -> Record:
+        raise ValueError(self.fault)
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """Records that have names."""
+
+    def key(self, position: int) -> Key: ...
+
+
 @runtime_checkable
 class Grouped(Protocol):
     """Records of which some must not be parted."""
@@ -33,17 +54,19 @@ class Grouped(Protocol):
     def group(self, position: int) -> str: ...
 
 
-class PythonSource:
+class PythonSource(Source):
     """The source that a file's `open_source(**options)` gives.
 
     Raises UserError that names the file where it gives none, its line where its code fails, and its
     record where that is wrong.
     """
 
-    def __init__(self, path: Path, options: Mapping[str, Any]):
+    def __init__(
+        self, path: Path, options: Mapping[str, Any], attributes: Sequence[Attribute] = ()
+    ):
         if not path.is_file() or path.suffix != ".py":
             raise UserError(f"{path}: no such Python file; set path to one with open_source()")
-        self.path, self._options = path, dict(options)
+        self.path, self._options, self._attributes = path, dict(options), tuple(attributes)
         module = load_module(path)
         if not hasattr(module, "open_source"):
             raise UserError(f"{path}: has no open_source(), which gives the source")
@@ -77,7 +100,7 @@ class PythonSource:
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that makes batches runs the file itself: classes in it have no module to be
         # found by.
-        return type(self), (self.path, self._options)
+        return type(self), (self.path, self._options, self._attributes)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -101,7 +124,15 @@ class PythonSource:
                     f"{self.path}: record {position} has the label {instance.label!r}; labels are "
                     f"1 to {len(self.categories)}, the positions in categories"
                 )
-        return record
+        try:
+            parsed = tuple(
+                replace(each, attributes=parse_labels(self._attributes, each.attributes))
+                for each in record.instances
+            )
+        except ValueError as error:
+            # Raised where the record is read for a batch, which can skip it, not where its size is.
+            return replace(record, deferred=(*record.deferred, Refuse(str(error))))
+        return replace(record, instances=parsed)
 
     def group(self, position: int) -> str:
         records = self._records
@@ -120,3 +151,11 @@ def _is_within(box: Any, width: int, height: int) -> bool:
     except (TypeError, ValueError):
         return False
     return -SLACK <= x1 < x2 <= width + SLACK and -SLACK <= y1 < y2 <= height + SLACK
+
+
+def open_python(folder: Path, block: Block, labels: Labels) -> Source:
+    del folder
+    return PythonSource(Path(block["path"]), block["options"], labels.attributes)
+
+
+FORMAT = Format(open_python, {"options": {}})

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.readers.coco_lists import single_class
+from mtl_jax.data.readers.format import Block, Format, Labels
 from mtl_jax.data.readers.labels import LabelReader
-from mtl_jax.data.records import Box, Category, Instance, Record
+from mtl_jax.data.records import Box, Category, Instance, Record, Source
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.images import headers
 
@@ -24,7 +24,7 @@ _OWN = ("bbox", "label", "id", "area", *_CROWDS)  # of a thing; the rest are att
 _log = logging.getLogger(__name__)
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """A split of a data set with a picture and a sequence of things with a `bbox` each.
 
     `path` is NAME[/CONFIG]:SPLIT, as `coco/2017:train`, or the folder of a prepared data set and a
@@ -111,8 +111,10 @@ class TfdsSource:
             yield Instance(box, label, crowd=crowd, area=area, id=i + 1, attributes=labels)
 
 
-def find_builder(path: str, data_dir: str) -> tuple[tfds.core.DatasetBuilder, str]:
+def find_builder(path: str, data_dir: str) -> tuple[Any, str]:
     """Give the data set and the name of the split that a TfdsSource's `path` says."""
+    import tensorflow_datasets as tfds  # slow to load, and other formats do without
+
     name, _, split = path.rpartition(":")
     if not name or not split:
         raise UserError(f"{path!r} is no data set and split; give the like of coco/2017:train")
@@ -127,6 +129,8 @@ def find_builder(path: str, data_dir: str) -> tuple[tfds.core.DatasetBuilder, st
 
 def _find_things(features: Any, path: str) -> tuple[str, Any]:
     """Name the sequence of things with boxes, and give the features of a thing."""
+    import tensorflow_datasets as tfds
+
     for name, feature in features.items():
         inner: Any = getattr(feature, "feature", None)
         if not isinstance(inner, tfds.features.FeaturesDict) or "bbox" not in inner:
@@ -137,6 +141,8 @@ def _find_things(features: Any, path: str) -> tuple[str, Any]:
 
 
 def _find_picture(features: Any, path: str) -> str:
+    import tensorflow_datasets as tfds
+
     for name, feature in features.items():
         if isinstance(feature, tfds.features.Image):
             return name
@@ -147,6 +153,8 @@ def open_records(builder: Any, split: str, picture: str) -> Sequence[Any]:
     """Give a split's records, `picture` not decoded. Raises UserError where it is not prepared so
     that they can be read.
     """
+    import tensorflow_datasets as tfds
+
     keep: Any = tfds.decode.SkipDecoding()
     try:
         return builder.as_data_source(split, decoders={picture: keep})
@@ -165,6 +173,8 @@ def open_records(builder: Any, split: str, picture: str) -> Sequence[Any]:
 
 
 def _label(feature: Any, value: Any) -> Any:
+    import tensorflow_datasets as tfds
+
     if isinstance(feature, tfds.features.ClassLabel):
         return feature.int2str(int(value)) if value >= 0 else None
     if isinstance(value, bytes | str):
@@ -177,3 +187,17 @@ def _label(feature: Any, value: Any) -> Any:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def open_tfds(folder: Path, block: Block, labels: Labels) -> Source:
+    del folder
+    return TfdsSource(
+        block["path"],
+        labels.attributes,
+        data_dir=block["data_dir"],
+        keys=labels.keys,
+        categories=block["categories"],
+    )
+
+
+FORMAT = Format(open_tfds, {"data_dir": "", "categories": ()})

@@ -6,15 +6,17 @@ they keep iBUG's points, as fractions of the picture, and of 300W-LP the pose.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.face_points import IBUG, degrees, face_box, from_ibug
+from mtl_jax.data.readers.format import Block, Format, Labels
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.readers.tables import tfds
-from mtl_jax.data.records import Category, Instance, Record
+from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.errors import UserError
 from mtl_jax.images import headers
 
@@ -23,7 +25,7 @@ _POSE = "pose_params"  # pitch, yaw, roll in radians, and what places the face
 _SHAPE = "shape_params"  # of the photograph's face, in all the poses that it was turned to
 
 
-class TfdsFaceSource:
+class TfdsFaceSource(Source):
     """A split of `aflw2k3d` or `the300w_lp`, one face each; `path` and `data_dir` as TfdsSource.
 
     Labels: `face`, AFLW's 21 points, and of 300W-LP `head`, a pose. The turned copies of a face
@@ -68,11 +70,10 @@ class TfdsFaceSource:
                 labels["head"] = {"yaw": yaw, "pitch": pitch, "roll": roll}
         except ValueError as error:
             raise UserError(f"{name}: {error}") from None
-        if self._reader.attributes:
-            labels, faults = self._reader.read(labels)
-            if faults:
-                raise UserError(f"{name}: {faults[0]}")
-        face = Instance(box, 1, id=position + 1, attributes=labels)
+        read, faults = self._reader.read(labels)
+        if faults:
+            raise UserError(f"{name}: {faults[0]}")
+        face = Instance(box, 1, id=position + 1, attributes=read)
         return Record(found["image"], width, height, position, name, (face,), exhaustive=False)
 
     def group(self, position: int) -> str:
@@ -84,3 +85,13 @@ class TfdsFaceSource:
         first: dict[bytes, int] = {}
         shapes = (np.asarray(record.get(_SHAPE, i)) for i, record in enumerate(self._records))
         return [first.setdefault(shape.tobytes(), i) for i, shape in enumerate(shapes)]
+
+
+def open_tfds_faces(folder: Path, block: Block, labels: Labels) -> Source:
+    del folder
+    return TfdsFaceSource(
+        block["path"], labels.attributes, data_dir=block["data_dir"], keys=labels.keys
+    )
+
+
+FORMAT = Format(open_tfds_faces, {"data_dir": ""})

@@ -12,6 +12,7 @@ from annotated import (
     WIDTH,
     check_lines,
     faults,
+    labels_of,
     mask_of,
     open_format,
     write_picture,
@@ -19,7 +20,7 @@ from annotated import (
 from mistakes import refused
 
 from mtl_jax.attributes import declarations as attribute_kinds
-from mtl_jax.data.readers.formats import Labels
+from mtl_jax.data.readers.format import Labels
 
 
 def png(mask) -> str:
@@ -107,8 +108,8 @@ def test_flags_attributes_and_descriptions_are_labels(tmp_path):
     )
     labels = Labels(declared, {"coat": "description"})
     first, second = open_format("labelme", tmp_path, labels)[0].instances
-    assert first.attributes == {"hidden": 1, "age": 3, "coat": "tabby"}
-    assert second.attributes == {"hidden": 0}
+    assert labels_of(first, declared) == {"hidden": "yes", "age": 3, "coat": "tabby"}
+    assert labels_of(second, declared) == {"hidden": "no"}
 
 
 def test_pictures_may_lie_elsewhere(tmp_path):

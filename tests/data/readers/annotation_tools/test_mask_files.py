@@ -17,7 +17,7 @@ from annotated import (
 from mistakes import refused
 from PIL import Image
 
-from mtl_jax.data.readers.formats import Labels
+from mtl_jax.data.readers.format import Labels
 
 VALUES = np.zeros((HEIGHT, WIDTH), np.uint8)
 VALUES[10:30, 20:60] = 1

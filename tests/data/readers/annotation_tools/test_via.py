@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotated import HEIGHT, WIDTH, faults, mask_of, open_format, write_picture
+from annotated import HEIGHT, WIDTH, faults, labels_of, mask_of, open_format, write_picture
 from mistakes import check_faults, check_names, refused
 from real_data import data_set
 
 from mtl_jax.attributes import declarations as attribute_kinds
-from mtl_jax.data.readers.formats import Labels
+from mtl_jax.data.readers.format import Labels
 
 TRIANGLE = dict(name="polygon", all_points_x=[10, 50, 10], all_points_y=[10, 10, 50])
 SHAPES = {
@@ -165,7 +165,7 @@ def test_without_a_class_attribute_all_are_one_class(folder, version):
     declared = attribute_kinds.from_config({"age": dict(kind="continuous", range=(0, 100))})
     source = open_format("via", folder, Labels(declared), categories=("person",))
     assert [category.name for category in source.categories] == ["person"]
-    assert all(instance.attributes == {"age": 34} for instance in source[0].instances)
+    assert all(labels_of(instance, declared) == {"age": 34} for instance in source[0].instances)
     (line,) = source.undeclared
     check_names(line.partition(": ")[2], "sex", 5, 1, "male")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotated import HEIGHT, WIDTH, check_lines, faults, open_format, write_picture
-from faces import AT, HIDDEN, LABELS, SKIP
+from annotated import HEIGHT, WIDTH, check_lines, faults, labels_of, open_format, write_picture
+from faces import AT, DECLARED, HIDDEN, LABELS, SKIP
 from mistakes import refused
 
 from mtl_jax.attributes.vocabulary import LANDMARKS
@@ -103,12 +103,13 @@ def test_faces_of_a_picture_are_one_record(tmp_path):
     first, second = record.instances
     assert first.box == (10, 20, 50, 60)
     assert second.box == (60, 0, 100, 45)
-    assert (first.attributes["gender"], second.attributes) == ("female", {"gender": "male"})
-    points = first.attributes["face"]
+    labels = labels_of(first, DECLARED)
+    assert (labels["gender"], labels_of(second, DECLARED)) == ("female", {"gender": "male"})
+    points = labels["face"]
     assert points[AT["left_ear"]] == HIDDEN
     for name in LANDMARKS:
         if name != "left_ear":
-            assert points[AT[name]] == (20 + AT[name], 30, 2)
+            assert points[AT[name]] == [20 + AT[name], 30, 2]
 
 
 @pytest.mark.parametrize("angle", ["yaw", "pitch", "roll"])
@@ -122,8 +123,8 @@ def test_angles_are_turned_to_ours(tmp_path, angle):
     pitch, roll = np.arcsin(-turn[2, 0]), np.arctan2(turn[2, 1], turn[2, 2])
     pose = (roll, pitch, np.arctan2(turn[1, 0], turn[0, 0]))
     write(tmp_path, [{**FACE, "pose": tuple(float(value) for value in pose)}])
-    found = open_format("aflw", tmp_path, LABELS)[0].instances[0].attributes["head"]
-    assert found == pytest.approx(wanted, abs=1e-6)
+    (face,) = open_format("aflw", tmp_path, LABELS)[0].instances
+    assert labels_of(face, DECLARED)["head"] == pytest.approx(wanted, abs=1e-6)
 
 
 FAULTS = [

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from annotated import HEIGHT, WIDTH, check_lines, faults, open_format, write_picture
-from faces import AT, HIDDEN, LABELS, SKIP, ibug
+from annotated import HEIGHT, WIDTH, check_lines, faults, labels_of, open_format, write_picture
+from faces import AT, DECLARED, HIDDEN, LABELS, SKIP, ibug
 from mistakes import refused
 from real_data import data_set
 
@@ -38,14 +38,15 @@ def test_pose_points_and_box(tmp_path, lp):
     record = source[0]
     assert not record.exhaustive
     (face,) = record.instances
-    assert face.attributes["head"] == pytest.approx({"yaw": -20, "pitch": 10, "roll": 30})
-    points = face.attributes["face"]
+    labels = labels_of(face, DECLARED)
+    assert labels["head"] == pytest.approx({"yaw": -20, "pitch": 10, "roll": 30})
+    points = labels["face"]
     if lp:
         np.testing.assert_allclose(points[AT["nose_center"]], ibug()[30])
         assert points[AT["left_ear"]] is None
     else:
         assert points[AT["left_ear"]] == HIDDEN
-        assert points[0] == (20, 30, 2)
+        assert points[0] == [20, 30, 2]
         assert sum(point[2] == 2 for point in points) == 20
     (x1, y1), (x2, y2) = ibug().min(0), ibug().max(0)
     np.testing.assert_allclose(face.box, (x1, y1 - 0.25 * (y2 - y1), x2, y2), atol=1e-5)
@@ -98,7 +99,8 @@ def test_a_file_that_is_missing_or_cut_off_is_one_line(tmp_path):
         except AnnotationErrors as error:
             check_lines(error.faults, tmp_path, ("bad.jpg",))
         else:  # what it has lost is not read
-            assert source[0].instances[0].attributes == source[1].instances[0].attributes
+            one, other = (labels_of(source[i].instances[0], DECLARED) for i in range(2))
+            assert one == other
     path.unlink()
     check_lines(faults("aflw2000", tmp_path, LABELS), tmp_path, ("bad.jpg", "bad.mat"))
 
@@ -113,7 +115,8 @@ def test_folders_without_pictures_are_refused(tmp_path):
 def real() -> dict[str, dict]:
     source = open_format("aflw2000", data_set("aflw2000_prnet16"), LABELS)
     assert source.skipped == ()
-    return {source[i].file_name: source[i].instances[0].attributes for i in range(len(source))}
+    records = [source[i] for i in range(len(source))]
+    return {r.file_name: labels_of(r.instances[0], DECLARED) for r in records}
 
 
 def test_the_real_angles_agree_with_the_real_points():
@@ -143,6 +146,6 @@ def test_boxes_of_real_faces_hold_their_points():
     for i in range(len(source)):
         (face,) = source[i].instances
         x1, y1, x2, y2 = face.box
-        seen = [point for point in face.attributes["face"] if point[2] == 2]
+        seen = [point for point in labels_of(face, DECLARED)["face"] if point[2] == 2]
         inside += [x1 - 5 <= x <= x2 + 5 and y1 <= y <= y2 + 5 for x, y, _ in seen]
     assert np.mean(inside) > 0.95

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from annotated import check_lines, faults, open_format
-from faces import AXES, CALIBRATION, LABELS, SKIP, write_biwi, write_frame
+from annotated import check_lines, faults, labels_of, open_format
+from faces import AXES, CALIBRATION, DECLARED, LABELS, SKIP, write_biwi, write_frame
 from hypothesis import given
 from hypothesis import strategies as st
 from mistakes import refused
@@ -24,7 +24,8 @@ def test_a_frame_is_a_head(tmp_path):
     assert record.exhaustive
     assert [category.name for category in source.categories] == ["head"]
     (head,) = record.instances
-    assert head.attributes["head"] == pytest.approx({"yaw": 20, "pitch": 0, "roll": 0}, abs=1e-3)
+    pose = labels_of(head, DECLARED)["head"]
+    assert pose == pytest.approx({"yaw": 20, "pitch": 0, "roll": 0}, abs=1e-3)
 
     rows = [[float(word) for word in line.split()] for line in CALIBRATION.splitlines() if line]
     turn, shift = np.array(rows[4:7]), np.array(rows[7])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotated import HEIGHT, WIDTH, check_lines, faults, open_format, write_picture
-from faces import AT, LABELS, SKIP
+from annotated import HEIGHT, WIDTH, check_lines, faults, labels_of, open_format, write_picture
+from faces import AT, DECLARED, LABELS, SKIP
 from mistakes import refused
 from real_data import data_set
 
@@ -60,14 +60,14 @@ def test_a_persons_left_is_the_images_right(tmp_path):
     assert not record.exhaustive
     assert [category.name for category in source.categories] == ["face"]
     (face,) = record.instances
-    points = face.attributes["face"]
+    points = labels_of(face, DECLARED)["face"]
     found = {name: points[place] for name, place in AT.items() if points[place]}
     assert found == {
-        "nose_center": (50, 40, 2),
-        "right_eye_center": (56, 34, 2),
-        "left_eye_center": (44, 34, 2),
-        "right_ear": (62, 38, 1),
-        "left_ear": (38, 38, 2),
+        "nose_center": [50, 40, 2],
+        "right_eye_center": [56, 34, 2],
+        "left_eye_center": [44, 34, 2],
+        "right_ear": [62, 38, 1],
+        "left_ear": [38, 38, 2],
     }
     # ears 24 apart, eyes 12 / 0.48
     np.testing.assert_allclose(face.box, (37.5, 37 + 1.5 - 15, 62.5, 37 + 1.5 + 15), atol=0.01)
@@ -145,7 +145,7 @@ def test_the_real_file():
     faces = [face for i in range(len(source)) for face in source[i].instances]
     assert (len(source), len(faces), source.skipped) == (112, 86, ())
     for face in faces:
-        known = [point for point in face.attributes["face"] if point]
+        known = [point for point in labels_of(face, DECLARED)["face"] if point]
         assert 2 <= len(known) <= 5
         x1, y1, x2, y2 = face.box
         assert all(x1 - 1 <= x <= x2 + 1 and y1 - 1 <= y <= y2 + 1 for x, y, _ in known)

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from annotated import check_lines
+from annotated import check_lines, labels_of
 from mistakes import check_names, refused
 from real_data import data_set
 
@@ -15,6 +15,7 @@ from mtl_jax.attributes.vocabulary import GENDERS, RACES
 from mtl_jax.config.options.data import DataOptions, SourceOptions
 from mtl_jax.data.datasets.sources import open_split
 from mtl_jax.data.loader.pipeline import eval_batches
+from mtl_jax.data.readers.faces import fairface
 from mtl_jax.data.readers.faces.fairface import AGES, FairFaceSource
 from mtl_jax.errors import AnnotationErrors
 from mtl_jax.images.resize import ResizeOptions
@@ -41,14 +42,23 @@ def test_rows_are_labels(folder: Path):
     )
     source = FairFaceSource(folder, declared)
     first, second = source[0].instances[0], source[1].instances[0]
-    assert first.attributes == {"age": (3, 9), "gender": "male"}
-    assert second.attributes == {"age": (70, 116), "gender": "female"}
+    assert labels_of(first, declared) == {"age": [3, 9], "gender": "male"}
+    assert labels_of(second, declared) == {"age": [70, 116], "gender": "female"}
+    assert first.attributes.keys() == second.attributes.keys() == {"age", "gender"}
     assert first.box == (0, 0, 224, 224)
-    undeclared = FairFaceSource(folder)[1].instances[0].attributes
-    assert undeclared["race"] == "Latino_Hispanic"
-    assert undeclared["age_group"] == "more than 70"
+    labels = labels_of(FairFaceSource(folder, FAIRFACE)[1].instances[0], FAIRFACE)
+    assert labels["race"] == "Latino_Hispanic"
+    assert labels["age_group"] == "more than 70"
 
 
+FAIRFACE = attribute_kinds.from_config(
+    {
+        "age": {"kind": "continuous", "range": (0, 116)},
+        "age_group": {"kind": "ordinal", "classes": tuple(AGES)},
+        "gender": {"kind": "categorical", "classes": GENDERS},
+        "race": {"kind": "categorical", "classes": fairface.RACES},
+    }
+)
 UTKFACE = attribute_kinds.from_config(
     {
         "age": {"kind": "continuous", "range": (0, 116), "loss": "coral"},
@@ -61,7 +71,7 @@ UTKFACE = attribute_kinds.from_config(
 def test_races_can_be_utkfaces(folder: Path):
     (folder / "fairface_label_val.csv").write_text(HEAD + GOOD)
     source = FairFaceSource(folder, UTKFACE, preset="utkface")
-    races = [source[i].instances[0].attributes["race"] for i in range(2)]
+    races = [labels_of(source[i].instances[0], UTKFACE)["race"] for i in range(2)]
     assert races == ["Asian", "Others"]
     with refused(folder, 2, "val/1.jpg", "race", "East Asian", *RACES, "config.attributes"):
         FairFaceSource(folder, UTKFACE)
@@ -70,8 +80,9 @@ def test_races_can_be_utkfaces(folder: Path):
     own = attribute_kinds.from_config(
         {"race": {"kind": "categorical", "classes": ("East Asian", "Latino_Hispanic")}}
     )
-    races = [FairFaceSource(folder, own, preset="utkface")[i] for i in range(2)]
-    assert [r.instances[0].attributes["race"] for r in races] == ["East Asian", "Latino_Hispanic"]
+    source = FairFaceSource(folder, own, preset="utkface")
+    races = [labels_of(source[i].instances[0], own)["race"] for i in range(2)]
+    assert races == ["East Asian", "Latino_Hispanic"]
 
 
 def test_a_block_renames_the_classes_of_an_attribute(folder: Path):
@@ -85,11 +96,13 @@ def test_a_block_renames_the_classes_of_an_attribute(folder: Path):
         attribute_keys={"looks": ("race", renamed)},
     )
     options = SourceOptions(sources=(block,))
-    (source,) = open_split(options, attribute_kinds.from_config(declared), "train").sources
-    assert [source[i].instances[0].attributes for i in range(2)] == [{"looks": "east"}, {}]
+    attributes = attribute_kinds.from_config(declared)
+    (source,) = open_split(options, attributes, "train").sources
+    labels = [labels_of(source[i].instances[0], attributes) for i in range(2)]
+    assert labels == [{"looks": "east"}, {}]
     renamed["Latino_Hispanic"] = "west"
     with refused(folder, "val/2.jpg", "looks", "west", "east", "other"):
-        open_split(options, attribute_kinds.from_config(declared), "train")
+        open_split(options, attributes, "train")
 
 
 def test_an_age_range_is_trained_as_an_interval(folder: Path):
@@ -131,18 +144,19 @@ def test_tables_that_are_none_are_refused(folder: Path):
 
 
 def test_the_real_folder():
-    source = FairFaceSource(data_set("fairface"))
+    source = FairFaceSource(data_set("fairface"), FAIRFACE)
     assert len(source) == 3573
-    labels = [source[i].instances[0].attributes for i in range(len(source))]
+    labels = [labels_of(source[i].instances[0], FAIRFACE) for i in range(len(source))]
     assert Counter(label["gender"] for label in labels) == {"male": 1868, "female": 1705}
-    assert {label["age"] for label in labels} == set(AGES.values())
+    assert {tuple(label["age"]) for label in labels} == set(AGES.values())
     assert len({label["race"] for label in labels}) == 7
     assert source[1].file_name == "val/2.jpg"
-    assert labels[1]["age"] == (50, 59)
+    assert labels[1]["age"] == [50, 59]
     assert labels[1]["gender"] == "female"
     # Counted in the table: 519 East and 477 Southeast Asians, 527 Latinos, 373 of the Middle East.
     source = FairFaceSource(data_set("fairface"), UTKFACE, preset="utkface")
-    races = Counter(source[i].instances[0].attributes["race"] for i in range(len(source)))
+    faces = [source[i].instances[0] for i in range(len(source))]
+    races = Counter(labels_of(face, UTKFACE)["race"] for face in faces)
     assert races == {
         "White": 700,
         "Black": 491,

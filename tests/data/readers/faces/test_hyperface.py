@@ -5,8 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-from annotated import check_lines, faults, open_format
-from faces import AT, HIDDEN, LABELS, SKIP
+from annotated import check_lines, faults, labels_of, open_format
+from faces import AT, DECLARED, HIDDEN, LABELS, SKIP
 from mistakes import refused
 
 
@@ -42,14 +42,14 @@ def test_rows_are_regions(tmp_path):
     assert record.image[0, 0].tolist() == [0, 0, 200]  # RGB
     (instance,) = record.instances
     assert instance.box == (0, 0, 40, 20)
-    labels = instance.attributes
+    labels = labels_of(instance, DECLARED)
     assert labels["gender"] == "male"
     wanted = {"roll": -np.degrees(0.1), "pitch": np.degrees(0.2), "yaw": -np.degrees(0.3)}
-    assert labels["head"] == pytest.approx(wanted)
-    assert labels["face"][0] == (0, 10, 2)
-    assert labels["face"][1] == (30, 15, 2)
+    assert labels["head"] == pytest.approx(wanted, abs=1e-4)
+    assert labels["face"][0] == [0, 10, 2]
+    assert labels["face"][1] == [30, 15, 2]
     assert labels["face"][AT["left_ear"]] == HIDDEN
-    assert source[1].instances[0].attributes["gender"] == "female"
+    assert labels_of(source[1].instances[0], DECLARED)["gender"] == "female"
     assert source[2].instances == ()
     assert "gender" not in source[4].instances[0].attributes
     assert len({source.group(i) for i in range(4)}) == 1

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from annotated import HEIGHT, WIDTH, open_format, write_picture
-from faces import AT, LABELS, SKIP, ibug
+from annotated import HEIGHT, WIDTH, labels_of, open_format, write_picture
+from faces import AT, DECLARED, LABELS, SKIP, ibug
 from mistakes import check_faults, check_names, refused
 from real_data import data_set
 
@@ -35,7 +35,7 @@ def test_points_become_a_face(tmp_path, header):
     assert (record.file_name, record.exhaustive) == ("a.png", False)
     assert [category.name for category in source.categories] == ["face"]
     (face,) = record.instances
-    points = face.attributes["face"]
+    points = labels_of(face, DECLARED)["face"]
     np.testing.assert_allclose(points[AT["chin"]], ibug()[8], atol=1e-5)
     np.testing.assert_allclose(points[AT["left_brow_left"]], ibug()[17], atol=1e-5)
     assert points[AT["left_ear"]] is points[AT["right_ear"]] is None
@@ -122,7 +122,7 @@ def test_the_real_folder():
     assert len({source.group(i) for i in range(len(source))}) == 124
     for record in records:
         for face in record.instances:
-            points = face.attributes["face"]
+            points = labels_of(face, DECLARED)["face"]
             left, right, chin = (
                 points[AT[n]] for n in ("left_eye_center", "right_eye_center", "chin")
             )

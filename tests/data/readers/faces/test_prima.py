@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from annotated import labels_of
+from faces import DECLARED
 from mistakes import check_names, refused
 from real_data import data_set
 
@@ -22,17 +24,18 @@ def save(folder: Path, name: str, text: str) -> None:
 def test_name_and_text_are_labels(tmp_path: Path):
     save(tmp_path / "deep/Person01", "person01113-60+90.jpg", "Face\n192\n100\n126\n94\n")
     save(tmp_path / "deep/Person12", "person12292+90+0.jpg", "Face\n50\n50.5\n101\n101\n")
-    source = PrimaSource(tmp_path)
+    source = PrimaSource(tmp_path, DECLARED)
     assert source.categories == ((1, "head"),)
     first, second = source[0], source[1]
-    assert first.instances[0].attributes == {"head": {"yaw": 90, "pitch": -60}}
+    assert labels_of(first.instances[0], DECLARED) == {"head": {"yaw": 90, "pitch": -60}}
     assert first.instances[0].box == (129, 53, 255, 147)
     assert second.instances[0].box == (0, 0, 100.5, 101)  # half a pixel outside is clipped
-    assert second.instances[0].attributes == {"head": {"yaw": 0, "pitch": 90}}
+    assert labels_of(second.instances[0], DECLARED) == {"head": {"yaw": 0, "pitch": 90}}
     assert [source.group(i) for i in range(2)] == ["person01", "person12"]
-    without = PrimaSource(tmp_path, vertical_yaw=False)
-    assert without[1].instances[0].attributes == {"head": {"pitch": 90}}
-    assert without[0].instances[0].attributes == {"head": {"yaw": 90, "pitch": -60}}
+    without = PrimaSource(tmp_path, DECLARED, vertical_yaw=False)
+    upright, turned = (labels_of(without[i].instances[0], DECLARED) for i in range(2))
+    assert turned == {"head": {"pitch": 90}}
+    assert upright == {"head": {"yaw": 90, "pitch": -60}}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_yaw_is_positive_where_the_nose_points_to_the_images_left():
 
     Dark hair fills the back of the head: seen from the nose's side of the box, hair comes last.
     """
-    source = PrimaSource(data_set("prima_headpose"))
+    source = PrimaSource(data_set("prima_headpose"), DECLARED)
     at = {source.key(i): i for i in range(len(source))}
     for name, yaw in (
         ("Person01/person01152+0+90.jpg", 90),
@@ -86,7 +89,7 @@ def test_yaw_is_positive_where_the_nose_points_to_the_images_left():
     ):
         record = source[at[name]]
         instance = record.instances[0]
-        assert instance.attributes["head"]["yaw"] == yaw
+        assert labels_of(instance, DECLARED)["head"]["yaw"] == yaw
         x1, y1, x2, y2 = (int(value) for value in instance.box)
         gray = decode(Path(record.image), 1)[y1:y2, :, 0]  # type: ignore[arg-type]
         left, right = gray[:, max(x1 - 60, 0) : x1], gray[:, x2 : x2 + 60]

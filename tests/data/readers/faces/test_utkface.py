@@ -5,14 +5,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from annotated import labels_of
 from mistakes import check_names, refused
 from real_data import data_set
 
 from mtl_jax.attributes import declarations as attribute_kinds
+from mtl_jax.attributes.vocabulary import GENDERS, RACES
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.readers.faces.utkface import UTKFaceSource
 from mtl_jax.errors import UserError
 
+DECLARED = attribute_kinds.from_config(
+    {
+        "age": dict(kind="continuous", range=(0, 116)),
+        "gender": dict(kind="categorical", classes=GENDERS),
+        "race": dict(kind="categorical", classes=RACES),
+    }
+)
 # The names in the public set that do not tell their labels.
 BAD = (
     "61_3_20170109150557335",
@@ -47,10 +56,11 @@ def fill(folder: Path, count: int) -> Path:
 def test_names_are_labels(tmp_path: Path):
     save(tmp_path, "31_1_2_20170109150557335.jpg.chip.jpg", texture(0)[:120])
     save(tmp_path, "part2/116_0_4_20170109150557336.jpg", texture(1))
-    source = UTKFaceSource(tmp_path)
+    source = UTKFaceSource(tmp_path, DECLARED)
     first, second = source[0], source[1]
-    assert first.instances[0].attributes == {"age": 31, "gender": "female", "race": "Asian"}
-    assert second.instances[0].attributes == {"age": 116, "gender": "male", "race": "Others"}
+    labels = [labels_of(record.instances[0], DECLARED) for record in (first, second)]
+    assert labels[0] == {"age": 31, "gender": "female", "race": "Asian"}
+    assert labels[1] == {"age": 116, "gender": "male", "race": "Others"}
     assert first.instances[0].box == (0, 0, 200, 120)
     assert (first.width, first.height) == (200, 120)
     assert second.file_name == "part2/116_0_4_20170109150557336.jpg"
@@ -135,13 +145,13 @@ def test_copies_mirrors_and_stamps_are_grouped(tmp_path: Path):
 
 def test_the_real_folder():
     folder = data_set("utkface_crop_part1")
-    source = UTKFaceSource(folder)
+    source = UTKFaceSource(folder, DECLARED)
     assert len(source) == 6843
     assert source.skipped == ()
     # An old woman in the picture, as read by eye.
     at = {source.key(i): i for i in range(len(source))}
     old = source[at["100_1_0_20170110183726390.jpg.chip.jpg"]].instances[0]
-    assert old.attributes == {"age": 100, "gender": "female", "race": "White"}
+    assert labels_of(old, DECLARED) == {"age": 100, "gender": "female", "race": "White"}
 
 
 @pytest.mark.slow

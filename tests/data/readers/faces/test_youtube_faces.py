@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotated import open_format, write_picture
-from faces import AT, LABELS, SKIP, ibug
+from annotated import labels_of, open_format, write_picture
+from faces import AT, DECLARED, LABELS, SKIP, ibug
 from mistakes import check_names, refused
 from real_data import data_set
 
@@ -37,7 +37,7 @@ def test_rows_are_faces_and_persons_stay_together(tmp_path):
     assert [source.group(i) for i in range(3)] == ["Abdullah_Gul", "Abdullah_Gul", "A_B"]
     record = source[0]
     assert (record.file_name, record.exhaustive) == ("Abdullah_Gul_50.jpg", False)
-    points = record.instances[0].attributes["face"]
+    points = labels_of(record.instances[0], DECLARED)["face"]
     np.testing.assert_allclose(points[AT["mouth_right"]], ibug()[54], atol=1e-5)
     assert points[AT["right_ear"]] is None
 
@@ -80,6 +80,6 @@ def test_the_real_table():
     assert (len(source), source.skipped) == (176, ())
     assert len({source.group(i) for i in range(len(source))}) == 176
     for i in range(0, 176, 10):
-        points = source[i].instances[0].attributes["face"]
+        points = labels_of(source[i].instances[0], DECLARED)["face"]
         assert points[AT["left_eye_center"]][0] < points[AT["right_eye_center"]][0]
         assert points[AT["chin"]][1] > points[AT["nose_center"]][1]

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from annotated import check_lines
+from annotated import check_lines, labels_of
 from mistakes import check_names, refused
 from real_data import data_set
 
@@ -58,8 +58,9 @@ def test_rows_are_read_as_the_original_wrote_them(tmp_path):
     np.testing.assert_array_equal(record.image[..., 0], first)
     assert (record.height, record.width) == (48, 48)
     assert record.instances[0].box == (0, 0, 48, 48)
-    assert record.instances[0].attributes == {"age": 1, "gender": "male", "race": "Asian"}
-    assert source[1].instances[0].attributes == {"age": 116, "gender": "female", "race": "Others"}
+    labels = [labels_of(source[i].instances[0], DECLARED) for i in range(2)]
+    assert labels[0] == {"age": 1, "gender": "male", "race": "Asian"}
+    assert labels[1] == {"age": 116, "gender": "female", "race": "Others"}
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -70,10 +71,21 @@ def test_what_is_written_is_read_again(tmp_path):
     color = np.stack([face(2), face(3), face(4)], -1)
     path = tmp_path / "faces.csv"
     assert write_face_csv(path, zip((face(5), color), labels, strict=True)) == 2
-    source = FaceCsvSource(path)
+    source = FaceCsvSource(path, DECLARED)
     np.testing.assert_array_equal(source[0].image[..., 0], face(5))
     np.testing.assert_array_equal(source[1].image[..., 0], cv2.cvtColor(color, cv2.COLOR_RGB2GRAY))
-    assert [source[i].instances[0].attributes for i in range(2)] == labels
+    assert [labels_of(source[i].instances[0], DECLARED) for i in range(2)] == labels
+
+
+def test_a_chip_whose_age_no_person_has_is_left_out(tmp_path, capsys):
+    folder, table = tmp_path / "chips", tmp_path / "faces.csv"
+    folder.mkdir()
+    old, young = (f"{age}_0_0_2017010900000000{age % 10}.png" for age in (130, 31))
+    for name in (old, young):
+        cv2.imwrite(str(folder / name), face(len(name) + int(name[0]), 96))
+    assert main(["face-csv", "--input", str(folder), "--output", str(table)]) == 1
+    check_names(capsys.readouterr().err, folder / old, "age")
+    assert len(FaceCsvSource(table)) == 1
 
 
 def test_a_folder_of_chips_becomes_a_table(tmp_path, capsys):
@@ -87,11 +99,13 @@ def test_a_folder_of_chips_becomes_a_table(tmp_path, capsys):
     said = capsys.readouterr()
     check_names(said.err, folder / "x.png")
     check_lines(said.out.splitlines(), table, (2, 1))
-    source = FaceCsvSource(table)
+    source = FaceCsvSource(table, DECLARED)
     records = {
-        record.instances[0].attributes["age"]: record for record in map(source.__getitem__, (0, 1))
+        labels_of(record.instances[0], DECLARED)["age"]: record
+        for record in map(source.__getitem__, (0, 1))
     }
-    assert records[30].instances[0].attributes == {"age": 30, "gender": "female", "race": "Indian"}
+    labels = labels_of(records[30].instances[0], DECLARED)
+    assert labels == {"age": 30, "gender": "female", "race": "Indian"}
     expected = cv2.resize(face(len(names[0]), 96), (48, 48), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(records[30].image[..., 0], expected)
     assert main([*arguments, "--side", "32"]) == 1
@@ -167,8 +181,11 @@ def test_a_face_and_its_masked_copies_stay_together(tmp_path):
         assert len({g for g, o in zip(groups, owner, strict=True) if o == i}) == 1
     block = dict(format="face_csv", path=str(tmp_path / "faces.csv"))
     opened = open_sources(SourceOptions(sources=(block,), fractions=(0.5, 0.25, 0.25)), DECLARED)
-    ages = [{part.sources[0][i].instances[0].attributes["age"] for i in range(len(part.sources[0]))}
-            for part in opened.values()]  # fmt: skip
+    sources = [part.sources[0] for part in opened.values()]
+    ages = [
+        {labels_of(source[i].instances[0], DECLARED)["age"] for i in range(len(source))}
+        for source in sources
+    ]
     assert sum(map(len, ages)) == 12
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotated import labels_of
 from mistakes import check_names, refused
 
 from mtl_jax.attributes import declarations as attribute_kinds
 from mtl_jax.config.options.data import DataOptions, SourceOptions
+from mtl_jax.data.datasets.repeat import repeat_factors
 from mtl_jax.data.datasets.sources import open_sources
-from mtl_jax.data.loader import pipeline
+from mtl_jax.data.loader import pipeline, sampler
 from mtl_jax.data.records import Category
 from mtl_jax.images.resize import ResizeOptions
 
@@ -90,7 +92,8 @@ def test_records_are_those_of_the_files_source(tmp_path):
     records = [opened.sources[0][i] for i in range(len(opened.sources[0]))]
     assert [record.image[0, 0, 0] for record in records] == [90, 91, 92, 93, 94, 95]
     assert [record.instances[0].label for record in records] == [1, 2] * 3
-    assert [record.instances[0].attributes["age"] for record in records] == list(range(6))
+    labels = [labels_of(record.instances[0], AGE) for record in records]
+    assert labels == [{"age": i} for i in range(6)]
 
 
 def test_a_group_is_not_parted_and_a_key_stays(tmp_path):
@@ -182,6 +185,10 @@ def test_a_label_that_its_attribute_refuses_names_the_record(tmp_path):
     batches = pipeline.eval_batches(opened.sources[0], AGE, data, batch_size=2)
     with refused("cell 0", "age", 200, 116, "config.data.on_error"):
         next(batches)
+    # Where it may be skipped, neither its size nor its class stops anything.
+    source = opened.sources[0]
+    assert len(sampler.find_buckets([source], ResizeOptions())) == 1
+    assert len(repeat_factors(source, 0.5)) == len(source)
 
 
 def test_the_readmes_file_gives_records(tmp_path):
@@ -193,5 +200,5 @@ def test_the_readmes_file_gives_records(tmp_path):
     assert len(source) == 3
     assert source[1].image == Path("a.png")
     assert source[1].instances[0].box == (1, 2, 30, 40)
-    assert source[1].instances[0].attributes == {"age": 5}
+    assert labels_of(source[1].instances[0], AGE) == {"age": 5}
     assert source.group(1) == "a.png"

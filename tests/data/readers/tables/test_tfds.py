@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from annotated import open_format
+from annotated import labels_of, open_format
 from mistakes import refused
 from tensorflow_datasets.testing.mocking import RandomFakeGenerator
 
 from mtl_jax.attributes import declarations as attribute_kinds
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.loader import pipeline
-from mtl_jax.data.readers.formats import Labels
+from mtl_jax.data.readers.format import Labels
 from mtl_jax.images.resize import ResizeOptions
 
 THINGS = {
@@ -90,7 +90,8 @@ def test_labels_are_read_by_their_names(made):
     )
     source = open_format("tfds", Path(), Labels(declared), path=f"{made}:train")
     records = by_name(source)
-    assert records["0.png"].instances[0].attributes == {"coat": "tabby", "age": 2.5}
+    labels = labels_of(records["0.png"].instances[0], declared)
+    assert labels == {"coat": "tabby", "age": 2.5}
     first = next(name for name, record in records.items() if record.instances)
     wrong = attribute_kinds.from_config({"age": dict(kind="continuous", range=(0, 1))})
     with refused(f"{made}:train", first, "age", 2.5):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from annotated import open_format
-from faces import AT, LABELS, ibug
+from annotated import labels_of, open_format
+from faces import AT, DECLARED, LABELS, ibug
 from mistakes import check_names, refused
 
 from mtl_jax.errors import UserError
@@ -80,8 +80,9 @@ def test_the_300w_lp(tmp_path):
     assert (len(source), record.width, record.exhaustive) == (3, SIDE, False)
     (face,) = record.instances
     wanted = {"pitch": 10, "yaw": -20, "roll": 30}
-    assert face.attributes["head"] == pytest.approx(wanted, abs=1e-4)
-    points = face.attributes["face"]
+    labels = labels_of(face, DECLARED)
+    assert labels["head"] == pytest.approx(wanted, abs=1e-4)
+    points = labels["face"]
     np.testing.assert_allclose(points[AT["nose_center"]], POINTS[30], atol=1e-3)
     assert points[AT["left_ear"]] is None
     groups = [source.group(i) for i in range(3)]

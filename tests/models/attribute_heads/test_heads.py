@@ -13,8 +13,8 @@ from mtl_jax.attributes.landmarks import Landmarks
 from mtl_jax.attributes.ordinal import Ordinal
 from mtl_jax.attributes.pose import Pose
 from mtl_jax.losses import term_value
-from mtl_jax.models import attribute_heads
-from mtl_jax.models.attribute_heads import BINS, STEPS, decode, output_size, place
+from mtl_jax.models.attribute_heads.continuous import BINS, STEPS
+from mtl_jax.models.attribute_heads.heads import head_of
 
 GENDER = Categorical("gender", classes=("male", "female"))
 SMILE = Ordinal("smile", classes=("none", "slight", "broad"), levels=(0.0, 1.0, 4.0))
@@ -58,8 +58,8 @@ PERFECT = [
 ]  # fmt: skip
 
 
-def attribute_loss(*arguments):
-    return term_value(attribute_heads.attribute_loss(*arguments))
+def attribute_loss(attribute, *arguments):
+    return term_value(head_of(attribute).loss(*arguments))
 
 
 differentiate = jax.jit(jax.value_and_grad(attribute_loss, 1), static_argnums=0)
@@ -73,16 +73,16 @@ def labels(attribute, raw):
 @pytest.mark.parametrize(("attribute", "outputs", "raw", "prediction"), PERFECT)
 def test_a_perfect_head_has_no_loss_and_decodes_to_its_label(attribute, outputs, raw, prediction):
     outputs = jnp.array(outputs)
-    assert outputs.shape[1] == output_size(attribute)
+    assert outputs.shape[1] == head_of(attribute).output_size
     loss = attribute_loss(attribute, outputs, *labels(attribute, raw), BOXES)
     assert float(loss) < 1e-6
-    found = place(attribute, decode(attribute, outputs), BOXES)
+    found = head_of(attribute).place(head_of(attribute).decode(outputs), BOXES)
     np.testing.assert_allclose(found, prediction, atol=1e-4)
 
 
 @pytest.mark.parametrize("attribute", [GENDER, SMILE, AGE, AGE_BINS, AGE_STEPS, HEAD, FACE])
 def test_missing_labels_give_no_loss_and_no_gradient(attribute):
-    outputs = jax.random.normal(jax.random.key(0), (2, output_size(attribute)))
+    outputs = jax.random.normal(jax.random.key(0), (2, head_of(attribute).output_size))
     values = jnp.full((2, attribute.label_size), jnp.nan)
     known = jnp.zeros((2, attribute.label_size), bool)
     value, gradient = differentiate(attribute, outputs, values, known, BOXES)
@@ -100,7 +100,7 @@ def test_a_missing_label_counts_no_more_than_an_absent_instance(attribute):
         "face": [(3, 1, 2), (2, 2, 1)],
     }
     values, known = attribute.parse(raw[attribute.name])
-    outputs = jax.random.normal(jax.random.key(1), (2, output_size(attribute)))
+    outputs = jax.random.normal(jax.random.key(1), (2, head_of(attribute).output_size))
     alone = attribute_loss(attribute, outputs[:1], values[None], known[None], BOXES[:1])
     both = attribute_loss(
         attribute,
@@ -131,10 +131,10 @@ def test_angles_are_compared_and_averaged_around_the_circle():
         )
         assert loss < 1e-2
         assert gradient[0, 0] > 0  # down to 179 from above
-        np.testing.assert_allclose(decode(HEAD, outputs), [[-179, 0]], atol=1e-4)
+        np.testing.assert_allclose(head_of(HEAD).decode(outputs), [[-179, 0]], atol=1e-4)
     two = [jnp.array([[179.0, 10.0]]), jnp.array([[-177.0, 14.0]])]
-    np.testing.assert_allclose(attribute_heads.mean(HEAD, two), [[-179, 12]], atol=1e-4)
-    np.testing.assert_array_equal(attribute_heads.mean(AGE, two), [[1, 12]])
+    np.testing.assert_allclose(head_of(HEAD).mean(two), [[-179, 12]], atol=1e-4)
+    np.testing.assert_array_equal(head_of(AGE).mean(two), [[1, 12]])
 
 
 def at(attribute, number):
@@ -164,14 +164,14 @@ def test_inside_an_interval_a_number_costs_nothing(attribute):
 @pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_CLASSES, AGE_STEPS])
 def test_a_number_is_drawn_into_its_interval(attribute):
     values, known = attribute.parse((20, 29))
-    outputs = jnp.zeros((1, output_size(attribute)))
+    outputs = jnp.zeros((1, head_of(attribute).output_size))
     rate = {"smooth_l1": 0.01, "distribution": 20, "classification": 2, "coral": 100}[
         attribute.loss
     ]
     for _ in range(300):
         _, gradient = differentiate(attribute, outputs, values[None], known[None], BOXES[:1])
         outputs -= rate * gradient
-    assert 19 < decode(attribute, outputs)[0, 0] < 30
+    assert 19 < head_of(attribute).decode(outputs)[0, 0] < 30
 
 
 def test_an_interval_of_a_distribution_is_its_mass():
@@ -201,7 +201,9 @@ def test_classification_is_the_cross_entropy_of_the_bins_around_a_number():
     between = -0.75 * np.log(p[40] / 0.75) - 0.25 * np.log(p[41] / 0.25)
     np.testing.assert_allclose(loss(40.25), between, rtol=1e-4)
     np.testing.assert_allclose(loss((20, 29)), -np.log(p[20:30].sum()), rtol=1e-5)
-    np.testing.assert_allclose(decode(AGE_CLASSES, outputs), [[p @ np.arange(BINS)]], rtol=1e-5)
+    np.testing.assert_allclose(
+        head_of(AGE_CLASSES).decode(outputs), [[p @ np.arange(BINS)]], rtol=1e-5
+    )
 
 
 def test_coral_asks_of_each_step_whether_the_number_is_above_it():
@@ -215,7 +217,7 @@ def test_coral_asks_of_each_step_whether_the_number_is_above_it():
     loss = attribute_loss(AGE_STEPS, outputs, values, known, BOXES)
     np.testing.assert_allclose(loss, total / (2 * STEPS), rtol=1e-5)
     value = sum(1 / (1 + np.exp(-np.array(outputs[0], float))))
-    np.testing.assert_allclose(decode(AGE_STEPS, outputs)[0, 0], value, rtol=1e-5)
+    np.testing.assert_allclose(head_of(AGE_STEPS).decode(outputs)[0, 0], value, rtol=1e-5)
 
 
 def test_coral_on_paper():
@@ -223,7 +225,7 @@ def test_coral_on_paper():
     # cost log 2 each; below 20 their outputs shall rise, above 29 fall.
     values, known = AGE_STEPS.parse((20, 29))
     outputs = jnp.zeros((1, STEPS))
-    assert decode(AGE_STEPS, outputs)[0, 0] == 50
+    assert head_of(AGE_STEPS).decode(outputs)[0, 0] == 50
     loss, gradient = jax.value_and_grad(attribute_loss, 1)(
         AGE_STEPS, outputs, values[None], known[None], BOXES[:1]
     )
@@ -235,7 +237,7 @@ def test_coral_on_paper():
     best = at(AGE_STEPS, 30).at[0, 30].set(np.log(0.25 / 0.75))
     loss = attribute_loss(AGE_STEPS, best, values[None], known[None], BOXES[:1])
     np.testing.assert_allclose(loss, 0, atol=1e-7)
-    np.testing.assert_allclose(decode(AGE_STEPS, best), [[30.25]], rtol=1e-6)
+    np.testing.assert_allclose(head_of(AGE_STEPS).decode(best), [[30.25]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("raw", [0, 100, 33, 33.3, (0, 100), (20, 29), (99, 100)])
@@ -243,7 +245,7 @@ def test_coral_on_paper():
 @pytest.mark.parametrize("attribute", [AGE_BINS, AGE_CLASSES, AGE_STEPS])
 def test_losses_over_steps_stay_finite(attribute, size, raw):
     values, known = attribute.parse(raw)
-    outputs = jnp.linspace(size, -size, output_size(attribute))[None]
+    outputs = jnp.linspace(size, -size, head_of(attribute).output_size)[None]
     loss, gradient = differentiate(attribute, outputs, values[None], known[None], BOXES[:1])
     assert loss >= 0
     assert np.isfinite(loss)
@@ -255,7 +257,11 @@ def test_a_missing_number_has_no_gradient_however_far_the_range_is_from_0(loss):
     attribute = Continuous("year", range=(1900.0, 2000.0), loss=loss)
     values, known = attribute.parse(None)
     value, gradient = jax.value_and_grad(attribute_loss, 1)(
-        attribute, jnp.ones((1, output_size(attribute))), values[None], known[None], BOXES[:1]
+        attribute,
+        jnp.ones((1, head_of(attribute).output_size)),
+        values[None],
+        known[None],
+        BOXES[:1],
     )
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
@@ -263,13 +269,13 @@ def test_a_missing_number_has_no_gradient_however_far_the_range_is_from_0(loss):
 
 def test_a_distribution_decodes_to_its_mean_and_learns_towards_its_label():
     outputs = jnp.full((1, BINS), -30.0).at[0, 40].set(30.0)
-    np.testing.assert_allclose(decode(AGE_BINS, outputs), [[40.0]], atol=1e-3)
+    np.testing.assert_allclose(head_of(AGE_BINS).decode(outputs), [[40.0]], atol=1e-3)
     values, known = AGE_BINS.parse(40)
     outputs = jnp.zeros((1, BINS))
     for _ in range(300):
         _, gradient = differentiate(AGE_BINS, outputs, values[None], known[None], BOXES[:1])
         outputs -= 20 * gradient
-    np.testing.assert_allclose(decode(AGE_BINS, outputs), [[40.0]], atol=0.5)
+    np.testing.assert_allclose(head_of(AGE_BINS).decode(outputs), [[40.0]], atol=0.5)
 
 
 def test_a_landmark_of_unknown_visibility_teaches_its_place_alone():
@@ -289,7 +295,9 @@ def test_the_scale_is_what_counts_as_one():
 def test_a_binary_head_is_a_softmax_of_two_outputs():
     outputs = jnp.array([[0.7], [-1.2]])
     pair = jnp.concatenate([-outputs / 2, outputs / 2], -1)
-    np.testing.assert_allclose(decode(SEX, outputs), decode(GENDER, pair), rtol=1e-6)
+    np.testing.assert_allclose(
+        head_of(SEX).decode(outputs), head_of(GENDER).decode(pair), rtol=1e-6
+    )
     values, known = labels(SEX, [["female"], ["female"]])
     both = [attribute_loss(a, o, values, known, BOXES) for a, o in ((SEX, outputs), (GENDER, pair))]
     np.testing.assert_allclose(*both, rtol=1e-6)
