@@ -31,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
     )
     args, overrides = parser.parse_with_overrides(argv)
     workdir = find_run(args.workdir)
+    if __name__ == "__main__":
+        restart_with_kept_memory()
 
     from mtl_jax import experiment
     from mtl_jax.evals.table import format_table, without_boxes
@@ -72,5 +74,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()
     run(main)

@@ -9,10 +9,12 @@
 
 Writes OUT/predictions.json in COCO's results format and OUT/overlays/photo.jpg.png, of a video
 film.mp4 with its frame rate and size (.avi where its width or height is odd); then prints where the
-time went. `--config.FIELD=VALUE` changes a field of `config.eval` or `config.model.detection`. The
-styles: overlay has masks, boxes and labels; boxes no masks; masks are filled in their
-classes' colours on black; splash turns gray what was not found; panels puts boxes, masks on black,
-and 0.6 of the masks with 0.4 of the picture side by side into one file, three times as wide.
+time went. While it runs, OUT/predictions.jsonl has what was found, an entry a line; where it was
+stopped, the same call with `--resume` goes on from there. `--config.FIELD=VALUE` changes a field of
+`config.eval` or `config.model.detection`. The styles: overlay has masks, boxes and labels; boxes no
+masks; masks are filled in their classes' colours on black; splash turns gray what was not found;
+panels puts boxes, masks on black, and 0.6 of the masks with 0.4 of the picture side by side into
+one file, three times as wide.
 """
 
 from collections.abc import Sequence
@@ -62,11 +64,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--style", default="overlay", choices=STYLES, help="how it is drawn")
     parser.add_argument("--csv", action="store_true", help="write OUT/predictions.csv too")
     parser.add_argument("--crops", action="store_true", help="write what is drawn to OUT/crops too")
+    parser.add_argument("--resume", action="store_true", help="go on where a call before stopped")
     parser.add_argument("--show", action="store_true", help="in a window too; q ends it")
     args, overrides = parser.parse_with_overrides(argv)
     if args.show:
         require_display()
     workdir = find_run(args.workdir, packed=True)
+    if __name__ == "__main__":
+        restart_with_kept_memory()
 
     from mtl_jax.config.options.hyperface import proposal_overrides
     from mtl_jax.inference.files import OutputOptions, predict_folder
@@ -78,10 +83,9 @@ def main(argv: Sequence[str]) -> int:
     predictor = Predictor.from_checkpoint(
         workdir, args.step, args.threshold, args.classes, overrides
     )
-    options = OutputOptions(args.style, args.csv, args.crops, args.show)
+    options = OutputOptions(args.style, args.csv, args.crops, args.show, args.resume)
     return predict_folder(predictor, args.input, Path(args.output), options)
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()
     run(main)

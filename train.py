@@ -28,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
     variant = args.config.partition(":")[2]
     workdir = args.workdir or Path("runs", f"{name}_{variant}" if variant else name)
 
+    if __name__ == "__main__":
+        restart_with_kept_memory()
     # After the command line is known to be right: TensorFlow and jax take seconds to import.
     from mtl_jax import experiment
 
@@ -39,5 +41,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()
     run(main)

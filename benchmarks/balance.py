@@ -17,13 +17,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtl_jax import experiment
 from mtl_jax.config.options.training import METHODS, LoopOptions, OptimizerOptions
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.records import Category
 from mtl_jax.images.resize import resize_geometry
-from mtl_jax.task import Task
+from mtl_jax.runs.initial import initial_variables
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.gradient_balancing import make_balancing
 from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import make_mesh, replicated_key, shard_batch
@@ -42,9 +43,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a JSON file to write")
     options = parser.parse_args()
     config = load_config_file(options.config)
-    task = Task.from_config(config, [Category(1, "face")])
-    batch, seconds = make_batch(task, options.batch_size), {}
-    runners = {method: make_runner(task, method, batch) for method in METHODS}
+    setup = Setup.build(resolve(config), [Category(1, "face")])
+    batch, seconds = make_batch(setup, options.batch_size), {}
+    runners = {method: make_runner(setup, method, batch) for method in METHODS}
     for _ in range(options.turns):
         for method, run in runners.items():
             seconds.setdefault(method, []).append(run(options.steps) / options.steps)
@@ -56,14 +57,14 @@ def main() -> None:
         options.output.write_text(json.dumps(median, indent=1) + "\n")
 
 
-def make_batch(task: Task, rows: int) -> Batch:
+def make_batch(setup: Setup, rows: int) -> Batch:
     """Give pictures of noise, each one thing with random labels."""
     rng = np.random.default_rng(0)
-    canvas, _ = resize_geometry(512, 512, task.data.resize)
-    row = transforms.empty_row(canvas, task.attributes, task.data)
+    canvas, _ = resize_geometry(512, 512, setup.experiment.data.resize)
+    row = transforms.empty_row(canvas, setup.attributes, setup.experiment.data)
     batch = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], rows, 0), row)
     labels = {}
-    for a in task.attributes:
+    for a in setup.attributes:
         shape = batch.gt.attributes[a.name].values.shape
         values = rng.integers(0, a.prediction_size, shape) if a.kind == "categorical" else 30
         labels[a.name] = AttributeLabels(np.full(shape, values, np.float32), np.ones(shape, bool))
@@ -77,16 +78,16 @@ def make_batch(task: Task, rows: int) -> Batch:
     return batch._replace(images=noise, valid=np.ones(rows, bool), index=index, gt=gt)
 
 
-def make_runner(task: Task, method: str, batch: Batch):
+def make_runner(setup: Setup, method: str, batch: Batch):
     """Give a function that takes so many steps, each from a batch on the host, and gives their
     seconds; compile on the way.
     """
     mesh, options = make_mesh(), OptimizerOptions(name="adamw", warmup_steps=0)
-    variables = experiment.initial_variables(task, 0)
-    balancing = make_balancing(method, LoopOptions().balancing, task.model, variables)
+    variables = initial_variables(setup, 0)
+    balancing = make_balancing(method, LoopOptions().balancing, setup.model, variables)
     schedule = learning_rate_schedule(options, 100, options.learning_rate)
     optimizer, mask = make_optimizer(options, schedule), trainable(variables["params"], "all")
-    step = make_train_step(task.model, optimizer, mask, schedule, mesh, balancing=balancing)
+    step = make_train_step(setup.model, optimizer, mask, schedule, mesh, balancing=balancing)
     start = None if balancing is None else balancing.balance.init()
     state = start_stage(variables, optimizer, mask, mesh, balance=start)
     key = replicated_key(0, mesh)

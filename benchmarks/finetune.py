@@ -92,16 +92,18 @@ def _measure(
     predict: Callable[[Batch], Detections], config: ConfigDict, workdir: Path
 ) -> dict[str, float]:
     """Give the metrics on the pictures that WORKDIR/splits.json does not train on."""
+    from mtl_jax.config.resolve import resolve
     from mtl_jax.data.datasets.sources import open_sources
     from mtl_jax.evals.accumulate import Evaluator
     from mtl_jax.runs.loading import detect
-    from mtl_jax.task import Task, read_sources
+    from mtl_jax.runs.setup import Setup
 
-    opened = open_sources(read_sources(config), (), workdir / "splits.json", wanted=UNSEEN)
-    task = Task.from_config(config, opened[UNSEEN[0]].categories)
+    told = resolve(config)
+    opened = open_sources(told.sources, (), workdir / "splits.json", wanted=UNSEEN)
+    setup = Setup.build(told, opened[UNSEEN[0]].categories)
     pictures = [source for split in UNSEEN for source in opened[split].sources]
-    evaluator = Evaluator(task.categories)
-    for record, result in detect(predict, pictures, task, config.eval.batch_size):
+    evaluator = Evaluator(setup.categories)
+    for record, result in detect(predict, pictures, setup):
         evaluator.add(record, result)
     return evaluator.metrics()
 

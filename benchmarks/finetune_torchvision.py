@@ -21,10 +21,12 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from benchmarks.mask_rcnn_torchvision import DEVICE
 from mtl_jax import experiment
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
-from mtl_jax.config.options.training import LoopOptions, OptimizerOptions
+from mtl_jax.config.options.training import OptimizerOptions
+from mtl_jax.config.resolve import resolve
 from mtl_jax.convert.torchvision_names import model_tensors, to_state_dict
 from mtl_jax.data.datasets import sources
-from mtl_jax.task import Task, read_options, read_sources, read_stages
+from mtl_jax.runs.initial import initial_variables
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.optimizer import learning_rate_schedule
 from mtl_jax.types import Batch, Detections
 
@@ -33,26 +35,24 @@ def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
     """Train torchvision's model as `config` says, or read it where that is done."""
     config.data.mask_size = 0  # torchvision wants masks of the whole picture
     workdir.mkdir(parents=True, exist_ok=True)
-    opened = sources.open_sources(
-        read_sources(config), (), workdir / "splits.json", wanted=("train",)
-    )
-    task = Task.from_config(config, opened["train"].categories)
-    options = read_options(MaskRCNNOptions, config.model)
-    model, trained = build(options, len(task.categories) + 1), workdir / "model.pth"
+    told = resolve(config)
+    opened = sources.open_sources(told.sources, (), workdir / "splits.json", wanted=("train",))
+    setup = Setup.build(told, opened["train"].categories)
+    options = told.mask_rcnn("this benchmark")
+    model, trained = build(options, len(setup.categories) + 1), workdir / "model.pth"
     if trained.exists():
         model.load_state_dict(torch.load(trained))
         return model.to(DEVICE).eval()
-    loop = read_options(LoopOptions, config.train)
-    variables: Any = jax.device_get(experiment.initial_variables(task, loop.seed))
+    loop = setup.experiment.train
+    variables: Any = jax.device_get(initial_variables(setup, loop.seed))
     state = to_state_dict(flatten_dict(variables, sep="/"), model_tensors(options))
     model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
     model.to(DEVICE)
     torch.manual_seed(loop.seed)
-    (stage,) = read_stages(config)
-    rate = stage.learning_rate or config.optimizer.learning_rate
-    batches = experiment.train_batches(task, opened["train"].repeated(), loop, 0)
-    recipe = read_options(OptimizerOptions, config.optimizer)
-    train(model, islice(batches, stage.steps), recipe, stage.steps, rate)
+    (stage,) = told.stages
+    rate = stage.learning_rate or told.optimizer.learning_rate
+    batches = experiment.train_batches(setup, opened["train"].repeated(), loop, 0)
+    train(model, islice(batches, stage.steps), told.optimizer, stage.steps, rate)
     torch.save(model.state_dict(), trained)
     return model.eval()
 

@@ -34,7 +34,7 @@ from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.data.datasets.sources import Opened
 from mtl_jax.io.atomic import write_json
 from mtl_jax.io.malloc import restart_with_kept_memory
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.types import Batch
 
@@ -116,12 +116,12 @@ class Tape:
         self._next: Iterator[Batch] = iter(())
 
     def __call__(
-        self, task: Task, training: Opened, loop: LoopOptions, start_step: int
+        self, setup: Setup, training: Opened, loop: LoopOptions, start_step: int
     ) -> Iterator[Batch]:
-        made_of = f"{task.config.data.to_json()} {loop.seed} {loop.batch_size}"
+        made_of = f"{json.dumps(setup.experiment.config['data'])} {loop.seed} {loop.batch_size}"
         if made_of != self._of:
             self._of, self._made = made_of, []
-            self._next = experiment.train_batches(task, training, loop, 0)
+            self._next = experiment.train_batches(setup, training, loop, 0)
         for step in count(start_step):
             while step >= len(self._made):
                 self._made.append(next(self._next))

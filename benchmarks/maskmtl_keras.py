@@ -35,13 +35,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mtl_jax.config.fields import config_from_json
-from mtl_jax.config.options.data import DataOptions
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.datasets import sources
 from mtl_jax.data.loader import transforms
 from mtl_jax.io.atomic import write_json
 from mtl_jax.io.malloc import restart_with_kept_memory
-from mtl_jax.task import read_attributes, read_options, read_sources
+from mtl_jax.runs.setup import Setup
 
 CONFIG = str(Path(__file__).parents[1] / "configs/maskmtl_utkface.py")
 LIBRARIES = ("mtl_jax", "keras")
@@ -111,10 +111,9 @@ def _serve(library: str, config: str, pipe: Connection) -> None:
 def _our_steps(config: ConfigDict) -> Callable[[int], float]:
     from benchmarks.balance import make_batch, make_runner
     from mtl_jax.data.records import Category
-    from mtl_jax.task import Task
 
-    task = Task.from_config(config, [Category(1, "face")])
-    return make_runner(task, "fixed", make_batch(task, config.train.batch_size))
+    setup = Setup.build(resolve(config), [Category(1, "face")])
+    return make_runner(setup, "fixed", make_batch(setup, config.train.batch_size))
 
 
 def _keras_steps(config: ConfigDict) -> Callable[[int], float]:
@@ -198,9 +197,10 @@ def read_faces(config: ConfigDict, split: str) -> tuple[np.ndarray, dict[str, np
     """Give the pictures of a split `[N, 48, 48, 1]` in 0..1, and their labels as Keras wants
     them.
     """
-    attributes, data = read_attributes(config), read_options(DataOptions, config.data)
-    source = sources.open_split(read_sources(config), attributes, split).sources[0]
-    rows = [transforms.load(source[i], i, attributes, data) for i in range(len(source))]
+    told = resolve(config)
+    attributes = told.attributes
+    source = sources.open_split(told.sources, attributes, split).sources[0]
+    rows = [transforms.load(source[i], i, attributes, told.data) for i in range(len(source))]
     values = {a.name: np.stack([row.gt.attributes[a.name].values[0] for row in rows])
               for a in attributes}  # fmt: skip
     pictures = np.stack([row.images for row in rows]).astype(np.float32) / 255

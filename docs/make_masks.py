@@ -16,7 +16,7 @@ from mtl_jax.config.options.data import SourceOptions
 from mtl_jax.data.datasets.sources import open_split
 from mtl_jax.data.datasets.subset import Subset
 from mtl_jax.data.face_masks.apply import COVERED, DrawMasks
-from mtl_jax.data.pixels import read_pixels, resolve
+from mtl_jax.data.pixels import materialize, read_pixels
 from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.data.records import Instance, Record, Source
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
@@ -72,7 +72,7 @@ def _opened(name: str) -> Source:
 
 def _faces(source: Source) -> Iterator[tuple[Record, Instance]]:
     few = np.linspace(0, len(source) - 1, min(len(source), 200)).astype(int)
-    for record in (resolve(source[int(i)]) for i in few):
+    for record in (materialize(source[int(i)]) for i in few):
         for face in record.instances:
             if COVERED.annotate(*face.label_of(COVERED)) == "yes":
                 yield record, face

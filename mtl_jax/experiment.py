@@ -11,22 +11,25 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mtl_jax.config.options.evaluation import EvalOptions, ValidationOptions, higher_is_better
-from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions
+from mtl_jax.config.options.evaluation import higher_is_better
+from mtl_jax.config.options.training import LoopOptions
+from mtl_jax.config.resolve import Experiment, resolve
 from mtl_jax.data.datasets import sources, splits
 from mtl_jax.data.datasets.blocks import describe_people
 from mtl_jax.data.datasets.regions import cut_regions
 from mtl_jax.data.datasets.subset import choose
-from mtl_jax.data.loader import pipeline, transforms
-from mtl_jax.data.pixels import resolve
+from mtl_jax.data.face_masks.apply import with_masks
+from mtl_jax.data.loader import pipeline
+from mtl_jax.data.pixels import materialize
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
-from mtl_jax.evals.accumulate import Evaluator
+from mtl_jax.evals.accumulate import Evaluator, metric_names
+from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.error_analysis import Evidence
-from mtl_jax.images.resize import resize_geometry
 from mtl_jax.inference.output import Predictions
 from mtl_jax.io.atomic import write_json
 from mtl_jax.runs.folder import lock_run, prepare_folder, removed_unless_done
+from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import (
     Propose,
     Run,
@@ -35,19 +38,8 @@ from mtl_jax.runs.loading import (
     load_run,
     make_detect,
     make_propose,
-    read_checkpoint,
 )
-from mtl_jax.task import (
-    Task,
-    changed_outputs,
-    check_best_metric,
-    has_boxes,
-    make_evaluator,
-    read_attributes,
-    read_options,
-    read_sources,
-    read_stages,
-)
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training import tuning as finding
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
@@ -58,10 +50,9 @@ from mtl_jax.training.sharding import join_hosts, make_mesh
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.step import make_eval_loss
 from mtl_jax.training.step_logger import NonFiniteLossError
-from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import Batch, Variables
 
-MakeBatches = Callable[[Task, sources.Opened, LoopOptions, int], Iterator[Batch]]
+MakeBatches = Callable[[Setup, sources.Opened, LoopOptions, int], Iterator[Batch]]
 
 
 def train(
@@ -81,11 +72,10 @@ def train(
 
 
 def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
+    experiment = resolve(config)
     enable_compilation_cache()
-    loop = read_options(LoopOptions, config.train)
-    stages = read_stages(config)
-    total = sum(stage.steps for stage in stages)
-    done = prepare_folder(workdir, config, total)
+    loop, total = experiment.train, experiment.steps
+    done = prepare_folder(workdir, experiment)
     if done == total:
         print(f"{workdir}: all {total} steps are done")
         return
@@ -93,40 +83,41 @@ def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
         print(f"{workdir}: goes on after step {done}")
     with removed_unless_done(workdir / "splits.json"):
         opened = sources.open_sources(
-            read_sources(config),
-            read_attributes(config),
+            experiment.sources,
+            experiment.attributes,
             workdir / "splits.json",
             wanted=("train", "val"),
         )
         training, validation = opened["train"], opened["val"]
         if not training.sources:
             raise UserError(f"{workdir}: the config's data has no records for split 'train'")
-        task = Task.from_config(config, training.categories)
-        training = as_regions(task, training.repeated(), workdir / "proposals")
-        checks = read_options(ValidationOptions, config.eval)
-        optimizer = read_options(OptimizerOptions, config.optimizer)
+        setup = Setup.build(experiment, training.categories)
+        training = as_regions(setup, training.repeated(), workdir / "proposals")
         if loop.patience and not validation.sources:
-            raise UserError(f"{workdir}: config.train.patience wants records of the split val")
-        best = check_best_metric(task)
-        make_evaluator(task)
+            raise UserError(
+                f"{workdir}: config.train.patience requires a validation split, and the data has "
+                "none"
+            )
+        best = check_best_metric(setup)
+        make_evaluator(setup)
         mesh = make_mesh()
         loop.check_devices(mesh.size)
-        propose = make_propose(task, mesh, workdir / "proposals")
-        write_json(workdir / "config.json", config.to_dict())
+        propose = make_propose(setup, mesh, workdir / "proposals")
+        write_json(workdir / "config.json", experiment.config)
     checkpointer = Checkpointer(
         workdir / "checkpoints",
-        task.metadata,
+        setup.metadata,
         f"val/{best}",
         "max" if higher_is_better(best) else "min",
     )
     try:
         fit(
-            task.model,
-            initial_variables(task, loop.seed, new=not done),
-            stages,
-            optimizer,
-            partial(batches, task, training, loop),
-            make_validator(task, validation, checks, mesh, propose),
+            setup.model,
+            initial_variables(setup, loop.seed, new=not done),
+            experiment.stages,
+            experiment.optimizer,
+            partial(batches, setup, training, loop),
+            make_validator(setup, validation, mesh, propose),
             checkpointer,
             MetricWriter(workdir, total, active=jax.process_index() == 0),
             mesh,
@@ -141,30 +132,30 @@ def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
 
 
 def train_batches(
-    task: Task, training: sources.Opened, loop: LoopOptions, start_step: int
+    setup: Setup, training: sources.Opened, loop: LoopOptions, start_step: int
 ) -> Iterator[Batch]:
     """Give the batches of training from a step on."""
     return pipeline.train_batches(
         training.sources,
         training.weights,
-        task.attributes,
-        task.training_data,
+        setup.attributes,
+        setup.experiment.training_data,
         batch_size=loop.batch_size,
         seed=loop.seed,
         start_step=start_step,
     )
 
 
-def as_regions(task: Task, opened: sources.Opened, folder: Path | None = None) -> sources.Opened:
+def as_regions(setup: Setup, opened: sources.Opened, folder: Path | None = None) -> sources.Opened:
     """Give regions of the pictures of sources, where training is on such; selective search is kept
     in `folder`, and without one regions are jittered.
     """
-    options = task.data.regions
+    options = setup.experiment.data.regions
     if not options.proposals:
         return opened
     if folder is None:
         options = replace(options, proposals="jitter")
-    cut = cut_regions(opened.sources, task.attributes, options, folder or Path())
+    cut = cut_regions(opened.sources, setup.attributes, options, folder or Path())
     return opened._replace(sources=cut)
 
 
@@ -172,29 +163,29 @@ def find(config: ConfigDict, wanted: str) -> str:
     """Find a learning rate, or the batch size that memory holds, for a config's first stage; give
     the lines that say it.
     """
+    experiment = resolve(config)
     enable_compilation_cache()
-    training = sources.open_split(read_sources(config), read_attributes(config), "train")
-    task = Task.from_config(config, training.categories)
-    training = as_regions(task, training.repeated())
-    loop = read_options(LoopOptions, config.train)
-    options = read_options(OptimizerOptions, config.optimizer)
-    variables, mesh = initial_variables(task, loop.seed), make_mesh()
-    mask = trainable(variables["params"], read_stages(config)[0].layers)
+    training = sources.open_split(experiment.sources, experiment.attributes, "train")
+    setup = Setup.build(experiment, training.categories)
+    training = as_regions(setup, training.repeated())
+    loop, options = experiment.train, experiment.optimizer
+    variables, mesh = initial_variables(setup, loop.seed), make_mesh()
+    mask = trainable(variables["params"], experiment.stages[0].layers)
     if wanted == "learning_rate":
-        batches = train_batches(task, training, loop, 0)
-        tried = finding.try_learning_rates(task.model, variables, batches, options, mask, mesh)
+        batches = train_batches(setup, training, loop, 0)
+        tried = finding.try_learning_rates(setup.model, variables, batches, options, mask, mesh)
         lines = [f"{t.rate:<12.2e}{t.loss:.4f}" for t in tried[:: max(1, len(tried) // 25)]]
         found = finding.suggest_learning_rate(tried)
         return "\n".join(
             ["rate        loss", *lines, f"--config.optimizer.learning_rate={found:g}"]
         )
     memory, multiple = finding.device_memory(), mesh.size * loop.accumulate
-    balancing = make_balancing(loop.balance, loop.balancing, task.model, variables)
+    balancing = make_balancing(loop.balance, loop.balancing, setup.model, variables)
 
     def memory_of(count: int) -> int:
-        batch = next(train_batches(task, training, replace(loop, batch_size=count), 0))
+        batch = next(train_batches(setup, training, replace(loop, batch_size=count), 0))
         return finding.step_memory(
-            task.model, variables, batch, options, mask, mesh, loop.ema, balancing
+            setup.model, variables, batch, options, mask, mesh, loop.ema, balancing
         )
 
     found = finding.largest_batch(memory_of, memory, multiple)
@@ -241,24 +232,25 @@ def evaluate(
     if name == ".." or name != Path(name).name:
         raise UserError(f"the evaluation's name {name!r} is no name of a folder")
     run = load_run(workdir, step, overrides, workdir / "proposals")
+    experiment = run.setup.experiment
     if data:
         split, opened = (
             "external",
             sources.open_external(
-                data, read_sources(run.task.config), run.attributes, categories=run.categories
+                data, experiment.sources, run.attributes, categories=run.categories
             ),
         )
     else:
-        opened = open_data(run.task.config, split, workdir, run.categories)
+        opened = open_data(experiment, split, workdir, run.categories)
     if not opened.sources:
-        there = [s for s in splits.NAMES if open_data(run.task.config, s, workdir).sources]
+        there = [s for s in splits.NAMES if open_data(experiment, s, workdir).sources]
         raise UserError(
             f"{workdir}: the config's data has no records for split {split!r}; it has for "
             f"{', '.join(there) or 'none'}"
         )
-    options = read_options(EvalOptions, run.task.config.eval)
-    evaluator, evidence = make_evaluator(run.task), Evidence(run.categories, options)
-    if options.coverage and split == "test":
+    evaluator = make_evaluator(run.setup)
+    evidence = Evidence(run.categories, experiment.eval)
+    if experiment.eval.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
     folder = workdir / "evaluation" / (name or split)
     with Predictions(folder, run.attributes) as predictions:
@@ -272,14 +264,14 @@ def evaluate(
                 predictions.add({**entry, **own} for entry in entries)
     metrics = evaluator.metrics()
     write_json(folder / "metrics.json", metrics | evaluator.group_metrics())
-    write_json(folder / "config.json", run.task.config.to_dict())
+    write_json(folder / "config.json", experiment.config)
     if evaluator.faces.landmarks is not None:
         write_json(folder / "landmarks.json", evaluator.faces.summary())
-    people = describe_people(read_sources(run.task.config))
+    people = describe_people(experiment.sources)
     trivial: dict[str, float] = {}
     if baseline:
-        training = open_data(run.task.config, "train", workdir, run.categories).sources
-        records = (resolve(source[i]) for source in training for i in range(len(source)))
+        training = open_data(experiment, "train", workdir, run.categories).sources
+        records = (materialize(source[i]) for source in training for i in range(len(source)))
         trivial = evaluator.trivial_metrics(records)
     return Evaluation(
         folder,
@@ -287,7 +279,7 @@ def evaluate(
         evidence,
         metrics,
         run.channels,
-        has_boxes(run.task.config),
+        experiment.has_boxes,
         people,
         trivial,
     )
@@ -295,92 +287,93 @@ def evaluate(
 
 def evaluate_validation(run: Run, workdir: Path) -> Evaluator:
     """Evaluate a run on its split val."""
-    opened = open_data(run.task.config, "val", workdir, run.categories)
+    opened = open_data(run.setup.experiment, "val", workdir, run.categories)
     if not opened.sources:
         raise UserError(
-            f"{workdir}: config.eval.coverage wants records of the split val; there are none"
+            f"{workdir}: config.eval.coverage requires a validation split, and the data has none"
         )
-    evaluator = make_evaluator(run.task)
+    evaluator = make_evaluator(run.setup)
     for record, result in run.detect(opened.sources):
         evaluator.add(record, result)
     return evaluator
 
 
 def make_validator(
-    task: Task,
+    setup: Setup,
     held_out: sources.Opened,
-    checks: ValidationOptions,
     mesh: Mesh,
     propose: Propose | None = None,
 ) -> Callable[[Variables, int], dict[str, float]] | None:
     """Give the function that measures a model during training; None without held-out records."""
+    checks = setup.experiment.eval
     if not held_out.sources:
         return None
     if checks.pictures:
         held_out = held_out._replace(sources=choose(held_out.sources, checks.pictures))
-    seen = as_regions(task, held_out).sources  # as the loss sees them
-    predict = make_detect(task.model, mesh)
-    losses = make_eval_loss(task.model, mesh)
+    seen = as_regions(setup, held_out).sources  # as the loss sees them
+    predict = make_detect(setup.model, mesh)
+    losses = make_eval_loss(setup.model, mesh)
 
     def validate(variables: Variables, step: int) -> dict[str, float]:
         del step
-        evaluator = make_evaluator(task)
+        evaluator = make_evaluator(setup)
         predict_proposed = after(propose, partial(predict, variables))
-        for record, result in detect(predict_proposed, held_out.sources, task, checks.batch_size):
+        for record, result in detect(predict_proposed, held_out.sources, setup):
             evaluator.add(record, result)
         metrics = evaluator.metrics()
         if checks.loss:
             batches = chain.from_iterable(
                 pipeline.eval_batches(
-                    source, task.attributes, task.training_data, batch_size=checks.batch_size
+                    source,
+                    setup.attributes,
+                    setup.experiment.training_data,
+                    batch_size=checks.batch_size,
                 )
                 for source in seen
             )
             metrics |= {f"loss/{k}": v for k, v in losses(variables, batches).items()}
         # Where nothing was found there is no error to measure: not a number is the worst of all.
-        metrics = {task.config.eval.best_metric: math.nan, **metrics}
+        metrics = {checks.best_metric: math.nan, **metrics}
         return {f"val/{name}": value for name, value in metrics.items()}
 
     return validate
 
 
-def initial_variables(task: Task, seed: int, new: bool = True) -> Variables:
-    """Initialise a model; that of a new run from `config.init.checkpoint` where one is named, and
-    print what it gave.
-    """
-    variables = jax.jit(task.model.init)(jax.random.key(seed), _empty_batch(task))
-    init = read_options(InitOptions, task.config.init)
-    if not init.checkpoint or not new:
-        return variables
-    try:
-        metadata, loaded = read_checkpoint(init.checkpoint, init.step)
-        changed = changed_outputs(task, metadata)
-        variables, rows = transfer(variables, loaded, [*init.exclude, *changed])
-    except UserError as error:
-        raise UserError(f"config.init.checkpoint {init.checkpoint}: {error}") from None
-    print(format_table(rows))
-    return variables
-
-
-def variable_shapes(task: Task) -> Variables:
-    """Return the shapes and types of a model's variables; nothing is compiled."""
-    return jax.eval_shape(task.model.init, jax.random.key(0), _empty_batch(task))
-
-
-def _empty_batch(task: Task) -> Batch:
-    canvas, _ = resize_geometry(512, 512, task.data.resize)
-    row = transforms.empty_row(canvas, task.attributes, task.data)
-    return jax.tree.map(lambda x: x[None], row)
-
-
 def open_data(
-    config: ConfigDict, split: str, workdir: Path, categories: Sequence[Category] = ()
+    experiment: Experiment, split: str, workdir: Path, categories: Sequence[Category] = ()
 ) -> sources.Opened:
-    """Open the records of a split; the run's splits.json says which they are."""
+    """Open a split of an experiment's data, divided as the run in `workdir` divided it."""
     return sources.open_split(
-        read_sources(config),
-        read_attributes(config),
+        experiment.sources,
+        experiment.attributes,
         split,
         workdir / "splits.json",
         categories=categories,
     )
+
+
+def make_evaluator(setup: Setup) -> Evaluator:
+    """Build the evaluator of `config.eval`. Raises UserError where the attributes or the data do
+    not have what it asks for.
+    """
+    undeclared = with_masks(setup.attributes)[len(setup.attributes) :]
+    try:
+        return Evaluator(setup.categories, setup.attributes, setup.experiment.eval, undeclared)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def check_best_metric(setup: Setup) -> str:
+    """Return `config.eval.best_metric`: a metric, or a loss of the validation. Raises UserError
+    where the model has none of that name.
+    """
+    options, masks = setup.experiment.eval, setup.experiment.has_masks
+    known = metric_names(setup.categories, setup.attributes, masks, options)
+    known += [f"{kind}/AP_{size}" for kind in ("box", "mask")[: 1 + masks] for size in AREAS[1:]]
+    if options.loss:
+        known += [f"loss/{name}" for name in ("loss", *setup.model.weights)]
+    if options.best_metric not in known:
+        raise UserError(
+            f"config.eval.best_metric {options.best_metric!r} is none of {', '.join(known)}"
+        )
+    return options.best_metric

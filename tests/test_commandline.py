@@ -1,6 +1,8 @@
 """Command lines: what is right gets through with its type, what is wrong is one line and exit 2."""
 
 import errno
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -9,6 +11,7 @@ from inference.fake_run import FakeRun, picture
 from mistakes import check_names, refused
 
 from mtl_jax.commandline import Parser, find_run, run
+from mtl_jax.config.blocks import blocks_of
 from mtl_jax.config.overrides import load_config_file, override
 
 FILE = str(scripts.ROOT / "configs/mtl_synthetic.py")
@@ -35,8 +38,8 @@ def never_trains(monkeypatch):
             "--config.train.batch_sise=1",
             ("config.train.batch_sise", "config.train.batch_size"),
         ),
-        ("--config.stages[0].stepz=3", ("config.stages[0].stepz", "config.stages[0].steps")),
-        ("--config.stages[7].steps=3", ("config.stages[7].steps", "config.stages[1].steps")),
+        ("--config.stages[0].stepz=3", ("--config.stages[0].stepz", "config.stages.stage1.steps")),
+        ("--config.stages[7].steps=3", ("config.stages[7].steps", "config.stages.stage2")),
         (
             "--config.attributes.agee.weight=3",
             ("config.attributes.agee.weight", "config.attributes.age.weight"),
@@ -149,9 +152,9 @@ def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp
             ((64, 96),),
         ),
         ("--config.optimizer.milestones=(0.5,)", lambda c: c.optimizer.milestones, (0.5,)),
-        ("--config.stages[1].steps=7", lambda c: c.stages[1]["steps"], 7),
-        ("--config.stages[0].layers=4+", lambda c: c.stages[0]["layers"], "4+"),
-        ("--config.data.sources[0].length=7", lambda c: c.data.sources[0]["length"], 7),
+        ("--config.stages[1].steps=7", lambda c: c.stages.stage2.steps, 7),
+        ("--config.stages[0].layers=4+", lambda c: c.stages.stage1.layers, "4+"),
+        ("--config.data.sources[0].length=7", lambda c: c.data.sources.train.length, 7),
         ("--config.attributes.age.range=(0,99)", lambda c: c.attributes.age.range, (0, 99)),
         ("--config.attributes.age.weight=2", lambda c: c.attributes.age.weight, 2.0),
         (
@@ -163,6 +166,7 @@ def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp
 )
 def test_an_override_sets_one_field_with_its_type(argument, read, value):
     config, before = load_config_file(TINY), load_config_file(TINY)
+    override(before, [])
     override(config, [argument])
     assert read(config) == value
     assert type(read(config)) is type(read(before))
@@ -174,13 +178,16 @@ def test_each_option_of_a_source_can_be_set():
     config = load_config_file("configs/balloon.py")
     override(config, ["--config.data.sources[0].class_attribute=shape"])
     override(config, ["--config.data.sources[0].weight=2"])
-    assert config.data.sources[0]["class_attribute"] == "shape"
-    assert config.data.sources[0]["weight"] == 2.0
-    assert "masks" not in config.data.sources[0]
+    (name,) = config.data.sources.order
+    source = config.data.sources[name]
+    assert (source.class_attribute, source.weight) == ("shape", 2.0)
+    assert "masks" not in source
+    override(config, [f"--config.data.sources.{name}.weight=3"])
+    assert config.data.sources[name].weight == 3.0
     override(config, ["--config.data.sources[0].exhaustive=False"])
-    assert config.data.sources[0]["exhaustive"] is False
-    with refused("config.data.sources[0].rename"):
-        override(config, ["--config.data.sources[0].rename={'a': 'b'}"])
+    assert config.data.sources[name].exhaustive is False
+    override(config, ["--config.data.sources[0].rename={'a': 'b'}"])
+    assert blocks_of(config.data.sources)[name]["rename"] == {"a": "b"}
     for wrong in ("sources[0].class_atribute", "sources[7].weight"):
         with refused(f"config.data.{wrong}"):
             override(config, [f"--config.data.{wrong}=1"])
@@ -188,9 +195,9 @@ def test_each_option_of_a_source_can_be_set():
 
 def test_an_option_of_a_source_whose_format_stands_apart_can_be_set():
     config = load_config_file("configs/balloon.py")
-    config.data.format, config.data.sources = "via", ({"path": "balloon"},)
+    override(config, ["--config.data.sources=({'path': 'balloon'},)", "--config.data.format=via"])
     override(config, ["--config.data.sources[0].weight=2"])
-    assert config.data.sources == ({"path": "balloon", "weight": 2.0},)
+    assert blocks_of(config.data.sources) == {"source": {"path": "balloon", "weight": 2.0}}
 
 
 def test_an_override_without_a_value_takes_no_other_argument():
@@ -370,12 +377,37 @@ def test_other_sources_put_the_short_fields_away():
     assert config.data.format == "utkface"
     other = "--config.data.sources=({'format': 'fairface'},)"
     override(config, ["--config.data.path=here", other])
-    assert config.data.sources == ({"format": "fairface"},)
+    assert blocks_of(config.data.sources) == {"fairface": {"format": "fairface"}}
     assert (config.data.format, config.data.path) == ("", "here")
 
 
 def test_a_first_source_without_a_format_adds_to_the_short_fields():
     config = load_config_file(str(scripts.ROOT / "configs/maskmtl_utkface.py"))
     override(config, ["--config.data.sources=({'masks': 0.5},)"])
-    assert config.data.sources == ({"masks": 0.5},)
+    assert blocks_of(config.data.sources) == {"utkface": {"masks": 0.5}}
     assert config.data.format == "utkface"
+
+
+HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow")
+MISTAKES = [
+    ("train", ("--config", "configs/utkface_age.py", "--config.train.sed=1")),
+    ("train", ("--config", "configs/utkface_agee.py")),
+    ("evaluate", ("--workdir", "absent")),
+    ("predict", ("--workdir", "absent", "--input", "a.jpg", "--output", "out")),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments"), MISTAKES)
+def test_a_mistake_on_the_command_line_is_found_before_anything_heavy_is_loaded(script, arguments):
+    code = f"""
+import runpy, sys
+sys.argv = [{script + ".py"!r}, *{arguments!r}]
+try:
+    runpy.run_path({script + ".py"!r}, run_name="__main__")
+except SystemExit as end:
+    print(end.code, *(name for name in {HEAVY!r} if name in sys.modules))
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=scripts.ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["2"], done
+    assert len(done.stderr.splitlines()) == 1

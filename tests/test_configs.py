@@ -21,11 +21,12 @@ from written import check_metrics, check_predictions
 
 from mtl_jax import Predictor, experiment
 from mtl_jax.config.defaults import get_default
-from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.loader.pipeline import eval_batches
 from mtl_jax.data.records import Category
-from mtl_jax.task import Task, has_masks, read_options
+from mtl_jax.runs.initial import initial_variables, variable_shapes
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.transfer import transfer
 
@@ -45,8 +46,8 @@ POSE = {"yaw/mae", "yaw/std", "pitch/mae", "pitch/std"}
 def test_torchvisions_network_starts_the_balloons():
     def zeros(config, classes):
         things = [Category(i, f"c{i}") for i in range(1, classes + 1)]
-        task = Task.from_config(config, things)
-        shapes = jax.eval_shape(lambda: experiment.initial_variables(task, 0))
+        setup = Setup.build(resolve(config), things)
+        shapes = jax.eval_shape(lambda: initial_variables(setup, 0))
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
 
     ours = zeros(load_config_file(f"{CONFIGS / 'balloon.py'}:resnet50"), 1)
@@ -61,12 +62,12 @@ def test_every_config_has_its_variants():
     for path in CONFIGS.glob("*.py"):
         for variant in ("", "tiny"):
             config = load_config_file(f"{path}:{variant}" if variant else str(path))
-            assert config.stages
+            assert resolve(config).stages
         tiny, full = load_config_file(f"{path}:tiny"), load_config_file(str(path))
         # Every head, loss and output of the full one.
         assert set(tiny.attributes) == set(full.attributes)
-        assert has_masks(tiny) == has_masks(full)
-        assert sum(stage["steps"] for stage in tiny.stages) <= 10
+        assert resolve(tiny).has_masks == resolve(full).has_masks
+        assert resolve(tiny).steps <= 10
 
 
 @pytest.fixture(scope="module")
@@ -84,26 +85,29 @@ def test_a_batch_of_every_config_goes_into_its_model(name, data, tmp_path, monke
         config.data.update(load_config_file(f"{CONFIGS / name}.py:tiny").data)
     if config.family == "hyperface":  # other proposals come with the images
         config.model.detection.proposals = "windows"
-    training = experiment.open_data(config, "train", tmp_path)
-    task = Task.from_config(config, training.categories)
-    regions = experiment.as_regions(task, training)
-    loop = replace(read_options(LoopOptions, config.train), batch_size=2)
-    batch = next(experiment.train_batches(task, regions, loop, 0))
+    told = resolve(config)
+    training = experiment.open_data(told, "train", tmp_path)
+    setup = Setup.build(told, training.categories)
+    regions = experiment.as_regions(setup, training)
+    loop = replace(setup.experiment.train, batch_size=2)
+    batch = next(experiment.train_batches(setup, regions, loop, 0))
     assert batch.valid.all()
     assert batch.images.any()
-    variables = experiment.variable_shapes(task)
+    variables = variable_shapes(setup)
     key = jax.random.key(0)
-    total, terms, stats = jax.eval_shape(task.model.loss, variables, batch, key)
+    total, terms, stats = jax.eval_shape(setup.model.loss, variables, batch, key)
     assert total.shape == ()
-    assert set(terms) == set(task.model.weights)
+    assert set(terms) == set(setup.model.weights)
     assert {leaf.shape for leaf in jax.tree.leaves(terms)} == {()}
     assert stats.keys() == variables["batch_stats"].keys()
-    images = next(eval_batches(training.sources[0], task.attributes, task.data, batch_size=2))
-    found = jax.eval_shape(task.model.predict, variables, images)
+    images = next(
+        eval_batches(training.sources[0], setup.attributes, setup.experiment.data, batch_size=2)
+    )
+    found = jax.eval_shape(setup.model.predict, variables, images)
     assert found.boxes.shape == (2, found.valid.shape[1], 4)
-    assert (found.masks is not None) == has_masks(config)
+    assert (found.masks is not None) == setup.experiment.has_masks
     sizes = {name: values.shape[2] for name, values in found.attributes.items()}
-    assert sizes == {a.name: a.prediction_size for a in task.attributes}
+    assert sizes == {a.name: a.prediction_size for a in setup.attributes}
 
 
 WITH_FAIRFACE = ("maskmtl_best.py", "utkface_attributes.py")

@@ -16,18 +16,19 @@ from test_configs import CLASSES, CONFIGS, POSE, predict
 from written import check_metrics, check_predictions
 
 from mtl_jax import Predictor, draw, experiment
-from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.config.options.hyperface import PROPOSALS, HyperFaceOptions, proposal_overrides
 from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.datasets.sources import Opened
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.loader.pipeline import eval_batches
 from mtl_jax.data.records import Category
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.models.hyperface.face_rectangle import first_rectangle
+from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import make_propose, save_run
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.sharding import make_mesh
 
 ATTRIBUTES = {"head": POSE | {"roll/mae", "roll/std"}, "face": {"nme", "accuracy"}}
@@ -176,17 +177,18 @@ def test_mixed(tmp_path, monkeypatch):
     check_predictions(out, sizes, SHOWN, {(1, "face")}, masks=False)
 
 
-def task(**views: object) -> Task:
+def setup(*overrides: str) -> Setup:
     config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
-    return Task.from_config(config, [Category(1, "head")], ViewOptions(**views))
+    override(config, overrides)
+    return Setup.build(resolve(config).in_views(), [Category(1, "head")])
 
 
-def saved(folder: Path, config: str, *overrides: str) -> Task:
+def saved(folder: Path, config: str, *overrides: str) -> Setup:
     """Make a RUN of a config's tiny variant that was not trained."""
     read = load_config_file(f"{CONFIGS / config}:tiny")
     override(read, overrides)
-    made = Task.from_config(read, [Category(1, "head")])
-    save_run(folder, made, experiment.initial_variables(made, seed=0))
+    made = Setup.build(resolve(read), [Category(1, "head")])
+    save_run(folder, made, initial_variables(made, seed=0))
     return made
 
 
@@ -227,7 +229,7 @@ def test_an_rpn_that_is_none_is_one_line(tmp_path):
         override(config, proposal_overrides(str(rpn)))
         config.data.update(**changes)
         config.model.update(pixel_mean=(0.5,), pixel_std=(0.25,))  # of any number of channels
-        told = Task.from_config(config, [Category(1, "head")])
+        told = Setup.build(resolve(config), [Category(1, "head")])
         make_propose(told, make_mesh())
 
     field = "config.model.detection.rpn"
@@ -235,11 +237,11 @@ def test_an_rpn_that_is_none_is_one_line(tmp_path):
         propose("")
     with refused(field, tmp_path / "none/checkpoints"):
         propose(tmp_path / "none")
-    save_run(tmp_path / "run", task(), {"params": {"a": np.ones(1)}, "batch_stats": {}})
+    save_run(tmp_path / "run", setup(), {"params": {"a": np.ones(1)}, "batch_stats": {}})
     with refused(field, tmp_path / "run", "mask_rcnn", "hyperface"):
         propose(tmp_path / "run")
     config = load_config_file(f"{CONFIGS / 'mtl_synthetic.py'}:tiny")
-    other = Task.from_config(config, [Category(1, "head")])
+    other = Setup.build(resolve(config), [Category(1, "head")])
     save_run(tmp_path / "rpn", other, {"params": {"a": np.ones(1)}, "batch_stats": {}})
     with refused(field, tmp_path / "rpn") as caught:
         propose(tmp_path / "rpn", channels=1)
@@ -249,8 +251,8 @@ def test_an_rpn_that_is_none_is_one_line(tmp_path):
 def test_a_model_that_is_told_where_to_look_refuses_to_guess():
     config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
     override(config, proposal_overrides("fast"))
-    told = Task.from_config(config, [Category(1, "head")])
-    row = transforms.empty_row((192, 192), told.attributes, told.data)
+    told = Setup.build(resolve(config), [Category(1, "head")])
+    row = transforms.empty_row((192, 192), told.attributes, told.experiment.data)
     batch = jax.tree.map(lambda x: x[None], row)
     untrained = {"params": {}, "batch_stats": first_rectangle(HyperFaceOptions())}
     field = "config.model.detection.proposals"
@@ -261,25 +263,25 @@ def test_a_model_that_is_told_where_to_look_refuses_to_guess():
 def test_training_sees_regions_and_evaluation_pictures():
     drawn = SyntheticSource(2, seed=0, size=(192, 192))
     opened = Opened((drawn,), (1.0,), drawn.categories)
-    seen = experiment.as_regions(task(), opened)
-    assert len(seen.sources[0]) == 2 * task().data.regions.per_picture
-    batches = experiment.train_batches(task(), seen, LoopOptions(batch_size=3), 0)
-    side = task().config.model.input_size
+    seen = experiment.as_regions(setup(), opened)
+    assert len(seen.sources[0]) == 2 * setup().experiment.data.regions.per_picture
+    batches = experiment.train_batches(setup(), seen, LoopOptions(batch_size=3), 0)
+    side = setup().experiment.model.input_size
     assert next(batches).images.shape == (3, side, side, 3)
-    pictures = eval_batches(drawn, task().attributes, task().data, batch_size=2)
+    pictures = eval_batches(drawn, setup().attributes, setup().experiment.data, batch_size=2)
     assert next(pictures).images.shape == (2, 192, 192, 3)
 
 
 def test_views_at_test_time_are_refused():
     with refused("config.eval.flip", "scales", "hyperface"):
-        task(flip=True)
+        setup("--config.eval.flip=True")
 
 
 def test_regions_alone_say_how_much_of_a_face_is_seen():
     config = load_config_file(str(CONFIGS / "hyperface_synthetic.py"))
     override(config, ["--config.data.min_visible=0.7"])
-    task = Task.from_config(config, [Category(1, "head")])
-    assert (task.data.min_visible, task.training_data.min_visible) == (0.7, 0.0)
+    told = resolve(config)
+    assert (told.data.min_visible, told.training_data.min_visible) == (0.7, 0.0)
     override(config, ["--config.data.augment.scale=(1.0,2.0)"])
     with refused("config.data.augment.scale", "hyperface", "config.data.regions"):
-        Task.from_config(config, [Category(1, "head")])
+        resolve(config)

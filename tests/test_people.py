@@ -10,11 +10,12 @@ from data.readers.faces.test_utkface import save, texture
 from mistakes import check_names
 from scenes import draw_variables
 
-from mtl_jax import experiment
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
+from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import save_run
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py:tiny")
 GROUPS = "--config.eval.groups=(('age',10.0),('gender',0),('race',0.0),('masked',0.0))"
@@ -22,8 +23,8 @@ GROUPS = "--config.eval.groups=(('age',10.0),('gender',0),('race',0.0),('masked'
 
 def make_run(workdir):
     """Make a run of fresh weights."""
-    task = Task.from_config(load_config_file(CONFIG), [Category(1, "face")])
-    save_run(workdir, task, draw_variables(experiment.variable_shapes(task)))
+    setup = Setup.build(resolve(load_config_file(CONFIG)), [Category(1, "face")])
+    save_run(workdir, setup, draw_variables(variable_shapes(setup)))
     return workdir
 
 

@@ -1,7 +1,7 @@
 """Every field of a config with its default, as a ConfigDict that config files and overrides change.
 
 The defaults stand in the options of the parts that use them, as dataclasses; here they only become
-fields. `task.py` turns them back.
+fields. `resolve.py` turns them back.
 """
 
 from dataclasses import asdict
@@ -11,14 +11,14 @@ from ml_collections import ConfigDict
 
 from mtl_jax.attributes.vocabulary import GENDERS, LANDMARK_FLIP, LANDMARKS, RACES
 from mtl_jax.config.options.data import DataOptions, SourceOptions
-from mtl_jax.config.options.evaluation import EvalOptions, ValidationOptions, ViewOptions
+from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.config.options.hyperface import HyperFaceOptions
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
-from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
+from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions
 from mtl_jax.errors import UserError, suggest
 
-# The fields of config.model by config.family; `task.build_model` builds the model of each.
+# The fields of config.model by config.family; `runs/setup.py` builds the model of each.
 FAMILIES: dict[str, type[Any]] = {
     "mask_rcnn": MaskRCNNOptions,
     "mask_mtl": MaskMTLOptions,
@@ -42,16 +42,13 @@ def get_default(family: str = "mask_rcnn") -> ConfigDict:
             "family": family,
             "model": asdict(FAMILIES[family]()),
             "attributes": {},
-            "data": {**asdict(SourceOptions()), **asdict(DataOptions())},
+            # None: of any type, blocks by name or a tuple of blocks (config/blocks.py)
+            "data": {**asdict(SourceOptions()), **asdict(DataOptions()), "sources": None},
             "init": asdict(InitOptions()),
             "optimizer": asdict(OptimizerOptions()),
-            "stages": (asdict(Stage()),),
+            "stages": None,
             "train": asdict(LoopOptions()),
-            "eval": {
-                **asdict(ValidationOptions()),
-                **asdict(EvalOptions()),
-                **asdict(ViewOptions()),
-            },
+            "eval": asdict(EvalOptions()),
         }
     )
     if family == "hyperface":

@@ -1,5 +1,6 @@
 """Configs from files, and overrides of their fields from the command line."""
 
+import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,15 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mtl_jax.attributes import declarations as attributes
+from mtl_jax.config.blocks import ORDER, field_of, name_blocks
+from mtl_jax.config.fields import as_tuples
+from mtl_jax.config.options.data import SHORT
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.io.user_module import load_module, user_code_errors
 
 _SOURCES = "--config.data.sources="
-_SOURCE = re.compile(r"--config\.data\.sources\[(\d+)\]\.(\w+)")  # a key of a source's block
+# A block by its name or position, and a field of it: --config.data.sources.faces.weight=2
+_BLOCK = re.compile(r"--config\.(data\.sources|stages)(?:\[(\d+)\]|\.([^.=]+))\.(.+)", re.DOTALL)
 
 
 def load_config_file(spec: str) -> ConfigDict:
@@ -48,62 +53,111 @@ def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> None:
     """Set fields of `config` from `--config.field=value` arguments, each with the type that the
-    field has. Sources go first: where their first block says its format, the short fields that
-    `config` has of its own are put away.
+    field has. Raises UserError with a line for each that is wrong.
+
+    Afterwards its sources and stages are blocks by name. Sources go first: where their first block
+    has a format, the short fields that `config` has of its own are emptied.
     """
+    name_blocks(config)
+    faults = []
     for argument in sorted(arguments, key=lambda argument: not argument.startswith(_SOURCES)):
-        if source := _SOURCE.match(argument):
-            _add_default(config, int(source[1]), source[2])
-        values, argv = flags.FlagValues(), ["mtl_jax", argument]
         try:
-            config_flags.DEFINE_config_dict(
-                "config", config, lock_config=True, flag_values=values, sys_argv=argv
-            )
-            values(argv)
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, IndexError):
-            raise UserError(_explain(config, argument)) from None
-        if argument.startswith(_SOURCES):
-            _put_short_away(config.data)
+            _set(config, argument)
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("\n".join(faults))
 
 
-def _put_short_away(data: ConfigDict) -> None:
-    """Empty the short fields of the data where the first block says its format itself."""
-    from mtl_jax.data.datasets.blocks import SHORT  # it loads what reads pictures
-
-    if data.sources and isinstance(data.sources[0], Mapping) and data.sources[0].get("format"):
-        for name in SHORT:
-            data[name] = ""
-
-
-def _add_default(config: ConfigDict, number: int, key: str) -> None:
-    """Give a block of the data a key of its format that it leaves out, so that it can be set."""
-    from mtl_jax.data.datasets.blocks import complete
-
-    blocks = list(config.data.sources)
-    if number >= len(blocks) or not isinstance(blocks[number], Mapping):
+def _set(config: ConfigDict, argument: str) -> None:
+    field, _, value = argument.partition("=")
+    if field in ("--config.data.sources", "--config.stages"):
+        _set_blocks(config, field.removeprefix("--config."), value)
         return
-    block = dict(blocks[number])
-    if config.data.format and number == 0:
-        block["format"] = config.data.format
-    full = complete(block)
+    given, argument = argument, _by_name(config, argument)
+    values, argv = flags.FlagValues(), ["mtl_jax", argument]
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, lock_config=True, flag_values=values, sys_argv=argv
+        )
+        values(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, IndexError):
+        raise UserError(_explain(config, given, argument)) from None
+
+
+def _set_blocks(config: ConfigDict, field: str, text: str) -> None:
+    """Set all blocks, to a tuple of blocks or to blocks by name."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise UserError(
+            f"config.{field} is {text}; it must be a tuple of blocks, as ({{'format': 'coco'}},)"
+        ) from None
+    if isinstance(value, Mapping):  # whose order a ConfigDict would not keep
+        value = {ORDER: tuple(value), **value}
+    parent = config.data if field == "data.sources" else config
+    with config.unlocked(), config.ignore_type():
+        parent[field.rpartition(".")[2]] = value
+        if field == "data.sources" and _has_format(value):
+            for name in SHORT:
+                config.data[name] = ""
+    name_blocks(config)
+
+
+def _has_format(value: Any) -> bool:
+    """Say whether the first block has a format of its own."""
+    named = isinstance(value, Mapping)
+    blocks = [value[name] for name in value if name != ORDER] if named else value
+    first = blocks[0] if isinstance(blocks, tuple | list) and blocks else None
+    return isinstance(first, Mapping) and bool(first.get("format"))
+
+
+def _by_name(config: ConfigDict, argument: str) -> str:
+    """Write a block's position as its name, and make its field known where its format has it."""
+    found = _BLOCK.match(argument)
+    if found is None:
+        return argument
+    where, number, name, rest = found.groups()
+    blocks = config.data.sources if where == "data.sources" else config.stages
+    if number is not None:
+        name = field_of(blocks, int(number))
+    if name is None or name not in blocks or name == ORDER:
+        return argument
+    if where == "data.sources":
+        _add_default(config, name, re.split(r"[.=]", rest, maxsplit=1)[0])
+    return f"--config.{where}.{name}.{rest}"
+
+
+def _add_default(config: ConfigDict, name: str, key: str) -> None:
+    """Give a source a key of its format that it leaves out, so that it can be set."""
+    from mtl_jax.data.datasets.blocks import complete  # it loads all readers
+
+    block = config.data.sources[name]
+    if key in block:
+        return
+    plain = as_tuples(block)
+    if config.data.format and name == field_of(config.data.sources, 0):
+        plain["format"] = config.data.format
+    full = complete(plain)
     if key in full:
-        value = full[key]
-        # None stands for the format's own True or False.
-        blocks[number] = {**blocks[number], key: True if value is None else value}
-        config.data.sources = tuple(blocks)
+        with block.unlocked(), block.ignore_type():
+            # None stands for the format's own True or False.
+            block[key] = True if full[key] is None else full[key]
 
 
-def _explain(config: ConfigDict, argument: str) -> str:
+def _explain(config: ConfigDict, given: str, argument: str) -> str:
+    """Say what is wrong with `argument`, which the user wrote as `given`."""
     field = argument.partition("=")[0].removeprefix("--")
     fields = dict(_fields(config, "config"))
     if field not in fields:
-        return f"no field {field}{suggest(field, list(fields))}"
+        place = "" if given == argument else f"{given.partition('=')[0]}: "
+        return f"{place}no field {field}{suggest(field, list(fields))}"
     value = fields[field]
     if isinstance(value, Mapping | ConfigDict):
         if not value:
-            return f"{argument}: {field} is empty; write what it is to hold into the config file"
-        return f"{argument}: {field} holds the fields {', '.join(value)}; set one of these"
-    return f"{argument}: {field} wants a value like {value!r}"
+            return f"{given}: {field} is empty; set it in the config file"
+        return f"{given}: {field} is a group of fields; set one of {', '.join(value)}"
+    return f"{given}: {field} requires a value such as {value!r}"
 
 
 def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:

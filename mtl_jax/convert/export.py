@@ -72,10 +72,10 @@ def detector(run: Run) -> Detect:
 
     def detect(pixels: Array, sizes: Array) -> dict[str, Array]:
         rows = pixels.shape[0]
-        empty = transforms.empty_row(pixels.shape[1:3], run.attributes, run.task.data)
+        empty = transforms.empty_row(pixels.shape[1:3], run.attributes, run.setup.experiment.data)
         blank = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *np.shape(x))), empty)
         batch = blank._replace(images=pixels, sizes=sizes, valid=jnp.ones(rows, bool))
-        found = run.task.model.predict(jax.tree.map(jnp.asarray, variables), batch)._asdict()
+        found = run.setup.model.predict(jax.tree.map(jnp.asarray, variables), batch)._asdict()
         attributes = {f"attribute_{k}": v for k, v in found.pop("attributes").items()}
         return {k: v for k, v in found.items() if v is not None} | attributes
 
@@ -106,5 +106,5 @@ def describe(run: Run, batch_size: int) -> dict[str, Any]:
         },
         "classes": {i: category.name for i, category in enumerate(run.categories, 1)},
         "category_ids": {i: category.id for i, category in enumerate(run.categories, 1)},
-        "attributes": with_defaults(run.task.config.attributes.to_dict()),
+        "attributes": with_defaults(run.setup.experiment.config["attributes"]),
     }

@@ -8,14 +8,15 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from mtl_jax.config.defaults import get_matterport
+from mtl_jax.config.resolve import resolve
 from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.coco_names import coco_things
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.torchvision import read_categories
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import variable_shapes
+from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import save_run
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 
 
@@ -63,8 +64,8 @@ def import_weights(
         categories = coco_things()
     else:
         categories = read_categories(class_names, sizes.classes)
-    task = Task.from_config(config, categories)
-    variables, rows = transfer(variable_shapes(task), unflatten_dict(found, sep="/"))
+    setup = Setup.build(resolve(config), categories)
+    variables, rows = transfer(variable_shapes(setup), unflatten_dict(found, sep="/"))
     left_out = [
         TransferRow(key, state[key].size, "left out: named by --unused")
         for key in state.keys() - names.model_shapes(sizes).keys()
@@ -72,7 +73,7 @@ def import_weights(
     print(format_table([*rows, *sorted(left_out)]))
     if any(row.outcome != "copied" for row in rows):
         raise UserError(f"{file}: the weights are of another model")
-    save_run(workdir, task, variables)
+    save_run(workdir, setup, variables)
 
 
 def matterport_config(

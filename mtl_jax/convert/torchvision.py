@@ -11,14 +11,15 @@ from ml_collections import ConfigDict
 
 from mtl_jax.config.defaults import get_default
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.config.resolve import resolve
 from mtl_jax.convert import torchvision_names as names
 from mtl_jax.convert.coco_names import coco_categories
 from mtl_jax.convert.weight_files import read_tensors, write_torch
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import initial_variables, variable_shapes
+from mtl_jax.runs.initial import initial_variables, variable_shapes
 from mtl_jax.runs.loading import load_run, save_run
-from mtl_jax.task import Task, check_family, read_options
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 
 
@@ -59,9 +60,9 @@ def import_weights(
         classes = len(state["roi_heads.box_predictor.cls_score.bias"])
         categories = read_categories(class_names, classes)
     found = names.to_variables(state, tensors, tuple(unused))
-    task = Task.from_config(config, categories)
+    setup = Setup.build(resolve(config), categories)
     # The heads of a backbone's RUN are initialised; a whole model needs shapes alone.
-    ours = initial_variables(task, seed=0) if is_backbone else variable_shapes(task)
+    ours = initial_variables(setup, seed=0) if is_backbone else variable_shapes(setup)
     variables, rows = transfer(ours, unflatten_dict(found, sep="/"))
     left_out = [
         TransferRow(_module(key), state[key].size, "left out: no part of the model")
@@ -70,7 +71,7 @@ def import_weights(
     print(format_table([*rows, *sorted(left_out)]))
     if not is_backbone and any(row.outcome != "copied" for row in rows):
         raise UserError(f"{file}: the weights are of another model than {arch or guessed}")
-    save_run(workdir, task, variables)
+    save_run(workdir, setup, variables)
 
 
 def _module(key: str) -> str:
@@ -145,8 +146,7 @@ def export_weights(workdir: Path, output: Path, step: str = "best") -> None:
     Attribute heads have no place there: they are left out, and named.
     """
     run = load_run(workdir, step)
-    check_family(run.task.config, f"{workdir}: torchvision's form")
-    options = read_options(MaskRCNNOptions, run.task.config.model)
+    options = run.setup.experiment.mask_rcnn(f"{workdir}: torchvision's form")
     tensors = names.model_tensors(options)
     variables: dict = flatten_dict(jax.device_get(run.variables), sep="/")
     write_torch(output, names.to_state_dict(variables, tensors))

@@ -9,7 +9,7 @@ from mtl_jax.images.decode import decode, to_channels
 from mtl_jax.images.geometry import Size
 
 
-def resolve(record: Record) -> Record:
+def materialize(record: Record) -> Record:
     """Return the record with its deferred changes made: new pixels and labels.
 
     Raises UserError that names the record where a change cannot be made.
@@ -28,7 +28,7 @@ def read_pixels(record: Record, channels: int) -> np.ndarray:
 
     Raises ValueError where their size is not as annotated.
     """
-    record = resolve(record)
+    record = materialize(record)
     if isinstance(record.image, np.ndarray):
         image = to_channels(record.image, channels)
     else:

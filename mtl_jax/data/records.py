@@ -67,7 +67,7 @@ class Record:
     exhaustive: bool = True  # False: things of these classes stand in the picture without a label
     region: Frame | None = None  # what of the picture is seen; None: all
     turn: Turn | None = None  # that the picture makes first, its things with it, but for masks
-    # Changes of pixels and labels that are made when the pixels are read, by `pixels.resolve`.
+    # Changes of pixels and labels that are made when the pixels are read, by `pixels.materialize`.
     deferred: tuple["Change", ...] = ()
 
     @property

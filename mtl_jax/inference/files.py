@@ -1,5 +1,6 @@
 """Pictures and videos to `predictions.json` and what is drawn on them."""
 
+import hashlib
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,8 @@ import numpy as np
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import write_png
 from mtl_jax.inference.collect import InputFile, collect, is_misnamed
-from mtl_jax.inference.output import WRITTEN, Predictions, clear_crops, write_crops
+from mtl_jax.inference.journal import Journal
+from mtl_jax.inference.output import WRITTEN, clear_crops, write_crops
 from mtl_jax.inference.predictor import CONFIDENT, Predictor
 from mtl_jax.inference.video import Video, VideoWriter
 from mtl_jax.results import Result
@@ -32,6 +34,7 @@ class OutputOptions:
     csv: bool = False  # also predictions.csv
     crops: bool = False  # also crops/<name>/<number>_<class>.png
     show: bool = False  # also in a window
+    resume: bool = False  # go on where an earlier process stopped
 
 
 def predict_folder(
@@ -43,6 +46,9 @@ def predict_folder(
     """Write, below `output`, `predictions.json` and `overlays/<name>.png` of every picture or
     `overlays/<name>.mp4` of every video in `inputs`; print where the time went; give the exit code.
 
+    Entries are kept in `predictions.jsonl` as they come. Where an error or a signal ends this
+    function, what was found stays there, and `options.resume` goes on with it.
+
     0: all good; 1: some files were skipped or broke off, each named on stderr; 2: nothing could be
     read. Raises UserError for inputs that are not there, and an output that is no folder.
     """
@@ -53,12 +59,27 @@ def predict_folder(
     start = time.perf_counter()
     options = options or OutputOptions()
     _report_others(others)
-    with Predictions(output, predictor.attributes, options.csv) as predictions:
-        job = _Job(predictor, output, options, predictions)
-        job.predict_pictures(pictures)
-        first_id = len(pictures)
-        for file in videos:
-            first_id += job.predict_video(file, first_id)
+    names = "\n".join(file.name for file in (*pictures, *videos))
+    made_by = {
+        "model": predictor.name,
+        "files": hashlib.sha256(names.encode()).hexdigest(),
+        "style": options.style,
+        "crops": options.crops,
+    }
+    with Journal(output, made_by, options.resume) as journal:
+        job = _Job(predictor, output, options, journal)
+        try:
+            job.predict_pictures(pictures)
+            first_id = len(pictures)
+            for file in videos:
+                first_id += job.predict_video(file, first_id)
+        except BaseException:
+            if journal.done:
+                kept = f"{len(journal.done)} images and videos are kept in {journal.path}"
+                print(f"{kept}; --resume goes on from there", file=sys.stderr)
+            raise
+        if job.images:
+            journal.write(predictor.attributes, options.csv)
     if not job.images:
         print(
             f"no picture or video could be read in {', '.join(map(str, inputs))}", file=sys.stderr
@@ -75,12 +96,12 @@ class _Job:
     """Carries pictures and videos to their files, and counts them."""
 
     def __init__(
-        self, predictor: Predictor, output: Path, options: OutputOptions, predictions: Predictions
+        self, predictor: Predictor, output: Path, options: OutputOptions, journal: Journal
     ):
         self._predictor = predictor
         self._output = output
         self._options = options
-        self._predictions = predictions
+        self._journal = journal
         self._window = Window() if options.show else None
         self.pictures = self.frames = self.detections = self.drawn = self.faults = 0
 
@@ -96,8 +117,10 @@ class _Job:
 
     def predict_pictures(self, files: Sequence[InputFile]) -> None:
         """Write what is found on each picture."""
-        entries: dict[int, list[dict[str, Any]]] = {}
-        for position, result in self._predictor.predict_files([file.path for file in files]):
+        self.pictures += sum(self._is_done(file) for file in files)
+        left = [i for i, file in enumerate(files) if file.name not in self._journal.done]
+        for place, result in self._predictor.predict_files([files[i].path for i in left]):
+            position = left[place]
             name = files[position].name
             if isinstance(result, Exception):
                 self._skip(files[position], result)
@@ -106,17 +129,21 @@ class _Job:
                 self._clear_crops(name)
                 drawn = self._draw(result, name, enlarges=True)
                 write_png(self._output / "overlays" / f"{name}.png", drawn)
-                entries[position] = result.to_json(position, name)
+                entries = result.to_json(position, name)
+                self._add(entries)
+                self._journal.finish(name, position, 1, len(entries))
             self._show(drawn, wait=True)
-        for position in sorted(entries):  # they come in the order of their canvases
-            self._add(entries[position])
-        self.pictures += len(entries)
+            self.pictures += 1
 
     def predict_video(self, file: InputFile, first_id: int) -> int:
         """Write what is found on each frame, the first with id `first_id`; give how many were
         read.
         """
-        read, times = 0, self._predictor.times
+        if self._is_done(file):
+            frames = self._journal.done[file.name].images
+            self.frames += frames
+            return frames
+        read, found, times = 0, self.detections, self._predictor.times
         try:
             video = Video(file.path)
             self._clear_crops(file.name)
@@ -135,6 +162,7 @@ class _Job:
                 raise
             self._skip(file, error)
             return 0
+        self._journal.finish(file.name, first_id, read, self.detections - found)
         self.frames += read
         if abs(writer.fps - video.fps) > 0.01:
             print(f"{writer.path} plays at {writer.fps:g} frames a second, not {video.fps:.3f}")
@@ -145,6 +173,12 @@ class _Job:
             print(f"{file.path}: {fault}", file=sys.stderr)
             self.faults += 1
         return read
+
+    def _is_done(self, file: InputFile) -> bool:
+        """Say whether an earlier process finished a file, and count its detections."""
+        done = self._journal.done.get(file.name)
+        self.detections += done.entries if done else 0
+        return done is not None
 
     def _skip(self, file: InputFile, error: Exception) -> None:
         _report(file, error)
@@ -171,7 +205,7 @@ class _Job:
             self._window.show(drawn, wait)
 
     def _add(self, entries: list[dict[str, Any]]) -> None:
-        self._predictions.add(entries)
+        self._journal.add(entries)
         self.detections += len(entries)
 
 

@@ -21,7 +21,8 @@ from mtl_jax.visualize.drawing.draw import as_rgb, to_show
 COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", "score")
 BOX = ("x", "y", "width", "height")
 _CROP = re.compile(r"(\d{6}_)?\d+_[\w.-]+\.png")
-WRITTEN = ("predictions.json", "predictions.csv", "overlays", "crops")  # below the output's folder
+# Below the output's folder.
+WRITTEN = ("predictions.json", "predictions.csv", "predictions.jsonl", "overlays", "crops")
 
 
 class Predictions:

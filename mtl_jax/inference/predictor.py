@@ -70,7 +70,8 @@ class Predictor:
     A picture is a path, or pixels: uint8 `[H, W, 3]` in the order RGB, `[H, W]` gray, or
     `[H, W, C]` with the model's channels. Below `score_threshold` nothing is returned; without one
     everything that the model finds is, of which `draw` shows what scores 0.5 and more. With
-    `classes` only these are returned. `times` adds up where the time goes. Raises UserError for a
+    `classes` only these are returned. `times` adds up where the time goes; `name` says what the
+    results depend on. Raises UserError for a
     class that the model does not know and for a threshold that is no score.
     """
 
@@ -79,10 +80,11 @@ class Predictor:
         run: LoadedRun,
         score_threshold: float | None = None,
         classes: Sequence[str] | None = None,
+        name: str = "",
     ):
         if score_threshold is not None and not 0 <= score_threshold <= 1:
             raise UserError(f"threshold {score_threshold:g} is not within 0 and 1, as scores are")
-        self._run = run
+        self._run, self.name = run, name
         self._score_threshold = score_threshold
         self._classes = None if classes is None else _numbers(run.categories, classes)
         self._met: set[tuple[int, Size]] = set()  # shapes that are compiled
@@ -103,7 +105,9 @@ class Predictor:
         # With it come jax and the models, which a fake run in a test does without.
         from mtl_jax.runs.loading import load_run
 
-        return cls(load_run(run, step, overrides), score_threshold, classes)
+        loaded = load_run(run, step, overrides)
+        name = f"{run} {step} {score_threshold} {classes} {list(overrides)}"
+        return cls(loaded, score_threshold, classes, name)
 
     @property
     def categories(self) -> Sequence[Category]:

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mtl_jax.attributes import declarations as attributes
+from mtl_jax.attributes import declarations
+from mtl_jax.config.blocks import blocks_of, with_names
 from mtl_jax.config.defaults import get_default
 from mtl_jax.config.fields import as_tuples, config_from_json, flat_fields
 from mtl_jax.config.options.training import Stage
+from mtl_jax.config.resolve import Experiment
 from mtl_jax.errors import UserError
 from mtl_jax.training.checkpoint import Checkpointer
 
@@ -76,8 +78,8 @@ def removed_unless_done(path: Path) -> Iterator[None]:
         raise
 
 
-def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
-    """Give the number of steps done in a run's folder, of `total` that the config has.
+def prepare_folder(workdir: Path, experiment: Experiment) -> int:
+    """Return the number of steps of an experiment that are done in a run's folder.
 
     Raises UserError where the steps were done with another config. What a run left behind that
     stopped before its first checkpoint counts for nothing.
@@ -92,7 +94,7 @@ def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
     done = latest or 0
     if not path.is_file():
         return done
-    differing = list(differing_fields(read_config(path), config, done))
+    differing = list(differing_fields(read_config(path), experiment.config, done))
     if differing and done:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise UserError(
@@ -101,29 +103,34 @@ def prepare_folder(workdir: Path, config: ConfigDict, total: int) -> int:
         )
     if differing:
         (workdir / "splits.json").unlink(missing_ok=True)
-    if done > total:
-        raise UserError(f"{workdir}: {done} steps are done, and config.stages has only {total}")
+    if done > experiment.steps:
+        raise UserError(
+            f"{workdir}: {done} steps are done, and config.stages has only {experiment.steps}"
+        )
     return done
 
 
 def read_config(path: Path) -> ConfigDict:
-    """Read a run's config.json."""
+    """Read a run's config.json, its blocks by name."""
     try:
-        return config_from_json(path.read_text())
+        return with_names(config_from_json(path.read_text()))
     except ValueError as error:
         raise UserError(f"{path}: cannot be read: {error}; use another --workdir") from None
 
 
-def differing_fields(old: ConfigDict, new: ConfigDict, done: int = 0) -> Iterator[str]:
+def differing_fields(
+    old: Mapping[str, Any] | ConfigDict, new: Mapping[str, Any] | ConfigDict, done: int = 0
+) -> Iterator[str]:
     """Name the fields that a run of `done` steps cannot be resumed with; more steps of the stages
     that it has not left and other logging it can.
 
     What a run of an older version does not say has its default.
     """
-    there, now = (dict(flat_fields(_complete(config))) for config in (old, new))
-    default = dict(flat_fields(as_tuples(get_default(new.family))))
-    ends = accumulate(stage.get("steps", Stage.steps) for stage in old.stages)
-    unused = "train.balancing." if new.train.balance == "fixed" else "none"
+    there, now = _flat(old), _flat(new)
+    default = _flat(get_default(new["family"]))
+    stages = blocks_of(with_names(old)["stages"]).values()
+    ends = accumulate(stage.get("steps", Stage.steps) for stage in stages)
+    unused = "train.balancing." if new["train"]["balance"] == "fixed" else "none"
     left = {f"stages[{i}].steps" for i, end in enumerate(ends) if end < done}
     for name in sorted(there.keys() | now.keys()):
         a, b = (fields.get(name, default.get(name)) for fields in (there, now))
@@ -133,7 +140,21 @@ def differing_fields(old: ConfigDict, new: ConfigDict, done: int = 0) -> Iterato
             yield f"{name} ({a!r} there, {b!r} now)"
 
 
-def _complete(config: ConfigDict) -> dict[str, Any]:
-    """Give a config as a dict, with the options of attributes that it leaves at their defaults."""
-    fields = as_tuples(json.loads(json.dumps(as_tuples(config))))  # whose keys are texts
-    return {**fields, "attributes": attributes.with_defaults(fields["attributes"])}
+def _flat(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
+    """Return every field by its dotted name, blocks by position, with the options of attributes
+    that the config leaves at their defaults.
+    """
+    named = as_tuples(with_names(config))
+    fields = as_tuples(json.loads(json.dumps(named)))  # whose keys are texts
+    sources = blocks_of(fields["data"]["sources"])
+    blocks = tuple({"name": name, **block} for name, block in sources.items())
+    return dict(
+        flat_fields(
+            {
+                **fields,
+                "attributes": declarations.with_defaults(fields["attributes"]),
+                "data": {**fields["data"], "sources": blocks},
+                "stages": tuple(blocks_of(fields["stages"]).values()),
+            }
+        )
+    )

@@ -12,20 +12,18 @@ from jax.sharding import Mesh
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import RegionOptions
-from mtl_jax.config.options.evaluation import ValidationOptions
-from mtl_jax.config.options.hyperface import FaceDetectionOptions
-from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.config.options.hyperface import FaceDetectionOptions, HyperFaceOptions
 from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.data.datasets.selective_search import BatchSearch
 from mtl_jax.data.loader import pipeline, transforms
-from mtl_jax.data.pixels import resolve
+from mtl_jax.data.pixels import materialize
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.io.atomic import write_json
 from mtl_jax.models.mask_rcnn.rpn_proposals import rpn_proposals
 from mtl_jax.results import Result
-from mtl_jax.task import Task, check_family, read_options
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.optimizer import make_optimizer
@@ -46,32 +44,35 @@ Propose = Callable[[Batch], Batch]  # puts proposals in
 class Run:
     """A trained model, ready to detect."""
 
-    task: Task
+    setup: Setup
     variables: Variables
-    batch_size: int
     predict: Predict
     propose: Propose | None = None  # of a model that is told where to look: before `predict`
 
     @property
     def resize(self) -> ResizeOptions:
-        return self.task.data.resize
+        return self.setup.experiment.data.resize
 
     @property
     def channels(self) -> int:
-        return self.task.data.channels
+        return self.setup.experiment.data.channels
+
+    @property
+    def batch_size(self) -> int:
+        return self.setup.experiment.eval.batch_size
 
     @property
     def categories(self) -> Sequence[Category]:
-        return self.task.categories
+        return self.setup.categories
 
     @property
     def attributes(self) -> Sequence[Attribute]:
-        return self.task.attributes
+        return self.setup.attributes
 
     def detect(self, held_out: Sequence[Source]) -> Iterator[tuple[Record, Result]]:
         """Give every record of sources with what is found on it, its proposals included."""
         predict = after(self.propose, self.predict)
-        return detect(predict, held_out, self.task, self.batch_size)
+        return detect(predict, held_out, self.setup)
 
 
 def load_run(
@@ -93,13 +94,12 @@ def load_run(
             raise UserError(f"{argument}: a trained model's; only {allowed} may be set here")
     enable_compilation_cache()
     metadata, variables = read_checkpoint(workdir, step)
-    task = Task.from_metadata(metadata, overrides)
+    setup = Setup.from_metadata(metadata, overrides)
     mesh = make_mesh()
-    detect = make_detect(task.model, mesh)
+    detect = make_detect(setup.model, mesh)
     variables = replicate(variables, mesh)
-    batch_size = read_options(ValidationOptions, task.config.eval).batch_size
-    propose = make_propose(task, mesh, proposals)
-    return Run(task, variables, batch_size, partial(detect, variables), propose)
+    propose = make_propose(setup, mesh, proposals)
+    return Run(setup, variables, partial(detect, variables), propose)
 
 
 def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:
@@ -113,14 +113,14 @@ def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], 
         raise UserError(str(error)) from None
 
 
-def save_run(workdir: Path, task: Task, variables: Variables) -> None:
+def save_run(workdir: Path, setup: Setup, variables: Variables) -> None:
     """Make a RUN of variables that were not trained here. Raises UserError where one is there."""
     if (workdir / "checkpoints").exists():
         raise UserError(f"{workdir} holds a run; use another --workdir")
-    write_json(workdir / "config.json", task.config.to_dict())
+    write_json(workdir / "config.json", setup.experiment.config)
     optimizer = make_optimizer(OptimizerOptions(), lambda step: 0.0)
     state = start_stage(variables, optimizer, trainable(variables["params"], "all"), make_mesh())
-    checkpointer = Checkpointer(workdir / "checkpoints", task.metadata)
+    checkpointer = Checkpointer(workdir / "checkpoints", setup.metadata)
     checkpointer.save(state, step=0)
     checkpointer.close()
 
@@ -137,25 +137,28 @@ def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detect
     return detect
 
 
-def make_propose(task: Task, mesh: Mesh, folder: Path | None = None) -> Propose | None:
+def make_propose(setup: Setup, mesh: Mesh, folder: Path | None = None) -> Propose | None:
     """Give what puts proposals into batches as `config.model.detection` says; None where a model
     wants none. What selective search finds is kept in `folder`, if there is one.
     """
-    if task.config.family != "hyperface":
+    model, data = setup.experiment.model, setup.experiment.data
+    if not isinstance(model, HyperFaceOptions):
         return None
-    options = read_options(FaceDetectionOptions, task.config.model.detection)
+    options = model.detection
     if options.proposals == "windows" or not options.enabled:
         return None
     if options.proposals == "rpn":
-        return _make_rpn_propose(task, options, mesh)
-    if task.data.channels not in (1, 3):
-        raise UserError(f"selective search reads no pictures of {task.data.channels} channels")
-    search = RegionOptions(options.proposals, search_side=task.data.regions.search_side)
+        return _make_rpn_propose(data.channels, options, mesh)
+    if data.channels not in (1, 3):
+        raise UserError(f"selective search supports no images of {data.channels} channels")
+    search = RegionOptions(options.proposals, search_side=data.regions.search_side)
     return BatchSearch(search, options.max_proposals, folder)
 
 
-def _make_rpn_propose(task: Task, options: FaceDetectionOptions, mesh: Mesh) -> Propose:
-    """Load the run of `config.model.detection.rpn`; it sees the canvases of this task."""
+def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) -> Propose:
+    """Load the run of `config.model.detection.rpn`; it sees images of `channels` channels, padded
+    as this model's.
+    """
     field = "config.model.detection.rpn"
     if not options.rpn:
         raise UserError(f"{field} is empty; name the RUN of a mask_rcnn, or take other proposals")
@@ -163,12 +166,12 @@ def _make_rpn_propose(task: Task, options: FaceDetectionOptions, mesh: Mesh) -> 
         metadata, variables = read_checkpoint(options.rpn, "best")
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
-    other = Task.from_metadata(metadata)
-    check_family(other.config, f"{field} {options.rpn}: an RPN")
-    if other.data.channels != task.data.channels:
-        channels = f"{other.data.channels} channels, this model {task.data.channels}"
-        raise UserError(f"{field} {options.rpn}: reads pictures of {channels}")
-    rpn = read_options(MaskRCNNOptions, other.config.model)
+    other = Setup.from_metadata(metadata)
+    rpn = other.experiment.mask_rcnn(f"{field} {options.rpn}")
+    if (own := other.experiment.data.channels) != channels:
+        raise UserError(
+            f"{field} {options.rpn}: reads images of {own} channels, this model of {channels}"
+        )
     find = rpn_proposals(
         rpn, len(other.categories) + 1, other.attributes, count=options.max_proposals
     )
@@ -189,23 +192,26 @@ def after(propose: Propose | None, predict: Predict) -> Predict:
 
 
 def detect(
-    predict: Predict, held_out: Sequence[Source], task: Task, batch_size: int
+    predict: Predict, held_out: Sequence[Source], setup: Setup
 ) -> Iterator[tuple[Record, Result]]:
     """Give every record of sources with what is found on it, in the picture's own pixels."""
+    data = setup.experiment.data
     for source in held_out:
-        batches = pipeline.eval_batches(source, task.attributes, task.data, batch_size=batch_size)
+        batches = pipeline.eval_batches(
+            source, setup.attributes, data, batch_size=setup.experiment.eval.batch_size
+        )
         for batch in batches:
             detections = predict(batch)
             for row in np.flatnonzero(batch.valid).tolist():
-                record = resolve(source[int(batch.index[row])])
-                _, geometry = transforms.fit(record, task.data.resize)
+                record = materialize(source[int(batch.index[row])])
+                _, geometry = transforms.fit(record, data.resize)
                 result = Result.from_detections(
                     detections,
                     row,
                     geometry,
                     record.height,
                     record.width,
-                    categories=task.categories,
-                    declared=task.attributes,
+                    categories=setup.categories,
+                    declared=setup.attributes,
                 )
                 yield record, result

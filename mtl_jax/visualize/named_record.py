@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.loader.pipeline import find_record
-from mtl_jax.data.pixels import resolve
+from mtl_jax.data.pixels import materialize
 from mtl_jax.data.records import Record
 from mtl_jax.errors import UserError
 from mtl_jax.experiment import open_data
@@ -34,9 +34,9 @@ def named_record(run: Run, workdir: Path, name: str) -> tuple[Record, bool]:
 
 
 def _in_split(run: Run, workdir: Path, split: str, number: int) -> Record:
-    sources = open_data(run.task.config, split, workdir, run.categories).sources
+    sources = open_data(run.setup.experiment, split, workdir, run.categories).sources
     try:
-        return resolve(find_record(sources, number))
+        return materialize(find_record(sources, number))
     except IndexError:
         total = sum(map(len, sources))
         raise UserError(f"{split}:{number}: that split holds {total} records, from 0 on") from None
@@ -47,14 +47,14 @@ def _by_file(run: Run, workdir: Path, path: Path) -> Record | None:
     wanted = path.resolve()
     for split in splits.NAMES:
         try:
-            sources = open_data(run.task.config, split, workdir, run.categories).sources
+            sources = open_data(run.setup.experiment, split, workdir, run.categories).sources
         except UserError:
             return None  # the data need not be where the model is
         for source in sources:
             for position in range(len(source)):
                 record = source[position]
                 if isinstance(record.image, Path) and record.image.resolve() == wanted:
-                    return resolve(record)
+                    return materialize(record)
                 if not isinstance(record.image, Path):
                     break  # drawn, or packed: none of its records is a file
     return None

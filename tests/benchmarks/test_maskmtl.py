@@ -10,10 +10,10 @@ from real_data import data_set
 
 from benchmarks import maskmtl
 from mtl_jax import experiment
-from mtl_jax.config.options.training import LoopOptions
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.runs.folder import differing_fields
-from mtl_jax.task import Task, read_options
+from mtl_jax.runs.setup import Setup
 
 TINY = (
     "--config.stages=({'layers':'all','steps':2,'learning_rate':0.0},)",
@@ -46,7 +46,7 @@ def test_rows_differ_in_what_they_are_called_and_in_nothing_else():
     assert changed("non-local", "masked") == {"data.augment.mask", "data.sources[0].masks"}
     for row in maskmtl.ROWS:
         config = maskmtl.row_config(row, "masked", 0)
-        Task.from_config(config, [Category(1, "face")])
+        Setup.build(resolve(config), [Category(1, "face")])
         assert config.data.fractions == maskmtl.row_config("best", "bare", 0).data.fractions
 
 
@@ -85,13 +85,13 @@ def test_a_row_is_measured_once_and_shares_its_batches(tmp_path, monkeypatch, ca
 def test_a_tape_gives_each_row_the_batches_that_training_would_make(tmp_path):
     data_set("utkface_crop_part1")
     config = maskmtl.row_config("hard", "bare", 3, ("--config.train.batch_size=4",))
-    training = experiment.open_data(config, "train", tmp_path)
-    task = Task.from_config(config, training.categories)
-    loop = read_options(LoopOptions, config.train)
+    training = experiment.open_data(resolve(config), "train", tmp_path)
+    setup = Setup.build(resolve(config), training.categories)
+    loop = setup.experiment.train
     tape = maskmtl.Tape()
     for start in (0, 1, 0):
-        expected = experiment.train_batches(task, training, loop, start)
-        found = tape(task, training, loop, start)
+        expected = experiment.train_batches(setup, training, loop, start)
+        found = tape(setup, training, loop, start)
         for _ in range(2):
             np.testing.assert_array_equal(next(found).images, next(expected).images)
 
@@ -103,7 +103,7 @@ def test_best_is_tested_on_the_faces_of_the_other_rows(tmp_path):
         names = []
         for row in ("hard", "best"):
             config = maskmtl.row_config(row, "bare", 0)
-            (source,) = experiment.open_data(config, split, tmp_path / row).sources
+            (source,) = experiment.open_data(resolve(config), split, tmp_path / row).sources
             names.append([source[i].file_name for i in range(len(source))])
         assert len(names[0]) > 1000
         assert names[0] == names[1]

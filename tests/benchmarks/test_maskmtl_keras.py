@@ -8,9 +8,9 @@ from real_data import data_set
 
 from benchmarks import maskmtl_keras
 from mtl_jax import experiment
-from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.config.overrides import load_config_file
-from mtl_jax.task import Task, read_attributes, read_options
+from mtl_jax.config.resolve import resolve
+from mtl_jax.runs.setup import Setup
 
 
 @pytest.mark.slow
@@ -18,12 +18,12 @@ def test_keras_gets_the_faces_that_training_gets(tmp_path):
     data_set("utkface_crop_part1")
     config = load_config_file(maskmtl_keras.CONFIG)
     pictures, labels = maskmtl_keras.read_faces(config, "train")
-    training = experiment.open_data(config, "train", tmp_path)
-    task = Task.from_config(config, training.categories)
-    loop = read_options(LoopOptions, config.train)
-    batch = next(experiment.train_batches(task, training, loop, 0))
+    training = experiment.open_data(resolve(config), "train", tmp_path)
+    setup = Setup.build(resolve(config), training.categories)
+    loop = setup.experiment.train
+    batch = next(experiment.train_batches(setup, training, loop, 0))
     np.testing.assert_array_equal(pictures[batch.index], batch.images / np.float32(255))
-    for attribute in read_attributes(config):
+    for attribute in setup.attributes:
         ours = batch.gt.attributes[attribute.name].values[:, 0, 0]
         theirs = labels[attribute.name][batch.index]
         theirs = theirs.argmax(1) if attribute.name == "race" else theirs[:, 0]

@@ -10,18 +10,19 @@ from mistakes import refused
 
 from mtl_jax.config.defaults import FAMILIES, get_default
 from mtl_jax.config.options.data import AugmentOptions, DataOptions, SourceOptions
-from mtl_jax.config.options.evaluation import EvalOptions, ValidationOptions, ViewOptions
+from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.config.options.mask_rcnn import LossWeights
 from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
-from mtl_jax.task import Task, check_family
+from mtl_jax.runs.setup import Setup
 
 DEFAULTS = {
     "data": (SourceOptions, DataOptions),
     "init": (InitOptions,),
     "optimizer": (OptimizerOptions,),
     "train": (LoopOptions,),
-    "eval": (ValidationOptions, EvalOptions, ViewOptions),
+    "eval": (EvalOptions,),
 }
 
 
@@ -33,7 +34,13 @@ def test_every_field_of_a_default_config_is_an_option_of_some_part(family):
         compare(config[group], kinds, group)
     compare(config.model, (FAMILIES[family],), "model")
     assert config.family == family
-    assert config.stages == (vars(Stage()),)
+    assert resolve_default(family).stages == (Stage(),)
+
+
+def resolve_default(family):
+    config = get_default(family)
+    config.data.sources = (dict(format="shapes"),)
+    return resolve(config)
 
 
 def compare(group, kinds, name):
@@ -74,16 +81,16 @@ def test_the_fields_of_another_family_are_one_line(family):
     config.family = "mask_rcnn"
     missing = min(set(get_default("mask_rcnn").model) - set(config.model))
     with refused("config.model", repr(missing), "get_default('mask_rcnn')"):
-        Task.from_config(config, [Category(1, "face")])
+        Setup.build(resolve(config), [Category(1, "face")])
 
 
 def test_a_checkpoint_from_before_there_were_families_is_a_mask_rcnn():
     stored = json.loads(json.dumps({"config": get_default().to_dict(), "categories": []}))
     del stored["config"]["family"]
-    assert Task.from_metadata(stored).config.family == "mask_rcnn"
+    assert Setup.from_metadata(stored).experiment.family == "mask_rcnn"
 
 
 def test_what_is_of_mask_rcnn_alone_is_refused_in_one_line():
-    check_family(get_default(), "RUN: torchvision's form")
+    assert resolve_default("mask_rcnn").mask_rcnn("RUN: torchvision's form").rpn.convs == 1
     with refused("RUN: torchvision's form", "mask_rcnn", "mask_mtl"):
-        check_family(get_default("mask_mtl"), "RUN: torchvision's form")
+        resolve_default("mask_mtl").mask_rcnn("RUN: torchvision's form")

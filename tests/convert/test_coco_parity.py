@@ -12,7 +12,6 @@ from convert import our_side
 from oracles import iou
 from real_data import data_set
 
-from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.convert import torchvision as convert
 from mtl_jax.convert import torchvision_names as names
 from mtl_jax.data.loader import pipeline
@@ -21,7 +20,6 @@ from mtl_jax.data.records import Record
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.results import Result
 from mtl_jax.runs.loading import detect, load_run
-from mtl_jax.task import read_options
 from mtl_jax.types import Batch, GroundTruth
 
 torch = pytest.importorskip("torch")
@@ -66,10 +64,9 @@ def build(arch, state, **options):
 
 
 def ours(case, *overrides):
-    run = load_run(case.folder, overrides=overrides)
+    run = load_run(case.folder, overrides=("--config.eval.batch_size=4", *overrides))
     by_name = {
-        record.file_name: result
-        for record, result in detect(run.predict, [case.source], run.task, batch_size=4)
+        record.file_name: result for record, result in detect(run.predict, [case.source], run.setup)
     }
     return run.categories, [by_name[record.file_name] for record in case.source]
 
@@ -162,9 +159,9 @@ def test_what_is_found_on_photographs(case, canvas):
 def test_features_and_proposals(case):
     model = build(case.arch, case.state)
     run = load_run(case.folder, overrides=(SAME_CANVAS,))
-    options = read_options(MaskRCNNOptions, run.task.config.model)
+    options = run.setup.experiment.mask_rcnn("this test")
     classes = len(run.categories) + 1
-    for batch in pipeline.eval_batches(case.source, (), run.task.data, batch_size=4):
+    for batch in pipeline.eval_batches(case.source, (), run.setup.experiment.data, batch_size=4):
         levels, proposals = our_side.look_inside(options, classes, run.variables, batch)
         pictures = [overfitted.picture(case.source[i]) for i in batch.index.tolist()]
         their_levels, their_proposals = torchvision_side.look_inside(model, pictures)
@@ -232,7 +229,7 @@ def test_losses_and_gradients(case):
     batch = as_batch(*build(case.arch, case.state).transform(pictures, targets))
 
     run = load_run(case.folder)
-    options = read_options(MaskRCNNOptions, run.task.config.model)
+    options = run.setup.experiment.mask_rcnn("this test")
     classes = len(run.categories) + 1
     terms, found = our_side.differentiate(options, classes, run.variables, batch)
     for name, value in expected.terms.items():

@@ -11,12 +11,13 @@ from mistakes import check_names, refused
 
 from mtl_jax import Predictor
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.export import export
 from mtl_jax.data.records import Category
-from mtl_jax.experiment import initial_variables
+from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import save_run
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 
 pytestmark = pytest.mark.slow
 SIDE = 128
@@ -28,8 +29,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     config = load_config_file("configs/mtl_synthetic.py:tiny")
     config.model.detection.score_threshold = 0.0
-    task = Task.from_config(config, [Category(7, "head")])
-    save_run(folder / "run", task, initial_variables(task, seed=0))
+    setup = Setup.build(resolve(config), [Category(7, "head")])
+    save_run(folder / "run", setup, initial_variables(setup, seed=0))
     export(folder / "run", folder / "exported", batch_size=2)
     return folder
 

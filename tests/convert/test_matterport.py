@@ -10,16 +10,16 @@ from mistakes import check_faults, check_names, refused
 from scenes import random_batch
 
 from mtl_jax import Predictor
-from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.config.resolve import from_stored, resolve
 from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.coco_names import coco_things
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.matterport import matterport_config
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import initial_variables
+from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import load_run
-from mtl_jax.task import Task, read_options
+from mtl_jax.runs.setup import Setup
 
 pytest.importorskip("tensorflow")
 from convert import matterport_keras as theirs
@@ -46,7 +46,7 @@ def convert(folder, weights, side, *options):
 
 def look_inside(run, batch):
     """Give the pyramid and the proposals of a RUN's network."""
-    options = read_options(MaskRCNNOptions, run.task.config.model)
+    options = run.setup.experiment.mask_rcnn("this test")
     return our_side.look_inside(options, len(run.categories) + 1, run.variables, batch)
 
 
@@ -108,13 +108,13 @@ def test_detections_and_their_masks_are_theirs(both):
 @pytest.mark.slow
 def test_training_starts_from_such_a_run(both, capsys):
     *_, run, _, folder = both
-    config = run.task.config.copy_and_resolve_references()
-    config.init.checkpoint = str(folder / "run")
-    variables = initial_variables(Task.from_config(config, run.categories), seed=1)
+    start = f"--config.init.checkpoint={folder / 'run'}"
+    told = from_stored(run.setup.experiment.config, [start])
+    variables = initial_variables(Setup.build(told, run.categories), seed=1)
     table = capsys.readouterr().out
     assert "copied" in table
     assert "fresh" not in table
-    model = run.task.model
+    model = run.setup.model
     batch = random_batch(images=1, size=128, num_classes=4)
 
     @jax.jit
@@ -229,9 +229,9 @@ def test_every_tensor_of_a_published_model_has_its_place(depth, attributes):
 def test_every_tensor_of_ours_comes_from_the_file():
     sizes = names.guess_sizes(blank(HEADS), True)
     config = matterport_config(sizes, 128, 128, anchor_ratios=HEADS.rpn_anchor_ratios)
-    task = Task.from_config(config, coco_things()[:1])
+    setup = Setup.build(resolve(config), coco_things()[:1])
     batch = random_batch(images=1, size=128)
-    variables = jax.eval_shape(task.model.init, jax.random.key(0), batch)
+    variables = jax.eval_shape(setup.model.init, jax.random.key(0), batch)
     expected = {
         "/".join(key.key for key in path): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables)

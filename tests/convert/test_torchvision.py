@@ -107,9 +107,9 @@ def test_an_entry_of_the_weights_is_fetched_by_torchvision_and_has_its_epsilon(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     convert.import_weights("MaskRCNN_ResNet50_FPN_Weights.COCO_V1", tmp_path / "run")
     run = load_run(tmp_path / "run")
-    assert run.task.config.model.backbone.norm_eps == 0.0
+    assert run.setup.experiment.model.backbone.norm_eps == 0.0
     assert [c.name for c in run.categories[:3]] == ["person", "bicycle", "car"]
-    assert run.task.config.data.resize.min_size == 800
+    assert run.setup.experiment.data.resize.min_size == 800
 
 
 class Command:

@@ -13,11 +13,11 @@ from written import check_metrics, check_predictions, metric_names_of
 from mtl_jax import Predictor, draw, experiment
 from mtl_jax.config.options.evaluation import higher_is_better
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.evals.accumulate import metric_names
 from mtl_jax.runs.folder import read_config
-from mtl_jax.task import read_attributes
 
 ATTRIBUTES = {
     "age": {"mae", "std"},
@@ -37,7 +37,7 @@ SHOWN = {
 
 def test_the_names_of_metrics_are_known_before_training():
     config = load_config_file(CONFIG)
-    declared = read_attributes(config)
+    declared = resolve(config).attributes
     names = metric_names([Category(7, "head")], declared, masks=True)
     assert set(names) == metric_names_of(ATTRIBUTES, ["head"], masks=True)
     assert not higher_is_better("loss/attribute/age")
@@ -58,7 +58,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     assert compiled.count("predict") == 1
     metrics = check_metrics(copy / "evaluation/test/metrics.json", ATTRIBUTES, ["head"], True)
     config = read_config(copy / "config.json")
-    unseen = experiment.open_data(config, "test", copy).sources[0]
+    unseen = experiment.open_data(resolve(config), "test", copy).sources[0]
     assert len(unseen) == 9
     assert metrics["age/instances"] == sum(len(unseen[i].instances) for i in range(9))
     found = json.loads((copy / "evaluation/test/predictions.json").read_text())

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from small_run import ARGUMENTS, CONFIG, variables
 
-from mtl_jax import experiment
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
-from mtl_jax.task import Task, changed_outputs
+from mtl_jax.runs.initial import initial_variables
+from mtl_jax.runs.setup import Setup
 
 
 @pytest.mark.slow
@@ -19,8 +20,8 @@ def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(train
     override(config, (*ARGUMENTS, f"--config.init.checkpoint={trained.folder}"))
     override(config, ["--config.attributes.gender.classes=('a','b','c')"])
     override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=9"])
-    task = Task.from_config(config, [Category(1, "cat"), Category(2, "dog")])
-    started = experiment.initial_variables(task, seed=0)
+    setup = Setup.build(resolve(config), [Category(1, "cat"), Category(2, "dog")])
+    started = initial_variables(setup, seed=0)
     table = capsys.readouterr().out
     leaves = jax.tree_util.tree_leaves_with_path(started)
     ours = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
@@ -42,14 +43,14 @@ def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(train
 def test_what_can_make_an_output_layer_mean_something_else():
     config = load_config_file(CONFIG)
     heads = (Category(1, "head"),)
-    task = Task.from_config(config, heads)
-    stored = json.loads(json.dumps(task.metadata))
-    assert changed_outputs(task, stored) == []
-    other = Task.from_config(config, (Category(1, "face"),))
-    assert changed_outputs(other, stored) == [
+    setup = Setup.build(resolve(config), heads)
+    stored = json.loads(json.dumps(setup.metadata))
+    assert setup.changed_outputs(stored) == []
+    other = Setup.build(resolve(config), (Category(1, "face"),))
+    assert other.changed_outputs(stored) == [
         "/(class_logits|box_deltas)/",
         "/mask_logits",
     ]
     override(config, ["--config.attributes.age.range=(0,50)", "--config.attributes.head.weight=2"])
-    task = Task.from_config(config, heads)
-    assert changed_outputs(task, stored) == ["/(visible_)?age_output/"]
+    setup = Setup.build(resolve(config), heads)
+    assert setup.changed_outputs(stored) == ["/(visible_)?age_output/"]

@@ -75,7 +75,7 @@ def test_training_repeats_what_is_rare(monkeypatch, tmp_path):
     config = load_config_file(CONFIG)
     override(config, [*ARGUMENTS, "--config.data.sources[0].repeat_threshold=1"])
     seen = []
-    experiment.train(config, tmp_path, batches=lambda task, data, loop, step: seen.append(data))
+    experiment.train(config, tmp_path, batches=lambda setup, data, loop, step: seen.append(data))
     (source,) = seen[0].sources
     assert isinstance(source, Subset)
     assert len(source.source) == 10

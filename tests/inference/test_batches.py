@@ -10,12 +10,13 @@ import pytest
 import scripts
 from scenes import draw_variables
 
-from mtl_jax import experiment
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.inference.predictor import Predictor
+from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import Run, make_detect
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 from mtl_jax.training.sharding import make_mesh
 
 
@@ -23,10 +24,11 @@ from mtl_jax.training.sharding import make_mesh
 def test_batches_of_frames_find_what_single_pictures_do():
     source = SyntheticSource(6, seed=5)
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
-    task = Task.from_config(config, source.categories)
-    variables = draw_variables(experiment.variable_shapes(task))
-    detect = make_detect(task.model, make_mesh())
-    predictor = Predictor(Run(task, variables, 4, partial(detect, variables)))
+    config.eval.batch_size = 4
+    setup = Setup.build(resolve(config), source.categories)
+    variables = draw_variables(variable_shapes(setup))
+    detect = make_detect(setup.model, make_mesh())
+    predictor = Predictor(Run(setup, variables, partial(detect, variables)))
     frames = [cv2.resize(np.asarray(source[i].image), (128, 96)) for i in range(6)]
     batched = list(predictor.predict_frames(frames))
     for frame, found in zip(frames, batched, strict=True):

@@ -2,7 +2,11 @@ import csv
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +18,7 @@ from pycocotools import mask as coco_mask
 
 from mtl_jax.inference.collect import collect
 from mtl_jax.inference.files import OutputOptions, predict_folder
+from mtl_jax.inference.journal import Journal
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.types import Proposals
 from mtl_jax.visualize.drawing.styles import STYLES
@@ -330,3 +335,90 @@ def test_what_is_drawn_is_shown(tmp_path, monkeypatch):
     assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / "out", options) == 0
     assert [wait for _, wait in shown] == [True, False, False]
     assert all(picture.shape == (64, 3 * 128, 3) for picture, _ in shown)
+
+
+def write_many(folder, count=30):
+    """Write images of two sizes, every fifth without an object."""
+    for i in range(count):
+        size = (64, 128) if i % 3 else (100, 100)
+        write(folder / f"{i:02d}.png", *size, (0, 0, 0, 0) if i % 5 == 0 else (5, 5, 20 + i, 40))
+
+
+STOPS = [("SIGKILL", -signal.SIGKILL), ("SIGTERM", -signal.SIGTERM), ("SIGINT", 130), ("error", 1)]
+
+
+@pytest.mark.parametrize(("how", "code"), STOPS)
+def test_what_was_found_is_kept_and_resumed(how, code, tmp_path):
+    folder, output, whole = (tmp_path / name for name in ("in", "out", "whole"))
+    write_many(folder)
+    write_video(folder / "z.avi", 6)
+    predict_folder(Predictor(FakeRun()), [folder], whole)
+    for batches, resumes in ((3, ""), (2, "resume")):  # batches of four images
+        arguments = [folder, output, batches, how, resumes]
+        script = Path(__file__).with_name("stopped_predict.py")
+        paths = os.pathsep.join([str(script.parents[2]), str(script.parents[1])])
+        done = subprocess.run(
+            [sys.executable, script, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done
+        lines = (output / "predictions.jsonl").read_text().splitlines()
+        kept = [json.loads(line) for line in lines]
+        assert len(kept) >= 8
+        assert not (output / "predictions.json").exists()
+    options = OutputOptions(resume=True)
+    run = FakeRun()
+    assert predict_folder(Predictor(run), [folder], output, options) == 0
+    assert sum(batch.valid.sum() for batch in run.batches) <= 30 + 6 - 8
+    found = (output / "predictions.json").read_text()
+    assert found == (whole / "predictions.json").read_text()
+    assert sorted(p.name for p in output.iterdir()) == ["overlays", "predictions.json"]
+    with refused(output, "--resume"):
+        predict_folder(Predictor(FakeRun()), [folder], output, options)
+
+
+def test_predictions_are_not_resumed_with_other_arguments(tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    write_many(folder, 12)
+
+    class Breaks(FakeRun):
+        def predict(self, batch):
+            if len(self.batches) == 2:
+                raise RuntimeError("out of memory")
+            return super().predict(batch)
+
+    with pytest.raises(RuntimeError, match="memory"):
+        predict_folder(Predictor(Breaks(), name="a"), [folder], output)
+    resume = OutputOptions(resume=True)
+    with refused(output, "model", "--resume"):
+        predict_folder(Predictor(FakeRun(), name="b"), [folder], output, resume)
+    with refused(output, "style", "--resume"):
+        options = OutputOptions(style="boxes", resume=True)
+        predict_folder(Predictor(FakeRun(), name="a"), [folder], output, options)
+    write(folder / "new.png")
+    with refused(output, "files", "--resume"):
+        predict_folder(Predictor(FakeRun(), name="a"), [folder], output, resume)
+    assert predict_folder(Predictor(FakeRun(), name="a"), [folder], output) == 0
+
+
+def test_a_line_that_was_cut_off_is_predicted_again(tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    write_many(folder, 8)
+    journal = Journal(output, {"model": "a"})
+    with journal:
+        journal.add([{"file_name": "00.png", "image_id": 0}])
+        journal.finish("00.png", 0, 1, 1)
+        journal.add([{"file_name": "01.png", "image_id": 1}])
+        journal.finish("01.png", 1, 1, 1)
+    for path, size in ((journal.path, 60), (output / "predictions.progress.jsonl", 150)):
+        os.truncate(path, size)  # as a process that was killed may leave them
+    again = Journal(output, {"model": "a"}, resume=True)
+    assert list(again.done) == ["00.png"]
+    with again:
+        again.add([{"file_name": "01.png", "image_id": 1, "new": True}])
+        again.finish("01.png", 1, 1, 1)
+        again.write((), with_csv=False)
+    found = json.loads((output / "predictions.json").read_text())
+    assert [(entry["image_id"], "new" in entry) for entry in found] == [(0, False), (1, True)]

@@ -1,5 +1,7 @@
 """A run with views: what its config says, and results in the picture's own pixels."""
 
+import json
+
 import numpy as np
 import pytest
 from mistakes import refused
@@ -7,41 +9,43 @@ from scenes import draw_variables
 
 from mtl_jax import Predictor
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
-from mtl_jax.experiment import variable_shapes
 from mtl_jax.images.geometry import Geometry
+from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import save_run
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 
 VIEWS = ("--config.eval.flip=True", "--config.eval.scales=(1.0,1.5)")
 WIDTH = 110
 
 
-def tiny_task():
+def tiny_setup():
     config = load_config_file("configs/mtl_synthetic.py:tiny")
     config.model.detection.score_threshold = 0.0  # random weights find something, whatever it is
-    return Task.from_config(config, [Category(7, "head")])
+    return Setup.build(resolve(config), [Category(7, "head")])
 
 
 def test_a_run_that_is_older_than_a_field_has_its_default():
-    stored = tiny_task().metadata
+    stored = json.loads(json.dumps(tiny_setup().metadata))
     del stored["config"]["eval"]["flip"], stored["config"]["data"]["resize"]["zoom"]
-    assert Task.from_metadata(stored).config.eval.flip is False
-    assert Task.from_metadata(stored, VIEWS).config.eval.flip is True
+    assert Setup.from_metadata(stored).experiment.eval.flip is False
+    assert Setup.from_metadata(stored, VIEWS).experiment.eval.flip is True
     with refused("scales", (0.0,)):
-        Task.from_metadata(stored, ["--config.eval.scales=(0.0,)"])
+        Setup.from_metadata(stored, ["--config.eval.scales=(0.0,)"])
 
 
 def test_pictures_come_at_the_largest_of_the_scales():
-    task = Task.from_metadata(tiny_task().metadata, VIEWS)
-    assert task.data.resize.canvases == ((192, 192),)
-    assert task.config.data.resize.canvases == ((128, 128),)  # a run is stored as it was trained
+    setup = Setup.from_metadata(tiny_setup().metadata, VIEWS)
+    assert setup.experiment.data.resize.canvases == ((192, 192),)
+    stored = setup.metadata["config"]["data"]["resize"]
+    assert stored["canvases"] == ((128, 128),)  # a run is stored as it was trained
 
 
 @pytest.mark.slow
 def test_a_mirrored_picture_has_mirrored_results(tmp_path):
-    task = tiny_task()
-    save_run(tmp_path / "run", task, draw_variables(variable_shapes(task)))
+    setup = tiny_setup()
+    save_run(tmp_path / "run", setup, draw_variables(variable_shapes(setup)))
     predictor = Predictor.from_checkpoint(tmp_path / "run", overrides=VIEWS)
     blocks = np.random.default_rng(0).integers(0, 256, (5, WIDTH // 10, 3), np.uint8)
     picture = np.kron(blocks, np.ones((10, 10, 1), np.uint8))

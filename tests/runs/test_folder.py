@@ -7,14 +7,16 @@ import scripts
 from mistakes import check_faults, refused
 from scenes import draw_variables
 
-from mtl_jax import experiment
+from mtl_jax.config.blocks import blocks_of
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_json
 from mtl_jax.runs.folder import differing_fields, lock_run, prepare_folder, read_config
+from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import save_run
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
 
@@ -31,7 +33,9 @@ def test_the_fields_that_differ_are_named():
     one, two = load_config_file(CONFIG), load_config_file(CONFIG)
     assert list(differing_fields(one, two)) == []
     override(two, ["--config.train.log_every=9", "--config.stages[1].steps=9"])
-    two.stages = (*two.stages, {"layers": "5+", "steps": 3, "learning_rate": 0.1})
+    stages = blocks_of(two.stages).values()
+    given = (*stages, {"layers": "5+", "steps": 3, "learning_rate": 0.1})
+    override(two, [f"--config.stages={given}"])
     assert list(differing_fields(one, two)) == []
     assert len(list(differing_fields(two, one))) == 2  # a stage less: its layers and its rate
     override(two, ["--config.data.sources[0].length=3", "--config.stages[0].learning_rate=0.1"])
@@ -79,24 +83,24 @@ def test_the_steps_of_a_stage_that_was_left_stay():
 
 def test_weights_that_were_converted_are_no_run_to_go_on_with(tmp_path):
     config = load_config_file(CONFIG)
-    task = Task.from_config(config, [Category(1, "head")])
-    save_run(tmp_path, task, draw_variables(experiment.variable_shapes(task)))
+    setup = Setup.build(resolve(config), [Category(1, "head")])
+    save_run(tmp_path, setup, draw_variables(variable_shapes(setup)))
     with refused("--workdir", f"--config.init.checkpoint={tmp_path}"):
-        prepare_folder(tmp_path, config, 4)
+        prepare_folder(tmp_path, resolve(config))
 
 
 def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
     config = load_config_file(CONFIG)
     write_json(tmp_path / "config.json", config.to_dict())
     (tmp_path / "splits.json").write_text("{}")
-    assert prepare_folder(tmp_path, config, 4) == 0
+    assert prepare_folder(tmp_path, resolve(config)) == 0
     assert (tmp_path / "splits.json").exists()
     override(config, ["--config.train.seed=3"])
-    assert prepare_folder(tmp_path, config, 4) == 0
+    assert prepare_folder(tmp_path, resolve(config)) == 0
     assert not (tmp_path / "splits.json").exists()
     (tmp_path / "config.json").write_text("{")
     with refused(tmp_path / "config.json"):
-        prepare_folder(tmp_path, config, 4)
+        prepare_folder(tmp_path, resolve(config))
 
 
 def test_two_trainings_do_not_write_in_one_folder(tmp_path):

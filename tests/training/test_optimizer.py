@@ -10,7 +10,7 @@ from mistakes import refused
 
 from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.config.overrides import load_config_file
-from mtl_jax.task import read_options
+from mtl_jax.config.resolve import resolve
 from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 
 CONSTANT = OptimizerOptions(schedule="constant", warmup_steps=0, learning_rate=0.1)
@@ -62,7 +62,7 @@ def test_adamw_decays_apart_from_the_gradient():
 
 def test_the_recipe_of_maskmtl_is_plain_adam_of_a_constant_rate():
     config = load_config_file(str(scripts.ROOT / "configs/maskmtl_utkface.py"))
-    options = read_options(OptimizerOptions, config.optimizer)
+    options = resolve(config).optimizer
     params = {"backbone": {"kernel": _random(0, (3, 4))}, "bias": _random(1, (4,))}
     gradients = [jax.tree.map(lambda p, i=i: 100 * _random(9 + i, p.shape), params) for i in (0, 1)]
     keras = optax.adam(1e-3, eps=1e-7)

@@ -7,17 +7,18 @@ import pytest
 import scripts
 from scenes import draw_variables
 
-from mtl_jax import experiment
 from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.error_analysis import Evidence
 from mtl_jax.results import Result
+from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import save_run
-from mtl_jax.task import Task
+from mtl_jax.runs.setup import Setup
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.report.evaluation import write_report
 
@@ -46,9 +47,9 @@ def fresh_run(tmp_path_factory):
     """Make a run of fresh weights that finds everything, since nothing scores too low."""
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
     override(config, ["--config.model.detection.score_threshold=0.0"])
-    task = Task.from_config(config, [Category(1, "head")])
+    setup = Setup.build(resolve(config), [Category(1, "head")])
     workdir = tmp_path_factory.mktemp("runs") / "fresh"
-    save_run(workdir, task, draw_variables(experiment.variable_shapes(task)))
+    save_run(workdir, setup, draw_variables(variable_shapes(setup)))
     return workdir
 
 

@@ -1,14 +1,16 @@
 """Options of a ResNet, and checks that the families share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from mtl_jax.config.options.base import Options, one_of
 
 NORMS = ("frozen", "batch", "group", "none")
 DEPTHS = (18, 34, 50, 101)
 
 
 @dataclass(frozen=True)
-class BackboneOptions:
+class BackboneOptions(Options):
     depth: int = 50  # 18, 34, 50 or 101
     width: int = 64  # features of the stem and of the first stage
     norm: str = "frozen"  # frozen, batch, group or none
@@ -17,21 +19,19 @@ class BackboneOptions:
     pool_same: bool = False  # True: the stem's pooling is padded as Keras's "same", at the end
 
 
-def check_norm(part: str, norm: str) -> None:
-    """Raise ValueError that names the field where a part of a model has an unknown norm."""
-    if norm not in NORMS:
-        raise ValueError(f"model.{part}.norm {norm!r} is none of {', '.join(NORMS)}")
+def norm_faults(part: str, norm: str) -> Iterator[str]:
+    """Yield a fault where a part of a model has an unknown norm."""
+    yield from one_of(f"model.{part}.norm", norm, NORMS)
 
 
-def check_backbone(part: str, backbone: BackboneOptions) -> None:
-    """Raise ValueError that names the field where a ResNet is none."""
-    check_norm(part, backbone.norm)
+def backbone_faults(part: str, backbone: BackboneOptions) -> Iterator[str]:
+    """Yield the faults of a ResNet that is `model.PART`."""
+    yield from norm_faults(part, backbone.norm)
     if backbone.depth not in DEPTHS:
         known = ", ".join(map(str, DEPTHS))
-        raise ValueError(f"model.{part}.depth {backbone.depth} is none of {known}")
+        yield f"model.{part}.depth is {backbone.depth}; it must be one of {known}"
 
 
-def check_dtype(dtype: str, known: Sequence[str] = ("float32", "bfloat16")) -> None:
-    """Raise ValueError where a model's dtype is none of the `known`."""
-    if dtype not in known:
-        raise ValueError(f"model.dtype {dtype!r} is none of {', '.join(known)}")
+def dtype_faults(dtype: str, known: Sequence[str] = ("float32", "bfloat16")) -> Iterator[str]:
+    """Yield a fault where a model's dtype is none of the `known`."""
+    yield from one_of("model.dtype", dtype, known)

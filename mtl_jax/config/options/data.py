@@ -1,14 +1,15 @@
 """Options of the data: where records come from, and how they become batches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtl_jax.config.options.base import Options, at_least, between, one_of
 from mtl_jax.images.resize import ResizeOptions
 
 
 @dataclass(frozen=True)
-class SourceOptions:
+class SourceOptions(Options):
     """Where records come from. `format`, `path`, `annotations` and `images` are short for the first
     of `sources`.
     """
@@ -26,7 +27,7 @@ class SourceOptions:
 
 
 @dataclass(frozen=True)
-class AugmentOptions:
+class AugmentOptions(Options):
     """What training does to a picture. Each name of a kind is its probability; with all at 0
     nothing is changed.
 
@@ -56,19 +57,21 @@ class AugmentOptions:
     noise: float = 0.0
     noise_strength: float = 12.0  # Gaussian standard deviation, of 255
 
-    def __post_init__(self) -> None:
+    def faults(self) -> Iterator[str]:
         low, high = self.scale
         if not 0 < low <= high:
-            raise ValueError(
-                f"data.augment.scale {self.scale} must be (low, high), 0 < low <= high"
-            )
+            yield f"data.augment.scale is {self.scale}; it must be (low, high) with 0 < low <= high"
         for name, value in vars(self).items():
-            if name != "scale" and not name.endswith("_strength") and not 0 <= value <= 1:
-                raise ValueError(f"data.augment.{name} {value} must be a probability, 0 to 1")
+            if name != "scale" and not name.endswith("_strength"):
+                yield from between(f"data.augment.{name}", value, 0, 1)
+
+
+SHORT = ("format", "path", "annotations", "images")  # fields that stand for the first source's
+PROPOSALS = ("", "jitter", "fast", "quality")
 
 
 @dataclass(frozen=True)
-class RegionOptions:
+class RegionOptions(Options):
     """Training on regions of pictures, each with one thing or none, as HyperFace wants it."""
 
     proposals: str = ""  # jitter | fast | quality (selective search); "": whole pictures
@@ -78,21 +81,16 @@ class RegionOptions:
     cache: str = ""  # folder of what selective search found; "": RUN/proposals
     search_side: int = 400  # the longer side of pictures that selective search looks at, at most
 
-    def __post_init__(self) -> None:
-        if self.proposals not in ("", "jitter", "fast", "quality"):
-            raise ValueError(
-                f"data.regions.proposals {self.proposals!r} is none of jitter, fast, quality"
-            )
-        if self.per_picture < 1 or self.search_side < 32:
-            raise ValueError("data.regions.per_picture is at least 1, search_side 32")
-        if not 0 <= self.positive_fraction <= 1:
-            raise ValueError(f"data.regions.positive_fraction {self.positive_fraction} is 0 to 1")
-        if not 0 <= self.turn <= 180:
-            raise ValueError(f"data.regions.turn {self.turn} is degrees, 0 to 180")
+    def faults(self) -> Iterator[str]:
+        yield from one_of("data.regions.proposals", self.proposals, PROPOSALS)
+        yield from at_least("data.regions.per_picture", self.per_picture, 1)
+        yield from at_least("data.regions.search_side", self.search_side, 32)
+        yield from between("data.regions.positive_fraction", self.positive_fraction, 0, 1)
+        yield from between("data.regions.turn", self.turn, 0, 180)
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class DataOptions(Options):
     """How records become batches."""
 
     resize: ResizeOptions = field(default_factory=ResizeOptions)
@@ -108,10 +106,9 @@ class DataOptions:
     regions: RegionOptions = field(default_factory=RegionOptions)
     on_error: str = "stop"  # at a picture that cannot be read; "skip": list it and take another
 
-    def __post_init__(self) -> None:
-        if self.on_error not in ("stop", "skip"):
-            raise ValueError(f"data.on_error {self.on_error!r} is neither 'stop' nor 'skip'")
-        if self.max_instances < 1 or self.workers < 1 or self.mask_size < 0 or self.channels < 1:
-            raise ValueError(
-                "data.max_instances, workers and channels are at least 1, mask_size is at least 0"
-            )
+    def faults(self) -> Iterator[str]:
+        yield from one_of("data.on_error", self.on_error, ("stop", "skip"))
+        yield from at_least("data.max_instances", self.max_instances, 1)
+        yield from at_least("data.workers", self.workers, 1)
+        yield from at_least("data.channels", self.channels, 1)
+        yield from at_least("data.mask_size", self.mask_size, 0)

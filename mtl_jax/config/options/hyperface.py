@@ -7,9 +7,11 @@ HyperFace          the defaults
 HyperFace-ResNet   trunk "resnet", fcs ()
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mtl_jax.config.options.backbone import BackboneOptions, check_backbone, check_dtype
+from mtl_jax.config.options.backbone import BackboneOptions, backbone_faults, dtype_faults
+from mtl_jax.config.options.base import Options, above, at_least, one_of
 
 ALEXNETS = ("paper", "repository")
 
@@ -31,14 +33,14 @@ FACE_TEMPLATE = (
 
 
 @dataclass(frozen=True)
-class AlexNetOptions:
+class AlexNetOptions(Options):
     variant: str = "paper"  # paper | repository
     width: int = 96  # features of the first convolution; the others follow
     pool2: int = 3  # side of the second pooling's windows; 2 in the repository's HyperFace
 
 
 @dataclass(frozen=True)
-class WindowOptions:
+class WindowOptions(Options):
     """The windows that a picture is searched by."""
 
     min_side: float = 40.0  # canvas pixels
@@ -47,7 +49,7 @@ class WindowOptions:
 
 
 @dataclass(frozen=True)
-class FaceDetectionOptions:
+class FaceDetectionOptions(Options):
     enabled: bool = True  # False: the whole picture is one face, of score 1
     proposals: str = "windows"  # windows | fast | quality (selective search) | rpn
     rpn: str = ""  # the RUN of a mask_rcnn whose RPN gives the proposals
@@ -65,7 +67,7 @@ class FaceDetectionOptions:
 
 
 @dataclass(frozen=True)
-class FaceLossWeights:
+class FaceLossWeights(Options):
     """Beside the attributes' own weights, which the paper has at 5 (landmarks), 5 (pose) and 2
     (gender).
     """
@@ -75,7 +77,7 @@ class FaceLossWeights:
 
 
 @dataclass(frozen=True)
-class HyperFaceOptions:
+class HyperFaceOptions(Options):
     trunk: str = "alexnet"  # alexnet | resnet
     alexnet: AlexNetOptions = field(default_factory=AlexNetOptions)
     resnet: BackboneOptions = field(default_factory=lambda: BackboneOptions(101, norm="batch"))
@@ -97,26 +99,24 @@ class HyperFaceOptions:
     pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always
 
-    def __post_init__(self) -> None:
-        if self.trunk not in TRUNKS:
-            raise ValueError(f"model.trunk {self.trunk!r} is none of {', '.join(TRUNKS)}")
+    def faults(self) -> Iterator[str]:
+        yield from one_of("model.trunk", self.trunk, TRUNKS)
         d = self.detection
-        if d.proposals not in PROPOSALS:
-            known = ", ".join(PROPOSALS)
-            raise ValueError(f"model.detection.proposals {d.proposals!r} is none of {known}")
-        if min(d.max_proposals, d.max_candidates, d.top_k, d.max_detections, d.chunk) < 1:
-            counts = "max_proposals, max_candidates, top_k, max_detections and chunk"
-            raise ValueError(f"model.detection: {counts} are at least 1")
-        if self.alexnet.variant not in ALEXNETS:
-            known = ", ".join(ALEXNETS)
-            raise ValueError(f"model.alexnet.variant {self.alexnet.variant!r} is none of {known}")
+        yield from one_of("model.detection.proposals", d.proposals, PROPOSALS)
+        for name in ("max_proposals", "max_candidates", "top_k", "max_detections", "chunk"):
+            yield from at_least(f"model.detection.{name}", vars(d)[name], 1)
+        yield from one_of("model.alexnet.variant", self.alexnet.variant, ALEXNETS)
         if self.trunk == "alexnet" and self.input_size not in range(67, 1024, 32):
             # Elsewhere the three maps that are fused have not one size.
-            raise ValueError(f"model.input_size {self.input_size} is none of 67, 99, 131, .. 227")
-        check_backbone("resnet", self.resnet)
-        check_dtype(self.dtype)
-        if not (self.windows.min_side > 0 and self.windows.growth > 1 and self.windows.step > 0):
-            raise ValueError("model.windows wants min_side and step above 0 and growth above 1")
+            yield (
+                f"model.input_size is {self.input_size}; trunk 'alexnet' requires 67 + 32 n, "
+                "as 131 or 227"
+            )
+        yield from backbone_faults("resnet", self.resnet)
+        yield from dtype_faults(self.dtype)
+        yield from above("model.windows.min_side", self.windows.min_side, 0)
+        yield from above("model.windows.growth", self.windows.growth, 1)
+        yield from above("model.windows.step", self.windows.step, 0)
 
 
 def proposal_overrides(name: str) -> list[str]:

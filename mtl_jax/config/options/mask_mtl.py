@@ -1,19 +1,21 @@
 """Options of MaskMTL. The defaults are those of the published network."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mtl_jax.config.options.backbone import (
     BackboneOptions,
-    check_backbone,
-    check_dtype,
-    check_norm,
+    backbone_faults,
+    dtype_faults,
+    norm_faults,
 )
+from mtl_jax.config.options.base import Options, one_of
 
 SHARINGS = ("hard", "none", "cross_stitch", "soft")
 
 
 @dataclass(frozen=True)
-class ConvTrunkOptions:
+class ConvTrunkOptions(Options):
     """MaskMTL's convolutions, one a stage."""
 
     features: tuple[int, ...] = (160, 192, 224, 224, 224)
@@ -22,31 +24,29 @@ class ConvTrunkOptions:
     norm_momentum: float = 0.99  # of the stages' batch norms; a non-local block's is 0.9
     non_local: tuple[int, ...] = ()  # stages that a non-local block follows
 
-    def __post_init__(self) -> None:
+    def faults(self) -> Iterator[str]:
         if not 1 <= len(self.features) <= 5:
-            raise ValueError(f"model.convs.features {self.features} must be one to five numbers")
-        if not set(self.non_local) <= set(range(1, len(self.features) + 1)):
-            stages = f"1 to {len(self.features)}"
-            raise ValueError(
-                f"model.convs.non_local {self.non_local} must be among stages {stages}"
-            )
+            yield f"model.convs.features is {self.features}; it must be one to five numbers"
+        stages = range(1, len(self.features) + 1)
+        if not set(self.non_local) <= set(stages):
+            known = f"{stages.start} to {stages.stop - 1}"
+            yield f"model.convs.non_local is {self.non_local}; the stages are {known}"
 
 
 @dataclass(frozen=True)
-class PictureHeadOptions:
+class PictureHeadOptions(Options):
     """From a stage's map to an attribute's outputs."""
 
     pool: str = "flatten"  # flatten: weights of each cell, for one size of canvas | mean
     features: tuple[int, ...] = (896, 896)  # of the hidden layers
     dropout: float = 0.5  # after the first of them; with none, before the outputs
 
-    def __post_init__(self) -> None:
-        if self.pool not in ("flatten", "mean"):
-            raise ValueError(f"model.head.pool {self.pool!r} is neither flatten nor mean")
+    def faults(self) -> Iterator[str]:
+        yield from one_of("model.head.pool", self.pool, ("flatten", "mean"))
 
 
 @dataclass(frozen=True)
-class MaskMTLOptions:
+class MaskMTLOptions(Options):
     """By default hard sharing: all heads leave one trunk at its end. With `exits` at different
     depths it is the hierarchical network.
     """
@@ -64,20 +64,18 @@ class MaskMTLOptions:
     # compare with other implementations
     dtype: str = "float32"
 
-    def __post_init__(self) -> None:
-        if self.trunk not in ("convs", "resnet"):
-            raise ValueError(f"model.trunk {self.trunk!r} is neither convs nor resnet")
-        if self.sharing not in SHARINGS:
-            raise ValueError(f"model.sharing {self.sharing!r} is none of {', '.join(SHARINGS)}")
+    def faults(self) -> Iterator[str]:
+        yield from one_of("model.trunk", self.trunk, ("convs", "resnet"))
+        yield from one_of("model.sharing", self.sharing, SHARINGS)
         if self.sharing == "cross_stitch" and self.trunk == "resnet":
-            raise ValueError("model.sharing 'cross_stitch' wants model.trunk 'convs'")
-        check_norm("convs", self.convs.norm)
-        check_backbone("backbone", self.backbone)
-        check_dtype(self.dtype, ("float32", "bfloat16", "float64"))
+            yield "model.sharing is 'cross_stitch', which requires model.trunk 'convs'"
+        yield from norm_faults("convs", self.convs.norm)
+        yield from backbone_faults("backbone", self.backbone)
+        yield from dtype_faults(self.dtype, ("float32", "bfloat16", "float64"))
         for name, stage in self.exits:
             if stage not in self.stages:
                 known = f"{self.stages[0]} to {self.stages[-1]}"
-                raise ValueError(f"model.exits: {name} leaves at {stage}; stages are {known}")
+                yield f"model.exits has {name!r} leave at stage {stage}; the stages are {known}"
 
     @property
     def stages(self) -> range:

@@ -1,26 +1,27 @@
 """Options of Mask R-CNN. The defaults are those of torchvision's `maskrcnn_resnet50_fpn`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mtl_jax.config.options.backbone import (
     BackboneOptions,
-    check_backbone,
-    check_dtype,
-    check_norm,
+    backbone_faults,
+    dtype_faults,
+    norm_faults,
 )
+from mtl_jax.config.options.base import Options, at_least
 
 LEVELS = 5  # P2 .. P6
 
 
 @dataclass(frozen=True)
-class FpnOptions:
+class FpnOptions(Options):
     channels: int = 256
     norm: str = "none"
 
 
 @dataclass(frozen=True)
-class RpnOptions:
+class RpnOptions(Options):
     convs: int = 1
     channels: int = 0  # of the hidden convolutions; 0: the pyramid's
     anchor_sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))  # P2 .. P6
@@ -47,7 +48,7 @@ class RpnOptions:
 
 
 @dataclass(frozen=True)
-class RoiOptions:
+class RoiOptions(Options):
     """How regions are pooled, and which of them the heads are trained on."""
 
     sampling_ratio: int = 2
@@ -63,7 +64,7 @@ class RoiOptions:
 
 
 @dataclass(frozen=True)
-class BoxHeadOptions:
+class BoxHeadOptions(Options):
     pool_size: int = 7
     convs: int = 0
     conv_channels: int = 256
@@ -75,7 +76,7 @@ class BoxHeadOptions:
 
 
 @dataclass(frozen=True)
-class MaskHeadOptions:
+class MaskHeadOptions(Options):
     enabled: bool = True
     pool_size: int = 14
     convs: int = 4
@@ -84,7 +85,7 @@ class MaskHeadOptions:
 
 
 @dataclass(frozen=True)
-class AttributeHeadOptions:
+class AttributeHeadOptions(Options):
     wide: bool = False  # True: MTL_MRCNN's, of pool_size 28, channels 1024, features 0, norm batch
     pool_size: int = 14
     convs: int = 2
@@ -95,7 +96,7 @@ class AttributeHeadOptions:
 
 
 @dataclass(frozen=True)
-class DetectionOptions:
+class DetectionOptions(Options):
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
@@ -105,7 +106,7 @@ class DetectionOptions:
 
 
 @dataclass(frozen=True)
-class LossWeights:
+class LossWeights(Options):
     rpn_objectness: float = 1.0
     rpn_box: float = 1.0
     box_class: float = 1.0
@@ -114,7 +115,7 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
-class MaskRCNNOptions:
+class MaskRCNNOptions(Options):
     backbone: BackboneOptions = field(default_factory=BackboneOptions)
     fpn: FpnOptions = field(default_factory=FpnOptions)
     rpn: RpnOptions = field(default_factory=RpnOptions)
@@ -134,27 +135,21 @@ class MaskRCNNOptions:
     pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always
 
-    def __post_init__(self) -> None:
-        check_backbone("backbone", self.backbone)
-        check_norm("fpn", self.fpn.norm)
-        check_norm("box_head", self.box_head.norm)
-        check_norm("mask_head", self.mask_head.norm)
-        check_norm("attribute_head", self.attribute_head.norm)
-        check_dtype(self.dtype)
+    def faults(self) -> Iterator[str]:
+        yield from backbone_faults("backbone", self.backbone)
+        for name in ("fpn", "box_head", "mask_head", "attribute_head"):
+            yield from norm_faults(name, vars(self)[name].norm)
+        yield from dtype_faults(self.dtype)
         sizes = self.rpn.anchor_sizes
         counts = {len(level) if isinstance(level, Sequence) else 0 for level in sizes}
         if len(sizes) != LEVELS or len(counts) > 1 or 0 in counts:
-            raise ValueError(
-                f"model.rpn.anchor_sizes wants {LEVELS} levels, those of P2 .. P6, each a tuple "
-                "of as many sizes, as (32.0,)"
+            yield (
+                f"model.rpn.anchor_sizes is {sizes}; it must be {LEVELS} tuples of as many sizes, "
+                "for P2 to P6, as ((32,), (64,), (128,), (256,), (512,))"
             )
         for name, part in (("rpn", self.rpn), ("box_head", self.box_head)):
-            weights = part.box_weights
-            if len(weights) != 4:
-                raise ValueError(f"model.{name}.box_weights {weights} must be four numbers")
-            if part.smooth_l1_beta < 0:
-                raise ValueError(f"model.{name}.smooth_l1_beta {part.smooth_l1_beta} is negative")
+            if len(part.box_weights) != 4:
+                yield f"model.{name}.box_weights is {part.box_weights}; it must be four numbers"
+            yield from at_least(f"model.{name}.smooth_l1_beta", part.smooth_l1_beta, 0)
         if self.size_divisible % 32:
-            raise ValueError(
-                f"model.size_divisible {self.size_divisible} is no multiple of 32, a cell of P5"
-            )
+            yield f"model.size_divisible is {self.size_divisible}; it must be a multiple of 32"

@@ -1,8 +1,10 @@
 """Options of training: initial weights, optimizer, stages, and what happens how often."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mtl_jax.config.options.base import Options, above, at_least, one_of
 from mtl_jax.errors import UserError
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -11,14 +13,14 @@ METHODS = ("fixed", "uncertainty", "gradnorm", "dwa", "pcgrad", "mgda", "pareto"
 
 
 @dataclass(frozen=True)
-class InitOptions:
+class InitOptions(Options):
     checkpoint: str = ""  # a RUN to start from
     step: str = "best"
     exclude: tuple[str, ...] = ()  # patterns of parameter paths that stay fresh
 
 
 @dataclass(frozen=True)
-class OptimizerOptions:
+class OptimizerOptions(Options):
     """What updates the parameters. The numbers are those of torchvision's detection references."""
 
     name: str = "sgd"  # sgd | adamw
@@ -36,42 +38,34 @@ class OptimizerOptions:
     gamma: float = 0.1  # factor at each milestone; exponential: over all of the stage
     backbone_multiplier: float = 1.0  # of the learning rate of the backbone
 
-    def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            raise ValueError(f"optimizer.name {self.name!r} is none of {', '.join(OPTIMIZERS)}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(
-                f"optimizer.schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}"
-            )
-        if self.learning_rate <= 0:
-            raise ValueError(f"optimizer.learning_rate {self.learning_rate} must be above 0")
-        if min(self.clip_norm, self.weight_decay, self.warmup_steps) < 0:
-            raise ValueError("optimizer.clip_norm, weight_decay and warmup_steps are 0 or more")
-        if self.backbone_multiplier < 0 or self.gamma <= 0:
-            raise ValueError("optimizer.backbone_multiplier is 0 or more, gamma above 0")
+    def faults(self) -> Iterator[str]:
+        yield from one_of("optimizer.name", self.name, OPTIMIZERS)
+        yield from one_of("optimizer.schedule", self.schedule, SCHEDULES)
+        yield from above("optimizer.learning_rate", self.learning_rate, 0)
+        yield from at_least("optimizer.clip_norm", self.clip_norm, 0)
+        yield from at_least("optimizer.weight_decay", self.weight_decay, 0)
+        yield from at_least("optimizer.warmup_steps", self.warmup_steps, 0)
+        yield from at_least("optimizer.backbone_multiplier", self.backbone_multiplier, 0)
+        yield from above("optimizer.gamma", self.gamma, 0)
         if min(self.milestones, default=1.0) <= 0:
-            raise ValueError(f"optimizer.milestones {self.milestones} are above 0")
+            yield f"optimizer.milestones is {self.milestones}; each must be greater than 0"
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Options):
     """A stretch of training with one set of trained parameters and a fresh optimizer."""
 
     layers: str = "all"  # all | heads | 5+ | 4+ | 3+ | a regular expression on parameter paths
     steps: int = 10_000
     learning_rate: float = 0.0  # 0: the optimizer's
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; give 1 or more")
-        if self.learning_rate < 0:
-            raise ValueError(
-                f"learning_rate {self.learning_rate} is negative; 0 is the optimizer's"
-            )
+    def faults(self) -> Iterator[str]:
+        yield from at_least("steps", self.steps, 1)
+        yield from at_least("learning_rate", self.learning_rate, 0)
 
 
 @dataclass(frozen=True)
-class BalanceOptions:
+class BalanceOptions(Options):
     shared: str = ""  # pattern of the paths of the shared parameters; '': the model's own
     rate: float = 0.025  # uncertainty, gradnorm: of the weights' own steps
     alpha: float = 1.5  # gradnorm: how strongly tasks that lag are pulled
@@ -83,13 +77,14 @@ class BalanceOptions:
     preferences: tuple[tuple[float, ...], ...] = ()
     preference: int = -1  # pareto: the row that is wanted
 
-    def __post_init__(self) -> None:
-        if self.rate <= 0 or self.window < 1 or self.temperature <= 0:
-            raise ValueError("train.balancing rate and temperature are above 0, window at least 1")
+    def faults(self) -> Iterator[str]:
+        yield from above("train.balancing.rate", self.rate, 0)
+        yield from above("train.balancing.temperature", self.temperature, 0)
+        yield from at_least("train.balancing.window", self.window, 1)
 
 
 @dataclass(frozen=True)
-class LoopOptions:
+class LoopOptions(Options):
     """How much goes into a step, and what happens how often, in steps.
 
     The last step is always logged, validated and saved.
@@ -106,20 +101,22 @@ class LoopOptions:
     eval_every: int = 1000  # 0: at the end alone; what is validated is saved
     checkpoint_every: int = 500  # 0: where a stage ends or is validated
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.log_every < 1 or self.seed < 0:
-            raise ValueError("train.batch_size and log_every are at least 1, seed is at least 0")
+    def faults(self) -> Iterator[str]:
+        yield from at_least("train.batch_size", self.batch_size, 1)
+        yield from at_least("train.log_every", self.log_every, 1)
+        yield from at_least("train.seed", self.seed, 0)
         if not 0 <= self.ema < 1:
-            raise ValueError(f"train.ema {self.ema} is a decay, from 0 to below 1")
-        if min(self.eval_every, self.checkpoint_every) < 0:
-            raise ValueError("train.eval_every and checkpoint_every are 0 or more")
-        if self.patience < 0 or (self.patience and not self.eval_every):
-            raise ValueError("train.patience counts validations: 0 or more, with eval_every set")
-        if self.balance not in METHODS:
-            raise ValueError(f"train.balance {self.balance!r} is none of {', '.join(METHODS)}")
+            yield f"train.ema is {self.ema}; it must be 0 or more and less than 1"
+        yield from at_least("train.eval_every", self.eval_every, 0)
+        yield from at_least("train.checkpoint_every", self.checkpoint_every, 0)
+        yield from at_least("train.patience", self.patience, 0)
+        if self.patience and not self.eval_every:
+            yield "train.patience counts validations, which requires train.eval_every above 0"
+        yield from one_of("train.balance", self.balance, METHODS)
         if self.accumulate < 1 or self.batch_size % self.accumulate:
-            raise ValueError(
-                f"train.accumulate {self.accumulate} does not divide the batch of {self.batch_size}"
+            yield (
+                f"train.accumulate is {self.accumulate}; it must divide train.batch_size, "
+                f"{self.batch_size}"
             )
 
     def check_devices(self, count: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl_jax.config.options.data import SourceOptions
+from mtl_jax.config.options.data import SHORT, SourceOptions
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.compose_chips import SceneSource
 from mtl_jax.data.readers.format import Format
@@ -14,7 +14,6 @@ from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.errors import UserError, suggest
 
 DATA_ROOT = "MTL_JAX_DATA"  # the variable that names the folder of all data
-SHORT = ("format", "path", "annotations", "images")  # fields that stand for the first block's
 _COMMON: dict[str, Any] = {
     "format": "",
     "name": "",  # in splits.json; "": the format's

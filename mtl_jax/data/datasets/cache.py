@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mtl_jax.data.pixels import resolve
+from mtl_jax.data.pixels import materialize
 from mtl_jax.data.records import Instance, Record, Source, Wrapper
 
 
@@ -35,7 +35,7 @@ class InMemory(Wrapper):
         del record  # which is that of the position, its changes not made
         changed = self._changed.get(position)
         if changed is None:
-            changed = self._changed[position] = _compact(resolve(self._records[position]))
+            changed = self._changed[position] = _compact(materialize(self._records[position]))
         return changed
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mtl_jax.attributes.base import Attribute, Label
-from mtl_jax.data.pixels import own_pixels, resolve
+from mtl_jax.data.pixels import materialize, own_pixels
 from mtl_jax.data.records import Instance, Record, Source
 from mtl_jax.data.segmentation import to_mask
 from mtl_jax.data.synthetic import textures
@@ -98,7 +98,7 @@ class SceneSource(Source):
         placed: list[tuple[Record, _Patch]] = []
         exhaustive = True
         for i in self._order[self._starts[position] : self._starts[position + 1]]:
-            chip = resolve(self._chips[int(i)])
+            chip = materialize(self._chips[int(i)])
             if len(chip.instances) != 1:
                 raise UserError(
                     f"{chip.file_name}: a chip of a scene holds one thing, not "
@@ -212,7 +212,7 @@ class SceneSource(Source):
 
     def _draw_piece(self, image: np.ndarray, rng: np.random.Generator) -> None:
         """Paste a third to a half of a chip's side, turned, blurred or not."""
-        chip = resolve(self._chips[int(rng.integers(len(self._chips)))])
+        chip = materialize(self._chips[int(rng.integers(len(self._chips)))])
         pixels = to_channels(own_pixels(chip), 3)
         side = max(2, int(min(pixels.shape[:2]) * rng.uniform(0.3, 0.5)))
         x, y = (int(rng.integers(0, s - side + 1)) for s in pixels.shape[1::-1])

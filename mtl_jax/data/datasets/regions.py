@@ -14,7 +14,7 @@ import numpy as np
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import RegionOptions
 from mtl_jax.data.datasets.selective_search import SearchedSource, search_all
-from mtl_jax.data.pixels import resolve
+from mtl_jax.data.pixels import materialize
 from mtl_jax.data.records import Category, Frame, Instance, Record, Source, overlaps
 from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Turn
@@ -69,7 +69,7 @@ class RegionSource(Source):
 
     def _region(self, position: int, rng: np.random.Generator) -> Record:
         picture, slot = divmod(position, self.options.per_picture)
-        record = resolve(self.source[picture])
+        record = materialize(self.source[picture])
         proposals = self._proposals(picture)
         things = [t for t in record.instances if not t.crowd]
         wanted = slot < self.options.positive_fraction * self.options.per_picture

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_jax.config.options.data import RegionOptions
-from mtl_jax.data.pixels import read_pixels, resolve
+from mtl_jax.data.pixels import materialize, read_pixels
 from mtl_jax.data.records import Record, Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import to_channels
@@ -62,7 +62,7 @@ class SearchedSource:
         """
         path = self._paths.get(position)
         if path is None:
-            record = resolve(self.source[position])
+            record = materialize(self.source[position])
             path = self.folder / _file_name(
                 _content(record), (record.height, record.width), self.options
             )

@@ -13,7 +13,7 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import AugmentOptions, DataOptions
 from mtl_jax.data.face_masks.apply import mask_faces
 from mtl_jax.data.loader.photometric import change_pixels
-from mtl_jax.data.pixels import read_pixels, resolve
+from mtl_jax.data.pixels import materialize, read_pixels
 from mtl_jax.data.records import Instance, Record, Segmentation
 from mtl_jax.data.segmentation import cell_coverage, to_mask
 from mtl_jax.images.geometry import Geometry, Size, covered_box, scale_geometry
@@ -32,7 +32,7 @@ def load(
 
     Raises ValueError, or OSError of a file, that says what is wrong.
     """
-    record = resolve(record)
+    record = materialize(record)
     if rng is not None and options.augment.mask:
         record = mask_faces(record, attributes, options.augment.mask, rng)
     x1, y1, x2, y2 = record.frame

@@ -12,16 +12,16 @@ from ml_collections import ConfigDict
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions, RpnOptions
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.datasets.sources import Opened, open_split
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.loader.pipeline import find_record
-from mtl_jax.data.pixels import check_size, read_pixels, resolve
+from mtl_jax.data.pixels import check_size, materialize, read_pixels
 from mtl_jax.data.readers.folders import look_at
 from mtl_jax.data.records import Category, Record, Source, named
 from mtl_jax.errors import UserError
 from mtl_jax.models.padding import STRIDES
 from mtl_jax.results import Result
-from mtl_jax.task import read_attributes, read_options, read_sources
 from mtl_jax.types import Batch
 from mtl_jax.visualize.data_page.statistics import (
     DataNumbers,
@@ -65,15 +65,13 @@ class Shown:
         """Open a split of a config's data; records with faults are listed and left out. Raises
         UserError where there are no records.
         """
-        options = replace(read_sources(config), on_error="skip")
-        attributes = read_attributes(config)
-        opened = open_split(options, attributes, split)
+        experiment = resolve(config)
+        options = replace(experiment.sources, on_error="skip")
+        opened = open_split(options, experiment.attributes, split)
         if not opened.sources:
             raise UserError(f"the config's data has no records for split {split!r}")
-        data = read_options(DataOptions, config.data)
-        with_anchors = config.family == "mask_rcnn"
-        model = read_options(MaskRCNNOptions, config.model) if with_anchors else None
-        return cls(opened, attributes, data, model, seed)
+        model = experiment.model if isinstance(experiment.model, MaskRCNNOptions) else None
+        return cls(opened, experiment.attributes, experiment.data, model, seed)
 
     @property
     def categories(self) -> Sequence[Category]:
@@ -103,7 +101,7 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
         _add_anchor_fit(page, shown.model.rpn, numbers)
     chosen = _choose(sources, limit, shown.seed)
     if chosen:
-        records = [resolve(find_record(sources, i)) for i in chosen]
+        records = [materialize(find_record(sources, i)) for i in chosen]
         _add_samples(page, shown, records)
         _add_input(page, shown, records, chosen)
         if shown.model is not None:
@@ -123,7 +121,7 @@ def _records(
         try:
             record = find_record(sources, position)
             with named(record):
-                record = resolve(record)
+                record = materialize(record)
         except UserError as error:  # masks are drawn on pictures that are read
             faults.append(str(error))
             continue

@@ -18,7 +18,6 @@ from mtl_jax.models.mask_rcnn.inspection import Inside, inspector
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.results import Result
 from mtl_jax.runs.loading import Run, load_run
-from mtl_jax.task import check_family, read_options
 from mtl_jax.types import Batch
 from mtl_jax.visualize.drawing.annotations import cut_to_picture, row_pixels
 from mtl_jax.visualize.drawing.palette import GREEN, Color
@@ -50,18 +49,18 @@ class Look:
         data. Raises UserError.
         """
         run = load_run(workdir, step, overrides)
-        check_family(run.task.config, f"{workdir}: the page of a model")
+        run.setup.experiment.mask_rcnn(f"{workdir}: the page of a model")
         record, known = named_record(run, workdir, name)
         return cls(run, record, known, seed)
 
     @cached_property
     def options(self) -> MaskRCNNOptions:
-        return read_options(MaskRCNNOptions, self.run.task.config.model)
+        return self.run.setup.experiment.mask_rcnn("the page of a model")
 
     @cached_property
     def row(self) -> Batch:
         """The picture as evaluation sees it, without the batch's axis."""
-        return transforms.load(self.record, 0, self.run.attributes, self.run.task.data)
+        return transforms.load(self.record, 0, self.run.attributes, self.run.setup.experiment.data)
 
     @cached_property
     def batch(self) -> Batch:
@@ -69,7 +68,7 @@ class Look:
 
     @property
     def full_size_masks(self) -> bool:
-        return self.run.task.data.mask_size == 0
+        return self.run.setup.experiment.data.mask_size == 0
 
     @cached_property
     def inside(self) -> Inside:

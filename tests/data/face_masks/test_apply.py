@@ -16,7 +16,7 @@ from mtl_jax.data.face_masks.apply import BARE, DrawMasks, mask_faces, with_mask
 from mtl_jax.data.face_masks.textures import KINDS
 from mtl_jax.data.face_points import from_ibug
 from mtl_jax.data.loader.transforms import load
-from mtl_jax.data.pixels import read_pixels, resolve
+from mtl_jax.data.pixels import materialize, read_pixels
 from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.data.synthetic.head_scenes import ATTRIBUTES
 from mtl_jax.images.resize import ResizeOptions
@@ -58,7 +58,7 @@ def labels(record):
 def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
     chips = Chips()
     masked = masked_faces(chips, share=0.5, seed=3)
-    records = [resolve(masked[i]) for i in range(len(masked))]
+    records = [materialize(masked[i]) for i in range(len(masked))]
     kinds = [labels(record)["face_mask"] for record in records]
     for record, kind in zip(records, kinds, strict=True):
         assert labels(record)["masked"] == ("no" if kind == "none" else "yes")
@@ -68,7 +68,7 @@ def test_a_source_puts_masks_on_a_share_of_its_faces_always_the_same():
     assert set(kinds) <= {BARE, *KINDS}
     np.testing.assert_array_equal(read_pixels(masked[5], 3), records[5].image)
     other = masked_faces(chips, share=0.5, seed=4)
-    assert [labels(resolve(other[i]))["face_mask"] for i in range(40)] != kinds
+    assert [labels(materialize(other[i]))["face_mask"] for i in range(40)] != kinds
     assert [masked.group(i) for i in range(4)] == ["g0", "g0", "g1", "g1"]
     with refused("masks", 1.5, error=ValueError):
         DrawMasks(FACES, 1.5)
@@ -94,12 +94,12 @@ def test_without_landmarks_only_chips_wear_masks():
 
 def test_a_mask_that_cannot_be_drawn_names_the_image():
     part = masked_faces(Chips(box=(0.0, 0.0, 30.0, 30.0)), ())
-    for read in (resolve, lambda record: read_pixels(record, 3)):
+    for read in (materialize, lambda record: read_pixels(record, 3)):
         with refused("3.png", "config.attributes", "landmarks"):
             read(part[3])
     kept = InMemory(part)[3]  # which draws no mask before one is needed
     with refused("3.png", "landmarks"):
-        resolve(kept)
+        materialize(kept)
 
 
 def test_masks_are_fitted_to_a_faces_points_whatever_else_is_declared():
@@ -139,7 +139,7 @@ def test_points_of_coco_that_are_not_labelled_are_no_places():
 def test_all_of_aflw2000_wear_masks_also_in_profile():
     source = open_format("aflw2000", data_set("aflw2000_prnet16"), LABELS)
     masked = masked_faces(source, DECLARED)
-    kinds = [labels(resolve(masked[i]))["face_mask"] for i in range(len(masked))]
+    kinds = [labels(materialize(masked[i]))["face_mask"] for i in range(len(masked))]
     assert len(kinds) == 12
     assert set(kinds) <= set(KINDS)
 
@@ -160,7 +160,7 @@ def test_a_block_of_a_config_puts_masks_on():
     def first(**block):
         block = dict(format="synthetic", length=2, size=(96, 96), heads=(1, 1), **block)
         opened = open_sources(SourceOptions(sources=({**block, "split": "test"},)), declared)
-        return resolve(opened["test"].sources[0][0])
+        return materialize(opened["test"].sources[0][0])
 
     bare, masked = first(), first(masks=1.0, mask_seed=2)
     assert (bare.image != masked.image).any()

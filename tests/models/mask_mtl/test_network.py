@@ -21,12 +21,12 @@ from mtl_jax.attributes.continuous import Continuous
 from mtl_jax.config.options.backbone import BackboneOptions
 from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.config.options.mask_mtl import ConvTrunkOptions, MaskMTLOptions, PictureHeadOptions
-from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.config.overrides import load_config_file
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.models.mask_mtl.network import mask_mtl
 from mtl_jax.models.padding import normalize
-from mtl_jax.task import Task, read_options
+from mtl_jax.runs.setup import Setup
 from mtl_jax.types import AttributeLabels
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py")
@@ -71,9 +71,9 @@ def small(options=SMALL, attributes=FACE):
 
 @pytest.fixture(scope="module")
 def published():
-    task = Task.from_config(load_config_file(CONFIG), [Category(1, "face")])
+    setup = Setup.build(resolve(load_config_file(CONFIG)), [Category(1, "face")])
     batch = face_batch(8)
-    return *compile_model(task.model, batch), batch
+    return *compile_model(setup.model, batch), batch
 
 
 def test_the_published_network_has_the_published_size(published):
@@ -130,11 +130,11 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
     config = load_config_file(CONFIG)
     config.model.head.dropout = 0.0
     config.model.dtype = "float64"
-    training = experiment.open_data(config, "train", tmp_path)
-    task = Task.from_config(config, training.categories)
-    loop = read_options(LoopOptions, config.train)
-    batches = list(islice(experiment.train_batches(task, training, loop, 0), 10))
-    variables = jax.jit(task.model.init)(jax.random.key(0), batches[0])
+    training = experiment.open_data(resolve(config), "train", tmp_path)
+    setup = Setup.build(resolve(config), training.categories)
+    loop = setup.experiment.train
+    batches = list(islice(experiment.train_batches(setup, training, loop, 0), 10))
+    variables = jax.jit(setup.model.init)(jax.random.key(0), batches[0])
     variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
     network = keras_mask_mtl.build(dropout=0.0)
     keras_mask_mtl.set_weights(network, variables)
@@ -152,7 +152,7 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
     def step(variables, state, batch):
         def loss(params):
             changed = {**variables, "params": params}
-            total, _, stats = task.model.loss(changed, batch, jax.random.key(0))
+            total, _, stats = setup.model.loss(changed, batch, jax.random.key(0))
             return total, stats
 
         (total, stats), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])

@@ -1,0 +1,124 @@
+"""Named blocks of a config: the sources of its data and the stages of its training.
+
+A config file gives them as a dict of blocks by name, or as a tuple of blocks, which then have the
+names of their formats, or stage1, stage2. What is resolved is a ConfigDict of blocks by name, and
+`order`, the names in their order. A ConfigDict sorts its fields, so that stages by name
+require an `order` of the config file's own; sources without one are ordered by name.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mtl_jax.config.fields import as_tuples
+from mtl_jax.config.options.training import Stage
+from mtl_jax.errors import UserError
+
+ORDER = "order"
+
+
+def name_blocks(config: ConfigDict) -> None:
+    """Bring `config.data.sources` and `config.stages` to blocks by name. Raises UserError where
+    they are no blocks, or two have one name.
+    """
+    with config.unlocked(), config.ignore_type():
+        config.data.sources = ConfigDict(_named_sources(config.data))
+        config.stages = ConfigDict(_named_stages(config.stages))
+    config.lock()
+    config.attributes.unlock()
+    config.data.attribute_keys.unlock()
+
+
+def with_names(config: Mapping[str, Any] | ConfigDict) -> ConfigDict:
+    """Return a copy of a config whose sources and stages are blocks by name."""
+    copy = ConfigDict(as_tuples(config))
+    name_blocks(copy)
+    return copy
+
+
+def blocks_of(named: Mapping[str, Any] | ConfigDict) -> dict[str, dict[str, Any]]:
+    """Return the blocks by name, in their order."""
+    plain = as_tuples(named)
+    names = plain.get(ORDER, tuple(name for name in plain if name != ORDER))
+    return {name: plain[name] for name in names}
+
+
+def field_of(blocks: ConfigDict, number: int) -> str | None:
+    """Return the name of the block at a position; None where there is none."""
+    names = blocks.get(ORDER, ())
+    return names[number] if number < len(names) else None
+
+
+def _named_sources(data: ConfigDict) -> dict[str, Any]:
+    found = _as_blocks(data.sources, "config.data.sources")
+    if isinstance(data.sources, tuple | list):
+        pairs = []
+        for i, block in enumerate(found.values()):
+            usual = block.get("format") or (data.format if i == 0 else "") or "source"
+            pairs.append((block.get("name", ""), usual, block))
+        found = _unique(pairs)
+    return _with_order(found, "config.data.sources")
+
+
+def _named_stages(stages: Any) -> dict[str, Any]:
+    if stages is None:
+        stages = ({},)
+    found = _as_blocks(stages, "config.stages")
+    if len(found) > 1 and ORDER not in found and not isinstance(stages, tuple | list):
+        raise UserError(
+            f"config.stages has no {ORDER}; add it, as {ORDER}={tuple(found)}, the names in the "
+            "order in which they are trained"
+        )
+    if isinstance(stages, tuple | list):
+        found = {f"stage{i}": block for i, block in enumerate(found.values(), 1)}
+    # With all their options, so that each can be set from the command line.
+    complete = {n: b if n == ORDER else {**asdict(Stage()), **b} for n, b in found.items()}
+    return _with_order(complete, "config.stages")
+
+
+def _as_blocks(value: Any, field: str) -> dict[str, Any]:
+    """Return blocks by name or, of a tuple, by position."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping | ConfigDict | tuple | list):
+        raise UserError(f"{field} is {value!r}; it must be blocks by name, or a tuple of blocks")
+    by_name = isinstance(value, Mapping | ConfigDict)
+    plain = as_tuples(value)
+    pairs = plain.items() if by_name else ((str(i), block) for i, block in enumerate(plain))
+    found = dict(pairs)
+    for name, block in found.items():
+        if not isinstance(block, Mapping) and name != ORDER:
+            place = f"{field}.{name}" if by_name else f"{field}[{name}]"
+            raise UserError(f"{place} is {block!r}; it must be a block, as dict(...)")
+    return found
+
+
+def _unique(blocks: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
+    """Name blocks of (name, usual name, block): by their names, else by the usual name, with a
+    number from the second on.
+    """
+    found: dict[str, Any] = {}
+    for name, usual, block in blocks:
+        key, number = name or usual, 1
+        while key in found:
+            if name:
+                raise UserError(f"config.data.sources: two sources have the name {name!r}")
+            number += 1
+            key = f"{usual}-{number}"
+        found[key] = block
+    return found
+
+
+def _with_order(found: dict[str, Any], field: str) -> dict[str, Any]:
+    named = {name: block for name, block in found.items() if name != ORDER}
+    order = tuple(found.get(ORDER, named))
+    if unknown := [name for name in order if name not in named]:
+        known = ", ".join(named) or "none"
+        raise UserError(f"{field}.{ORDER} names {unknown[0]!r}; the blocks are {known}")
+    # Fields are set by words; splits.json knows the block by its own name.
+    keys = {name: re.sub(r"\W", "_", name) for name in named}
+    blocks = {keys[n]: b if keys[n] == n else {"name": n, **b} for n, b in named.items()}
+    return {ORDER: tuple(keys[name] for name in order), **blocks}

@@ -1,0 +1,231 @@
+"""From a config to options: everything that a run is told, checked once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from mtl_jax.attributes import declarations
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.blocks import blocks_of, with_names
+from mtl_jax.config.defaults import FAMILIES, get_default
+from mtl_jax.config.fields import as_tuples
+from mtl_jax.config.options.data import SHORT, DataOptions, SourceOptions
+from mtl_jax.config.options.evaluation import EvalOptions, ViewOptions
+from mtl_jax.config.options.hyperface import HyperFaceOptions
+from mtl_jax.config.options.mask_mtl import MaskMTLOptions
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
+from mtl_jax.config.overrides import override
+from mtl_jax.errors import UserError, wrong_type
+
+Options = TypeVar("Options")
+NO_VIEWS = ViewOptions()
+ModelOptions = MaskRCNNOptions | MaskMTLOptions | HyperFaceOptions
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All of a config, as options."""
+
+    family: str
+    model: ModelOptions
+    attributes: tuple[Attribute, ...]
+    sources: SourceOptions
+    data: DataOptions
+    init: InitOptions
+    optimizer: OptimizerOptions
+    stages: tuple[Stage, ...]
+    train: LoopOptions
+    eval: EvalOptions
+    config: Mapping[str, Any]  # the config itself, as it is stored
+    views: ViewOptions = NO_VIEWS  # that the model predicts in
+
+    @property
+    def steps(self) -> int:
+        """The steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def training_data(self) -> DataOptions:
+        """How records become batches of training: HyperFace is trained on regions, stretched to
+        its input.
+        """
+        if not isinstance(self.model, HyperFaceOptions):
+            return self.data
+        side = self.model.input_size
+        resize = replace(self.data.resize, mode="stretch", canvases=((side, side),))
+        # How much of a face a region shows is decided by the regions' own rules.
+        return replace(self.data, resize=resize, max_instances=1, min_visible=0.0)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model predicts masks."""
+        return isinstance(self.model, MaskRCNNOptions) and self.model.mask_head.enabled
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the model finds objects, not only describes the whole image."""
+        if isinstance(self.model, HyperFaceOptions):
+            return self.model.detection.enabled
+        return isinstance(self.model, MaskRCNNOptions)
+
+    def mask_rcnn(self, what: str) -> MaskRCNNOptions:
+        """Return the options of a Mask R-CNN. Raises UserError of `what` for other families."""
+        if not isinstance(self.model, MaskRCNNOptions):
+            raise UserError(f"{what} requires family 'mask_rcnn'; this model is {self.family!r}")
+        return self.model
+
+    def in_views(self) -> "Experiment":
+        """Return the experiment whose model predicts in the views of `config.eval`, on images at
+        the largest of their scales.
+        """
+        views = self.eval.views
+        resize = self.data.resize.zoomed(max(views.scales))
+        return replace(self, views=views, data=replace(self.data, resize=resize))
+
+
+def resolve(config: ConfigDict) -> Experiment:
+    """Check a config and turn it into options. Raises UserError with a line for each mistake."""
+    faults: list[str] = []
+    family = config.get("family", "mask_rcnn")
+    if family not in FAMILIES:
+        get_default(family)  # which says what there is
+    plain = as_tuples(with_names(config))
+    if missing := sorted(set(get_default(family).model) - set(config.model)):
+        raise UserError(
+            f"config.model has no {missing[0]!r}: it is of another family than {family!r}; begin "
+            f"the config file with get_default({family!r})"
+        )
+    experiment = Experiment(
+        family,
+        _read(FAMILIES[family], plain["model"], faults),
+        _read_attributes(plain["attributes"], faults),
+        _read_sources(plain["data"], faults),
+        _read(DataOptions, plain["data"], faults),
+        _read(InitOptions, plain.get("init", {}), faults),
+        _read(OptimizerOptions, plain.get("optimizer", {}), faults),
+        _read_stages(plain["stages"], faults),
+        _read(LoopOptions, plain.get("train", {}), faults),
+        _read(EvalOptions, plain.get("eval", {}), faults),
+        plain,
+    )
+    faults += _model_faults(experiment)
+    if faults:
+        raise UserError("\n".join(f"config.{fault}" for fault in faults))
+    return experiment
+
+
+def from_stored(stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> Experiment:
+    """Resolve the config that a run or a checkpoint stored, with fields changed by `overrides`.
+
+    What a run of an earlier version does not say has its default.
+    """
+    config = get_default(stored.get("family", "mask_rcnn"))
+    with config.unlocked(), config.ignore_type():
+        config.update(as_tuples(stored))
+    override(config, overrides)
+    return resolve(config)
+
+
+def read_attributes(config: ConfigDict) -> tuple[Attribute, ...]:
+    """Build the attributes that a config declares. Raises UserError where one is wrong."""
+    faults: list[str] = []
+    attributes = _read_attributes(as_tuples(config.attributes), faults)
+    if faults:
+        raise UserError("\n".join(f"config.{fault}" for fault in faults))
+    return attributes
+
+
+def _read(kind: type[Options], values: Mapping[str, Any], faults: list[str]) -> Options:
+    """Build the options `kind` from those fields that are its own; where they are wrong, add what
+    is wrong to `faults` and return the defaults.
+    """
+    chosen = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in values:
+            continue
+        value = values[field.name]
+        nested = isinstance(field.type, type) and is_dataclass(field.type)
+        chosen[field.name] = _read(field.type, value, faults) if nested else value  # type: ignore
+    try:
+        return kind(**chosen)
+    except ValueError as error:
+        faults += str(error).splitlines()
+        return kind()
+
+
+def _read_attributes(declared: Mapping[str, Any], faults: list[str]) -> tuple[Attribute, ...]:
+    found = []
+    for name, options in declared.items():
+        try:
+            found += declarations.from_config({name: options})
+        except ValueError as error:
+            faults.append(f"attributes: {error}")
+    return tuple(found)
+
+
+def _read_sources(data: Mapping[str, Any], faults: list[str]) -> SourceOptions:
+    from mtl_jax.data.datasets.blocks import complete, merge_short  # it loads all readers
+
+    named = blocks_of(data["sources"])
+    blocks = tuple({"name": name, **block} for name, block in named.items())
+    options = _read(SourceOptions, {**data, "sources": blocks}, faults)
+    has_data = blocks or any(vars(options)[name] for name in SHORT)  # a converted model has none
+    for block in merge_short(options) if has_data else ():
+        try:
+            complete(block)
+        except UserError as error:
+            faults.append(str(error).removeprefix("config."))
+    return options
+
+
+def _read_stages(named: Mapping[str, Any], faults: list[str]) -> tuple[Stage, ...]:
+    defaults, stages = vars(Stage()), []
+    for name, block in blocks_of(named).items():
+        wrong = [
+            f"{key} is unknown; it must be one of {', '.join(defaults)}"
+            for key in block
+            if key not in defaults
+        ]
+        for key, value in block.items():
+            if key in defaults and (needed := wrong_type(value, defaults[key])):
+                wrong.append(f"{key} is {value!r}; it must be {needed}")
+        if not wrong:
+            try:
+                stages.append(Stage(**block))
+            except ValueError as error:
+                wrong = str(error).splitlines()
+        faults += [f"stages.{name}.{fault}" for fault in wrong]
+    if not stages and not faults:
+        faults.append("stages is empty; name one stage or more")
+    return tuple(stages)
+
+
+def _model_faults(experiment: Experiment) -> Iterator[str]:
+    """Yield what does not fit between the parts of a config."""
+    model, data = experiment.model, experiment.data
+    for numbers in (model.pixel_mean, model.pixel_std):
+        if len(numbers) not in (1, data.channels):
+            yield (
+                f"model.pixel_mean and config.model.pixel_std: one has {len(numbers)} numbers, and "
+                f"config.data.channels is {data.channels}; give one number, or one for each channel"
+            )
+            break
+    if isinstance(model, HyperFaceOptions):
+        if experiment.eval.views != NO_VIEWS:
+            yield "eval.flip and config.eval.scales are not supported by family 'hyperface'"
+        if tuple(data.augment.scale) != (1.0, 1.0):
+            yield (
+                "data.augment.scale is not supported by family 'hyperface'; config.data.regions "
+                "decides how large faces are"
+            )
+    if isinstance(model, MaskMTLOptions) and model.head.pool == "flatten":
+        resize = data.resize
+        several = resize.mode in ("shorter", "square") and len(resize.canvases) > 1
+        if several or resize.mode in ("none", "pad64"):
+            yield (
+                "model.head.pool is 'flatten', which has weights for each cell of one size; let "
+                "config.data.resize give one size, or use 'mean'"
+            )

@@ -1,0 +1,125 @@
+"""Predictions as they come, which survive a process that is killed: `predictions.jsonl`.
+
+Entries are appended as whole lines. `predictions.progress.jsonl` notes each image or video that is
+done, with its part of the entries, so that a later process can go on.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.errors import UserError
+from mtl_jax.inference.output import Predictions
+
+JOURNAL, PROGRESS = "predictions.jsonl", "predictions.progress.jsonl"
+
+
+class Done(NamedTuple):
+    """One image or video that is done: the part of the journal that its entries are."""
+
+    file_name: str
+    first_id: int
+    images: int  # 1, or the frames of a video
+    entries: int
+    start: int  # bytes
+    size: int
+
+
+class Journal:
+    """Entries of `Result.to_json`, kept as they come. To be used in a `with`.
+
+    `made_by` describes what the predictions depend on. With `resume` the journal of a process that
+    did not finish goes on; `done` has its images and videos by name. Raises UserError where there
+    is none, or another `made_by` began it.
+    """
+
+    def __init__(self, folder: Path, made_by: Mapping[str, Any], resume: bool = False):
+        self.path, self._progress_path = folder / JOURNAL, folder / PROGRESS
+        self._made_by = dict(made_by)
+        self._progress_end = 0  # bytes of whole lines
+        self.done: dict[str, Done] = self._read() if resume else {}
+        self._end = max((one.start + one.size for one in self.done.values()), default=0)
+        self._opened = ExitStack()
+        self._files: tuple[BinaryIO, BinaryIO] | None = None
+
+    def _read(self) -> dict[str, Done]:
+        try:
+            lines = self._progress_path.read_bytes().splitlines(keepends=True)
+        except OSError:
+            raise UserError(
+                f"{self._progress_path.parent}: has no predictions to resume; omit --resume"
+            ) from None
+        # A line without its end was being written when the process was killed.
+        whole = [line for line in lines if line.endswith(b"\n")]
+        self._progress_end = sum(map(len, whole))
+        header, *rest = [json.loads(line) for line in whole] or [{}]
+        for name, value in self._made_by.items():
+            if header.get(name) != value:
+                raise UserError(
+                    f"{self._progress_path}: the predictions were begun with another {name}; "
+                    "resume with the same arguments, or omit --resume to start again"
+                )
+        return {found.file_name: found for found in (Done(**line) for line in rest)}
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def add(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Append entries of the image or video that is being processed."""
+        text = "".join(f"{json.dumps(e, allow_nan=False, ensure_ascii=False)}\n" for e in entries)
+        if text:
+            journal, _ = self._open()
+            journal.write(text.encode())
+            journal.flush()
+
+    def finish(self, file_name: str, first_id: int, images: int, entries: int) -> None:
+        """Note that all entries of an image or video are there."""
+        journal, progress = self._open()
+        size = journal.tell() - self._end
+        done = Done(file_name, first_id, images, entries, self._end, size)
+        progress.write(f"{json.dumps(done._asdict())}\n".encode())
+        progress.flush()
+        self.done[file_name], self._end = done, self._end + size
+
+    def _open(self) -> tuple[BinaryIO, BinaryIO]:
+        if self._files is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # What follows the ends is of an image that was not finished; it is predicted again.
+            journal = self._append(self.path, self._end)
+            progress = self._append(self._progress_path, self._progress_end)
+            if not self._progress_end:
+                progress.write(f"{json.dumps(self._made_by)}\n".encode())
+                progress.flush()
+            self._files = journal, progress
+        return self._files
+
+    def _append(self, path: Path, end: int) -> BinaryIO:
+        if path.exists():
+            os.truncate(path, end)
+        return self._opened.enter_context(open(path, "ab"))
+
+    def write(self, declared: Sequence[Attribute], with_csv: bool) -> None:
+        """Write `predictions.json`, and `predictions.csv`, in the order of the images, and remove
+        the journal.
+        """
+        self._open()
+        self.__exit__()
+        with Predictions(self.path.parent, declared, with_csv) as predictions:
+            predictions.add(self._entries())
+        for path in (self.path, self._progress_path):
+            os.unlink(path)
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
+        with self.path.open("rb") as file:
+            for done in sorted(self.done.values(), key=lambda one: one.first_id):
+                file.seek(done.start)
+                end = done.start + done.size
+                while file.tell() < end:
+                    yield json.loads(file.readline())

@@ -1,0 +1,40 @@
+"""The variables that a training starts from."""
+
+import jax
+
+from mtl_jax.data.loader import transforms
+from mtl_jax.errors import UserError
+from mtl_jax.images.resize import resize_geometry
+from mtl_jax.runs.loading import read_checkpoint
+from mtl_jax.runs.setup import Setup
+from mtl_jax.training.transfer import format_table, transfer
+from mtl_jax.types import Batch, Variables
+
+
+def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
+    """Initialise a model; that of a new run from `config.init.checkpoint` where one is named, and
+    print what it gave.
+    """
+    variables = jax.jit(setup.model.init)(jax.random.key(seed), _empty_batch(setup))
+    init = setup.experiment.init
+    if not init.checkpoint or not new:
+        return variables
+    try:
+        metadata, loaded = read_checkpoint(init.checkpoint, init.step)
+        changed = setup.changed_outputs(metadata)
+        variables, rows = transfer(variables, loaded, [*init.exclude, *changed])
+    except UserError as error:
+        raise UserError(f"config.init.checkpoint {init.checkpoint}: {error}") from None
+    print(format_table(rows))
+    return variables
+
+
+def variable_shapes(setup: Setup) -> Variables:
+    """Return the shapes and types of a model's variables; nothing is compiled."""
+    return jax.eval_shape(setup.model.init, jax.random.key(0), _empty_batch(setup))
+
+
+def _empty_batch(setup: Setup) -> Batch:
+    canvas, _ = resize_geometry(512, 512, setup.experiment.data.resize)
+    row = transforms.empty_row(canvas, setup.attributes, setup.experiment.data)
+    return jax.tree.map(lambda x: x[None], row)

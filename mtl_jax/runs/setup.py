@@ -1,0 +1,80 @@
+"""A model as an experiment sets it up for the classes of its data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mtl_jax.attributes.base import Attribute
+from mtl_jax.config.options.hyperface import HyperFaceOptions
+from mtl_jax.config.options.mask_mtl import MaskMTLOptions
+from mtl_jax.config.resolve import Experiment, from_stored
+from mtl_jax.data.records import Category
+from mtl_jax.errors import UserError
+from mtl_jax.models.hyperface.network import hyperface
+from mtl_jax.models.mask_mtl.network import mask_mtl
+from mtl_jax.models.mask_rcnn.network import mask_rcnn
+from mtl_jax.types import Model
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An experiment, the classes of its data, and its model."""
+
+    experiment: Experiment
+    categories: tuple[Category, ...]
+    model: Model
+
+    @classmethod
+    def build(cls, experiment: Experiment, categories: Sequence[Category]) -> "Setup":
+        """Build the model. Raises UserError where it cannot be."""
+        return cls(experiment, tuple(categories), build_model(experiment, len(categories)))
+
+    @classmethod
+    def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Setup":
+        """Build what a checkpoint's metadata says, to predict in the views of `config.eval`."""
+        experiment = from_stored(stored["config"], overrides)
+        return cls.build(experiment.in_views(), [Category(**c) for c in stored["categories"]])
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        return self.experiment.attributes
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint keeps; `from_metadata` reads it."""
+        categories = [category._asdict() for category in self.categories]
+        return {"config": self.experiment.config, "categories": categories}
+
+    def changed_outputs(self, stored: Mapping[str, Any]) -> list[str]:
+        """Return patterns of the output layers that mean something else than in a checkpoint.
+
+        Shapes alone do not show it: two classes of other names, an age of another range.
+        """
+        patterns = []
+        if stored["categories"] != self.metadata["categories"] and self.experiment.has_boxes:
+            patterns.append(r"/(class_logits|box_deltas)/")
+            if self.experiment.has_masks:
+                patterns.append("/mask_logits")
+        declared = {a.name: a for a in from_stored(stored["config"]).attributes}
+        for attribute in self.attributes:
+            there = declared.get(attribute.name)
+            if there is None or replace(there, weight=attribute.weight) != attribute:
+                patterns.append(f"/(visible_)?{attribute.name}_output/")
+        return patterns
+
+
+def build_model(experiment: Experiment, classes: int) -> Model:
+    """Build the model for `classes` classes, background not counted. Raises UserError where the
+    options and the attributes do not fit.
+    """
+    options, attributes = experiment.model, experiment.attributes
+    parts, views = experiment.train.accumulate, experiment.views
+    try:
+        if isinstance(options, HyperFaceOptions):
+            return hyperface(options, classes + 1, attributes, parts)
+        if isinstance(options, MaskMTLOptions):
+            return mask_mtl(options, attributes, parts, views)
+        whole = experiment.data.mask_size == 0
+        return mask_rcnn(options, classes + 1, attributes, whole, parts, views)
+    except ValueError as error:
+        raise UserError(str(error)) from None
