@@ -1,5 +1,5 @@
-"""Prepare data: download a COCO file's pictures, divide a COCO file, write drawn scenes, put masks
-on faces, write faces into a table.
+"""Prepare data: download the images of a COCO file, split a COCO file, export drawn scenes, draw
+masks on faces, write faces as a table.
 
 python -m mtl_jax.data download dataset.json --output data/heads
 python -m mtl_jax.data split data/heads/dataset.json --output data/heads/splits --seed 0
@@ -27,55 +27,60 @@ from mtl_jax.data.tools.export import export
 from mtl_jax.data.tools.mask_faces import write_masked
 from mtl_jax.errors import UserError
 
-_DOWNLOAD = """Fetch the pictures of a COCO file whose file names are addresses.
+_DOWNLOAD = """Download the images of a COCO file whose file names are URLs.
 
     python -m mtl_jax.data download dataset.json --output data/heads
 
-Pictures go to OUTPUT/images, the file with their new names to OUTPUT. Run it again to fetch what is
-missing. Exit 0: all are there; 1: some are not; 2: none is, or bad usage."""
-_SPLIT = """Divide a COCO file into train.json, val.json and test.json, every image in one of them.
+Images are written to OUTPUT/images, and the COCO file with their new file names to OUTPUT. Run the
+command again to download missing images. Exit status 0: all images are present; 1: some are
+missing; 2: all are missing, or the usage is wrong."""
+_SPLIT = """Split a COCO file into train.json, val.json and test.json. Each image is in one of them.
 
     python -m mtl_jax.data split dataset.json --output data/splits --fractions .7 .15 .15 --seed 0
 
-Images of one picture file, or with one value under --group-key (such as a person's), stay together.
+Images with the same file name, or with the same value of --group-key (such as a person), stay in
+one file.
 """
-_TOLD = 20  # of the pictures that were left out
-_EXPORT = """Write drawn scenes, heads or shapes, as pictures and a COCO file with their labels.
+_MAX_PRINTED = 20  # faults of images that were left out
+_EXPORT = """Write drawn scenes, heads or shapes, as images and a COCO file with their labels.
 
     python -m mtl_jax.data export synthetic --output data/scenes --count 8 --seed 7 --size 256
 
-Those of configs/mtl_synthetic.py:quickstart: --heads 1 2 --head-heights .5 .95 --turn 45 35 30
+The scenes of configs/mtl_synthetic.py:quickstart: --heads 1 2 --head-heights .5 .95 --turn 45 35 30
 """
-_MASK_FACES = """Write the pictures of a folder again, their faces in masks drawn here: surgical,
-N95, KN95, cloth, scarf.
+_MASK_FACES = """Copy a folder of images with masks drawn on the faces: surgical, N95, KN95, cloth,
+scarf.
 
     python -m mtl_jax.data mask-faces --input data/UTKFace --output data/masked --seed 0
 
-Pictures have iBUG's points beside them (.pts, or a .mat as AFLW2000's), or, in a folder of square
-ones, are aligned chips such as UTKFace's; on these the face is taken to look at the camera, and
-where it does not, as now and then on FairFace's, the mask sits beside it. The faces of others are
-found by a run with landmarks:
+A face is located by iBUG's points in a file beside its image (.pts, or .mat as in AFLW2000). If
+most images without such a file are square, the square ones are aligned face chips such as
+UTKFace's. The face of a chip is assumed to look at the camera; where it does not, as in a few chips
+of FairFace, the mask is misplaced. In other images, detect the faces with a run that predicts
+landmarks:
 
     python predict.py --workdir runs/hyperface_mixed --input photos --output found
     python -m mtl_jax.data mask-faces --input photos --faces found/predictions.json --output masked
 
-What is found and is no face wears a mask, too: look at the sheet, and raise --min-score. Pictures
-on which no face was found are left out.
+False positives are masked too: check the sheet, and raise --min-score. Images without a detected
+face are left out.
 
-OUTPUT/images is the data set again: the pictures under their names, and what lay beside them.
-OUTPUT/outlines shows where the masks are: the format masks reads both, with
-annotations="outlines". OUTPUT/masks.json has the masks of each picture, none of a bare one,
-OUTPUT/sheet.png some to look at. A config does the same on the way, with `masks` in a block of
-config.data.sources, or config.data.augment.mask.
+OUTPUT/images contains the images as PNG files, and the files beside them. OUTPUT/outlines contains
+the outlines of the masks; the format masks reads both, with annotations="outlines".
+OUTPUT/masks.json lists the masks of each image, none for an unmasked one. OUTPUT/sheet.png shows a
+sample. To draw masks during training instead, set `masks` in a block of config.data.sources, or
+config.data.augment.mask.
 
-Exit 0: all were written; 1: some were left out; 2: none was written, or bad usage."""
+Exit status 0: all images were written; 1: some were left out; 2: none was written, or the usage is
+wrong."""
 _FACE_CSV = """Write the chips of UTKFace as a table of age, ethnicity, gender and gray pixels.
 
     python -m mtl_jax.data face-csv --input data/UTKFace --output data/age_gender.csv
 
-It is what the format face_csv reads, and MaskMTL's published code.
+The format face_csv reads the table, and so does MaskMTL's published code.
 
-Exit 0: all were written; 1: some were left out; 2: none was written, or bad usage."""
+Exit status 0: all chips were written; 1: some were left out; 2: none was written, or the usage is
+wrong."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -93,28 +98,24 @@ def main(argv: Sequence[str]) -> int:
 
 def _add_download(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", type=Path, help="the COCO file")
-    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
+    parser.add_argument("--output", type=Path, required=True, help="the output folder")
+    parser.add_argument("--workers", type=_positive, default=8, help="concurrent downloads (8)")
+    parser.add_argument("--retries", type=_not_negative, default=3, help="retries of an image (3)")
     parser.add_argument(
-        "--workers", type=_positive, default=8, help="pictures fetched at a time (8)"
-    )
-    parser.add_argument(
-        "--retries", type=_not_negative, default=3, help="further tries of each (3)"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=30.0, help="seconds without an answer (30)"
+        "--timeout", type=float, default=30.0, help="seconds to wait for a response (30)"
     )
     parser.set_defaults(run=_download)
 
 
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 
 
 def _not_negative(text: str) -> int:
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
 
 
@@ -129,7 +130,7 @@ def _download(arguments: argparse.Namespace) -> int:
     for failure in found.failures:
         print(failure, file=sys.stderr)
     print(
-        f"{arguments.output}: {found.fetched} pictures fetched, {found.present} were there, "
+        f"{arguments.output}: {found.fetched} images downloaded, {found.present} already present, "
         f"{len(found.failures)} missing"
     )
     if not found.failures:
@@ -141,10 +142,14 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", type=Path, help="the COCO file")
     parser.add_argument("--output", type=Path, required=True, help="the folder for the three files")
     parser.add_argument(
-        "--fractions", type=float, nargs=3, default=(0.7, 0.15, 0.15), help="train, val, test"
+        "--fractions",
+        type=float,
+        nargs=3,
+        default=(0.7, 0.15, 0.15),
+        help="fractions of train, val and test (0.7 0.15 0.15)",
     )
     parser.add_argument("--seed", type=_not_negative, default=0)
-    parser.add_argument("--group-key", default="", help="key of an image that names its group")
+    parser.add_argument("--group-key", default="", help="the image key that names the group")
     parser.set_defaults(run=_split)
 
 
@@ -163,27 +168,29 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("synthetic", "shapes"))
-    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
-    parser.add_argument("--count", type=_positive, default=8, help="pictures (8)")
+    parser.add_argument("--output", type=Path, required=True, help="the output folder")
+    parser.add_argument("--count", type=_positive, default=8, help="the number of images (8)")
     parser.add_argument(
-        "--seed", type=_not_negative, default=1000, help="other seeds, other scenes (1000)"
+        "--seed", type=_not_negative, default=1000, help="the seed of the scenes (1000)"
     )
-    parser.add_argument("--size", type=_positive, default=256, help="height and width (256)")
+    parser.add_argument(
+        "--size", type=_positive, default=256, help="image height and width in pixels (256)"
+    )
     parser.add_argument(
         "--heads",
         type=int,
         nargs=2,
         default=(1, 5),
-        metavar=("LEAST", "MOST"),
-        help="of a picture (1 5)",
+        metavar=("MIN", "MAX"),
+        help="the number of heads in an image (1 5)",
     )
     parser.add_argument(
         "--head-heights",
         type=float,
         nargs=2,
         default=(0.1, 0.6),
-        metavar=("LEAST", "MOST"),
-        help="as fractions of the picture (0.1 0.6)",
+        metavar=("MIN", "MAX"),
+        help="head heights as fractions of the image size (0.1 0.6)",
     )
     parser.add_argument(
         "--turn",
@@ -191,7 +198,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         default=(75.0, 45.0, 30.0),
         metavar=("YAW", "PITCH", "ROLL"),
-        help="most degrees that a head turns (75 45 30)",
+        help="maximum absolute angles of a head in degrees (75 45 30)",
     )
     parser.set_defaults(run=_export)
 
@@ -202,7 +209,7 @@ def _export(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UserError(str(error)) from None
     declared = from_config(head_scenes.ATTRIBUTES)
-    print(f"{arguments.output}: {export(source, arguments.output, declared)} pictures")
+    print(f"{arguments.output}: {export(source, arguments.output, declared)} images")
     return 0
 
 
@@ -225,22 +232,25 @@ def _scenes(arguments: argparse.Namespace) -> Source:
 
 
 def _add_mask_faces(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input", type=Path, required=True, help="the folder of pictures")
-    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
-    parser.add_argument("--faces", type=Path, help="a predictions.json that says where faces are")
+    parser.add_argument("--input", type=Path, required=True, help="the folder of images")
+    parser.add_argument("--output", type=Path, required=True, help="the output folder")
+    parser.add_argument("--faces", type=Path, help="a predictions.json with the detected faces")
     parser.add_argument(
-        "--min-score", type=float, default=0.9, help="of those, from 0 to 1, that are faces (0.9)"
+        "--min-score",
+        type=float,
+        default=0.9,
+        help="the minimum score of a detected face, from 0 to 1 (0.9)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="other seeds, other masks (0)")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the masks (0)")
     parser.add_argument(
-        "--share", type=float, default=1.0, help="of the pictures whose faces wear them (1)"
+        "--share", type=float, default=1.0, help="the fraction of images to mask (1)"
     )
     parser.set_defaults(run=_mask_faces)
 
 
 def _mask_faces(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0 or not 0 <= arguments.share <= 1:
-        raise UserError("--seed is 0 or more, --share within 0 and 1")
+        raise UserError("--seed must be at least 0, and --share must be within 0 and 1")
     written = write_masked(
         arguments.input,
         arguments.output,
@@ -249,15 +259,17 @@ def _mask_faces(arguments: argparse.Namespace) -> int:
         arguments.faces,
         arguments.min_score,
     )
-    _tell(written.faults)
-    print(f"{arguments.output}: {written.pictures} pictures, {len(written.faults)} left out")
+    _print_faults(written.faults)
+    print(f"{arguments.output}: {written.images} images, {len(written.faults)} left out")
     return 1 if written.faults else 0
 
 
 def _add_face_csv(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, required=True, help="the folder of chips")
     parser.add_argument("--output", type=Path, required=True, help="the table to write")
-    parser.add_argument("--side", type=_positive, default=48, help="of a picture, in pixels (48)")
+    parser.add_argument(
+        "--side", type=_positive, default=48, help="image height and width in pixels (48)"
+    )
     parser.set_defaults(run=_face_csv)
 
 
@@ -266,16 +278,16 @@ def _face_csv(arguments: argparse.Namespace) -> int:
     unread: list[str] = []
     count = write_face_csv(arguments.output, gray_faces(source, arguments.side, unread))
     left_out = [*source.skipped, *unread]
-    _tell(left_out)
+    _print_faults(left_out)
     print(f"{arguments.output}: {count} faces, {len(left_out)} left out")
     return 1 if left_out else 0
 
 
-def _tell(faults: Sequence[str]) -> None:
-    for fault in faults[:_TOLD]:
+def _print_faults(faults: Sequence[str]) -> None:
+    for fault in faults[:_MAX_PRINTED]:
         print(fault, file=sys.stderr)
-    if len(faults) > _TOLD:
-        print(f"and {len(faults) - _TOLD} more like these", file=sys.stderr)
+    if len(faults) > _MAX_PRINTED:
+        print(f"and {len(faults) - _MAX_PRINTED} more faults", file=sys.stderr)
 
 
 if __name__ == "__main__":

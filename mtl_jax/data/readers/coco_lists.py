@@ -1,6 +1,4 @@
-"""What the formats of annotation tools are read into: COCO's lists, so that one set of checks and
-one source serve them all.
-"""
+"""Annotations of any tool as COCO's lists, so that all formats share one check and one source."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,58 +11,63 @@ from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
 
 File = TypeVar("File")
-THREADS = 8  # that read annotation files; they wait for the disk
+THREADS = 8  # threads that read annotation files, which mostly wait for the disk
 
 
 class CocoLists(NamedTuple):
-    """COCO's lists, of a file of its own or made of another format's."""
+    """COCO's lists, read from a COCO file or made from another format."""
 
-    path: Path  # the annotation file, or the folder that file names in faults are relative to
+    path: Path  # the annotation file, or the folder to which file names in faults are relative
     images: list[Any]
     annotations: list[Any]
     categories: list[Any]
-    faults: Sequence[str] = ()  # a line for each record that could not be made into one of them
-    # False: things of these classes stand in the pictures without a label; or but for these ids
+    faults: Sequence[str] = ()  # a line for each record that could not be converted
+    # Whether all instances of these classes are annotated, or the ids of the images where they are.
     exhaustive: bool | frozenset[int | str] = True
 
 
 class Collector:
-    """Gathers pictures and things one by one. Things are named by their place in their file, as
-    faults name them; classes are numbered in the order of their names.
+    """Builds `CocoLists` from images and instances that are added one by one.
+
+    The id of an instance is its place in its file, as in faults. Classes are numbered in
+    alphabetical order.
     """
 
     def __init__(self, path: Path):
         self._path = path
-        self._pictures: dict[str, dict[str, Any]] = {}
+        self._images: dict[str, dict[str, Any]] = {}
         self._annotations: list[dict[str, Any]] = []
         self._faults: list[str] = []
 
-    def add_picture(self, name: str, height: int = 0, width: int = 0, group: str = "") -> bool:
-        """Add a picture by its path below the pictures' folder; without a size it is read from
-        there. `group` names what it must not be parted from. Says whether it is new.
+    def add_image(self, name: str, height: int = 0, width: int = 0, group: str = "") -> bool:
+        """Add an image by its path below the image folder. Return False, and add a fault, if it was
+        added before.
+
+        Without a height and width in pixels, they are later read from the file. Images of one
+        `group` stay in one split.
         """
-        if name in self._pictures:
-            self.add_fault(name, "is listed twice; list each picture once")
+        if name in self._images:
+            self.add_fault(name, "is listed twice; list each image once")
             return False
         size = {"height": height, "width": width} if height and width else {}
         groups = {"group": group} if group else {}
-        self._pictures[name] = {"id": name, "file_name": name, **size, **groups}
+        self._images[name] = {"id": name, "file_name": name, **size, **groups}
         return True
 
-    def add_thing(
+    def add_instance(
         self,
-        picture: str,
+        image: str,
         record: str,
         category: str,
         shape: Mapping[str, Any],
         attributes: Mapping[str, Any] | None = None,
         crowd: bool = False,
     ) -> None:
-        """Add a thing. `record` names it; `shape` holds COCO's `bbox`, `segmentation` or both."""
+        """Add an instance with the id `record`. `shape` has `bbox`, `segmentation` or both."""
         self._annotations.append(
             {
                 "id": record,
-                "image_id": picture,
+                "image_id": image,
                 "category_id": category,
                 "iscrowd": int(crowd),
                 "attributes": dict(attributes or {}),
@@ -76,27 +79,33 @@ class Collector:
         self._faults.append(fault_line(self._path, f"{record}: {text}"))
 
     def finish(self, classes: Iterable[str] = (), exhaustive: bool = True) -> CocoLists:
-        """Give what was gathered; `classes` are there even if nothing is of them."""
-        names = sorted({*classes, *(thing["category_id"] for thing in self._annotations)})
+        """Return the lists. `classes` are included even if no instance has them."""
+        names = sorted({*classes, *(each["category_id"] for each in self._annotations)})
         numbers = {name: number for number, name in enumerate(names, 1)}
-        for thing in self._annotations:
-            thing["category_id"] = numbers[thing["category_id"]]
+        for annotation in self._annotations:
+            annotation["category_id"] = numbers[annotation["category_id"]]
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
-        pictures = list(self._pictures.values())
+        images = list(self._images.values())
         return CocoLists(
-            self._path, pictures, self._annotations, categories, self._faults, exhaustive
+            self._path, images, self._annotations, categories, self._faults, exhaustive
         )
 
 
 def single_class(categories: Sequence[str], where: str) -> str:
-    """Name the class of a format that names none: `categories`' only one, else "object"."""
+    """Return the class for a format without classes: the only one of `categories`, or "object".
+
+    Raises UserError, which begins with `where`, if there are several.
+    """
     if len(categories) > 1:
-        raise UserError(f"{where}; name one class in categories, not {', '.join(categories)}")
+        raise UserError(f"{where}; categories must name one class, got {', '.join(categories)}")
     return categories[0] if categories else "object"
 
 
 def find_files(folder: Path, suffix: str) -> list[Path]:
-    """Give the files below a folder that end in `suffix`, sorted. Raises UserError without any."""
+    """Return the files below a folder that end in `suffix`, sorted. Hidden ones are skipped.
+
+    Raises UserError if there are none.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     found = sorted(
@@ -105,14 +114,16 @@ def find_files(folder: Path, suffix: str) -> list[Path]:
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:
-        raise UserError(f"{folder}: holds no {suffix} file")
+        raise UserError(f"{folder}: contains no {suffix} files")
     return found
 
 
 def read_each(
     read: Callable[[Path], File], paths: Sequence[Path]
 ) -> Iterable[tuple[Path, File | ValueError]]:
-    """Map `read` over files in threads, in order; give what ValueError it raised in its place."""
+    """Yield each path, in order, with the result of `read`, which runs in threads, or with the
+    ValueError that it raises. An OSError becomes a ValueError.
+    """
 
     def attempt(path: Path) -> File | ValueError:
         try:
@@ -127,8 +138,8 @@ def read_each(
 
 
 def size_of(path: Path) -> Size:
-    """Give a picture's height and width; 0, 0 where the check of pictures will say what is
-    wrong.
+    """Return the height and width of an image, or 0, 0 if it cannot be read, which the check of
+    images reports.
     """
     try:
         return image_size(path)
@@ -137,22 +148,22 @@ def size_of(path: Path) -> Size:
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse a JSON text. Raises ValueError that says where it is broken."""
+    """Parse JSON. Raises ValueError with the position of the error."""
     try:
         return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8; save it again") from None
+        raise ValueError(f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(
-            f"cut off or not JSON at {place} ({error.msg}); write or download it again"
+            f"truncated or not JSON at {place} ({error.msg}); save or download the file again"
         ) from None
     except (RecursionError, ValueError) as error:  # nested too deep; a number of 5,000 digits
-        raise ValueError(f"cannot be parsed ({error}); write it again") from None
+        raise ValueError(f"cannot be parsed ({error}); save the file again") from None
 
 
 def fault_line(path: Path, text: str) -> str:
-    """Make a fault one printable line, whatever the file's strings hold."""
+    """Return a fault as one printable line of limited length, for any strings in the file."""
     text = " ".join(text.split())
     text = text if len(text) <= 400 else f"{text[:300]} ... {text[-90:]}"
     return f"{path}: {text}".encode("utf-8", "backslashreplace").decode()

@@ -1,5 +1,5 @@
-"""What the formats share whose labels are the names of files: pictures looked at one by one, and
-how many may be bad.
+"""Shared code of formats with one labelled face or head per image: list a folder, check its images
+and limit the number of bad ones.
 """
 
 import os
@@ -16,11 +16,11 @@ from mtl_jax.images.geometry import Size
 
 Item = TypeVar("Item")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-BAD_SHARE = 0.01  # of a folder's pictures may be bad; with more it is probably another data set
+BAD_SHARE = 0.01  # maximum fraction of bad images; a folder with more is probably another data set
 
 
 class Found(NamedTuple):
-    """A picture of a folder: its path below it, and its height and width."""
+    """An image: its path relative to its folder, and its height and width in pixels."""
 
     name: str
     height: int
@@ -35,16 +35,16 @@ def face_record(
     reader: LabelReader,
     box: Box | None = None,
 ) -> Record:
-    """Give the record of a picture with one face, whose box is by default the whole picture."""
+    """Return the record of an image with one face. The default box is the whole image."""
     name, height, width = found
     box = box or (0.0, 0.0, float(width), float(height))
     face = Instance(box, 1, id=position + 1, attributes=reader.read(labels)[0])
     return Record(folder / name, width, height, position, name, (face,))
 
 
-def list_pictures(folder: Path) -> list[str]:
-    """Give the paths of all pictures below a folder, relative to it, sorted; hidden ones are
-    not.
+def list_images(folder: Path) -> list[str]:
+    """Return the paths of all images below a folder, relative to it and sorted. Hidden files and
+    folders are skipped.
     """
     names = []
     for parent, directories, files in os.walk(folder):
@@ -59,8 +59,8 @@ def list_pictures(folder: Path) -> list[str]:
 
 
 def look_at(path: Path) -> Size:
-    """Give a picture's height and width. Raises ValueError where it is empty, cut off or no
-    picture.
+    """Return the height and width of an image. Raises ValueError if the file is empty, truncated or
+    not an image.
     """
     try:
         data = path.read_bytes()
@@ -69,7 +69,7 @@ def look_at(path: Path) -> Size:
     if not data:
         raise ValueError("the file is empty")
     if headers.is_truncated(data):
-        raise ValueError("the picture is truncated")
+        raise ValueError("the image is truncated")
     size = headers.displayed_size(data)
     if size is None:
         height, width = decode(data).shape[:2]
@@ -78,19 +78,19 @@ def look_at(path: Path) -> Size:
 
 
 def read_folder(
-    folder: Path, read: Callable[[str], Item], wanted: str, on_error: str
+    folder: Path, read: Callable[[str], Item], expected: str, on_error: str
 ) -> tuple[list[Item], tuple[str, ...]]:
-    """Give what `read` makes of each picture below a folder, and a line for each that it raises
-    ValueError at.
+    """Return `read(name)` for each image below a folder, and a line for each ValueError that it
+    raises.
 
-    Raises UserError where there is no picture, none is good, or more than 1 % are bad (with
-    `on_error="skip"` any number may be). `wanted` says how pictures are named.
+    Raises UserError if there are no images, all are bad, or more than 1 % are bad (any number is
+    allowed with `on_error="skip"`). `expected` describes the file names in messages.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    names = list_pictures(folder)
+    names = list_images(folder)
     if not names:
-        raise UserError(f"{folder}: holds no picture; expected {wanted}")
+        raise UserError(f"{folder}: contains no images; expected {expected}")
     good: list[Item] = []
     faults = []
     for name in names:
@@ -100,13 +100,13 @@ def read_folder(
             faults.append(f"{folder / name}: {error}")
     if not good:
         raise UserError(
-            f"{folder}: none of its {len(names)} pictures can be used; expected {wanted}; "
-            f"the first: {faults[0]}"
+            f"{folder}: none of its {len(names)} images can be used; expected {expected}; "
+            f"the first fault: {faults[0]}"
         )
     if len(faults) > BAD_SHARE * len(names) and on_error != "skip":
         summary = (
-            f"{folder}: {len(faults)} of its {len(names)} pictures cannot be used, more than "
-            f"{BAD_SHARE:.0%}; expected {wanted}; mend or remove them, or "
+            f"{folder}: {len(faults)} of its {len(names)} images cannot be used, more than "
+            f"{BAD_SHARE:.0%}; expected {expected}; correct or remove them, or "
             'set config.data.on_error="skip"'
         )
         raise AnnotationErrors([*faults, summary] if faults[1:] else [f"{summary}; {faults[0]}"])
@@ -116,15 +116,16 @@ def read_folder(
 def check_labels(
     place: Path, items: Sequence[tuple[str, dict]], reader: LabelReader, on_error: str
 ) -> tuple[str, ...]:
-    """Give a line for each of the labels of (name, labels) at `place`, a folder or a table, that
-    the config's attributes do not allow. Raises UserError where there are such, unless
-    `on_error="skip"` leaves them out.
+    """Return a line for each label that the config's attributes do not allow. `items` are pairs
+    (name, labels) of `place`, a folder or a table.
+
+    Raises UserError if there is such a label, unless `on_error="skip"`, which ignores the label.
     """
     faults = [(name, fault) for name, labels in items for fault in reader.read(labels)[1]]
     if faults and on_error != "skip":
         raise UserError(
-            f"{place}: the labels of {len(faults)} pictures do not fit config.attributes; the "
-            f"first, {faults[0][0]}: {faults[0][1]}; change the attribute, or remove them, or set "
+            f"{place}: {len(faults)} labels are not allowed by config.attributes; the first, "
+            f"{faults[0][0]}: {faults[0][1]}; change the attribute, remove the labels, or set "
             'config.data.on_error="skip"'
         )
     return tuple(f"{place}: {name}: {fault}" for name, fault in faults)

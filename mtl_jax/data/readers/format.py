@@ -1,5 +1,5 @@
-"""What every annotation format declares: how it is opened, the keys of its block in a config, and
-where its data come from.
+"""The declaration of an annotation format: how to open it, the keys of its block in a config, and
+where to get its data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ Block = Mapping[str, Any]
 
 
 class Labels(NamedTuple):
-    """What a format is told about labels, and what to do at a fault."""
+    """Options for reading labels, and for handling faults."""
 
     attributes: Sequence[Attribute] = ()
     keys: Mapping[str, Any] = {}
@@ -25,27 +25,29 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class Format:
-    """One way in which data lies on disk, or is made up (then it has no `folders`)."""
+    """A layout of data on disk, or drawn data, which has no `folders`."""
 
     open: Callable[[Path, Block, Labels], Source]
-    options: Mapping[str, Any] = field(default_factory=dict)  # a block's keys, with defaults
-    folders: tuple[str, ...] = ()  # its usual names below the data root
-    origin: str = ""  # where to get it, and under what terms
-    people: str = ""  # what its labels of people are, where it has such
+    options: Mapping[str, Any] = field(default_factory=dict)  # keys of a block, with defaults
+    folders: tuple[str, ...] = ()  # usual names of its folder below the data root
+    origin: str = ""  # where to get the data, and its terms of use
+    people: str = ""  # how its labels of people were made, if it has any
 
 
 def find_subfolder(folder: Path, name: str, usual: Sequence[str]) -> Path:
-    """Give the folder in `folder` that `name` says; without one a usual one, or `folder` itself."""
+    """Return the folder `name` in `folder`; without a name, the first of `usual` that exists, or
+    `folder` itself.
+    """
     if name:
         return folder / name
     return next((folder / each for each in usual if (folder / each).is_dir()), folder)
 
 
 def find_annotations(folder: Path, name: str, suffixes: Sequence[str] = (".json",)) -> Path:
-    """Give the file that `name` says, or, without one, the only one in the folder or its
-    annotations/ that ends in one of `suffixes`.
+    """Return the file `name`; without a name, the only file in the folder or its annotations/ that
+    ends in one of `suffixes`.
 
-    `folder` may be the file itself. Raises UserError where there is none, or a choice.
+    `folder` may be the file itself. Raises UserError if there is no such file, or several.
     """
     if folder.is_file():
         return folder
@@ -61,13 +63,15 @@ def find_annotations(folder: Path, name: str, suffixes: Sequence[str] = (".json"
         return found[0]
     listed = ", ".join(str(path.relative_to(folder)) for path in found[:6])
     listed = listed or f"no {' or '.join(suffixes)} file"
-    wanted = f"no annotation file {name!r}" if name else "name the annotation file"
-    raise UserError(f"{folder}: {wanted}; set config.data.annotations (there is {listed})")
+    fault = f"no annotation file {name!r}" if name else "expected one annotation file"
+    raise UserError(f"{folder}: {fault}; set config.data.annotations (found {listed})")
 
 
 def find_images(folder: Path, annotations: Path, name: str) -> Path:
-    """Give the folder that file names are relative to: `name` if given, else images/, COCO's
-    (instances_train2017.json: train2017/), or where the annotation file lies.
+    """Return the folder to which file names are relative.
+
+    It is `name` if given, else images/, COCO's folder (train2017/ for instances_train2017.json), or
+    `folder`. If `folder` is the annotation file, its parent is used instead.
     """
     above = annotations.parent
     base = above if folder.is_file() else folder
@@ -80,5 +84,7 @@ def find_images(folder: Path, annotations: Path, name: str) -> Path:
         if candidate.is_dir():
             return candidate
     if name and not folder.is_file():
-        raise UserError(f"{base / name}: no such folder; set config.data.images to the pictures'")
+        raise UserError(
+            f"{base / name}: no such folder; set config.data.images to the folder of the images"
+        )
     return above if folder.is_file() else base

@@ -1,4 +1,4 @@
-"""All annotation formats by name. A new format is one file with a FORMAT, and one line here."""
+"""All annotation formats by name. A new format is one file with a FORMAT and one line here."""
 
 import inspect
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.data.synthetic.shapes import ShapesSource
 
 
-def _made_up(kind: Callable[..., Source]) -> Format:
-    """Describe a format that is drawn: its block's keys are its arguments."""
+def _drawn(kind: Callable[..., Source]) -> Format:
+    """Return the format of a drawn source. The keys of its block are the arguments of `kind`."""
 
     parameters = inspect.signature(kind).parameters
 
@@ -63,6 +63,6 @@ FORMATS: dict[str, Format] = {
     "biwi": biwi.FORMAT,
     "coco_faces": coco_faces.FORMAT,
     "python": python_source.FORMAT,
-    "synthetic": _made_up(SyntheticSource),
-    "shapes": _made_up(ShapesSource),
+    "synthetic": _drawn(SyntheticSource),
+    "shapes": _drawn(ShapesSource),
 }

@@ -1,5 +1,5 @@
-"""Which key of an annotation holds the label of which declared attribute, and how its numbers and
-classes are meant.
+"""Read the labels of declared attributes from the keys of annotations, with scales, offsets and
+names of classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from mtl_jax.errors import UserError
 
 
 class Key(NamedTuple):
-    """The label is `scale * annotation[name] + offset`, or the class that `classes` gives for the
-    annotated one; '' there makes it a missing label.
+    """A label `scale * annotation[name] + offset`, or the class to which `classes` maps the
+    annotated one; '' maps to a missing label.
     """
 
     name: str
@@ -25,16 +25,16 @@ class Key(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """What a data set calls otherwise."""
+    """Names of a data set for angles and classes."""
 
-    angles: Mapping[str, Key] = {}  # of every pose
-    classes: Mapping[str, str] = {}  # of every attribute, those that it does not declare itself
+    angles: Mapping[str, Key] = {}  # for every pose
+    classes: Mapping[str, str] = {}  # for every attribute, unless it declares the annotated class
 
 
 PRESETS: dict[str, Preset] = {
-    # Its two fields run from 0 to 180 with 90 in the middle, and stand in each other's place.
+    # Its two fields run from 0 to 180 degrees with 90 in the middle, and their names are swapped.
     "mtl_mrcnn": Preset(angles={"yaw": Key("Pitch", -1, 90), "pitch": Key("Yaw", -1, 90)}),
-    # FairFace's races as UTKFace's, whose Others are Hispanic, Latino, Middle Eastern and the like.
+    # Maps FairFace's races to UTKFace's, whose Others include Hispanic, Latino and Middle Eastern.
     "utkface": Preset(
         classes={
             "East Asian": "Asian",
@@ -50,11 +50,13 @@ class LabelReader:
     """Reads the labels of the declared attributes from annotations.
 
     `keys` maps the name of an attribute to a key, to (key, scale, offset), or to (key, classes),
-    where classes maps annotated names to declared ones; a pose's angles are named one by one, as
-    `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. An attribute that is not named has its own name
-    as key. `preset` is one of PRESETS. A number or true whose text names a class is that class. A
-    text that names none is read as a number, an empty one as missing, and true as 1. Raises
-    UserError where a name is not declared.
+    where classes maps annotated names to declared ones. The angles of a pose are mapped one by one,
+    as `{"head.yaw": ...}` or `{"head": {"yaw": ...}}`. The default key of an attribute is its name.
+    `preset` is one of PRESETS.
+
+    A text, number or boolean that spells the name of a class is that class. Other text is read as a
+    number, empty text as a missing label, and true as 1. Raises UserError if `keys` names an
+    attribute or an angle that is not declared, or the preset is unknown.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class LabelReader:
     ):
         self.attributes = tuple(attributes)
         if preset and preset not in PRESETS:
-            raise UserError(f"attribute_preset {preset!r} is none of {', '.join(PRESETS)}")
+            raise UserError(f"attribute_preset must be one of {', '.join(PRESETS)}, got {preset!r}")
         angles, self._classes = PRESETS[preset] if preset else Preset()
         self._keys: dict[str, Key] = {a.name: Key(a.name) for a in attributes}
         self._angles: dict[str, dict[str, Key]] = {
@@ -78,7 +80,7 @@ class LabelReader:
 
     @property
     def key_names(self) -> set[str]:
-        """The keys of annotations that are read."""
+        """Names of the annotation keys that are read."""
         angles = [key for keys in self._angles.values() for key in keys.values()]
         return {key.name for key in [*self._keys.values(), *angles]}
 
@@ -87,16 +89,19 @@ class LabelReader:
         attribute = next((a for a in self.attributes if a.name == name), None)
         if attribute is None:
             known = ", ".join(self._keys) or "nothing"
-            raise UserError(f"attribute_keys names {name!r}; config.attributes declares {known}")
+            raise UserError(
+                f"attribute_keys: {name!r} is not declared in config.attributes, which declares "
+                f"{known}"
+            )
         values = {angle: value} if angle else value
         if not isinstance(values, Mapping):
             self._keys[name] = _key(name, values)
-            self._angles.pop(name, None)  # a preset's
+            self._angles.pop(name, None)  # replaces the angles of a preset
             return
         angles = attribute.angle_names
         for part, key in values.items():
             if part not in angles:
-                raise UserError(f"attribute_keys names {name}.{part}, which is no angle of {name}")
+                raise UserError(f"attribute_keys: {name}.{part} is not an angle of {name}")
             self._angles.setdefault(name, {})[part] = _key(f"{name}.{part}", key)
 
     def read(
@@ -105,11 +110,12 @@ class LabelReader:
         keypoint_names: Sequence[str] = (),
         size: tuple[int, int] | None = None,
     ) -> tuple[dict[str, Label], list[str]]:
-        """Return an annotation's valid labels, parsed, by attribute, and what is wrong with the
-        others; with the image's `size` (width, height) also that points lie far outside it.
+        """Return the valid labels of an annotation, parsed, by attribute, and the faults of the
+        others.
 
-        A key is looked up in the annotation, then in its `attributes` object. Landmarks under
-        COCO's `keypoints` are picked by the names that the category gives its points.
+        Points far outside the image are faults if its `size` (width, height) is passed. A key is
+        looked up in the annotation, then in its `attributes` object. Landmarks with the key
+        `keypoints` are selected by the category's names of its keypoints.
         """
         labels, faults = {}, []
         for attribute in self.attributes:
@@ -141,7 +147,7 @@ class LabelReader:
         if attribute.point_names and _is_list(raw):
             return _scaled_points(raw, key)
         scaled = _scaled(raw, key)
-        # Of an interval the lower end stays the first.
+        # A negative scale swaps the ends of an interval; the lower end must stay first.
         turned = attribute.is_number and _is_list(raw) and key.scale < 0
         return scaled[::-1] if turned else scaled
 
@@ -154,7 +160,7 @@ class LabelReader:
             if name in table:
                 return table[name] or None
         if isinstance(raw, bool):
-            return int(raw)  # "no" and "yes" by their position
+            return int(raw)  # the index of "no" or "yes"
         return _number(raw) if isinstance(raw, str) else raw
 
 
@@ -170,13 +176,13 @@ def _check_near(
 def _key(name: str, value: Any) -> Key:
     parts = [value] if isinstance(value, str) else list(value) if _is_list(value) else []
     if len(parts) == 2 and isinstance(parts[0], str) and isinstance(parts[1], Mapping):
-        # As JSON has them, which the run's config is: it knows no key but texts.
+        # Keys are spelled as in JSON, where they are strings: the run's config is stored as JSON.
         classes = {text: given for key, given in parts[1].items() for text in spellings(key)[:1]}
         return Key(parts[0], classes=classes)
     numbers = all(isinstance(part, int | float) for part in parts[1:])
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], str) or not numbers:
         raise UserError(
-            f"attribute_keys: {name} is {value!r}; give (key, scale, offset) or (key, classes)"
+            f"attribute_keys: {name} must be (key, scale, offset) or (key, classes), got {value!r}"
         )
     scale, offset = (*map(float, parts[1:]), *(1.0, 0.0)[len(parts) - 1 :])
     return Key(parts[0], scale, offset)
@@ -194,7 +200,7 @@ def _find(annotation: Mapping[str, Any], key: str) -> Any:
 
 
 def _number(text: str) -> Any:
-    """Read a number; None of an empty text, and the text itself where it is no number."""
+    """Return text as a number, empty text as None, and other text stripped."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -204,7 +210,7 @@ def _number(text: str) -> Any:
 
 
 def _scaled_points(raw: Sequence[Any], key: Key) -> Any:
-    """Apply scale and offset to the coordinates of points, in rows or in COCO's flat list."""
+    """Apply scale and offset to the coordinates of points, as rows or as COCO's flat list."""
     if key.scale == 1 and key.offset == 0:
         return raw
     rows = raw if not raw or _is_list(raw[0]) or raw[0] is None else _rows(raw)
@@ -212,7 +218,7 @@ def _scaled_points(raw: Sequence[Any], key: Key) -> Any:
 
 
 def _scaled(raw: Any, key: Key) -> Any:
-    """Apply scale and offset to a number, or to each of an interval or of angles."""
+    """Apply scale and offset to a number, or to each number of an interval or a pose."""
     if raw is None or (key.scale == 1 and key.offset == 0):
         return raw
     if isinstance(raw, Mapping):
@@ -220,7 +226,7 @@ def _scaled(raw: Any, key: Key) -> Any:
     if _is_list(raw):
         return [_scaled(value, key) for value in raw]
     if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise ValueError(f"{key.name} is {raw!r}, which is not a number")
+        raise ValueError(f"{key.name} must be a number, got {raw!r}")
     return key.scale * raw + key.offset
 
 
@@ -229,10 +235,10 @@ def _rows(flat: Sequence[Any]) -> list[list[Any]]:
 
 
 def _pick_points(raw: Any, points: Sequence[str], names: Sequence[str]) -> Any:
-    """Take the named points from COCO's flat x, y, v list, in the order of `points`."""
+    """Select the named points from COCO's flat x, y, v list, in the order of `points`."""
     if not isinstance(raw, list) or len(raw) != 3 * len(names):
-        return raw  # missing, or wrong: the attribute says how
+        return raw  # missing, or invalid, which the attribute's parser reports
     rows = dict(zip(names, _rows(raw), strict=True))
     if not set(points) & set(names):
-        raise ValueError(f"none of its points is among the category's {', '.join(names)}")
+        raise ValueError(f"none of its points is a keypoint of the category ({', '.join(names)})")
     return [rows.get(point) for point in points]

@@ -1,6 +1,4 @@
-"""`.npy` files of object arrays, which NumPy stores as a pickle: read without running anything that
-stands in them.
-"""
+"""Read `.npy` files of object arrays, which NumPy pickles, without executing code from them."""
 
 import pickle
 from pathlib import Path
@@ -12,19 +10,20 @@ from mtl_jax.errors import UserError
 
 
 def load_object_array(path: str | Path) -> np.ndarray:
-    """Read an object array: of arrays, numbers, texts, None, and lists, tuples and dicts of those.
+    """Read an object array of arrays, numbers, strings, None, and lists, tuples and dicts of these.
 
-    Source: the format of NumPy's `lib.format`; `np.load(allow_pickle=True)` would call whatever
-    the file names. Raises UserError where the file is broken or names anything but arrays.
+    `np.load(allow_pickle=True)` would call any function that the file names. Raises UserError if
+    the file is broken or calls anything but constructors of arrays. Source: the format of NumPy's
+    `lib.format`.
     """
     try:
         with Path(path).open("rb") as file:
             return _read(file)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # a pickle raises whatever its author wished
+    except Exception as error:  # a pickle can raise any exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: is no array that can be read safely ({reason})") from None
+        raise UserError(f"{path}: must be an array that can be read safely ({reason})") from None
 
 
 def _read(file: BinaryIO) -> np.ndarray:
@@ -39,14 +38,14 @@ def _read(file: BinaryIO) -> np.ndarray:
     found = _ArrayUnpickler(file, encoding="latin1").load()
     array = found.array if isinstance(found, _Array) else None
     if array is None or array.shape != shape:
-        raise ValueError("its header promises another array")
+        raise ValueError("its header does not match its array")
     return array
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Makes every name of a pickle into one of this file's own, or refuses it.
+    """Unpickler that replaces each name of a pickle by a stand-in from this file, or refuses it.
 
-    NumPy's constructors are not called: a pickle can give them types and buffers that do not fit.
+    NumPy's constructors are not called: a pickle can pass them types and buffers that do not match.
     """
 
     def find_class(self, module: str, name: str, /) -> Any:
@@ -56,7 +55,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 class _Call:
-    """What a pickle may call with a tuple, and may not change."""
+    """A function that a pickle may call but not modify."""
 
     __slots__ = ("_function",)
 
@@ -67,23 +66,23 @@ class _Call:
         return self._function(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it changes a function")
+        raise pickle.UnpicklingError("it modifies a function")
 
 
 class _Dtype:
-    """A type of plain numbers or texts, or of objects."""
+    """Stand-in for a dtype of numbers, strings or objects."""
 
     def __init__(self, code: Any, *_: Any):
         self.dtype = np.dtype(code)
         if self.dtype.kind not in "biufcSUO":
-            raise pickle.UnpicklingError(f"it holds the type {self.dtype}")
+            raise pickle.UnpicklingError(f"it contains the type {self.dtype}")
 
     def __setstate__(self, state: Any) -> None:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
-    """An array that is not filled in yet."""
+    """Stand-in for an array; `__setstate__` reads its values."""
 
     def __init__(self, *_: Any):
         self.array: np.ndarray | None = None
@@ -100,10 +99,10 @@ class _Array:
 
 
 def _plain(value: Any) -> Any:
-    """Give what was read for it, arrays filled in, the containers new."""
+    """Return a value with its stand-ins replaced by their arrays. Containers are copied."""
     if isinstance(value, _Array):
         if value.array is None:
-            raise pickle.UnpicklingError("an array holds itself")
+            raise pickle.UnpicklingError("an array contains itself")
         return value.array
     if isinstance(value, list | tuple):
         return type(value)(_plain(part) for part in value)
@@ -111,34 +110,34 @@ def _plain(value: Any) -> Any:
         return {key: _plain(part) for key, part in value.items()}
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return value
-    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+    raise pickle.UnpicklingError(f"it contains a {type(value).__name__}")
 
 
 def _scalar(kind: _Dtype, data: bytes | str) -> np.generic:
     if kind.dtype.hasobject:
-        raise pickle.UnpicklingError("it holds an object as a number")
+        raise pickle.UnpicklingError("it contains an object as a scalar")
     return np.frombuffer(_as_bytes(data), kind.dtype, 1)[0]
 
 
 def _as_bytes(data: bytes | str) -> bytes:
-    """Give bytes, which Python 2 pickled as text."""
+    """Return data as bytes; Python 2 pickled bytes as text."""
     return data.encode("latin1") if isinstance(data, str) else data
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Give bytes as pickles of protocol 2 hold them."""
+    """Decode bytes that pickle protocol 2 stores as Latin-1 text."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes in {encoding}")
+        raise pickle.UnpicklingError(f"it uses the encoding {encoding}")
     return text.encode("latin1")
 
 
 _ADMITTED = {
-    ("numpy", "ndarray"): _Call(_Array),  # named as what to reconstruct
+    ("numpy", "ndarray"): _Call(_Array),  # the class that `_reconstruct` takes
     ("numpy", "dtype"): _Call(_Dtype),
     ("_codecs", "encode"): _Call(_encode),
     ("builtins", "bytes"): _Call(lambda: b""),
     ("__builtin__", "bytes"): _Call(lambda: b""),
 }
-for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before NumPy 2 and since
+for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):  # NumPy 1 and 2
     _ADMITTED[_core, "_reconstruct"] = _Call(_Array)
     _ADMITTED[_core, "scalar"] = _Call(_scalar)

@@ -1,18 +1,18 @@
-"""The lines of a config that would declare what annotations say beside their class."""
+"""Suggest the config lines that declare the attributes found in annotations."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-MANY = 20  # a text with more different values names things rather than says what they are like
+MANY = 20  # text with more different values is a name rather than a class
 
 
 def suggest_attributes(annotations: Iterable[Any], known: set[str]) -> list[str]:
-    """Give a line for each key of the annotations' `attributes` that is not among `known`."""
+    """Return a line for each key of the annotations' `attributes` that is not in `known`."""
     found: dict[str, list[Any]] = {}
     for annotation in annotations:
-        said = annotation.get("attributes") if isinstance(annotation, Mapping) else None
-        for name, value in said.items() if isinstance(said, Mapping) else ():
+        labels = annotation.get("attributes") if isinstance(annotation, Mapping) else None
+        for name, value in labels.items() if isinstance(labels, Mapping) else ():
             if name not in known and value not in (None, ""):
                 found.setdefault(name, []).append(value)
     return [f"{name}: {_declare(name, values)}" for name, values in sorted(found.items())]
@@ -33,12 +33,12 @@ def _declare(name: str, values: Sequence[Any]) -> str:
         kind = dict(kind="pose", angles=tuple(angles)) if angles else None
     elif 2 <= len(different) <= MANY:
         kind = dict(kind="categorical", classes=tuple(different))
-    counted = f"{len(values)} labels of {len(different)} values"
+    counted = f"{len(values)} labels with {len(different)} different values"
     if kind is None:
         example = different[0] if len(different[0]) <= 60 else f"{different[0][:57]}..."
         return f"{counted}, for example {example!r}"
     options = ", ".join(f"{key}={value!r}" for key, value in kind.items())
-    return f'{counted}; to learn it: config.attributes["{name}"] = dict({options})'
+    return f'{counted}; to train on it: config.attributes["{name}"] = dict({options})'
 
 
 def _number(value: Any) -> float | None:

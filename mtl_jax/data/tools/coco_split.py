@@ -1,4 +1,4 @@
-"""Divide a COCO file into a file for each split."""
+"""Split a COCO file into one file for each split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +17,16 @@ def split_file(
     seed: int = 0,
     group_key: str = "",
 ) -> dict[str, tuple[int, int]]:
-    """Write OUTPUT/train.json, val.json and test.json; give each one's images and annotations.
+    """Write OUTPUT/train.json, val.json and test.json; return each one's counts of images and
+    annotations.
 
-    Every image stands in one file, with its annotations; all else stands in each. Raises UserError
-    (AnnotationErrors) where an image has no id, no group, or an annotation no image.
+    Each image is in one file, with its annotations; other keys are copied to every file. Raises
+    UserError if `path` would be overwritten, and AnnotationErrors if an image has no id or no
+    group, or an annotation has no image.
     """
     data = coco_check.load(path)
     if path.resolve() in {(output / f"{name}.json").resolve() for name in splits.NAMES}:
-        raise UserError(f"{path}: would be written over; give another --output")
+        raise UserError(f"{path}: would be overwritten; choose another --output")
     check_ids(path, data, group_key)
     groups = [str(image[group_key or "file_name"]) for image in data["images"]]
     counts = {}
@@ -42,24 +44,25 @@ def split_file(
 
 
 def check_ids(path: Path, data: Mapping[str, list[Any]], group_key: str) -> None:
-    """Raise AnnotationErrors of the records that could not be put in one split."""
+    """Raise AnnotationErrors that list the records which cannot be assigned to a split."""
     faults, seen = [], set()
     key = group_key or "file_name"
     for place, image in enumerate(data["images"]):
         number = image.get("id") if isinstance(image, dict) else None
         if type(number) not in (int, str):
-            faults.append(f"{path}: images[{place}] has no id; give a whole number")
+            faults.append(f"{path}: images[{place}]: id must be a whole number or text")
             continue
         if number in seen:
-            faults.append(f"{path}: image {number}: its id occurs twice; number images differently")
+            faults.append(f"{path}: image {number}: its id occurs twice; ids must be unique")
         if not isinstance(image.get(key), int | str):
-            faults.append(f"{path}: image {number} has no {key!r} to group by; give it one")
+            faults.append(f"{path}: image {number} requires the key {key!r} to group by; add it")
         seen.add(number)
     for place, annotation in enumerate(data["annotations"]):
         image = annotation.get("image_id") if isinstance(annotation, dict) else None
         if type(image) not in (int, str) or image not in seen:
             faults.append(
-                f"{path}: annotations[{place}]: its image_id is no image of this file; correct it"
+                f"{path}: annotations[{place}]: its image_id must be the id of an image in this "
+                "file; correct it"
             )
     if faults:
         raise AnnotationErrors(faults)

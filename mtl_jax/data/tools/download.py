@@ -1,4 +1,4 @@
-"""Fetch the pictures of a COCO file whose file names are addresses, as MTL_MRCNN's were."""
+"""Download the images of a COCO file whose file names are URLs, as in MTL_MRCNN's data set."""
 
 import json
 import re
@@ -19,15 +19,15 @@ from mtl_jax.data.readers.annotation_tools import coco_check
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.io.atomic import write_json
 
-ADDRESSES = ".addresses.json"  # hidden: the annotations beside it are the only file to see
-_GONE = (400, 401, 403, 404, 410)  # answers that another try does not change
+ADDRESSES = ".addresses.json"  # hidden, so that the COCO file is the only visible file beside it
+_GONE = (400, 401, 403, 404, 410)  # HTTP status codes that a retry does not change
 
 
 class Outcome(NamedTuple):
-    """What became of a file's addresses, and a line for each that could not be fetched."""
+    """Counts of downloaded and present images, and a line for each failed download."""
 
     fetched: int
-    present: int  # from an earlier call
+    present: int  # downloaded by an earlier call
     failures: tuple[str, ...]
 
 
@@ -40,20 +40,21 @@ def download(
     wait: float = 1.0,
     timeout: float = 30.0,
 ) -> Outcome:
-    """Fetch each picture to OUTPUT/images and write the file, names rewritten, to OUTPUT.
+    """Download each image to OUTPUT/images and write the COCO file, with new names, to OUTPUT.
 
-    Complete pictures of an earlier call, of this file or of another, are not fetched again:
-    OUTPUT/.addresses.json says where each is from, and what is under way is named .part.
-    A try after the first comes `wait` seconds later, then twice that, and so on. Names that are no
-    addresses stay as they are. Raises UserError where the file is not COCO's, or names none.
+    Images that an earlier call downloaded, for this file or another, are not downloaded again:
+    OUTPUT/.addresses.json maps their URLs to file names. Incomplete files end in .part. The first
+    retry follows after `wait` seconds, and each further one after twice the previous time. File
+    names that are not URLs are kept. Raises UserError if the file is not a COCO file, or contains
+    no URL.
     """
     data = coco_check.load(annotations)
     if output.resolve() == annotations.parent.resolve():
-        raise UserError(f"{output}: holds {annotations.name} itself; give another --output")
+        raise UserError(f"{output}: contains {annotations.name} itself; choose another --output")
     folder = output / "images"
     names = choose_names(annotations, data["images"], read_addresses(output))
     if not names:
-        raise UserError(f"{annotations}: no file_name is an address; there is nothing to download")
+        raise UserError(f"{annotations}: no file_name is a URL; there is nothing to download")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(output / ADDRESSES, read_addresses(output) | names)
     missing = {address: name for address, name in names.items() if not (folder / name).is_file()}
@@ -63,7 +64,7 @@ def download(
 
     with ThreadPoolExecutor(workers) as threads:
         answers = threads.map(fetch_one, missing)
-        wrong = list(tqdm(answers, total=len(missing), unit="picture", disable=None))
+        wrong = list(tqdm(answers, total=len(missing), unit="image", disable=None))
     images = [_renamed(image, names) for image in data["images"]]
     write_json(output / annotations.name, {**data, "images": images}, readable=False)
     failures = [f"{a}: {w}" for a, w in zip(missing, wrong, strict=True) if w]
@@ -76,7 +77,7 @@ def _renamed(image: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_addresses(output: Path) -> dict[str, str]:
-    """Give the file name of each address that was downloaded to `output` before."""
+    """Return the file name of each URL that was downloaded to `output` before."""
     path = output / ADDRESSES
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -84,19 +85,21 @@ def read_addresses(output: Path) -> dict[str, str]:
 def choose_names(
     path: Path, images: Sequence[Any], before: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Give a file name for each address: that of `before`, or its own, with a number where another
-    address has it.
+    """Return a file name for each URL: the one in `before`, else the last part of the URL, with a
+    number if another URL has the name.
+
+    Raises AnnotationErrors if an image has no file name, or a URL is not http or https.
     """
     faults, names, known = [], {}, before or {}
     taken = {name.lower() for name in known.values()}
     for place, image in enumerate(images):
         address = image.get("file_name") if isinstance(image, dict) else None
         if not isinstance(address, str) or not address:
-            faults.append(f"{path}: images[{place}] has no file_name; give its address")
+            faults.append(f"{path}: images[{place}] has no file_name; add its URL")
         elif "://" in address and address not in names:
             if urlsplit(address).scheme not in ("http", "https"):
                 faults.append(
-                    f"{path}: images[{place}]: {address} is not http or https; correct it"
+                    f"{path}: images[{place}]: {address} must be an http or https URL; correct it"
                 )
                 continue
             if address in known:
@@ -105,7 +108,7 @@ def choose_names(
             name = _file_name(address)
             stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
             number = 1
-            while name.lower() in taken:  # some file systems do not tell cases apart
+            while name.lower() in taken:  # some file systems ignore case
                 number += 1
                 name = f"{stem}_{number}{suffix}"
             taken.add(name.lower())
@@ -116,28 +119,28 @@ def choose_names(
 
 
 def _file_name(address: str) -> str:
-    """Give the last part of an address's path, without what a file name should not hold."""
+    """Return the last part of a URL's path, with unsafe characters replaced."""
     name = unquote(urlsplit(address).path).rpartition("/")[2]
     return re.sub(r"[^\w.+-]+", "_", name).lstrip(".")[-150:] or "picture"
 
 
 def fetch(address: str, target: Path, retries: int, wait: float, timeout: float) -> str:
-    """Fetch a picture to `target`, whole or not at all; give '' or what went wrong."""
+    """Download an image to `target`, completely or not at all; return '' or the error."""
     partial = target.with_name(f"{target.name}.part")
     wrong = ""
     for attempt in range(retries + 1):
         if attempt:
             time.sleep(wait * 2 ** (attempt - 1))
         try:
-            # What a browser does: spaces and umlauts are escaped, what is escaped stays.
+            # As browsers do: escape spaces and non-ASCII characters, keep existing escapes.
             request = quote(address, safe="%/:?#[]@!$&'()*+,;=~")
             with urllib.request.urlopen(request, timeout=timeout) as response:
-                partial.write_bytes(response.read())  # raises where the connection is cut
+                partial.write_bytes(response.read())  # raises if the connection breaks
             folders.look_at(partial)
             partial.replace(target)
             return ""
         except urllib.error.HTTPError as error:
-            wrong = f"the server answers {error.code} {error.reason}"
+            wrong = f"the server returned {error.code} {error.reason}"
             error.close()
             if error.code in _GONE:
                 break

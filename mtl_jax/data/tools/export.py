@@ -1,4 +1,4 @@
-"""Write drawn scenes as pictures and a COCO file, labels included."""
+"""Write drawn scenes as images and a COCO file with their labels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,17 +14,17 @@ from mtl_jax.io.atomic import write_json
 
 
 def export(source: Source, output: Path, attributes: Sequence[Attribute] = ()) -> int:
-    """Write OUTPUT/images/NAME.png and OUTPUT/annotations.json; give the number of pictures.
+    """Write OUTPUT/images/NAME.png and OUTPUT/annotations.json; return the number of images.
 
-    The masks of instances are COCO's uncompressed RLE. Labels of the declared `attributes` stand
-    under the key `attributes`.
+    Masks are written as COCO's uncompressed RLE, and labels of the declared `attributes` under the
+    key `attributes` of an annotation. Raises TypeError if an image is a file rather than pixels.
     """
     folder = output / "images"
     images, annotations = [], []
     for position in range(len(source)):
         record = source[position]
         if not isinstance(record.image, np.ndarray):
-            raise TypeError(f"{record.file_name} lies in a file already")
+            raise TypeError(f"{record.file_name}: expected pixels, got the path of an image")
         name = f"{position:06d}.png"
         write_png(folder / name, record.image)
         images.append(

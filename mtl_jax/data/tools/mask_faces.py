@@ -1,4 +1,4 @@
-"""Write a folder of faces again, with masks."""
+"""Copy a folder of faces with masks drawn on them."""
 
 import contextlib
 import csv
@@ -16,19 +16,19 @@ from mtl_jax.data.face_masks.render import Masked, Wearing, draw_wearing, put_on
 from mtl_jax.data.face_points import are_far, check_near
 from mtl_jax.data.readers.faces.aflw2000 import read_ibug
 from mtl_jax.data.readers.faces.ibug import read_points
-from mtl_jax.data.readers.folders import list_pictures
+from mtl_jax.data.readers.folders import list_images
 from mtl_jax.data.tools.predicted_faces import read_predicted
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import decode, image_size, write_png
 from mtl_jax.io.atomic import write_json, write_whole
 
-SHEET, CELL, ROW = 48, 128, 8  # faces on a contact sheet, their side, and how many in a row
-_LEAST_SIDE = 16  # pixels of a chip on which there is a face to see
+SHEET, CELL, ROW = 48, 128, 8  # faces on a contact sheet, their side in pixels, faces in a row
+_MIN_SIDE = 16  # pixels; the face of a smaller chip is not visible
 
 
 class Written(NamedTuple):
-    pictures: int
-    faults: tuple[str, ...]  # a line for each picture that was left out
+    images: int
+    faults: tuple[str, ...]  # a line for each image that was left out
 
 
 def write_masked(
@@ -39,26 +39,29 @@ def write_masked(
     faces: Path | None = None,
     min_score: float = 0.9,
 ) -> Written:
-    """Write the pictures below a folder, masked, under their names to OUTPUT/images, with what lies
-    beside them (.pts, .mat, FairFace's tables), the masks' outlines to OUTPUT/outlines, the masks
-    of each to OUTPUT/masks.json, and OUTPUT/sheet.png to look at.
+    """Write the images below a folder, with masks, to OUTPUT/images.
 
-    The faces are those that `faces`, the predictions.json of `predict.py` on the same folder, has
-    with a score of `min_score` or more. Without it a picture has one: by iBUG's points in a .pts
-    file beside it, or a .mat as AFLW2000's; without one the picture is an aligned chip, if it and
-    most of the others without one are square. Pictures that stay bare are written unchanged. The
-    masks of a picture depend on `seed` and its name. Raises UserError where there is nothing to do.
+    Images are written as PNG files under their names, and the files beside them (.pts, .mat,
+    FairFace's tables) are copied. The outlines of the masks are written to OUTPUT/outlines, the
+    masks of each image to OUTPUT/masks.json, and a sample to OUTPUT/sheet.png.
+
+    `faces` is the predictions.json of `predict.py` on the same folder; its faces with scores of at
+    least `min_score` are masked. Without it, an image has one face, located by iBUG's points in a
+    .pts or .mat file (as in AFLW2000) beside the image. An image without points is an aligned chip
+    if it and most other images without points are square. A fraction `share` of the images is
+    masked, and the others are written unchanged. The masks of an image depend on `seed` and its
+    name. Raises UserError if no image can be used, or `output` is not empty or inside `folder`.
     """
-    names = list_pictures(folder) if folder.is_dir() else []
+    names = list_images(folder) if folder.is_dir() else []
     if not names:
-        raise UserError(f"{folder}: holds no picture; give a folder of faces as --input")
+        raise UserError(f"{folder}: contains no images; --input must be a folder of faces")
     if output.exists() and any(output.iterdir()):
-        raise UserError(f"{output}: is not empty; use another --output")
+        raise UserError(f"{output}: is not empty; choose another --output")
     if output.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{output}: lies in --input, whose pictures it would join; use another")
+        raise UserError(f"{output}: must not be inside --input; choose another --output")
     found = None if faces is None else read_predicted(faces, min_score)
     worn, faults, shown = {}, [], []
-    written: dict[Path, str] = {}  # each file, and the name of its picture
+    written: dict[Path, str] = {}  # each file, and the name of its image
     has_chips = found is None and _has_chips([folder / name for name in names])
     for name in names:
         try:
@@ -70,14 +73,16 @@ def write_masked(
             else:
                 frames = [face for face in found.get(name, []) if _lies_on(face, image)]
                 if not frames:
-                    raise ValueError(f"{faces} has no face on it of score {min_score} or more")
+                    raise ValueError(
+                        f"{faces} has no face in this image with a score of {min_score} or more"
+                    )
         except (ValueError, OSError) as error:
             faults.append(f"{folder / name}: {error}")
             continue
         wearings = [] if bare else [draw_wearing(rng) for _ in frames]
         done = _put_on_all(image, frames, wearings)
         file = Path(name).with_suffix(".png")
-        if file in written:  # of another ending
+        if file in written:  # by an image that differs in its extension alone
             file = Path(f"{name}.png")
         written[file] = name
         write_png(output / "images" / file, done.image)
@@ -90,7 +95,7 @@ def write_masked(
         ]
         shown += [_cell(done.image, frame) for frame in frames[: SHEET - len(shown)]]
     if not worn:
-        raise UserError(f"{folder}: none of its {len(names)} pictures can be used; {faults[0]}")
+        raise UserError(f"{folder}: none of its {len(names)} images can be used; {faults[0]}")
     renamed = {name: file.as_posix() for file, name in written.items()}
     for table in sorted(folder.glob("fairface*.csv")):
         _rename(table, output / "images" / table.name, renamed)
@@ -102,12 +107,12 @@ def write_masked(
     return Written(len(worn), tuple(faults))
 
 
-def _has_chips(pictures: list[Path]) -> bool:
-    """Say whether most of the pictures without points are square."""
+def _has_chips(images: list[Path]) -> bool:
+    """Return whether most of the images without points are square."""
     square = []
-    for path in pictures:
+    for path in images:
         if _points_beside(path) is None:
-            with contextlib.suppress(ValueError, OSError):  # named when it is read
+            with contextlib.suppress(ValueError, OSError):  # reported when the image is read
                 height, width = image_size(path)
                 square.append(height == width)
     return 2 * sum(square) > len(square)
@@ -118,13 +123,15 @@ def _read_frame(path: Path, image: np.ndarray, has_chips: bool, rng: np.random.G
     beside = _points_beside(path)
     if beside is None:
         if height != width or not has_chips:
-            square = "these are square" if height != width else "most of its folder is not square"
+            reason = "chips are square" if height != width else "most of its folder is not square"
             raise ValueError(
-                f"is {width} x {height} and no aligned chip, for {square}, and has no points "
-                "beside it; find its faces (--faces)"
+                f"is {width} x {height} and not an aligned chip ({reason}), and has no points "
+                "beside it; detect its faces with predict.py and pass them with --faces"
             )
-        if height < _LEAST_SIDE:
-            raise ValueError(f"is {width} x {height}; on less than {_LEAST_SIDE} there is no face")
+        if height < _MIN_SIDE:
+            raise ValueError(
+                f"is {width} x {height}; a chip must have sides of at least {_MIN_SIDE} pixels"
+            )
         return chip_frame(height, width, rng)
     points = read_points(beside) if beside.suffix == ".pts" else read_ibug(beside)
     check_near(points, width, height)
@@ -149,8 +156,8 @@ def _put_on_all(image: np.ndarray, frames: list[Frame], wearings: list[Wearing])
 
 
 def _rename(table: Path, output: Path, names: Mapping[str, str]) -> None:
-    """Write the rows of a table whose first cell is one of `names`, with the other name."""
-    odd = "surrogateescape"  # what else the table says stays as it is
+    """Write the header of a table, and its rows that begin with a key of `names`, renamed."""
+    odd = "surrogateescape"  # bytes that are not UTF-8 are kept
     with table.open(newline="", encoding="utf-8-sig", errors=odd) as file:
         rows = list(csv.reader(file))
     kept = [[names[row[0]], *row[1:]] for row in rows if row and row[0] in names]
@@ -162,7 +169,7 @@ def _rename(table: Path, output: Path, names: Mapping[str, str]) -> None:
 
 
 def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:
-    """Cut a face out for the contact sheet."""
+    """Crop a face for the contact sheet, `[CELL, CELL, 3]`."""
     x, y = (frame.tip + frame.bridge) / 2
     half = 1.1 * frame.width
     height, width = image.shape[:2]
@@ -172,6 +179,8 @@ def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _span(middle: float, half: float, size: int) -> tuple[int, int]:
-    """Give the pixels around a place that lie in the picture, at least one."""
+    """Return the first pixel, and the one after the last, around a position in the image; the range
+    has at least one pixel.
+    """
     first = min(max(0, int(middle - half)), size - 1)
     return first, max(first + 1, int(middle + half) + 1)

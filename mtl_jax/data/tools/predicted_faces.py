@@ -1,4 +1,4 @@
-"""Faces that a model found on pictures, as `predict.py` writes them: what masks are fitted to."""
+"""Read the faces that `predict.py` detected, to fit masks to them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from mtl_jax.data.face_points import IBUG
 from mtl_jax.data.readers.coco_lists import parse_json
 from mtl_jax.errors import UserError
 
-SEEN = 0.5  # the visibility of an ear from which on its place is known
+SEEN = 0.5  # the minimum visibility of an ear whose position is used
 _EARS = [LANDMARKS.index(name) for name in ("left_ear", "right_ear")]
 
 
 def read_predicted(path: Path, min_score: float) -> dict[str, list[Frame]]:
-    """Give the faces of each picture's name in a `predictions.json` whose scores are `min_score` or
-    more, the surest first.
+    """Return the faces by image name in a `predictions.json` whose scores are at least `min_score`,
+    in the order of the file.
 
-    Raises UserError where the file cannot be read, or what it holds has no landmarks that a mask
-    can be fitted to.
+    Raises UserError if the file cannot be read, or an entry has no landmarks to which a mask can be
+    fitted.
     """
     found: dict[str, list[Frame]] = {}
     try:
@@ -36,18 +36,19 @@ def read_predicted(path: Path, min_score: float) -> dict[str, list[Frame]]:
                 found.setdefault(entry["file_name"], []).append(frame)
     except (AttributeError, LookupError, TypeError, ValueError):
         raise UserError(
-            f"{path}: holds no faces with landmarks; give the predictions.json of a run that finds "
-            f"AFLW's {len(LANDMARKS)} or iBUG's {IBUG}, as configs/hyperface_mixed.py's does"
+            f"{path}: each entry must be a face with landmarks; use the predictions.json of a run "
+            f"that predicts AFLW's {len(LANDMARKS)} or iBUG's {IBUG} points, such as one of "
+            "configs/hyperface_mixed.py"
         ) from None
     return found
 
 
 def _points(entry: dict[str, Any]) -> np.ndarray:
-    """Give the points `[n, 2]` of an entry's only landmarks, a hidden ear as NaN."""
+    """Return the points `[n, 2]` of an entry's only landmarks; hidden ears are NaN."""
     (rows,) = (a["points"] for a in entry["attributes"].values() if "points" in a)
     points = np.array(rows, float)
     if len(points) == len(LANDMARKS):
-        # Other hidden points are where the face's shape has them; an ear out of sight is anywhere.
+        # The shape of the face determines other hidden points; a hidden ear may be anywhere.
         hidden = [ear for ear in _EARS if points[ear, 2] < SEEN]
         points[hidden] = np.nan
     return points[:, :2]

@@ -1,4 +1,4 @@
-"""How an annotation's keys become labels: scales, offsets, other classes, texts and truths."""
+"""Labels read from the keys of annotations: scales, offsets, mapped classes, text and booleans."""
 
 import json
 
@@ -20,14 +20,14 @@ DECLARED = attribute_kinds.from_config(
 
 
 def read(reader, annotation):
-    """Give the labels as they are annotated, and the faults."""
+    """Return the labels as they are annotated, and the faults."""
     labels, faults = reader.read(annotation)
     assert labels.keys() <= {attribute.name for attribute in reader.attributes}
     return labels_of(Instance((0, 0, 1, 1), 1, attributes=labels), reader.attributes), faults
 
 
 @pytest.mark.parametrize(("raw", "zero", "one"), [(0, 0, 1), (0, "0", "1"), ("0", "0", "1")])
-def test_classes_by_number_are_those_that_the_keys_give(raw, zero, one):
+def test_numbers_are_mapped_to_the_classes_of_the_keys(raw, zero, one):
     keys = {zero: "female", one: "male"}
     reader = LabelReader(DECLARED, {"sex": ("gender", keys)})
     assert read(reader, {"gender": raw}) == ({"sex": "female"}, [])
@@ -40,13 +40,13 @@ def test_a_negative_scale_turns_an_interval_and_no_angles():
     assert labels == {"age": [70, 80], "head": {"yaw": -30, "pitch": 10}}
 
 
-def test_a_key_that_is_given_stands_above_a_preset():
+def test_a_key_overrides_a_preset():
     reader = LabelReader(DECLARED, {"head": "angles"}, "mtl_mrcnn")
     labels, faults = read(reader, {"angles": [5, 6], "Yaw": 80, "Pitch": 70})
     assert (labels, faults) == ({"head": {"yaw": 5, "pitch": 6}}, [])
 
 
-def test_texts_and_truths_are_read_as_the_data_page_suggests():
+def test_text_and_booleans_are_read_as_the_data_page_suggests():
     labels, faults = read(LabelReader(DECLARED), {"age": "34", "glasses": True, "sex": ""})
     assert faults == []
     assert labels == {"age": 34, "glasses": "yes"}
@@ -62,19 +62,19 @@ def test_a_number_is_the_class_that_has_its_name(raw):
     )
     labels, faults = read(LabelReader(declared), {"stars": raw, "grade": raw})
     assert (labels, faults) == ({"stars": "3", "grade": "3"}, [])
-    for attribute in declared:  # as where a source gives numbers without a reader
+    for attribute in declared:  # as in a source without a reader
         assert attribute.parse(3)[0] == attribute.parse("3")[0]
 
 
 @pytest.mark.parametrize("classes", [("true", "false"), ("False", "True"), ("1", "0")])
-def test_a_truth_is_the_class_that_has_its_name(classes):
+def test_a_boolean_is_the_class_that_has_its_name(classes):
     (wears,) = attribute_kinds.from_config({"wears": dict(kind="categorical", classes=classes)})
     (label,) = read(LabelReader([wears]), {"wears": True})[0].values()
     assert label in ("true", "True", "1")
     assert wears.parse(True) == wears.parse(label)
 
 
-def test_truths_have_the_classes_that_the_keys_give_also_as_json_writes_them():
+def test_booleans_are_mapped_to_the_classes_of_the_keys_also_from_json():
     keys = {"glasses": ("worn", {True: "no", False: "yes"})}
     for given in (keys, json.loads(json.dumps(keys))):
         reader = LabelReader(DECLARED, given)

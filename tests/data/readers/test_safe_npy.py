@@ -11,7 +11,7 @@ from mtl_jax.data.readers.safe_npy import load_object_array
 
 
 def faces():
-    """Two rows laid out as HyperFace's samples are: a picture, a label, points, visibility."""
+    """Return two rows like HyperFace's samples: an image, a label, points and visibility."""
     array = np.empty((2, 4), object)
     array[0] = [np.arange(24, dtype=np.uint8).reshape(2, 4, 3), [1, 1], np.arange(4.0), np.ones(2)]
     array[1] = [np.zeros((0, 3), np.uint8), (0, 0), np.float32(2.5), {"sex": None, "name": "Å"}]
@@ -19,7 +19,7 @@ def faces():
 
 
 def write(path, array, pickled):
-    """Write an object array as NumPy of any age has done."""
+    """Write an object array in the layout that all versions of NumPy use."""
     with path.open("wb") as file:
         header = dict(descr="|O", fortran_order=False, shape=array.shape)
         np.lib.format.write_array_header_1_0(file, header)
@@ -27,17 +27,17 @@ def write(path, array, pickled):
     return path
 
 
-def assert_equal(found, wanted):
-    assert type(found) is type(wanted)
-    if isinstance(wanted, np.ndarray):
-        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
-    if isinstance(wanted, dict):
-        assert found == wanted
-    elif isinstance(wanted, list | tuple) or getattr(wanted, "dtype", None) == np.dtype("O"):
-        for one, other in zip(np.ravel(found), np.ravel(wanted), strict=True):
+def assert_equal(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(expected, np.ndarray):
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    if isinstance(expected, dict):
+        assert found == expected
+    elif isinstance(expected, list | tuple) or getattr(expected, "dtype", None) == np.dtype("O"):
+        for one, other in zip(np.ravel(found), np.ravel(expected), strict=True):
             assert_equal(one, other)
     else:
-        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
@@ -50,7 +50,7 @@ def test_an_object_array_is_read_as_it_was_written(tmp_path, protocol):
         assert_equal(one, other)
 
 
-def test_what_numpy_saves_today_is_read(tmp_path):
+def test_a_file_of_the_installed_numpy_is_read(tmp_path):
     np.save(tmp_path / "faces.npy", faces(), allow_pickle=True)
     assert_equal(load_object_array(tmp_path / "faces.npy")[0, 0], faces()[0, 0])
 
@@ -62,7 +62,7 @@ def test_names_of_numpy_before_2_are_read(tmp_path):
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes bytes as the texts of Python 2."""
+    """Writes bytes as strings of Python 2."""
 
     def save_bytes(self, data):
         self.write(b"T" + len(data).to_bytes(4, "little") + data)
@@ -112,7 +112,7 @@ def name(module, attribute):
 
 RECONSTRUCT = name("numpy._core.multiarray", "_reconstruct")
 OBJECT = name("numpy", "dtype") + b"S'O8'\n\x85R"
-# A pickle, and what the message names beside the file; of two rows it is Python's own text.
+# A pickle, and what the message names beside the file; "persistent" and "extension" are Python's.
 HOSTILE = {
     "calls a function": (pickle.dumps(Hostile(os.mkdir, ("hostile",))), ["posix.mkdir"]),
     "calls one inside an array": (
@@ -124,11 +124,11 @@ HOSTILE = {
     "has named fields": (pickle.dumps(np.zeros(1, [("a", "i8")]), 4), ["V8"]),
     "persistent id": (raw(b"Pout\n"), ["persistent"]),
     "extension": (raw(b"\x82\x01"), ["extension code 1"]),
-    "gives an object as bytes": (
+    "reads an object from bytes": (
         raw(name("numpy._core.multiarray", "scalar"), OBJECT, b"C\x08AAAAAAAA\x86R"),
         [],
     ),
-    "is no array": (pickle.dumps([1, 2]), []),
+    "is not an array": (pickle.dumps([1, 2]), []),
     "is not filled in": (raw(RECONSTRUCT, b")R"), []),
     "is longer than its header": (pickle.dumps(np.empty(3, object)), []),
     "is shorter than its shape": (
@@ -148,7 +148,7 @@ def test_a_hostile_file_is_one_line_and_runs_nothing(tmp_path, monkeypatch, what
     assert os.listdir(tmp_path) == ["hostile.npy"]
 
 
-def test_an_array_that_holds_itself_is_refused(tmp_path):
+def test_an_array_that_contains_itself_is_refused(tmp_path):
     array = np.empty(1, object)
     array[0] = array
     path = write(tmp_path / "a.npy", array, pickle.dumps(array))
@@ -157,7 +157,7 @@ def test_an_array_that_holds_itself_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 5, 60, 130, 300])
-def test_a_file_that_is_cut_off_is_one_line(tmp_path, length):
+def test_a_truncated_file_is_one_line(tmp_path, length):
     path = write(tmp_path / "faces.npy", faces(), pickle.dumps(faces()))
     path.write_bytes(path.read_bytes()[:length])
     with refused(path):

@@ -1,4 +1,4 @@
-"""The command line of the data package: pictures fetched, cut off, missing; files divided."""
+"""The commands download and split: complete, truncated and missing images; split files."""
 
 import json
 import subprocess
@@ -20,11 +20,11 @@ from mtl_jax.data.readers.annotation_tools.coco import CocoSource
 from mtl_jax.data.tools.download import download
 from mtl_jax.errors import AnnotationErrors
 
-PICTURE = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+IMAGE = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves PICTURE at every path; cuts the answer off, or fails, as often as `faults` says."""
+    """Serves IMAGE at every path; truncates the response, or fails, as listed in `faults`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked[name] += 1
         faults = self.server.faults.get(name, [])
         fault = faults.pop(0) if faults else ""
-        body = b"<html>" if fault == "page" else PICTURE
+        body = b"<html>" if fault == "page" else IMAGE
         self.send_response(int(fault) if fault.isdigit() else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -65,7 +65,7 @@ def server() -> Iterator[Server]:
 
 
 def write(folder: Path, address: str, names: list[str]) -> Path:
-    """Write a file with firebase's addresses: the path quoted, a token behind it."""
+    """Write a COCO file with Firebase's URLs: a quoted path, followed by a token."""
     images = [
         {
             "id": i + 1,
@@ -87,30 +87,30 @@ def write(folder: Path, address: str, names: list[str]) -> Path:
     return path
 
 
-def test_pictures_are_fetched_named_and_used(server: Server, tmp_path: Path):
+def test_images_are_downloaded_named_and_read(server: Server, tmp_path: Path):
     path = write(tmp_path, server.address, ["a.jpg", "b.jpg", "a.jpg"])
     out = tmp_path / "out"
     assert main(["download", str(path), "--output", str(out)]) == 0
     names = {p.name: p.read_bytes() for p in (out / "images").iterdir()}
-    assert names == dict.fromkeys(("a.jpg", "a_2.jpg", "b.jpg"), PICTURE)
+    assert names == dict.fromkeys(("a.jpg", "a_2.jpg", "b.jpg"), IMAGE)
     assert {p.name for p in out.glob("[!.]*")} == {"images", "dataset.json"}
     source = CocoSource(out / "dataset.json", out / "images")
     assert [source[i].file_name for i in range(3)] == ["a.jpg", "b.jpg", "a_2.jpg"]
     assert json.loads((out / "dataset.json").read_text())["annotations"][0]["Yaw"] == 90
 
 
-def test_pictures_of_another_address_keep_their_own_names(server: Server, tmp_path: Path):
+def test_images_of_other_urls_get_names_of_their_own(server: Server, tmp_path: Path):
     out = tmp_path / "out"
     first = write(tmp_path, server.address, ["a.jpg"])
     assert download(first, out) == (1, 0, ())
     other = write(tmp_path, f"{server.address}/others", ["a.jpg", "b c.jpg"])
-    assert download(other, out) == (2, 0, ())  # not that of the first file
+    assert download(other, out) == (2, 0, ())  # a.jpg of the first file is another image
     named = [image["file_name"] for image in json.loads((out / other.name).read_text())["images"]]
     assert named == ["a_2.jpg", "b_c.jpg"]
     assert download(other, out) == (0, 2, ())
 
 
-def test_what_is_cut_off_or_fails_is_fetched_again(server: Server, tmp_path: Path):
+def test_truncated_and_failed_downloads_are_retried(server: Server, tmp_path: Path):
     server.faults = {"a.jpg": ["cut", "503"], "b.jpg": ["page"]}
     path = write(tmp_path, server.address, ["a.jpg", "b.jpg", "c.jpg"])
     found = download(path, tmp_path / "out", wait=0.0)
@@ -118,20 +118,20 @@ def test_what_is_cut_off_or_fails_is_fetched_again(server: Server, tmp_path: Pat
     assert server.asked == {"a.jpg": 3, "b.jpg": 2, "c.jpg": 1}
 
 
-def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path):
+def test_an_interrupted_download_is_continued(server: Server, tmp_path: Path):
     server.faults = {"b.jpg": ["cut"]}
     path, out = write(tmp_path, server.address, ["a.jpg", "b.jpg"]), tmp_path / "out"
     first = download(path, out, retries=0)
     assert (first.fetched, len(first.failures)) == (1, 1)
     assert [p.name for p in (out / "images").iterdir()] == ["a.jpg"]
-    (out / "images/b.jpg.part").write_bytes(PICTURE[:50])  # as a killed process leaves it
+    (out / "images/b.jpg.part").write_bytes(IMAGE[:50])  # as a killed process leaves it
     assert download(path, out) == (1, 1, ())
     assert server.asked == {"a.jpg": 1, "b.jpg": 2}
-    assert (out / "images/b.jpg").read_bytes() == PICTURE
+    assert (out / "images/b.jpg").read_bytes() == IMAGE
     assert not (out / "images/b.jpg.part").exists()
 
 
-def test_missing_pictures_are_listed(
+def test_missing_images_are_listed(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     server.faults = {"gone.jpg": ["404"] * 9, "lost.jpg": ["404"] * 9}
@@ -149,7 +149,7 @@ def test_missing_pictures_are_listed(
     assert main(["download", str(path), "--output", str(tmp_path / "none")]) == 2
 
 
-def test_files_without_addresses_are_refused(tmp_path: Path):
+def test_files_without_urls_are_refused(tmp_path: Path):
     path = write(tmp_path, "file://", ["a.jpg"])
     address = "file:///o/set%2Fa.jpg?alt=media&token=9f0c-0"
     with refused(path, "images[0]", address, "http", "https"):
@@ -186,7 +186,7 @@ def test_split_puts_every_image_in_one_file(tmp_path: Path):
     assert (out / "train.json").read_bytes() == first
 
 
-def test_split_tells_what_it_cannot_divide(tmp_path: Path):
+def test_split_names_the_records_without_a_group_and_wrong_arguments(tmp_path: Path):
     path = write(tmp_path, "http://x", ["a.jpg", "b.jpg"])
     with refused(path, "person", error=AnnotationErrors) as caught:
         main(["split", str(path), "--output", str(tmp_path / "o"), "--group-key", "person"])

@@ -1,4 +1,4 @@
-"""Drawn scenes written as a COCO file read back as they were drawn."""
+"""Drawn scenes, written as a COCO file and read again."""
 
 import numpy as np
 from mistakes import refused
@@ -11,7 +11,7 @@ from mtl_jax.data.synthetic.head_scenes import ATTRIBUTES, SyntheticSource
 from mtl_jax.images.decode import decode
 
 
-def test_written_scenes_read_back_as_they_were_drawn(tmp_path):
+def test_written_scenes_are_read_as_they_were_drawn(tmp_path):
     arguments = ["export", "synthetic", "--output", str(tmp_path), "--count", "3", "--seed", "5"]
     assert main([*arguments, "--size", "96"]) == 0
     attributes = from_config(ATTRIBUTES)

@@ -1,4 +1,4 @@
-"""A folder of faces written again with masks on."""
+"""Copies of folders of faces with masks drawn on them."""
 
 import errno
 import json
@@ -19,12 +19,12 @@ from mtl_jax.data.face_points import from_ibug
 from mtl_jax.data.tools.mask_faces import write_masked
 
 
-def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
+def test_a_folder_is_copied_with_masks(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for name in ("a.png", "deep/b.png", "c.jpg"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / "in" / name), rng.integers(90, 200, (80, 80, 3), np.uint8))
-    (tmp_path / "in/broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "in/broken.jpg").write_bytes(b"not an image")
     points = "\n".join(f"{x} {y}" for x, y in ibug((40.0, 40.0), 50.0))
     (tmp_path / "in/a.pts").write_text(points)
     folders = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
@@ -47,7 +47,7 @@ def test_a_folder_is_written_again_with_masks(tmp_path, capsys):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
 
 
-def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
+def test_points_far_outside_and_broken_files_are_named(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("far", "out", "mat", "good"):
         cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((60, 60, 3), 120, np.uint8))
@@ -57,7 +57,7 @@ def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
         scipy.io.savemat(tmp_path / f"in/{name}.mat", {"pt2d": points})
     (tmp_path / "in/mat.mat").touch()
     written = write_masked(tmp_path / "in", tmp_path / "out")
-    assert written.pictures == 2
+    assert written.images == 2
     check_faults(
         written.faults,
         (tmp_path / "in/far.png", "(880, 36)", 60),
@@ -67,7 +67,7 @@ def test_faces_out_of_reach_and_broken_points_are_named(tmp_path):
     assert set(worn) == {"out.png", "good.png"}
 
 
-def test_a_picture_that_is_no_chip_wears_no_mask(tmp_path):
+def test_an_image_that_is_not_a_chip_is_left_out(tmp_path):
     (tmp_path / "in").mkdir()
     for name, height, width in (
         ("chip", 60, 60),
@@ -77,25 +77,25 @@ def test_a_picture_that_is_no_chip_wears_no_mask(tmp_path):
     ):
         cv2.imwrite(str(tmp_path / f"in/{name}.png"), np.full((height, width, 3), 120, np.uint8))
     written = write_masked(tmp_path / "in", tmp_path / "out")
-    assert written.pictures == 2
+    assert written.images == 2
     check_faults(
         written.faults,
         (tmp_path / "in/dot.png", "8 x 8", 16),
         (tmp_path / "in/photo.png", 90, 60, "--faces"),
     )
-    for more in range(3):  # then a square picture is one by chance
+    for more in range(3):  # now a square image is not a chip
         cv2.imwrite(str(tmp_path / f"in/{more}.png"), np.full((60, 50, 3), 120, np.uint8))
     with refused(tmp_path / "in", 7, tmp_path / "in/0.png", 50, 60):
         write_masked(tmp_path / "in", tmp_path / "again")
 
 
-def test_no_folder_of_masked_faces_joins_the_bare_ones(tmp_path):
+def test_the_output_must_not_be_inside_the_input(tmp_path):
     cv2.imwrite(str(tmp_path / "chip.png"), np.full((60, 60, 3), 120, np.uint8))
     with refused(tmp_path / "masked", "--input"):
         write_masked(tmp_path, tmp_path / "masked")
 
 
-def test_each_point_of_a_file_is_looked_at_and_named_by_its_number(tmp_path):
+def test_every_point_of_a_file_is_checked_and_named_by_its_number(tmp_path):
     (tmp_path / "in").mkdir()
     for bad in (3, 20, 30):  # of the jaw, a brow, the nose
         cv2.imwrite(str(tmp_path / f"in/{bad}.png"), np.full((60, 60, 3), 120, np.uint8))
@@ -107,7 +107,7 @@ def test_each_point_of_a_file_is_looked_at_and_named_by_its_number(tmp_path):
     check_names(str(caught.value).partition("20.png")[2], 20, "(99999, 17)")
 
 
-def test_what_lies_beside_a_picture_goes_along(tmp_path):
+def test_the_files_beside_an_image_are_copied(tmp_path):
     folder = tmp_path / "in"
     (folder / "val").mkdir(parents=True)
     for name in ("val/1.jpg", "val/2.jpg"):
@@ -116,7 +116,7 @@ def test_what_lies_beside_a_picture_goes_along(tmp_path):
     (folder / "val/1.pts").write_text(points)
     rows = ["file,age,gender,race,service_test", "val/1.jpg,20-29,Male,White,True"]
     (folder / "fairface_labels.csv").write_text("\n".join([*rows, "val/9.jpg,3-9,Male,White,True"]))
-    assert write_masked(folder, tmp_path / "out").pictures == 2
+    assert write_masked(folder, tmp_path / "out").images == 2
     assert (tmp_path / "out/images/val/1.pts").read_text() == points
     source = open_format("fairface", tmp_path / "out/images")
     assert [source[i].file_name for i in range(len(source))] == ["val/1.png"]
@@ -128,15 +128,15 @@ def predicted(name, points, score=0.9, kind="face"):
     return {"file_name": name, "score": score, "attributes": {"age": {"value": 3.0}, kind: points}}
 
 
-def test_faces_that_a_model_found_are_masked(tmp_path):
+def test_detected_faces_are_masked(tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     for name in ("two.png", "none.png", "unsure.png"):
         cv2.imwrite(str(tmp_path / "in" / name), rng.integers(90, 200, (80, 200, 3), np.uint8))
     left, right = (ibug(center, 40.0) for center in ((40.0, 40.0), (150.0, 40.0)))
     rows = [[*point, 0.9] for point in left.tolist()]
-    off = [[x, y + 300.0, v] for x, y, v in rows]  # nowhere on the picture
-    # Ears, which iBUG does not have, are out of sight here, and so anywhere.
+    off = [[x, y + 300.0, v] for x, y, v in rows]  # outside the image
+    # iBUG has no ears; here they are hidden, so their positions are arbitrary.
     few = [[-500.0, -500.0, 0.2] if p is None else [*p[:2], 0.9] for p in from_ibug(right)]
     found = [
         predicted("two.png", {"points": rows}),
@@ -147,7 +147,7 @@ def test_faces_that_a_model_found_are_masked(tmp_path):
     ]
     (tmp_path / "found.json").write_text(json.dumps(found))
     written = write_masked(tmp_path / "in", tmp_path / "out", faces=tmp_path / "found.json")
-    assert written.pictures == 1
+    assert written.images == 1
     named = (tmp_path / "found.json", 0.9)
     check_faults(
         written.faults,
@@ -177,7 +177,7 @@ def test_faces_that_a_model_found_are_masked(tmp_path):
         ("[]", ("a.png", 0.9)),
     ],
 )
-def test_predictions_that_no_mask_fits_are_named(tmp_path, text, named):
+def test_predictions_without_faces_or_landmarks_are_refused(tmp_path, text, named):
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in/a.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "found.json").write_text(text)

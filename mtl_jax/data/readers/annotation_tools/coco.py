@@ -1,4 +1,4 @@
-"""COCO's JSON: boxes, polygons, run lengths and crowds, with attributes on the annotations.
+"""Read COCO's JSON: boxes, polygons, RLEs and crowds, with attributes of the annotations.
 
 Source: https://cocodataset.org/#format-data.
 """
@@ -20,15 +20,16 @@ from mtl_jax.errors import UserError, suggest
 
 
 class CocoSource(Source):
-    """The images of a COCO file, or of another format's as COCO's lists, in order; those without
-    annotations are negatives.
+    """The images of a COCO file, or of COCO's lists made from another format, in order. Images
+    without annotations are negatives.
 
-    Every fault of the file is raised at once as AnnotationErrors; with `on_error="skip"` the faulty
-    records are left out and listed in `skipped` (of a faulty attribute, the label alone). Labels
-    that no attribute reads are listed in `undeclared`, as lines of a config. Classes are the file's
-    categories by id, or those named in `categories`; things of other categories are then left out.
-    `attributes`, `keys` and `preset` are a `LabelReader`'s. `group_key` names the key of an image
-    that says what it must not be parted from; else it is the picture's file.
+    All faults of the file are raised at once as AnnotationErrors. With `on_error="skip"`, faulty
+    records are left out and listed in `skipped`; if a label is faulty, it alone is left out. Labels
+    that no attribute reads are listed in `undeclared`, as lines of a config.
+
+    Classes are the file's categories by id, or those in `categories`; instances of other categories
+    are left out. `attributes`, `keys` and `preset` are passed to `LabelReader`. Images with the
+    same value of their key `group_key`, by default the file name, stay in one split.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class CocoSource(Source):
         )
 
     def group(self, position: int) -> str:
-        """Name the picture's file, or what `group_key` says."""
+        """Return the image's value of `group_key`, or its file name."""
         image = self._images[position]
         return str(image.get(self._group_key, image["file_name"]))
 
@@ -94,11 +95,11 @@ class CocoSource(Source):
         return given if isinstance(given, bool) else number in given
 
     def key(self, position: int) -> int | str:
-        """Give the image's id."""
+        """Return the image's id."""
         return self._images[position]["id"]
 
     def name(self, position: int) -> str:
-        """Give the picture's file."""
+        """Return the image's file name."""
         return self._images[position]["file_name"]
 
     def _instance(self, annotation: CheckedAnnotation, size: tuple[int, int]) -> Instance:
@@ -119,7 +120,7 @@ def _choose(path: Path, found: Sequence[dict], names: Sequence[str]) -> list[dic
     known = [category["name"] for category in found]
     for name in names:
         if name not in known:
-            hint = suggest(name, known) or f"; there are {', '.join(known[:10])}"
+            hint = suggest(name, known) or f"; expected one of {', '.join(known[:10])}"
             raise UserError(f"{path}: has no category {name!r}{hint}")
     return [category for category in found if not names or category["name"] in names]
 
@@ -140,7 +141,9 @@ def coco_source(
 
 
 def coco_opener(read: Callable[[Path], CocoLists]) -> Callable[[Path, Block, Labels], Source]:
-    """Open a format whose labels lie beside each picture, and which says what stays together."""
+    """Return the function that opens a format whose folder `read` converts, with groups of images
+    that stay in one split.
+    """
 
     def open_source(folder: Path, block: Block, labels: Labels) -> Source:
         return coco_source(read(folder), folder, block, labels, "group")
@@ -158,5 +161,5 @@ FORMAT = Format(
     open_coco,
     {"annotations": "", "images": "", "categories": (), "group_key": ""},
     ("coco", "coco_mini"),
-    "https://cocodataset.org/#download (CC BY 4.0, each picture under terms of its own)",
+    "https://cocodataset.org/#download (CC BY 4.0, each image under its own terms)",
 )

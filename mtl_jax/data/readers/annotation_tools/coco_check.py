@@ -1,7 +1,7 @@
-"""Every fault of a COCO file, found before anything is trained.
+"""Check a COCO file, and report all its faults before training.
 
-Plain Python over each annotation once (COCO train's 860,000 in seconds); pictures are looked up in
-a listing of their folder, not opened.
+Each annotation is checked once in plain Python, which takes seconds for the 860,000 of COCO train.
+Images are looked up in a listing of their folder and not opened.
 """
 
 import os
@@ -23,11 +23,11 @@ _MAX_SIDE = 1_000_000
 
 class CheckedAnnotation(NamedTuple):
     raw: dict[str, Any]
-    box: Box  # x1, y1, x2, y2, within the picture
+    box: Box  # x1, y1, x2, y2, within the image
 
 
 class Checked(NamedTuple):
-    """What of a COCO file is good, and what is wrong with the rest."""
+    """The valid records of a COCO file, and the faults of the others."""
 
     categories: list[dict[str, Any]]  # by id
     images: list[dict[str, Any]]  # in the file's order, with width and height
@@ -36,8 +36,8 @@ class Checked(NamedTuple):
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a COCO file. Raises UserError where it is not there, AnnotationErrors where it is not
-    COCO-shaped.
+    """Read a COCO file. Raises UserError if it cannot be read, AnnotationErrors if it is not JSON
+    with COCO's three lists.
     """
     try:
         data = parse_json(path.read_bytes())
@@ -48,9 +48,9 @@ def load(path: Path) -> dict[str, Any]:
     parts = ("images", "annotations", "categories")
     if not isinstance(data, dict):
         kind = type(data).__name__
-        raise AnnotationErrors([f"{path}: holds a {kind}, not COCO's object of {', '.join(parts)}"])
+        raise AnnotationErrors([f"{path}: must be an object of {', '.join(parts)}, got a {kind}"])
     wrong = [
-        f"{path}: {part!r} is missing or not a list; a COCO file holds lists {', '.join(parts)}"
+        f"{path}: {part!r} is missing or not a list; COCO requires the lists {', '.join(parts)}"
         for part in parts
         if not isinstance(data.get(part), list)
     ]
@@ -59,20 +59,20 @@ def load(path: Path) -> dict[str, Any]:
     for image in data["images"]:
         for side in ("width", "height") if isinstance(image, dict) else ():
             value = image.get(side)
-            if isinstance(value, float) and value.is_integer():  # a table's numbers: 640.0
+            if isinstance(value, float) and value.is_integer():  # 640.0, written from a table
                 image[side] = int(value)
     return data
 
 
 def load_lists(path: Path) -> CocoLists:
-    """Read the three lists of a COCO file, as `load`."""
+    """Read the three lists of a COCO file. Raises as `load` does."""
     data = load(path)
     return CocoLists(path, data["images"], data["annotations"], data["categories"])
 
 
 def check(lists: CocoLists, folder: Path, reader: LabelReader, on_error: str) -> Checked:
-    """Look at every record. Raises AnnotationErrors of all faults; with `on_error="skip"` only
-    where the categories are faulty or no picture is there.
+    """Check every record. Raises AnnotationErrors that list all faults; with `on_error="skip"`,
+    only if a category is faulty or no image exists.
     """
     categories, broken = _check_categories(lists.path, lists.categories)
     images, of_images = _check_images(lists.path, lists.images, folder)
@@ -98,26 +98,26 @@ def _check_categories(path: Path, found: list) -> tuple[dict[int, dict], list[st
     for place, category in enumerate(found):
         wrong = ""
         if not isinstance(category, dict):
-            wrong = "is not an object; give it an id and a name"
+            wrong = "must be an object with an id and a name"
         elif type(category.get("id")) is not int:
-            wrong = f"id is {reprlib.repr(category.get('id'))}; give a whole number"
+            wrong = f"id must be a whole number, got {reprlib.repr(category.get('id'))}"
         elif not isinstance(category.get("name"), str) or not category["name"]:
-            wrong = f"name is {reprlib.repr(category.get('name'))}; give a name"
+            wrong = f"name must be text, got {reprlib.repr(category.get('name'))}"
         elif category["id"] in categories:
-            wrong = f"id {category['id']} occurs twice; number categories differently"
+            wrong = f"id {category['id']} occurs twice; ids must be unique"
         elif category["name"] in names:
-            wrong = f"name {category['name']!r} occurs twice; name categories differently"
+            wrong = f"name {category['name']!r} occurs twice; names must be unique"
         if wrong:
             faults.append(fault_line(path, f"categories[{place}]: {wrong}"))
             continue
         categories[category["id"]] = category
         names.add(category["name"])
     if not found:
-        faults.append(f"{path}: has no categories; give each class an id and a name")
+        faults.append(f"{path}: has no categories; add one with an id and a name for each class")
     return categories, faults
 
 
-class PictureFolder:
+class ImageFolder:
     """The sizes in bytes of the files below a folder, from one listing of each directory."""
 
     def __init__(self, folder: Path):
@@ -125,7 +125,7 @@ class PictureFolder:
         self._sizes: dict[str, dict[str, int]] = {}
 
     def bytes_of(self, file_name: str) -> int | None:
-        """Give a file's size; None where it is not there."""
+        """Return the size of a file, or None if it does not exist."""
         parent, name = posixpath.split(file_name)
         if parent not in self._sizes:
             self._sizes[parent] = self._list(parent)
@@ -135,13 +135,13 @@ class PictureFolder:
         try:
             with os.scandir(self.folder / parent) as entries:
                 return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-        except (OSError, ValueError):  # no such directory; a name that no file can have
+        except (OSError, ValueError):  # no such directory, or an invalid name
             return {}
 
 
 def _check_images(path: Path, found: list, folder: Path) -> tuple[dict | None, list[str]]:
-    """Give the good images by id (None where no picture is there at all), and faults."""
-    listing = PictureFolder(folder)
+    """Return the valid images by id, or None if no image file exists, and the faults."""
+    listing = ImageFolder(folder)
     images: dict[int | str, dict] = {}
     faults, missing = [], 0
     for place, image in enumerate(found):
@@ -149,17 +149,17 @@ def _check_images(path: Path, found: list, folder: Path) -> tuple[dict | None, l
         if not wrong:
             size = listing.bytes_of(image["file_name"])
             missing += size is None
-            wrong = _picture_fault(image["file_name"], size, folder) or _add_size(image, folder)
+            wrong = _file_fault(image["file_name"], size, folder) or _add_size(image, folder)
         if wrong:
             faults.append(fault_line(path, f"{_name_image(image, place)}: {wrong}"))
         else:
             images[image["id"]] = image
     if missing > 1 and missing == len(found):
         first = found[0]["file_name"]
-        mend = f"the first is {first}; set config.data.images to the folder that holds them"
+        mend = f"the first is {first}; set config.data.images to the folder that contains them"
         if "://" in first:
-            mend = f"they are addresses; run `python -m mtl_jax.data download {path} --output DIR`"
-        return None, [fault_line(path, f"none of its {missing} pictures is in {folder}; {mend}")]
+            mend = f"they are URLs; run `python -m mtl_jax.data download {path} --output DIR`"
+        return None, [fault_line(path, f"none of its {missing} images is in {folder}; {mend}")]
     return images, faults
 
 
@@ -174,37 +174,37 @@ def _name_image(image: Any, place: int) -> str:
 
 def _image_fault(image: Any, images: Mapping) -> str:
     if not isinstance(image, dict):
-        return "is not an object; give it an id, a file_name, a width and a height"
+        return "must be an object with an id, a file_name, a width and a height"
     number, name = image.get("id"), image.get("file_name")
     if type(number) not in (int, str):
-        return f"id is {reprlib.repr(number)}; give a whole number or a text"
+        return f"id must be a whole number or text, got {reprlib.repr(number)}"
     if number in images:
-        return "its id occurs twice; number images differently"
+        return "its id occurs twice; ids must be unique"
     if not isinstance(name, str) or not name:
-        return f"file_name is {reprlib.repr(name)}; give the picture's path below the folder"
+        return f"file_name must be the image's path below the folder, got {reprlib.repr(name)}"
     for side in ("width", "height"):
         value = image.get(side)
         if value is not None and not (type(value) is int and 0 < value <= _MAX_SIDE):
-            return f"{side} is {reprlib.repr(value)}; give the picture's {side} in pixels"
+            return f"{side} must be the image's {side} in pixels, got {reprlib.repr(value)}"
     return ""
 
 
-def _picture_fault(name: str, size: int | None, folder: Path) -> str:
+def _file_fault(name: str, size: int | None, folder: Path) -> str:
     if size is None and "://" in name:
-        return "file_name is an address; run `python -m mtl_jax.data download` on this file"
+        return "file_name is a URL; run `python -m mtl_jax.data download` on this file"
     if size is None:
-        return f"no such picture in {folder}; put it there or take its record out"
-    return "" if size else "the picture is an empty file; replace it or take its record out"
+        return f"the image is not in {folder}; add it or remove its record"
+    return "" if size else "the image file is empty; replace it or remove its record"
 
 
 def _add_size(image: dict, folder: Path) -> str:
-    """Read width and height from the picture where the record has none."""
+    """Read width and height from the image file if the record has none; return the fault or ''."""
     if image.get("width") and image.get("height"):
         return ""
     try:
         image["height"], image["width"] = image_size(folder / image["file_name"])
     except (ValueError, OSError) as error:
-        return f"has no width and height, and {error}; replace the picture"
+        return f"has no width and height, and {error}; replace the image"
     return ""
 
 
@@ -229,7 +229,7 @@ def _check_annotations(
             seen.add(annotation["id"])
             image = images.get(annotation["image_id"])
             if image is None:
-                continue  # the image's own fault says why
+                continue  # the fault of the image is already reported
             size = image["width"], image["height"]
             wrong, box = shape_fault(annotation, *size)
             if not wrong and reader.attributes:
@@ -254,7 +254,7 @@ def _name_annotation(annotation: Any, place: int, images: Mapping) -> str:
     if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int | str):
         return f"annotations[{place}]"
     if isinstance(annotation["id"], str):
-        return annotation["id"]  # its place in the file that it was made of
+        return annotation["id"]  # its place in a file of another format
     number = annotation.get("image_id")
     image = images.get(number) if isinstance(number, int | str) else None
     name = f", {image['file_name']}" if image else ""
@@ -263,19 +263,19 @@ def _name_annotation(annotation: Any, place: int, images: Mapping) -> str:
 
 def _reference_fault(annotation: Any, categories: Mapping, listed: set, seen: set) -> str:
     if type(annotation) is not dict:
-        return "is not an object; correct or remove it"
+        return "must be an object; correct or remove it"
     number, image, category = (annotation.get(key) for key in ("id", "image_id", "category_id"))
     if type(number) not in (int, str):
-        return f"id is {reprlib.repr(number)}; give a whole number"
+        return f"id must be a whole number, got {reprlib.repr(number)}"
     if number in seen:
-        return "its id occurs twice; number annotations differently"
+        return "its id occurs twice; ids must be unique"
     if type(image) not in (int, str) or image not in listed:
-        return f"image_id {reprlib.repr(image)} is no image of this file; correct or remove it"
+        return f"image_id {reprlib.repr(image)} is not an image of this file; correct or remove it"
     if type(category) is not int or category not in categories:
-        return f"category_id {reprlib.repr(category)} is no category of this file; correct it"
+        return f"category_id {reprlib.repr(category)} is not a category of this file; correct it"
     if annotation.get("iscrowd", 0) not in (0, 1):
-        return f"iscrowd is {reprlib.repr(annotation['iscrowd'])}; give 0 or 1"
+        return f"iscrowd must be 0 or 1, got {reprlib.repr(annotation['iscrowd'])}"
     area = annotation.get("area")
     if area is not None and not (type(area) in NUMBERS and is_finite((area,)) and area >= 0):
-        return f"area is {reprlib.repr(area)}; give square pixels or leave it out"
+        return f"area must be a number of square pixels, or absent, got {reprlib.repr(area)}"
     return ""

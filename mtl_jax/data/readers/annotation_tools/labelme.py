@@ -1,4 +1,4 @@
-"""LabelMe's annotations: a JSON file beside each picture.
+"""Read LabelMe's annotations: a JSON file beside each image.
 
 Source: https://github.com/wkentaro/labelme, `label_file.py` and `shape.py` of versions 3 to 5.
 """
@@ -23,23 +23,23 @@ from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
 from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 
-coco_mask: Any = pycocotools.mask  # its stubs know no polygons
+coco_mask: Any = pycocotools.mask  # its stubs do not accept polygons
 
 
 class _File(NamedTuple):
-    """What is used of a file."""
+    """The fields of a file that are used."""
 
-    picture: str  # the path of its picture, relative to the file
+    image: str  # the path of the image, relative to the file
     height: int
     width: int
     shapes: list[Any]
 
 
 def read_labelme(folder: Path, images: Path) -> CocoLists:
-    """Read every JSON file below `folder`. The class of a shape is its label; shapes of one label
-    and `group_id` in a picture are one thing. Its flags and attributes are attributes.
+    """Read every JSON file below `folder`. The class of a shape is its label. Shapes of an image
+    with the same label and `group_id` are one instance. Flags and attributes are attributes.
 
-    Polygons, circles and masks become masks, rectangles boxes without a mask.
+    Polygons, circles and masks become masks, and rectangles become boxes without a mask.
     """
     collector = Collector(folder)
     for path, file in read_each(_read, find_files(folder, ".json")):
@@ -47,37 +47,39 @@ def read_labelme(folder: Path, images: Path) -> CocoLists:
         if isinstance(file, ValueError):
             collector.add_fault(record, str(file))
             continue
-        name = _picture_name(path.parent / file.picture, images)
-        if collector.add_picture(name, file.height, file.width):
-            _add_things(collector, record, name, file)
+        name = _image_name(path.parent / file.image, images)
+        if collector.add_image(name, file.height, file.width):
+            _add_instances(collector, record, name, file)
     return collector.finish()
 
 
 def _read(path: Path) -> _File:
     found = parse_json(path.read_bytes())
     if not isinstance(found, dict) or not isinstance(found.get("shapes"), list):
-        raise ValueError("holds no list of shapes; is it a file of LabelMe?")
-    picture, sizes = found.get("imagePath"), (found.get("imageHeight"), found.get("imageWidth"))
-    if not isinstance(picture, str) or not picture:
-        raise ValueError(f"its imagePath is {reprlib.repr(picture)}; name the picture")
+        raise ValueError("has no list of shapes; expected a file of LabelMe")
+    image, sizes = found.get("imagePath"), (found.get("imageHeight"), found.get("imageWidth"))
+    if not isinstance(image, str) or not image:
+        raise ValueError(f"its imagePath must name the image, got {reprlib.repr(image)}")
     height, width = sizes if all(type(s) is int and s > 0 for s in sizes) else (0, 0)
-    return _File(picture.replace("\\", "/"), height or 0, width or 0, found["shapes"])
+    return _File(image.replace("\\", "/"), height or 0, width or 0, found["shapes"])
 
 
-def _picture_name(path: Path, images: Path) -> str:
-    """Give a picture's path below `images`: where its file says, else there by its name."""
+def _image_name(path: Path, images: Path) -> str:
+    """Return the path of an image relative to `images`. If `path` does not exist, an image of that
+    name in `images` is used.
+    """
     if not path.exists() and (images / path.name).exists():
         return path.name
     return Path(os.path.relpath(path, images)).as_posix()
 
 
-def _add_things(collector: Collector, record: str, name: str, file: _File) -> None:
+def _add_instances(collector: Collector, record: str, name: str, file: _File) -> None:
     groups: dict[Any, list[tuple[str, Mapping]]] = {}
     for place, shape in enumerate(file.shapes):
         where = f"{record} shapes[{place}]"
         label = shape.get("label") if isinstance(shape, Mapping) else None
         if not isinstance(label, str) or not label:
-            collector.add_fault(where, "has no label; give it one or remove it")
+            collector.add_fault(where, "has no label; add one or remove the shape")
             continue
         number = shape.get("group_id")
         key = where if number is None else (label, repr(number))
@@ -90,11 +92,11 @@ def _add_things(collector: Collector, record: str, name: str, file: _File) -> No
         except ValueError as error:
             collector.add_fault(where, str(error))
             continue
-        collector.add_thing(name, where, first["label"], shape, _labels(first))
+        collector.add_instance(name, where, first["label"], shape, _labels(first))
 
 
 def _labels(shape: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a shape's flags (0 or 1), its attributes and its description."""
+    """Return the flags (0 or 1), the attributes and the description of a shape."""
     found = {}
     for key in ("flags", "attributes"):
         part = shape.get(key)
@@ -105,10 +107,10 @@ def _labels(shape: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_coco(shape: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
-    """Give a shape as COCO's bbox or segmentation. Raises ValueError that says what is wrong."""
+    """Convert a shape to COCO's bbox or segmentation. Raises ValueError if it is invalid."""
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
     if not isinstance(points, list) or not all(_is_point(point) for point in points):
-        raise ValueError("its points are no list of x, y; correct or remove it")
+        raise ValueError("its points must be a list of x, y; correct or remove it")
     if kind == "polygon":
         return {"segmentation": [[value for point in points for value in point]]}
     if kind not in ("rectangle", "circle", "mask"):
@@ -117,7 +119,7 @@ def _as_coco(shape: Mapping[str, Any], height: int, width: int) -> dict[str, Any
         x, y = zip(*points, strict=True)
         return {"bbox": [min(x), min(y), max(x) - min(x), max(y) - min(y)]}
     if len(points) != 2:
-        raise ValueError(f"its {kind} has {len(points)} points and wants 2; correct or remove it")
+        raise ValueError(f"its {kind} has {len(points)} points, expected 2; correct or remove it")
     (x1, y1), (x2, y2) = points
     if kind == "circle":  # its centre, and a point on it
         radius = float(np.hypot(x2 - x1, y2 - y1))
@@ -135,28 +137,28 @@ def _is_point(point: Any) -> bool:
 
 
 def _mask(data: Any, x: int, y: int, height: int, width: int) -> dict[str, Any]:
-    """Decode a PNG in base64, the part of the picture whose first pixel is (x, y)."""
+    """Decode a base64 PNG: the mask of the part of the image whose top-left pixel is (x, y)."""
     try:
         raw = np.frombuffer(base64.b64decode(data, validate=True), np.uint8)
         crop = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if len(raw) else None
     except (TypeError, ValueError, binascii.Error, cv2.error):
         crop = None
     if crop is None or not crop.any():
-        raise ValueError("its mask is empty or no PNG in base64; correct or remove it")
+        raise ValueError("its mask is empty or not a PNG in base64; correct or remove it")
     if x < 0 or y < 0 or y + crop.shape[0] > height or x + crop.shape[1] > width:
         raise ValueError(
-            f"its mask of {crop.shape[1]} x {crop.shape[0]} at {x}, {y} leaves the picture of "
-            f"{width} x {height}; correct or remove it"
+            f"its mask of {crop.shape[1]} x {crop.shape[0]} at {x}, {y} extends beyond the image "
+            f"of {width} x {height}; correct or remove it"
         )
     return encode(crop > 0, y, x, height, width)
 
 
 def _unite(parts: list[dict[str, Any]], height: int, width: int) -> dict[str, Any]:
-    """Make one thing of the parts of a group: polygons where all are, else run lengths."""
+    """Combine the parts of a group: as polygons if all are polygons, else as run lengths."""
     if all(isinstance(part.get("segmentation"), list) for part in parts):
         return {"segmentation": [polygon for part in parts for polygon in part["segmentation"]]}
     if not height or not width:
-        raise ValueError("its group has a mask and the file no imageHeight and imageWidth")
+        raise ValueError("its group requires imageHeight and imageWidth of the file; add them")
     runs = []
     for part in parts:
         shape = part.get("segmentation")
@@ -185,5 +187,5 @@ FORMAT = Format(
     open_labelme,
     {"annotations": "", "images": "", "categories": ()},
     ("labelme",),
-    "https://github.com/wkentaro/labelme, with which pictures are annotated",
+    "https://github.com/wkentaro/labelme, an annotation tool",
 )

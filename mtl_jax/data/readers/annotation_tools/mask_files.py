@@ -1,4 +1,4 @@
-"""A picture of masks for each picture: 0 is background, each other value one thing, as in the
+"""Read a mask image for each image: 0 is background and each other value is one instance, as in the
 Penn-Fudan pedestrians.
 
 Source: https://www.cis.upenn.edu/~jshi/ped_html/, readme.txt.
@@ -14,13 +14,13 @@ from PIL import Image
 
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each, single_class, size_of
-from mtl_jax.data.readers.folders import list_pictures
+from mtl_jax.data.readers.folders import list_images
 from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
 from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 from mtl_jax.errors import UserError
 
-MANY = 1000  # more things than this on a picture: it is a photograph, not a picture of masks
+MANY = 1000  # an image with more different values is a photograph and not a mask image
 
 
 class _Masks(NamedTuple):
@@ -30,11 +30,12 @@ class _Masks(NamedTuple):
 
 
 def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -> CocoLists:
-    """Read the masks of the pictures below `images`: `masks` has files of the same names, or with
-    `_mask` added, as .png or .tif. All things are of the one class that `categories` names.
+    """Read the masks of the images below `images`. A mask image below `masks` has the name of its
+    image, or that name with `_mask` added, as .png or .tif.
 
-    Masks of a picture that is not there are faults, and names that differ in their endings alone; a
-    picture without masks is a negative.
+    All instances have the one class that `categories` names. A mask image without its image, and
+    file names that differ in their extensions alone, are faults. An image without masks is a
+    negative.
     """
     kind = single_class(categories, f"{masks}: masks have no classes")
     for folder in (images, masks):
@@ -45,25 +46,27 @@ def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -
     names = _by_stem(images, "", collector, below)
     found = _by_stem(masks, "_mask", collector)
     if not found:
-        raise UserError(f"{masks}: holds no masks; a picture a.jpg has its own in a.png")
+        raise UserError(f"{masks}: contains no mask images; the mask image of a.jpg must be a.png")
     paths = [masks / name for name in found.values()]
     for stem, (path, read) in zip(found, read_each(_read, paths), strict=True):
         record = path.relative_to(masks).as_posix()
         if isinstance(read, ValueError):
             collector.add_fault(record, str(read))
         elif stem not in names:
-            collector.add_fault(record, f"has no picture {stem}.* in {images}; put it there")
+            collector.add_fault(record, f"has no image {stem}.* in {images}; add the image")
         elif (size := size_of(images / names[stem])) not in ((0, 0), read[:2]):
-            wrong = f"is {read.width} x {read.height} where its picture is {size[1]} x {size[0]}"
-            collector.add_fault(record, f"{wrong}; draw it again")
+            wrong = f"is {read.width} x {read.height}, but its image is {size[1]} x {size[0]}"
+            collector.add_fault(record, f"{wrong}; both must have the same size")
         else:
             name = names[stem]
-            collector.add_picture(name, read.height, read.width)
+            collector.add_image(name, read.height, read.width)
             for value, runs in read.runs.items():
-                collector.add_thing(name, f"{record} value {value}", kind, {"segmentation": runs})
+                collector.add_instance(
+                    name, f"{record} value {value}", kind, {"segmentation": runs}
+                )
     for stem, name in names.items():
         if stem not in found:
-            collector.add_picture(name)
+            collector.add_image(name)
     return collector.finish([kind])
 
 
@@ -71,12 +74,12 @@ def _by_stem(
     folder: Path, suffix: str, collector: Collector, leave_out: str | None = None
 ) -> dict[str, str]:
     names: dict[str, str] = {}
-    for name in list_pictures(folder):
+    for name in list_images(folder):
         if leave_out and name.startswith(leave_out):
             continue
         other = names.setdefault(_stem(name).removesuffix(suffix), name)
         if other != name:
-            collector.add_fault(name, f"stands in {folder} beside {other}; remove or rename one")
+            collector.add_fault(name, f"has the base name of {other} in {folder}; rename one")
     return names
 
 
@@ -86,16 +89,16 @@ def _stem(name: str) -> str:
 
 def _read(path: Path) -> _Masks:
     try:
-        # Not by OpenCV, which gives the colours of a palette in place of its numbers.
+        # OpenCV would return the colours of a palette instead of its indices.
         with Image.open(path) as file:
             values = np.asarray(file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot be decoded ({error}); write it again") from None
+        raise ValueError(f"cannot be decoded ({error}); save the mask image again") from None
     if values.ndim != 2:
-        raise ValueError(f"has {values.shape[-1]} channels; write each thing's number in one")
+        raise ValueError(f"has {values.shape[-1]} channels; a mask image must have one channel")
     numbers = np.unique(values)
     if len(numbers) > MANY:
-        raise ValueError(f"holds {len(numbers)} values; is it a picture of masks?")
+        raise ValueError(f"has {len(numbers)} values; it must have one for each instance, and 0")
     height, width = values.shape
     runs = {}
     for number in numbers[numbers != 0].tolist():
@@ -116,5 +119,5 @@ FORMAT = Format(
     open_masks,
     {"annotations": "", "images": "", "categories": ()},
     ("masks", "PennFudanPed"),
-    "https://www.cis.upenn.edu/~jshi/ped_html/, or draw pictures of masks of your own",
+    "https://www.cis.upenn.edu/~jshi/ped_html/, or mask images of your own",
 )

@@ -1,4 +1,4 @@
-"""Polygons in place of the round shapes that annotation tools draw."""
+"""Convert the circles and ellipses of annotation tools to polygons."""
 
 import numpy as np
 
@@ -8,14 +8,15 @@ CORNERS = 64
 def ellipse(
     x: float, y: float, rx: float, ry: float, angle: float, height: int, width: int
 ) -> list[float]:
-    """Give an ellipse as COCO's flat polygon of its area, cut at the border of the picture of
-    `height` x `width` where its centre lies inside.
+    """Return an ellipse as COCO's flat polygon of equal area, clipped to the image of `height` x
+    `width` if its centre lies inside.
 
-    `rx` lies along the direction `angle`, in radians clockwise from the picture's right.
+    The centre and radii are in pixels. `rx` is the radius along the direction `angle`, in radians
+    clockwise from the image's x axis.
     """
     turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     step = 2 * np.pi / CORNERS
-    grow = np.sqrt(step / np.sin(step))  # a polygon with its corners on the ellipse is smaller
+    grow = np.sqrt(step / np.sin(step))  # a polygon with corners on the ellipse is smaller
     along, across = grow * rx * np.cos(turn), grow * ry * np.sin(turn)
     points = np.stack(
         [

@@ -1,4 +1,4 @@
-"""VGG Image Annotator's files: JSON and CSV exports and projects of its versions 1, 2 and 3.
+"""Read files of VGG Image Annotator: JSON and CSV exports and projects of versions 1, 2 and 3.
 
 Source: https://www.robots.ox.ac.uk/~vgg/software/via/ and `_via_metadata.js` of version 3.
 """
@@ -19,24 +19,24 @@ from mtl_jax.data.records import Source
 from mtl_jax.errors import AnnotationErrors, UserError
 
 _SHAPES = {2: "rect", 3: "circle", 4: "ellipse", 6: "polyline", 7: "polygon", 8: "extreme_rect"}
-_NUMBERS = {  # what version 3 lists of a shape, by the names of version 2
+_NUMBERS = {  # version 2's names of the numbers that version 3 lists for a shape
     "rect": ("x", "y", "width", "height"),
     "circle": ("cx", "cy", "r"),
     "ellipse": ("cx", "cy", "rx", "ry"),
 }
-_WITH_OPTIONS = (2, 3, 4)  # version 3's types of attributes: checkbox, radio, select
-_IMAGE = 2  # version 3's type of a file
+_WITH_OPTIONS = (2, 3, 4)  # version 3's attribute types checkbox, radio and select
+_IMAGE = 2  # version 3's file type of an image
 
 
 class Region(NamedTuple):
-    record: str  # how a fault names it
+    record: str  # its name in faults
     shape: Any  # version 2's `shape_attributes`
     attributes: Any  # version 2's `region_attributes`
 
 
 class Annotated(NamedTuple):
     record: str
-    name: Any  # the picture's file
+    name: Any  # the file name of the image
     regions: list[Region]
 
 
@@ -44,33 +44,36 @@ def read_via(
     path: Path, images: Path, class_attribute: str = "", categories: Sequence[str] = ()
 ) -> CocoLists:
     """Read a file of any version. The class of a region is its attribute `class_attribute`; without
-    one all are of the one class that `categories` names.
+    one, all regions have the one class that `categories` names.
 
-    Polygons and polylines become masks, circles and ellipses masks cut at the border of their
-    picture in `images`, rectangles boxes without a mask. Pictures without regions are negatives.
+    Polygons and polylines become masks, and rectangles become boxes without a mask. Circles and
+    ellipses become masks that are clipped to their image in `images`. Images without regions are
+    negatives.
     """
-    only = "" if class_attribute else single_class(categories, f"{path}: set class_attribute")
+    only = "" if class_attribute else single_class(categories, f"{path}: no class_attribute is set")
     collector = Collector(path)
     for number, annotated in enumerate(_read(path)):
         name = annotated.name
         if not isinstance(name, str) or not name or "://" in name:
-            wrong = f"its file is {reprlib.repr(name)}; name a picture below the folder"
-            collector.add_fault(annotated.record or f"picture {number}", wrong)
+            wrong = f"its file must be an image below the folder, got {reprlib.repr(name)}"
+            collector.add_fault(annotated.record or f"image {number}", wrong)
             continue
         size = size_of(images / name)
-        if not collector.add_picture(name, *size):
+        if not collector.add_image(name, *size):
             continue
         for region in annotated.regions:
             try:
                 shape = _as_coco(region.shape, *size)
                 if not isinstance(region.attributes, Mapping):
-                    raise ValueError("its region_attributes are no object; correct or remove it")
+                    raise ValueError(
+                        "its region_attributes must be an object; correct or remove it"
+                    )
                 labels = {k: _value(v) for k, v in region.attributes.items()}
                 kind = only or _class(labels.pop(class_attribute, None), class_attribute)
             except ValueError as error:
                 collector.add_fault(region.record, str(error))
                 continue
-            collector.add_thing(name, region.record, kind, shape, labels)
+            collector.add_instance(name, region.record, kind, shape, labels)
     return collector.finish([only] if only else [])
 
 
@@ -81,27 +84,29 @@ def _read(path: Path) -> list[Annotated]:
             return _csv(data)
         found = parse_json(data)
         if not isinstance(found, dict):
-            raise ValueError(f"holds a {type(found).__name__}; export annotations from VIA again")
+            raise ValueError(
+                f"must be an object, got a {type(found).__name__}; export the annotations again"
+            )
         if "project" in found and "metadata" in found:
             return _version_3(found)
-        pictures = found.get("_via_img_metadata", found)
-        if not isinstance(pictures, dict):
-            raise ValueError("_via_img_metadata is no object; save the project again")
-        return [_picture(key, value) for key, value in pictures.items()]
+        images = found.get("_via_img_metadata", found)
+        if not isinstance(images, dict):
+            raise ValueError("_via_img_metadata must be an object; save the project again")
+        return [_image(key, value) for key, value in images.items()]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise AnnotationErrors([f"{path}: {error}"]) from None
 
 
-def _picture(key: str, value: Any) -> Annotated:
+def _image(key: str, value: Any) -> Annotated:
     if not isinstance(value, Mapping):
-        raise ValueError(f"picture {key!r} is no object; is this a file of VIA?")
+        raise ValueError(f"image {key!r} must be an object; expected a file of VIA")
     name, regions = value.get("filename"), value.get("regions", {})
     if isinstance(regions, Mapping):  # version 1
         regions = list(regions.values())
     if not isinstance(regions, list):
-        raise ValueError(f"regions of {name!r} are no list; export annotations from VIA again")
+        raise ValueError(f"regions of {name!r} must be a list; export the annotations again")
     return Annotated(key, name, [_region(f"{name} regions[{i}]", r) for i, r in enumerate(regions)])
 
 
@@ -116,7 +121,9 @@ def _version_3(found: Mapping[str, Any]) -> list[Annotated]:
     for name in ("file", "view", "metadata", "attribute"):
         table = found.get(name, {})
         if not isinstance(table, dict) or not all(isinstance(v, dict) for v in table.values()):
-            raise ValueError(f"{name!r} is no object of objects; save the project in VIA again")
+            raise ValueError(
+                f"{name!r} must be an object of objects; save the project in VIA again"
+            )
         tables.append(table)
     files, views, metadata, attributes = tables
     result: dict[str, Annotated] = {}
@@ -125,11 +132,11 @@ def _version_3(found: Mapping[str, Any]) -> list[Annotated]:
         result[number] = Annotated(f"file {number}", name, [])
     for number, entry in metadata.items():
         if not entry.get("xy"):
-            continue  # says something of the whole picture
+            continue  # metadata of the whole image
         shown = views.get(str(entry.get("vid")), {}).get("fid_list")
         file = result.get(str(shown[0])) if isinstance(shown, list) and len(shown) == 1 else None
         if file is None:
-            raise ValueError(f"metadata {number} is of no file; save the project in VIA again")
+            raise ValueError(f"metadata {number} refers to no file; save the project in VIA again")
         labels = entry.get("av", {})
         named = _named(labels, attributes) if isinstance(labels, Mapping) else labels
         file.regions.append(Region(f"{file.name} metadata {number}", _shape_3(entry["xy"]), named))
@@ -137,7 +144,7 @@ def _version_3(found: Mapping[str, Any]) -> list[Annotated]:
 
 
 def _named(labels: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Give version 3's labels by the names of attributes and options."""
+    """Return version 3's labels by the names of attributes and options."""
     result = {}
     for number, value in labels.items():
         attribute = attributes.get(number, {})
@@ -150,7 +157,7 @@ def _named(labels: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str
 
 
 def _shape_3(xy: Any) -> Any:
-    """Give version 3's list as version 2's object."""
+    """Convert version 3's list of a shape to version 2's object."""
     if not isinstance(xy, list) or not xy:
         return xy
     name, numbers = _SHAPES.get(xy[0], f"shape {reprlib.repr(xy[0])}"), xy[1:]
@@ -163,21 +170,21 @@ def _csv(data: bytes) -> list[Annotated]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8; save it again") from None
+        raise ValueError(f"byte {error.start} is not UTF-8; save the file as UTF-8") from None
     if "# CSV_HEADER" in text:
         return _csv_3(text)
     found: dict[str, Annotated] = {}
     for line, row in _rows(text):
         name = row.get("filename") or row.get("#filename")
-        wanted = ("region_shape_attributes", "region_attributes")
-        if name is None or not all(isinstance(row.get(key), str) for key in wanted):
+        required = ("region_shape_attributes", "region_attributes")
+        if name is None or not all(isinstance(row.get(key), str) for key in required):
             raise ValueError(
-                f"line {line} lacks filename or {' or '.join(wanted)}; export it again"
+                f"line {line} requires filename, {' and '.join(required)}; export the table again"
             )
-        picture = found.setdefault(name, Annotated(f"line {line}", name, []))
-        shape, labels = (_cell(row[key], line) for key in wanted)
-        if shape != {}:  # a picture without regions has one line too
-            picture.regions.append(Region(f"line {line}", shape, labels))
+        image = found.setdefault(name, Annotated(f"line {line}", name, []))
+        shape, labels = (_cell(row[key], line) for key in required)
+        if shape != {}:  # an image without regions also has one line
+            image.regions.append(Region(f"line {line}", shape, labels))
     return list(found.values())
 
 
@@ -191,44 +198,46 @@ def _csv_3(text: str) -> list[Annotated]:
         if line.startswith("#") and key.strip() == "CSV_HEADER":
             header = value.strip()
     if not isinstance(attributes, dict):
-        raise ValueError("its ATTRIBUTE line is no object; export it again")
+        raise ValueError("its ATTRIBUTE line must be an object; export the table again")
     attributes = {k: v if isinstance(v, dict) else {"aname": v} for k, v in attributes.items()}
-    # As empty lines, so that the others keep their numbers.
+    # Comments become empty lines, so that the line numbers in messages are those of the file.
     body = "\n".join("" if line.startswith("#") else line for line in lines)
     found: dict[str, Annotated] = {}
     for line, row in _rows(f"{header}\n{body}", first=0):
         cells = [row.get(key) for key in ("file_list", "spatial_coordinates", "metadata")]
         if not all(isinstance(cell, str) for cell in cells):
-            raise ValueError(f"line {line} lacks a field; export it again")
+            raise ValueError(f"line {line} has a missing field; export the table again")
         names, xy, labels = (_cell(str(cell), line) for cell in cells)
         if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
-            raise ValueError(f"line {line} is of {reprlib.repr(names)}; one picture is read a line")
-        picture = found.setdefault(names[0], Annotated(f"line {line}", names[0], []))
+            raise ValueError(f"line {line} must name one image, got {reprlib.repr(names)}")
+        image = found.setdefault(names[0], Annotated(f"line {line}", names[0], []))
         if xy:
             named = _named(labels, attributes) if isinstance(labels, Mapping) else labels
-            picture.regions.append(Region(f"line {line}", _shape_3(xy), named))
+            image.regions.append(Region(f"line {line}", _shape_3(xy), named))
     return list(found.values())
 
 
 def _rows(text: str, first: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(2**31 - 1)  # a fine outline is longer than Python's own
+    csv.field_size_limit(2**31 - 1)  # Python's default is too small for detailed outlines
     reader = csv.DictReader(io.StringIO(text))
     try:
         for row in reader:
             yield reader.line_num + first - 1, row
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: {error}; export it again") from None
+        raise ValueError(f"line {reader.line_num}: {error}; export the table again") from None
 
 
 def _cell(text: str, line: int) -> Any:
     try:
         return parse_json(text.encode())
     except ValueError:
-        raise ValueError(f"line {line}: {text[:80]!r} is not JSON; export it again") from None
+        raise ValueError(
+            f"line {line}: {text[:80]!r} is not JSON; export the table again"
+        ) from None
 
 
 def _value(raw: Any) -> Any:
-    """Give a label; of check boxes the one that is checked."""
+    """Return a label; for checkboxes, the options that are checked."""
     if not isinstance(raw, Mapping):
         return raw
     checked = [name for name, value in raw.items() if value]
@@ -237,19 +246,19 @@ def _value(raw: Any) -> Any:
 
 def _class(value: Any, attribute: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"has no {attribute!r}, which is to be its class; give it one")
+        raise ValueError(f"requires the attribute {attribute!r}, which is its class; add it")
     return value.strip()
 
 
 def _as_coco(shape: Any, height: int, width: int) -> dict[str, Any]:
-    """Give a region as COCO's bbox or segmentation. Raises ValueError that says what is wrong."""
+    """Convert a shape to COCO's bbox or segmentation. Raises ValueError if it is invalid."""
     if not isinstance(shape, Mapping):
-        raise ValueError("its shape_attributes are no object; correct or remove it")
+        raise ValueError("its shape_attributes must be an object; correct or remove it")
     name: Any = shape.get("name")
     if name in ("polygon", "polyline", "extreme_rect"):
         x, y = (shape.get(f"all_points_{axis}") for axis in "xy")
         if not isinstance(x, list) or not isinstance(y, list) or len(x) != len(y):
-            raise ValueError(f"its {name} has not as many x as y; correct or remove it")
+            raise ValueError(f"its {name} must have as many x as y; correct or remove it")
         points = [value for point in zip(x, y, strict=True) for value in point]
         if name != "extreme_rect":
             return {"segmentation": [points]}
@@ -263,7 +272,7 @@ def _as_coco(shape: Any, height: int, width: int) -> dict[str, Any]:
     if name == "rect":
         return {"bbox": numbers}
     x, y, *radii = numbers
-    angle = shape.get("theta", 0)  # radians, clockwise in the picture
+    angle = shape.get("theta", 0)  # radians, clockwise in the image
     _check([angle], name)
     if min(radii) <= 0:
         raise ValueError(f"its {name} has a radius of {min(radii)}; correct or remove it")
@@ -272,7 +281,9 @@ def _as_coco(shape: Any, height: int, width: int) -> dict[str, Any]:
 
 def _check(numbers: Sequence[Any], name: str) -> None:
     if not numbers or not NUMBERS.issuperset(map(type, numbers)) or not is_finite(numbers):
-        raise ValueError(f"its {name} is {reprlib.repr(numbers)}; correct or remove it")
+        raise ValueError(
+            f"its {name} must be finite numbers, got {reprlib.repr(numbers)}; correct or remove it"
+        )
 
 
 def open_via(folder: Path, block: Block, labels: Labels) -> Source:
@@ -286,5 +297,5 @@ FORMAT = Format(
     open_via,
     {"annotations": "", "images": "", "class_attribute": "", "categories": ()},
     ("via", "balloon"),
-    "https://www.robots.ox.ac.uk/~vgg/software/via/, with which pictures are annotated",
+    "https://www.robots.ox.ac.uk/~vgg/software/via/, an annotation tool",
 )

@@ -1,7 +1,7 @@
-"""Pascal VOC's boxes: an XML file for each picture.
+"""Read Pascal VOC's boxes: an XML file for each image.
 
-Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, section 10. Pixels are
-counted from 1 and a box ends with its last pixel: here from 0, and where that pixel ends.
+Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, section 10. VOC counts pixels
+from 1, and a box includes its last pixel. Boxes here count from 0 and end behind the last pixel.
 """
 
 import re
@@ -18,20 +18,20 @@ _OWN = ("name", "bndbox", "difficult", "part", "actions")  # of an object; the r
 
 
 def read_voc(folder: Path, image_set: str = "") -> CocoLists:
-    """Read `Annotations/*.xml` below `folder` (or `folder` itself), of those pictures that
-    `ImageSets/Main/<image_set>.txt` lists if one is named.
+    """Read `Annotations/*.xml` below `folder`, or all XML files below `folder` if it has no
+    Annotations. With `image_set`, only images in `ImageSets/Main/<image_set>.txt` are read.
 
-    A difficult object is neither an example nor a counter-example, as COCO's crowds. What else an
-    object says (pose, truncated, occluded) are attributes.
+    A difficult object is neither an example nor a counter-example, as COCO's crowds are. Other
+    fields of an object (pose, truncated, occluded) are attributes.
     """
     annotations = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     paths = find_files(annotations, ".xml")
     collector = Collector(annotations)
     if image_set:
-        wanted = _read_set(folder / "ImageSets" / "Main" / f"{image_set}.txt")
-        paths = [path for path in paths if path.stem in wanted]
-        for name in sorted(wanted - {path.stem for path in paths}):
-            collector.add_fault(f"{name}.xml", f"is named in {image_set}.txt and is not there")
+        names = _read_set(folder / "ImageSets" / "Main" / f"{image_set}.txt")
+        paths = [path for path in paths if path.stem in names]
+        for name in sorted(names - {path.stem for path in paths}):
+            collector.add_fault(f"{name}.xml", f"is listed in {image_set}.txt, but does not exist")
     for path, root in read_each(_parse, paths):
         record = path.relative_to(annotations).as_posix()
         if isinstance(root, ValueError):
@@ -39,11 +39,11 @@ def read_voc(folder: Path, image_set: str = "") -> CocoLists:
             continue
         name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
         height, width = (_whole(root.findtext(f"size/{side}")) for side in ("height", "width"))
-        if not collector.add_picture(name, height, width):
+        if not collector.add_image(name, height, width):
             continue
-        for place, thing in enumerate(root.iterfind("object")):
+        for place, element in enumerate(root.iterfind("object")):
             try:
-                _add(collector, name, f"{record} object[{place}]", thing)
+                _add(collector, name, f"{record} object[{place}]", element)
             except ValueError as error:
                 collector.add_fault(f"{record} object[{place}]", str(error))
     return collector.finish()
@@ -54,7 +54,7 @@ def _read_set(path: Path) -> set[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    # Lists of one class have a second column: -1 where the class is not in the picture.
+    # Lists of one class have a second column, which is -1 if the class is not in the image.
     return {re.sub(r"\s+(-1|0|1)$", "", line.strip()) for line in lines if line.strip()}
 
 
@@ -62,9 +62,9 @@ def _parse(path: Path) -> ET.Element:
     try:
         root = ET.fromstring(path.read_bytes())
     except ET.ParseError as error:
-        raise ValueError(f"cut off or not XML ({error}); write it again") from None
+        raise ValueError(f"truncated or not XML ({error}); save the file again") from None
     if root.tag != "annotation":
-        raise ValueError(f"holds <{root.tag}> where VOC has <annotation>")
+        raise ValueError(f"expected <annotation>, got <{root.tag}>; use a file of VOC")
     return root
 
 
@@ -72,26 +72,26 @@ def _whole(text: str | None) -> int:
     return int(text) if text and text.strip().isdecimal() else 0
 
 
-def _add(collector: Collector, picture: str, record: str, thing: ET.Element) -> None:
-    kind = (thing.findtext("name") or "").strip()
+def _add(collector: Collector, image: str, record: str, element: ET.Element) -> None:
+    kind = (element.findtext("name") or "").strip()
     if not kind:
-        raise ValueError("has no name; give it its class or remove it")
+        raise ValueError("has no name, which is its class; add the name or remove the object")
     corners = []
     for side in ("xmin", "ymin", "xmax", "ymax"):
-        text = thing.findtext(f"bndbox/{side}")
+        text = element.findtext(f"bndbox/{side}")
         try:
             corners.append(float(text or ""))
         except ValueError:
-            raise ValueError(f"its bndbox has {side} {text!r}; give a number") from None
+            raise ValueError(f"{side} of its bndbox must be a number, got {text!r}") from None
     x1, y1, x2, y2 = corners
     box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
     labels = {
         child.tag: child.text.strip()
-        for child in thing
+        for child in element
         if child.tag not in _OWN and not len(child) and child.text and child.text.strip()
     }
-    difficult = (thing.findtext("difficult") or "0").strip() == "1"
-    collector.add_thing(picture, record, kind, {"bbox": box}, labels, difficult)
+    difficult = (element.findtext("difficult") or "0").strip() == "1"
+    collector.add_instance(image, record, kind, {"bbox": box}, labels, difficult)
 
 
 def open_voc(folder: Path, block: Block, labels: Labels) -> Source:

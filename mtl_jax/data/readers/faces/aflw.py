@@ -1,11 +1,13 @@
-"""AFLW's SQLite database: boxes, 21 points with visibility, head pose and gender of faces.
+"""Read AFLW's SQLite database: boxes, 21 points with visibility, head pose and gender of faces.
 
 Source: Koestinger, Wohlhart, Roth, Bischof, Annotated Facial Landmarks in the Wild, BeFIT 2011,
 https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw. A point that is not in
-the database cannot be seen. Angles are radians: yaw and pitch as here, roll > 0 counter-clockwise
-in the image; by its own `splitRotationMatrixToRollPitchYaw` the head rolls first, then nods, then
-turns. What is not annotated counts as background, as for the papers that train on AFLW;
-`exhaustive=False` in a block of a config changes that.
+the database is hidden. Angles are in radians: yaw and pitch with the signs of this library, roll >
+0 counter-clockwise in the image. As in AFLW's `splitRotationMatrixToRollPitchYaw`, the rotations
+are applied in the order roll, pitch, yaw.
+
+Faces without annotation count as background, as in the papers that train on AFLW. To change this,
+set `exhaustive=False` in the source's block of the config.
 """
 
 import sqlite3
@@ -33,11 +35,11 @@ _TABLES = (
     "FeatureCoords",
     "FeatureCoordTypes",
 )
-# face_points.LANDMARKS as FeatureCoordTypes calls them, which has a few more that no face has
+# The names of vocabulary.LANDMARKS in FeatureCoordTypes, which has a few more that no face uses.
 _NAMES = (
     *(
-        f"{side}{thing}{part}"
-        for thing in ("Brow", "Eye")
+        f"{side}{organ}{part}"
+        for organ in ("Brow", "Eye")
         for side in ("Left", "Right")
         for part in ("LeftCorner", "Center", "RightCorner")
     ),
@@ -70,31 +72,31 @@ _POINTS = """
 
 class _Row(NamedTuple):
     face_id: int
-    picture: str
+    image: str
     rect: tuple[Any, ...]  # x, y, w, h
     pose: tuple[Any, ...]  # roll, pitch, yaw
     sex: str | None
 
 
 def read_aflw(database: Path, folder: Path) -> CocoLists:
-    """Read `aflw.sqlite`, whose pictures lie in `folder`.
+    """Read `aflw.sqlite`, whose images lie in `folder`.
 
     Labels: `head`, a pose; `face`, the 21 points; `gender`, male or female. The few faces without
-    a rectangle are faults. Raises UserError where the file is none of AFLW's.
+    a rectangle are faults. Raises UserError if the file is not AFLW's database.
     """
     rows, points = _read(database)
     collector = Collector(database)
     sizes: dict[str, Size] = {}
     for row in rows:
         try:
-            if row.picture not in sizes:
-                sizes[row.picture] = _size(folder / row.picture)
-                collector.add_picture(row.picture, *sizes[row.picture])
-            bbox, labels = _face(row, points.get(row.face_id, {}), sizes[row.picture])
+            if row.image not in sizes:
+                sizes[row.image] = _size(folder / row.image)
+                collector.add_image(row.image, *sizes[row.image])
+            bbox, labels = _face(row, points.get(row.face_id, {}), sizes[row.image])
         except ValueError as error:
-            collector.add_fault(f"face {row.face_id} ({row.picture})", str(error))
+            collector.add_fault(f"face {row.face_id} ({row.image})", str(error))
             continue
-        collector.add_thing(row.picture, f"face {row.face_id}", "face", {"bbox": bbox}, labels)
+        collector.add_instance(row.image, f"face {row.face_id}", "face", {"bbox": bbox}, labels)
     return collector.finish(("face",))
 
 
@@ -102,7 +104,7 @@ def _size(path: Path) -> Size:
     try:
         return image_size(path)
     except OSError as error:
-        raise ValueError(f"the picture cannot be read ({error.strerror}); put it there") from None
+        raise ValueError(f"the image cannot be read ({error.strerror}); add it") from None
 
 
 def _face(
@@ -125,14 +127,14 @@ def _face(
         ]
     if row.sex:
         if row.sex not in GENDERS:
-            raise ValueError(f"sex is {row.sex!r}, neither m nor f")
+            raise ValueError(f"sex must be m or f, got {row.sex!r}")
         labels["gender"] = GENDERS[row.sex]
     return as_bbox(box), labels
 
 
 def _read(database: Path) -> tuple[list[_Row], dict[int, dict[str, tuple[float, float]]]]:
     if not database.is_file():
-        raise UserError(f"{database}: no such file; it is in AFLW's aflw-db.tar.gz")
+        raise UserError(f"{database}: no such file; extract it from AFLW's aflw-db.tar.gz")
     try:
         address = f"{database.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True)) as connection:
@@ -141,23 +143,23 @@ def _read(database: Path) -> tuple[list[_Row], dict[int, dict[str, tuple[float, 
             for table in _TABLES:
                 if table.lower() not in tables:
                     raise UserError(
-                        f"{database}: has no table {table}; it is not AFLW's, download it again"
+                        f"{database}: has no table {table}; download AFLW's database again"
                     )
             rows = [
-                _Row(face, picture, tuple(numbers[:4]), tuple(numbers[4:7]), numbers[7])
-                for face, picture, *numbers in connection.execute(_FACES)
+                _Row(face, image, tuple(numbers[:4]), tuple(numbers[4:7]), numbers[7])
+                for face, image, *numbers in connection.execute(_FACES)
             ]
             points: dict[int, dict[str, tuple[float, float]]] = {}
             for face, name, x, y in connection.execute(_POINTS):
-                if (x, y) != (-1, -1):  # as its tools write what they do not know
+                if (x, y) != (-1, -1):  # as AFLW's tools write an unknown point
                     points.setdefault(face, {})[name] = float(x), float(y)
     except (sqlite3.Error, TypeError, ValueError) as error:
         raise UserError(
             f"{database}: is not AFLW's database ({error}); download it again"
         ) from None
-    wanted = dict.fromkeys(_NAMES)
+    names = dict.fromkeys(_NAMES)
     return rows, {
-        face: {name: xy for name, xy in named.items() if name in wanted}
+        face: {name: xy for name, xy in named.items() if name in names}
         for face, named in points.items()
     }
 
@@ -176,6 +178,6 @@ FORMAT = Format(
     {"annotations": "", "images": ""},
     ("aflw", "AFLW"),
     "https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw, "
-    "aflw-db.tar.gz and the pictures (non-commercial research, on request)",
-    "gender as an annotator saw it",
+    "aflw-db.tar.gz and the images (non-commercial research, on request)",
+    "gender as perceived by an annotator",
 )

@@ -1,8 +1,9 @@
-"""AFLW2000-3D and 300W-LP: head pose and points of a face in the `.mat` file beside its picture.
+"""Read AFLW2000-3D and 300W-LP: head pose and points of a face in the `.mat` file beside its image.
 
 Source: Zhu et al., Face alignment across large poses, CVPR 2016,
 http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm. `Pose_Para` begins with pitch,
-yaw, roll in radians, whose signs are the library's; the head rolls first, then turns, then nods.
+yaw, roll in radians, with the signs of this library. The rotations are applied in the order roll,
+yaw, pitch.
 """
 
 import re
@@ -16,7 +17,7 @@ from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.data.face_points import IBUG, Point, as_bbox, check_near, degrees, face_box, from_ibug
 from mtl_jax.data.readers.annotation_tools.coco import coco_opener
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each
-from mtl_jax.data.readers.folders import list_pictures
+from mtl_jax.data.readers.folders import list_images
 from mtl_jax.data.readers.format import Format
 from mtl_jax.data.records import Box
 from mtl_jax.errors import UserError
@@ -24,7 +25,7 @@ from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
 
 _NAMES = ("Pose_Para", "pt2d", "pt3d_68")
-# 300W-LP turns a photograph to other poses: AFW_134212_1_7 is of the first face of 134212.
+# 300W-LP renders a photograph in other poses: AFW_134212_1_7 shows the first face of AFW_134212.
 _TURNED = re.compile(r"((?:AFW|HELEN|IBUG)_.+)_\d+_\d+|(LFPW_.+)_\d+")
 
 
@@ -35,25 +36,26 @@ class _Face(NamedTuple):
 
 
 def read_mats(folder: Path) -> CocoLists:
-    """Read every picture below a folder, one face each; those of one photograph stay together.
+    """Read every image below a folder, with one face each. The images of one photograph stay in one
+    split.
 
-    Labels: `head`, a pose, and `face`, AFLW's 21 points: AFLW2000's own with their visibility,
-    else iBUG's 68 mapped to them. Other faces of a picture are not annotated.
+    Labels: `head`, a pose, and `face`, AFLW's 21 points: those of AFLW2000 with visibility, or
+    iBUG's 68 mapped to them. Other faces of an image are not annotated.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    # beside the data lies the code of its authors
-    names = [name for name in list_pictures(folder) if "Code" not in name.split("/")]
+    # The folder Code of the data set contains its authors' code.
+    names = [name for name in list_images(folder) if "Code" not in name.split("/")]
     if not names:
-        raise UserError(f"{folder}: holds no picture; expected pictures, each with its .mat")
+        raise UserError(f"{folder}: contains no images; expected images, each with a .mat file")
     collector = Collector(folder)
     found = read_each(_read_face, [folder / name for name in names])
     for name, (_, face) in zip(names, found, strict=True):
         if isinstance(face, ValueError):
             collector.add_fault(name, str(face))
             continue
-        collector.add_picture(name, *face.size, group=_photograph(name))
-        collector.add_thing(name, name, "face", {"bbox": as_bbox(face.box)}, face.labels)
+        collector.add_image(name, *face.size, group=_photograph(name))
+        collector.add_instance(name, name, "face", {"bbox": as_bbox(face.box)}, face.labels)
     return collector.finish(("face",), exhaustive=False)
 
 
@@ -75,21 +77,21 @@ def _read_face(path: Path) -> _Face:
 
 
 def read_ibug(path: Path) -> np.ndarray:
-    """Read iBUG's points `[68, 2]` of a `.mat` file. Raises ValueError that says what is wrong."""
+    """Read iBUG's points `[68, 2]` from a `.mat` file. Raises ValueError if it is invalid."""
     return _ibug(_load(path))
 
 
 def _ibug(mat: dict[str, Any]) -> np.ndarray:
     points = _array(mat, "pt2d").T
-    if points.shape == (len(LANDMARKS), 2):  # AFLW2000's, which has both
+    if points.shape == (len(LANDMARKS), 2):  # AFLW2000 has both
         points = _array(mat, "pt3d_68")[:2].T
     if points.shape != (IBUG, 2):
-        raise ValueError(f"its .mat holds {len(points)} points; iBUG's are {IBUG}")
+        raise ValueError(f"its .mat has {len(points)} points, expected iBUG's {IBUG}")
     return points
 
 
 def _aflw(points: np.ndarray, width: int, height: int) -> list[Point | tuple[None, None, int]]:
-    """Give AFLW's points `[21, 2]` with visibility: -1 is written where one cannot be seen."""
+    """Return AFLW's points `[21, 2]` with visibility. Hidden points are stored as -1."""
     seen = (points != -1).all(1)
     check_near(points[seen], width, height)
     return [
@@ -99,23 +101,23 @@ def _aflw(points: np.ndarray, width: int, height: int) -> list[Point | tuple[Non
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Read the arrays of a MATLAB file (none of it is run)."""
+    """Read the arrays of a MATLAB file, without executing code from it."""
     try:
         with path.open("rb") as file:
             return scipy.io.loadmat(file, variable_names=_NAMES)
     except FileNotFoundError:
-        raise ValueError(f"has no {path.name} beside it; put it there") from None
-    except Exception as error:  # a broken file raises whatever its bytes happen to mean
+        raise ValueError(f"has no {path.name} beside it; add the file") from None
+    except Exception as error:  # a broken file can raise any exception
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise ValueError(f"its {path.name} is cut off or no .mat ({reason})") from None
+        raise ValueError(f"its {path.name} is truncated or not a .mat file ({reason})") from None
 
 
 def _array(mat: dict[str, Any], name: str) -> np.ndarray:
     found = mat.get(name)
     if found is None:
-        raise ValueError(f"its .mat has no {name}: cut off, or another data set's")
+        raise ValueError(f"its .mat has no {name}; it is truncated or of another data set")
     if found.dtype.kind not in "fiu" or found.ndim != 2 or found.size < 6:
-        raise ValueError(f"{name} of its .mat is no table of numbers")
+        raise ValueError(f"{name} of its .mat must be a table of numbers")
     return found.astype(float)
 
 

@@ -1,10 +1,10 @@
-"""BIWI's Kinect head poses: frames with the head's rotation matrix and place beside them.
+"""Read BIWI's Kinect head poses: frames with the head's rotation matrix and position beside them.
 
 Source: Fanelli, Dantone, Gall, Fossati, Van Gool, Random forests for real time 3D face analysis,
-IJCV 2013, https://icu.ee.ethz.ch/research/datsets.html. Folders 01 to 24 hold
-`frame_NNNNN_rgb.png`, `frame_NNNNN_pose.txt` (the matrix that turns a head that faces the camera,
+IJCV 2013, https://icu.ee.ethz.ch/research/datsets.html. Folders 01 to 24 contain
+`frame_NNNNN_rgb.png`, `frame_NNNNN_pose.txt` (the matrix that rotates a head that faces the camera,
 then the head's centre in mm; x right, y down, z away from the depth camera) and `rgb.cal` (the
-colour camera's matrix, distortion, and the rotation and translation that lead to it).
+matrix and distortion of the colour camera, and the rotation and translation to its axes).
 """
 
 import re
@@ -22,16 +22,16 @@ from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
 
-HEAD = (180.0, 240.0)  # mm, width and height of the box about the centre: a head with its hair
+HEAD = (180.0, 240.0)  # mm, width and height of the box around the centre: a head with its hair
 _FRAME = re.compile(r"(frame_\d+)_rgb\.(png|jpg)")
-_SAME = {"15": "03", "18": "05", "21": "02", "22": "07"}  # four of the twenty were recorded twice
-_ORTHOGONAL = 1e-3  # what the product with its transpose may differ from unity: six digits stand
+_SAME = {"15": "03", "18": "05", "21": "02", "22": "07"}  # persons recorded twice
+_ORTHOGONAL = 1e-3  # tolerance of the product with the transpose; the files have six digits
 
 
 class _Camera(NamedTuple):
     matrix: np.ndarray  # [3, 3]
-    turn: np.ndarray  # [3, 3], and
-    shift: np.ndarray  # [3] mm: from the depth camera's axes to this one's
+    turn: np.ndarray  # [3, 3], rotation from the axes of the depth camera to those of this one
+    shift: np.ndarray  # [3] in mm, the translation after it
 
 
 class _Frame(NamedTuple):
@@ -41,16 +41,16 @@ class _Frame(NamedTuple):
 
 
 def read_biwi(folder: Path) -> CocoLists:
-    """Read the frames below a folder, one head each; a person's frames stay together.
+    """Read the frames below a folder, with one head each. The frames of a person stay in one split.
 
-    Label: `head`, a pose (`angles`). The box is the centre's, a head of HEAD mm seen from where the
-    colour camera is.
+    Label: `head`, a pose (see `angles`). The box is a head of HEAD mm around the head's centre, as
+    seen by the colour camera. Raises UserError if the folder has no frames.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     frames = sorted(path for path in folder.rglob("frame_*_rgb.*") if _FRAME.fullmatch(path.name))
     if not frames:
-        raise UserError(f"{folder}: holds no frame_NNNNN_rgb.png; expected BIWI's folders 01 to 24")
+        raise UserError(f"{folder}: has no frame_NNNNN_rgb.png; expected BIWI's folders 01 to 24")
     collector = Collector(folder)
     cameras: dict[Path, _Camera | None] = {}
     for parent in dict.fromkeys(path.parent for path in frames):
@@ -73,8 +73,10 @@ def read_biwi(folder: Path) -> CocoLists:
             collector.add_fault(name, str(frame))
             continue
         person = _SAME.get(path.parent.name, path.parent.name)
-        collector.add_picture(name, *frame.size, group=f"person{person}")
-        collector.add_thing(name, name, "head", {"bbox": as_bbox(frame.box)}, {"head": frame.pose})
+        collector.add_image(name, *frame.size, group=f"person{person}")
+        collector.add_instance(
+            name, name, "head", {"bbox": as_bbox(frame.box)}, {"head": frame.pose}
+        )
     return collector.finish(("head",))
 
 
@@ -95,12 +97,13 @@ def _read_frame(path: Path, camera: _Camera) -> _Frame:
 
 
 def angles(turn: np.ndarray) -> dict[str, float]:
-    """Give the degrees of a head's rotation `[3, 3]` (axes as above): it rolls, turns, nods.
+    """Return yaw, pitch and roll in degrees of a head's rotation `[3, 3]`, with the axes above. The
+    rotations are applied in the order roll, yaw, pitch.
 
-    That order and the depth camera's axes are those of the published figures, and the order is
-    300W-LP's.
+    The published figures use this order and the axes of the depth camera; 300W-LP uses the same
+    order.
     """
-    # The nose points along -z at first; a turned column is where an axis of the head points now.
+    # The nose initially points along -z. A column of `turn` is the rotated axis of the head.
     return {
         "yaw": float(np.degrees(np.arcsin(np.clip(turn[0, 2], -1, 1)))),
         "pitch": float(np.degrees(np.arctan2(turn[1, 2], turn[2, 2]))),
@@ -109,26 +112,28 @@ def angles(turn: np.ndarray) -> dict[str, float]:
 
 
 def check_rotation(turn: np.ndarray, what: str) -> None:
-    """Raise ValueError where a matrix `[3, 3]` is no rotation."""
+    """Raise ValueError, which begins with `what`, if a matrix `[3, 3]` is not a rotation."""
     far = np.abs(turn @ turn.T - np.eye(3)).max()
-    if not far <= _ORTHOGONAL:  # NaN is not
+    if not far <= _ORTHOGONAL:  # also refuses NaN
         raise ValueError(f"{what} is not orthogonal (by {far:.2g}); correct or remove it")
     if np.linalg.det(turn) < 0:
-        raise ValueError(f"{what} mirrors; correct or remove it")
+        raise ValueError(f"{what} is a reflection; correct or remove it")
 
 
 def read_camera(path: Path) -> _Camera:
-    """Read `rgb.cal`. Raises ValueError that says what is wrong."""
+    """Read `rgb.cal`. Raises ValueError if it is invalid."""
     rows = _read_rows(path, (3, 3, 3, None, 3, 3, 3, 3))
     matrix, turn = np.array(rows[:3]), np.array(rows[4:7])
     if not (matrix.diagonal() > 0).all() or matrix[2].tolist() != [0, 0, 1]:
-        raise ValueError("its first three rows are no camera's matrix")
+        raise ValueError("its first three rows must be a camera matrix")
     check_rotation(turn, "its rotation")
     return _Camera(matrix, turn, np.array(rows[7]))
 
 
 def _read_rows(path: Path, lengths: tuple[int | None, ...]) -> list[Any]:
-    """Read the first rows of numbers of a text, of which each must have so many."""
+    """Read the first rows of numbers in a text file. Each must have the length in `lengths`, or any
+    length if that is None.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -137,13 +142,13 @@ def _read_rows(path: Path, lengths: tuple[int | None, ...]) -> list[Any]:
     try:
         rows = [[float(word) for word in line] for line in lines]
     except ValueError as error:
-        raise ValueError(f"{path.name} holds what is no number ({error})") from None
+        raise ValueError(f"{path.name} must contain only numbers ({error})") from None
     good = len(rows) >= len(lengths) and all(
         n is None or len(row) == n for row, n in zip(rows, lengths, strict=False)
     )
     if not good or not all(np.isfinite(row).all() for row in rows):
-        wanted = len(lengths)
-        raise ValueError(f"{path.name} is cut off or no {wanted} rows of finite numbers")
+        count = len(lengths)
+        raise ValueError(f"{path.name} must begin with {count} rows of finite numbers; replace it")
     return rows
 
 
@@ -153,5 +158,5 @@ FORMAT = Format(
     ("biwi", "hpdb", "kinect_head_pose_db/hpdb", "kinect_head_pose_db"),
     "https://icu.ee.ethz.ch/research/datsets.html, the Biwi Kinect Head Pose Database "
     "(research and education)",
-    "the pose of 20 volunteers as a program found it in depth pictures",
+    "the pose of 20 volunteers, estimated by a program from depth images",
 )

@@ -1,9 +1,10 @@
-"""Faces of COCO's person keypoints: nose, eyes and ears as five of AFLW's points.
+"""Read faces from COCO's person keypoints: nose, eyes and ears as five of AFLW's points.
 
-Source: https://cocodataset.org/#keypoints-2017. No face's box is annotated: it is 1.2 times as high
-as wide, about the middle of the face's labelled points. Its width follows from the two of them that
-stand widest apart, given how far apart these ever stand in a face (about the 90 % quantiles of
-HELEN's, AFW's and AFLW2000's faces, boxed by `face_points.face_box`).
+Source: https://cocodataset.org/#keypoints-2017. The box of a face is not annotated. It is 1.2 times
+as high as wide, and its centre is slightly below the middle of the labelled points. Its width is
+the largest estimate from two labelled points: their distance in pixels, divided by their distance
+in widths of a face. The latter is about the 90 % quantile over the faces of HELEN, AFW and
+AFLW2000, boxed by `face_points.face_box`.
 """
 
 import itertools
@@ -22,7 +23,7 @@ from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations,
 from mtl_jax.data.records import Box, Source
 from mtl_jax.errors import UserError
 
-# COCO's left is the person's; AFLW's is the image's, of a face seen from the front.
+# COCO's left is the person's; AFLW's is the image's, for a face seen from the front.
 POINTS = {
     "nose": "nose_center",
     "left_eye": "right_eye_center",
@@ -30,7 +31,7 @@ POINTS = {
     "left_ear": "right_ear",
     "right_ear": "left_ear",
 }
-_APART = {  # widths of a face
+_APART = {  # distances in widths of a face
     ("nose", "left_eye"): 0.42,
     ("nose", "right_eye"): 0.42,
     ("nose", "left_ear"): 0.75,
@@ -42,15 +43,16 @@ _APART = {  # widths of a face
     ("right_eye", "right_ear"): 0.5,
     ("left_ear", "right_ear"): 1.0,
 }
-_HEIGHT, _LOWER = 1.2, 0.06  # widths: the box's height; its middle below that of the points
+_HEIGHT, _LOWER = 1.2, 0.06  # in widths: the box's height; its middle below that of the points
 
 
 def read_coco_faces(path: Path) -> CocoLists:
     """Read a file of person keypoints.
 
-    A person is a face where the nose or an eye is labelled, and another of the five points. Label:
-    `face`, AFLW's 21 points of which at most five are known. Persons of whom neither is labelled,
-    and crowds, have faces too: pictures are exhaustive that hold no person.
+    A person is a face if the nose or an eye is labelled, and another of the five points. Label:
+    `face`, AFLW's 21 points, at most five of them known. Other persons, and crowds, may show faces
+    without labels, so only images without persons are exhaustive. Raises UserError if no category
+    has the five keypoints.
     """
     lists = coco_check.load_lists(path)
     names = {
@@ -59,8 +61,10 @@ def read_coco_faces(path: Path) -> CocoLists:
         if isinstance(category, dict) and isinstance(category.get("id"), int)
     }
     if not any(set(POINTS) <= set(points) for points in names.values()):
-        wanted = ", ".join(POINTS)
-        raise UserError(f"{path}: no category has the keypoints {wanted}; give person_keypoints")
+        required = ", ".join(POINTS)
+        raise UserError(
+            f"{path}: no category has the keypoints {required}; use a person_keypoints file"
+        )
     sizes = {
         image["id"]: (image.get("width"), image.get("height"))
         for image in lists.images
@@ -86,20 +90,20 @@ def read_coco_faces(path: Path) -> CocoLists:
 def _face(
     person: Any, names: Mapping[int, Sequence[str]], sizes: Mapping[Any, tuple[Any, Any]]
 ) -> dict[str, Any] | None:
-    """Give a person's face as an annotation; None where it is not labelled."""
+    """Return a person's face as an annotation, or None if it is not labelled."""
     if not isinstance(person, dict):
-        raise ValueError("is not an object; correct or remove it")
+        raise ValueError("must be an object; correct or remove it")
     flat, known = person.get("keypoints"), names.get(person.get("category_id"), ())  # type: ignore[arg-type]
     if person.get("iscrowd") or not flat or not set(POINTS) <= set(known):
         return None
     if not isinstance(flat, list) or len(flat) != 3 * len(known):
-        raise ValueError(f"keypoints are not the {len(known)} x, y, v of its category; correct it")
+        raise ValueError(f"keypoints must be {len(known)} x, y, v, as in its category; correct it")
     try:
         table = np.array(flat, float).reshape(-1, 3)
     except (TypeError, ValueError):
-        raise ValueError("keypoints hold what is no number; correct it") from None
+        raise ValueError("keypoints must be numbers; correct it") from None
     if not set(table[:, 2].tolist()) <= {0, 1, 2}:
-        raise ValueError("a keypoint's visibility is none of 0, 1, 2; correct it")
+        raise ValueError("a keypoint's visibility must be one of 0, 1, 2; correct it")
     rows = dict(zip(known, table.tolist(), strict=True))
     found = {name: (rows[name][0], rows[name][1]) for name in POINTS if rows[name][2] > 0}
     if len(found) < 2 or not found.keys() & {"nose", "left_eye", "right_eye"}:
@@ -107,8 +111,8 @@ def _face(
     width, height = sizes.get(person.get("image_id"), (None, None))
     box = head_box(found)
     if box[0] == box[2]:
-        return None  # all its points are one
-    if isinstance(width, int) and isinstance(height, int):  # else the check of images says so
+        return None  # all its points coincide
+    if isinstance(width, int) and isinstance(height, int):  # else the check of images reports it
         check_near(np.array(list(found.values())), width, height)
         box = clip(box, width, height)
     points: dict[str, Point] = {
@@ -120,7 +124,9 @@ def _face(
 
 
 def head_box(points: Mapping[str, tuple[float, float]]) -> Box:
-    """Give a face's box from two or more of COCO's five head points, as the module says."""
+    """Return the box of a face, computed from two or more of COCO's five head points as described
+    at the top of this module.
+    """
     rows = {name: np.array(xy) for name, xy in points.items()}
     pairs = itertools.combinations([name for name in POINTS if name in rows], 2)
     width = max(float(np.linalg.norm(rows[a] - rows[b])) / _APART[a, b] for a, b in pairs)
@@ -145,6 +151,6 @@ FORMAT = Format(
     open_coco_faces,
     {"annotations": "", "images": ""},
     ("coco", "coco_mini"),
-    "https://cocodataset.org/#download, person_keypoints (CC BY 4.0, each picture under terms "
-    "of its own)",
+    "https://cocodataset.org/#download, person_keypoints (CC BY 4.0, each image under its own "
+    "terms)",
 )

@@ -1,4 +1,4 @@
-"""FairFace: faces with age range, gender and race in a table.
+"""Read FairFace: faces with age range, gender and race in a table.
 
 Source: https://github.com/joojs/fairface, CC BY 4.0.
 """
@@ -24,7 +24,7 @@ AGES: dict[str, tuple[int, int]] = {
     "40-49": (40, 49),
     "50-59": (50, 59),
     "60-69": (60, 69),
-    "more than 70": (70, 116),  # to UTKFace's oldest
+    "more than 70": (70, 116),  # up to UTKFace's maximum
 }
 GENDERS = {"Male": "male", "Female": "female"}
 RACES = (
@@ -45,13 +45,14 @@ class _Chip(NamedTuple):
 
 
 class FairFaceSource(Source):
-    """One record for each row of the tables, with one face, whose box is the whole picture.
+    """One record for each row of the tables, with one face. Its box is the whole image.
 
     Labels: `age`, the interval of its range in years; `age_group`, the range as written; `gender`,
-    male or female; `race`, one of RACES, which the preset utkface gives UTKFace's names.
-    `annotations` names a table below the folder; without it all `fairface*.csv` there are read.
-    Every faulty row is raised at once as AnnotationErrors, or, with `on_error="skip"`, left out and
-    listed in `skipped`.
+    male or female; `race`, one of RACES, which the preset utkface maps to UTKFace's names.
+
+    `annotations` is a table below the folder; by default, all `fairface*.csv` in it are read. All
+    faulty rows are raised at once as AnnotationErrors. With `on_error="skip"`, they are left out
+    and listed in `skipped`.
     """
 
     categories = (Category(1, "face"),)
@@ -73,7 +74,7 @@ class FairFaceSource(Source):
         else:
             tables = sorted(self.folder.glob("fairface*.csv"))
         if not tables:
-            raise UserError(f"{self.folder}: holds no fairface*.csv; name the table in annotations")
+            raise UserError(f"{self.folder}: has no fairface*.csv; name the table in annotations")
         self._chips: list[_Chip] = []
         faults: list[str] = []
         for table in tables:
@@ -81,7 +82,7 @@ class FairFaceSource(Source):
         if faults and on_error == "stop":
             raise AnnotationErrors(faults)
         if not self._chips:
-            raise UserError(f"{tables[0]}: holds no row that can be used{_first(faults)}")
+            raise UserError(f"{tables[0]}: has no valid row{_first(faults)}")
         self.skipped = tuple(faults)
         labels = [(chip.found.name, chip.labels) for chip in self._chips]
         self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
@@ -93,7 +94,7 @@ class FairFaceSource(Source):
                 rows = csv.DictReader(file)
                 if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
                     raise UserError(
-                        f"{table}: has no column {missing[0]}; wanted {', '.join(COLUMNS)}"
+                        f"{table}: has no column {missing[0]}; expected {', '.join(COLUMNS)}"
                     )
                 for row in rows:
                     try:
@@ -103,7 +104,7 @@ class FairFaceSource(Source):
         except OSError as error:
             raise UserError(f"{table}: cannot be read ({error.strerror})") from None
         except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{table}: is no table ({error}); write or download it again") from None
+            raise UserError(f"{table}: is not a CSV table ({error}); download it again") from None
 
     def _read_row(self, row: Mapping[str, str | None], seen: set[str]) -> _Chip:
         name, age, gender, race = (row[column] or "" for column in COLUMNS)
@@ -114,7 +115,7 @@ class FairFaceSource(Source):
         ):
             if value not in known:
                 raise ValueError(
-                    f"{column} is {value!r}, which is none of {', '.join(known)}; correct it"
+                    f"{column} must be one of {', '.join(known)}, got {value!r}; correct it"
                 )
         if not name or name in seen:
             raise ValueError("the file is missing or occurs twice; correct or remove the row")
@@ -131,15 +132,17 @@ class FairFaceSource(Source):
         return folders.face_record(self.folder, found, position, labels, self._reader)
 
     def key(self, position: int) -> str:
-        """Give the picture's path below the folder."""
+        """Return the image's path below the folder."""
         return self._chips[position].found.name
 
     def chips(self) -> list[Path]:
         return [self.folder / chip.found.name for chip in self._chips]
 
     def group(self, position: int) -> str:
-        """Name the picture: persons are not known. Thumbnails as UTKFace's do not tell: of 3,573
-        chips no two are one photograph, and the five that look alike are by their black borders.
+        """Return the image's path, since persons are not annotated.
+
+        Near duplicates are not searched as for UTKFace: among 3,573 chips, no two show one
+        photograph, and the five that a search finds only have similar black borders.
         """
         return self.key(position)
 
@@ -164,5 +167,5 @@ FORMAT = Format(
     {"annotations": ""},
     ("fairface",),
     "https://github.com/joojs/fairface, padding 0.25 (CC BY 4.0)",
-    "range of age, gender and race as most of three paid annotators saw them",
+    "age range, gender and race by the majority of three paid annotators",
 )

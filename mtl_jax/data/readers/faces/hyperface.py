@@ -1,11 +1,11 @@
-"""The samples of the HyperFace Keras repository: regions of photographs with the labels of five
-tasks, in a `.npy` object array.
+"""Read the samples of the HyperFace Keras repository: regions of photographs with the labels of
+five tasks, in a `.npy` object array.
 
 Source: `data/sample_data.npy` of
 https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation. A row is
-a picture (BGR), [1, 1] or [0, 0] (a face or none), 21 x, y from the region's centre in its widths
+an image (BGR), [1, 1] or [0, 0] (a face or none), 21 x, y from the region's centre in its widths
 and heights, 21 visibilities, AFLW's roll, pitch, yaw (radians; see `aflw`), and [1, 0] male, [0, 1]
-female or [0, 0].
+female or [0, 0] unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.errors import AnnotationErrors, UserError
 
 _COLUMNS = 6
-_REACH = 1.5  # region sizes from its centre beyond which a point is in pixels
+_REACH = 1.5  # maximum distance of a point from the centre in region sizes; pixels are larger
 
 
 class _Region(NamedTuple):
@@ -37,13 +37,13 @@ class _Region(NamedTuple):
 
 
 class HyperFaceSource(Source):
-    """One record for each region, whose box is the whole of it; regions without a face are
+    """One record for each region. The box of a face is the whole region; regions without a face are
     negatives.
 
     Labels: `head`, a pose; `face`, AFLW's 21 points with visibility; `gender`, male or female. The
-    rows do not say which photograph they are of: faces and what follows them without one stay
-    together, as they stand in the file. Every faulty row is raised at once as AnnotationErrors, or,
-    with `on_error="skip"`, left out and listed in `skipped`.
+    rows do not name their photograph: consecutive faces, and the regions without a face that follow
+    them, count as one photograph and stay in one split. All faulty rows are raised at once as
+    AnnotationErrors. With `on_error="skip"`, they are left out and listed in `skipped`.
     """
 
     categories = (Category(1, "face"),)
@@ -62,7 +62,9 @@ class HyperFaceSource(Source):
         faults: list[str] = []
         array = load_object_array(self.path)
         if array.ndim != 2 or array.shape[1] != _COLUMNS:
-            raise UserError(f"{self.path}: holds an array {array.shape}; wanted rows of {_COLUMNS}")
+            raise UserError(
+                f"{self.path}: must be an array of rows of {_COLUMNS}, got the shape {array.shape}"
+            )
         photo, before = 0, True
         for number, row in enumerate(array):
             try:
@@ -91,17 +93,17 @@ class HyperFaceSource(Source):
         return Record(pixels, width, height, row, f"{row:06d}.png", instances)
 
     def key(self, position: int) -> int:
-        """Give the row."""
+        """Return the number of the row."""
         return self._regions[position].row
 
     def group(self, position: int) -> str:
-        """Name the photograph."""
+        """Return the name of the photograph."""
         return self._regions[position].group
 
 
 def _read_row(row: np.ndarray) -> tuple[np.ndarray, bool, dict[str, Any]]:
-    """Give pixels, whether they show a face, and its labels. Raises ValueError that says what is
-    wrong.
+    """Return the pixels (RGB) of a row, whether they show a face, and its labels. Raises ValueError
+    if the row is invalid.
     """
     pixels = row[0]
     if not (
@@ -111,17 +113,17 @@ def _read_row(row: np.ndarray) -> tuple[np.ndarray, bool, dict[str, Any]]:
         and pixels.shape[2] == 3
         and pixels.size
     ):
-        raise ValueError("its picture is no array of height x width x 3 bytes")
+        raise ValueError("its image must be an array of height x width x 3 bytes")
     pixels = np.ascontiguousarray(pixels[..., ::-1])
     face = _numbers(row[1], "face", 2)
     if face.tolist() not in ([0, 0], [1, 1]):
-        raise ValueError(f"its face is {face.tolist()}, neither [1, 1] nor [0, 0]")
+        raise ValueError(f"its face must be [1, 1] or [0, 0], got {face.tolist()}")
     if not face[0]:
         return pixels, False, {}
     points = _numbers(row[2], "points", 2 * len(LANDMARKS)).reshape(-1, 2)
     visible = _numbers(row[3], "visibility", len(LANDMARKS)) > 0.5
     if not (np.abs(points[visible]) <= _REACH).all():
-        raise ValueError("a point lies far outside; points are widths and heights from the centre")
+        raise ValueError("a point is far outside; points must be in region sizes from the centre")
     roll, pitch, yaw = degrees(_numbers(row[4], "pose", 3), "pose")
     height, width = pixels.shape[:2]
     labels: dict[str, Any] = {
@@ -143,9 +145,9 @@ def _numbers(value: Any, what: str, count: int) -> np.ndarray:
     try:
         found = np.asarray(value, float).ravel()
     except (TypeError, ValueError):
-        raise ValueError(f"its {what} is no list of numbers") from None
+        raise ValueError(f"its {what} must be a list of numbers") from None
     if len(found) != count or not np.isfinite(found).all():
-        raise ValueError(f"its {what} is {len(found)} numbers; wanted {count}, all finite")
+        raise ValueError(f"its {what} has {len(found)} numbers, expected {count}, all finite")
     return found
 
 
@@ -160,5 +162,5 @@ FORMAT = Format(
     ("hyperface",),
     "https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation"
     ", data/sample_data.npy (of AFLW)",
-    "gender as an annotator saw it",
+    "gender as perceived by an annotator",
 )

@@ -1,5 +1,5 @@
-"""HELEN, AFW, LFPW, IBUG and 300W as iBUG annotated them: 68 points of a face in the `.pts` file
-beside its picture.
+"""Read HELEN, AFW, LFPW, IBUG and 300W with iBUG's annotations: 68 points of a face in the `.pts`
+file beside its image.
 
 Source: Sagonas et al., 300 Faces in-the-Wild Challenge, ICCVW 2013, https://ibug.doc.ic.ac.uk.
 Points are x, y in pixels; the box is `face_points.face_box`. Visibility is not annotated.
@@ -22,12 +22,13 @@ from mtl_jax.data.records import Box
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
 
-# A photograph's faces are numbered from 1, as in 2911658494_2; indoor_001 and image_0017 are not.
+# The faces of a photograph are numbered from 1, as in 2911658494_2. The numbers of indoor_001 and
+# image_0017 are those of photographs.
 _FACE = re.compile(r"[ _]+0?[1-9]$|_[1-9]\d$")
 
 
 class _Face(NamedTuple):
-    picture: Path
+    image: Path
     size: Size  # height, width
     box: Box
     points: np.ndarray  # [68, 2]
@@ -36,59 +37,59 @@ class _Face(NamedTuple):
 def read_pts(folder: Path) -> CocoLists:
     """Read every `.pts` file below a folder.
 
-    Faces of one photograph stay together; where each brings a copy of it (AFW), the first copy is
-    one picture with all of them. Other faces of a picture are not annotated.
+    Faces of one photograph stay in one split. If each has a copy of the photograph (AFW), the first
+    copy becomes one image with all of them. Other faces of an image are not annotated.
     """
     collector = Collector(folder)
     paths = find_files(folder, ".pts")
     photos = [(path.parent / _FACE.sub("", path.stem)).relative_to(folder) for path in paths]
     faces = Counter(photos)
-    copies: dict[tuple[Path, str], str] = {}  # photograph and content -> the picture added
+    copies: dict[tuple[Path, str], str] = {}  # photograph and content -> the image added
     for (path, face), photo in zip(read_each(_read_face, paths), photos, strict=True):
         record = path.relative_to(folder).as_posix()
         if isinstance(face, ValueError):
             collector.add_fault(record, str(face))
             continue
-        name = face.picture.relative_to(folder).as_posix()
-        content = _digest(face.picture) if faces[photo] > 1 else name
+        name = face.image.relative_to(folder).as_posix()
+        content = _digest(face.image) if faces[photo] > 1 else name
         first = copies.setdefault((photo, content), name)
         if first == name:
-            collector.add_picture(name, *face.size, group=photo.as_posix())
+            collector.add_image(name, *face.size, group=photo.as_posix())
         bbox = {"bbox": as_bbox(face.box)}
-        collector.add_thing(first, record, "face", bbox, {"face": from_ibug(face.points)})
+        collector.add_instance(first, record, "face", bbox, {"face": from_ibug(face.points)})
     return collector.finish(("face",), exhaustive=False)
 
 
 def _read_face(path: Path) -> _Face:
     points = read_points(path)
     beside = [path.with_suffix(s) for suffix in EXTENSIONS for s in (suffix, suffix.upper())]
-    picture = next((each for each in beside if each.is_file()), None)
-    if picture is None:
-        raise ValueError(f"no picture {path.stem}.jpg or .png beside it; put it there")
-    height, width = image_size(picture)
-    return _Face(picture, (height, width), face_box(points, width, height), points)
+    image = next((each for each in beside if each.is_file()), None)
+    if image is None:
+        raise ValueError(f"has no image {path.stem}.jpg or .png beside it; add the image")
+    height, width = image_size(image)
+    return _Face(image, (height, width), face_box(points, width, height), points)
 
 
 def read_points(path: Path) -> np.ndarray:
-    """Read iBUG's points `[68, 2]`, with or without `version`, `n_points` and braces.
+    """Read iBUG's points `[68, 2]` in pixels, with or without `version`, `n_points` and braces.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError if the file is invalid.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     if "{" in text:
         text, closed, _ = text.partition("{")[2].partition("}")
         if not closed:
-            raise ValueError("cut off: its brace is not closed; download it again")
+            raise ValueError("truncated: its brace is not closed; download it again")
     rows = [line.split() for line in text.splitlines() if line.strip()]
     if len(rows) != IBUG:
-        raise ValueError(f"holds {len(rows)} points; iBUG's are {IBUG}")
+        raise ValueError(f"has {len(rows)} points, expected iBUG's {IBUG}")
     for number, row in enumerate(rows):
         if len(row) != 2:
-            raise ValueError(f"point {number} is {' '.join(row)[:40]!r}, not x and y")
+            raise ValueError(f"point {number} must be x and y, got {' '.join(row)[:40]!r}")
     try:
         return np.array(rows, float)
     except ValueError as error:
-        raise ValueError(f"a point is no two numbers ({error})") from None
+        raise ValueError(f"a point must be two numbers ({error})") from None
 
 
 def _digest(path: Path) -> str:

@@ -1,9 +1,9 @@
-"""Prima's head poses (Pointing'04): pan and tilt in the file's name, the face's box in a text
-beside it.
+"""Read Prima's head poses (Pointing'04): pan and tilt from the file name, the face's box from a
+text file beside the image.
 
 Source: Gourier, Hall, Crowley, Estimating face orientation from robust detection of salient facial
-features, Pointing 2004. Pan > 0 is the nose to the image's left and tilt > 0 up, as here. Angles
-are nominal: the persons looked at marks on a wall.
+features, Pointing 2004. As in this library, pan > 0 turns the nose to the image's left, and tilt >
+0 turns it up. Angles are nominal: the persons looked at marks on a wall.
 """
 
 import re
@@ -19,10 +19,10 @@ from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Category, Record, Source
 
 _NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)\.jpg", re.IGNORECASE)
-_WANTED = "names person[PP][S][NN][tilt][pan].jpg, each with its .txt"
+_EXPECTED = "file names person[PP][S][NN][tilt][pan].jpg, each with a .txt file"
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     found: folders.Found
     box: Box
     labels: dict[str, Any]
@@ -30,11 +30,12 @@ class _Picture(NamedTuple):
 
 
 class PrimaSource(Source):
-    """One record for each picture below a folder, with one head; a person's pictures stay together.
+    """One record for each image below a folder, with one head. The images of a person stay in one
+    split.
 
-    Labels: `head`, a pose of `yaw` (pan) and `pitch` (tilt) in degrees. At tilt +-90, nominally
-    along the axis that pan turns about, only pan 0 exists; it stands as published unless
-    `vertical_yaw` is False, which leaves yaw out there.
+    Labels: `head`, a pose of `yaw` (pan) and `pitch` (tilt) in degrees. At tilt +-90, the nominal
+    direction is the axis of pan, and only pan 0 exists. This yaw is read as published, or is a
+    missing label with `vertical_yaw=False`.
     """
 
     categories = (Category(1, "head"),)
@@ -51,16 +52,16 @@ class PrimaSource(Source):
         self.folder = Path(folder)
         self._vertical_yaw = vertical_yaw
         self._reader = LabelReader(attributes, keys)
-        self._pictures, self.skipped = folders.read_folder(
-            self.folder, self._read, _WANTED, on_error
+        self._images, self.skipped = folders.read_folder(
+            self.folder, self._read, _EXPECTED, on_error
         )
-        labels = [(picture.found.name, picture.labels) for picture in self._pictures]
+        labels = [(image.found.name, image.labels) for image in self._images]
         self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
 
-    def _read(self, name: str) -> _Picture:
+    def _read(self, name: str) -> _Image:
         match = _NAME.fullmatch(name.rpartition("/")[2])
         if match is None:
-            raise ValueError("is not named person[PP][S][NN][tilt][pan].jpg; rename it")
+            raise ValueError("must be named person[PP][S][NN][tilt][pan].jpg; rename it")
         person, _, _, tilt, pan = match.groups()
         if abs(int(tilt)) > 90 or abs(int(pan)) > 90:
             raise ValueError(f"tilt {tilt} or pan {pan} is beyond 90 degrees; rename it")
@@ -70,26 +71,29 @@ class PrimaSource(Source):
         if abs(int(tilt)) == 90 and not self._vertical_yaw:
             del pose["yaw"]
         box = _read_box(path.with_suffix(".txt"), path.name, width, height)
-        return _Picture(folders.Found(name, height, width), box, {"head": pose}, f"person{person}")
+        return _Image(folders.Found(name, height, width), box, {"head": pose}, f"person{person}")
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, position: int) -> Record:
-        found, box, labels, _ = self._pictures[position]
+        found, box, labels, _ = self._images[position]
         return folders.face_record(self.folder, found, position, labels, self._reader, box)
 
     def key(self, position: int) -> str:
-        """Give the picture's path below the folder."""
-        return self._pictures[position].found.name
+        """Return the image's path below the folder."""
+        return self._images[position].found.name
 
     def group(self, position: int) -> str:
-        """Name the person."""
-        return self._pictures[position].person
+        """Return the person."""
+        return self._images[position].person
 
 
-def _read_box(path: Path, picture: str, width: int, height: int) -> Box:
-    """Read x centre, y centre, width and height. Raises ValueError that says what is wrong."""
+def _read_box(path: Path, image: str, width: int, height: int) -> Box:
+    """Read a box, stored as x centre, y centre, width and height, and clip it to the image.
+
+    Raises ValueError if the file is missing or invalid.
+    """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split()
         name, kind, *numbers = lines
@@ -97,13 +101,13 @@ def _read_box(path: Path, picture: str, width: int, height: int) -> Box:
     except OSError as error:
         raise ValueError(f"its {path.name} cannot be read ({error.strerror})") from None
     except ValueError:
-        raise ValueError(f"its {path.name} is not a name, Face and four numbers") from None
-    if (name, kind) != (picture, "Face"):
-        raise ValueError(f"its {path.name} is of {name} {kind}")
+        raise ValueError(f"its {path.name} must contain a name, Face and four numbers") from None
+    if (name, kind) != (image, "Face"):
+        raise ValueError(f"its {path.name} must begin with its name and Face, got {name} {kind}")
     box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
     outside = max(-box[0], -box[1], box[2] - width, box[3] - height)
-    if not (w > 0 and h > 0 and outside <= SLACK):  # NaN is neither
-        raise ValueError(f"the box of its {path.name} is empty or leaves the picture")
+    if not (w > 0 and h > 0 and outside <= SLACK):  # also refuses NaN
+        raise ValueError(f"the box in its {path.name} is empty or extends beyond the image")
     return max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height)
 
 

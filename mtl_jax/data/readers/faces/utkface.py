@@ -1,4 +1,4 @@
-"""UTKFace: faces with age, gender and race in the file's name.
+"""Read UTKFace: faces with age, gender and race in the file name.
 
 Source: https://susanqq.github.io/UTKFace, `[age]_[gender]_[race]_[date&time].jpg`. The labels are
 noisy: one photograph occurs under several ages.
@@ -19,7 +19,7 @@ from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Category, Record, Source
 
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d{17})(\.\w+)*")
-_WANTED = "names [age]_[gender]_[race]_[date&time].jpg"
+_EXPECTED = "file names [age]_[gender]_[race]_[date&time].jpg"
 
 
 class _Chip(NamedTuple):
@@ -29,10 +29,10 @@ class _Chip(NamedTuple):
 
 
 class UTKFaceSource(Source):
-    """One record for each chip, with one face, whose box is the whole picture.
+    """One record for each chip, with one face. Its box is the whole image.
 
-    Labels: `age` in years, `gender` of GENDERS, `race` of RACES. Pictures whose names do not tell
-    them (the public set has four), and bad pictures, are left out and listed in `skipped`.
+    Labels: `age` in years, `gender` of GENDERS, `race` of RACES. Images without these labels in
+    their names (the public set has four), and invalid images, are left out and listed in `skipped`.
     """
 
     categories = (Category(1, "face"),)
@@ -47,14 +47,16 @@ class UTKFaceSource(Source):
     ):
         self.folder = Path(folder)
         self._reader = LabelReader(attributes, keys)
-        self._chips, self.skipped = folders.read_folder(self.folder, self._read, _WANTED, on_error)
+        self._chips, self.skipped = folders.read_folder(
+            self.folder, self._read, _EXPECTED, on_error
+        )
         labels = [(chip.found.name, chip.labels) for chip in self._chips]
         self.skipped += folders.check_labels(self.folder, labels, self._reader, on_error)
 
     def _read(self, name: str) -> _Chip:
         match = _NAME.fullmatch(name.rpartition("/")[2])
         if match is None:
-            raise ValueError("is not named [age]_[gender]_[race]_[17 digits]; rename it")
+            raise ValueError("must be named [age]_[gender]_[race]_[17 digits]; rename it")
         age, gender, race, stamp = match.groups()[:4]
         height, width = folders.look_at(self.folder / name)
         labels = {"age": int(age), "gender": GENDERS[int(gender)], "race": RACES[int(race)]}
@@ -68,14 +70,14 @@ class UTKFaceSource(Source):
         return folders.face_record(self.folder, found, position, labels, self._reader)
 
     def key(self, position: int) -> str:
-        """Give the file's name."""
+        """Return the image's path below the folder."""
         return self._chips[position].found.name
 
     def chips(self) -> list[Path]:
         return [self.folder / chip.found.name for chip in self._chips]
 
     def group(self, position: int) -> str:
-        """Name the photograph: the first chip that shows nearly the same, or has the same time."""
+        """Return the first chip that shows nearly the same, or has the same time stamp."""
         return self._groups[position]
 
     @cached_property
@@ -89,7 +91,7 @@ def open_utkface(folder: Path, block: Block, labels: Labels) -> Source:
     return UTKFaceSource(folder, labels.attributes, keys=labels.keys, on_error=labels.on_error)
 
 
-PEOPLE = "age, gender and race as a program (DEX) guessed them and an annotator checked them"
+PEOPLE = "age, gender and race, estimated by a program (DEX) and checked by an annotator"
 FORMAT = Format(
     open_utkface,
     {},

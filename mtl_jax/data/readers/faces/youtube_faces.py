@@ -1,8 +1,8 @@
-"""Frames of YouTube Faces with iBUG's 68 points in a table: name, x0, y0 .. x67, y67.
+"""Read frames of YouTube Faces with iBUG's 68 points from a table: name, x0, y0 .. x67, y67.
 
-Source: https://github.com/udacity/P1_Facial_Keypoints (MIT; the frames for research), of Wolf,
-Hassner, Maoz, Face recognition in unconstrained videos, CVPR 2011. Points are pixels of the frame;
-the box is `face_points.face_box`. Visibility is not annotated.
+Source: https://github.com/udacity/P1_Facial_Keypoints (MIT; the frames for research), from Wolf,
+Hassner, Maoz, Face recognition in unconstrained videos, CVPR 2011. Points are in pixels of the
+frame; the box is `face_points.face_box`. Visibility is not annotated.
 """
 
 import csv
@@ -23,21 +23,21 @@ _FRAME = re.compile(r"_\d+\.\w+$")  # Abdullah_Gul_50.jpg is a frame of Abdullah
 
 
 def read_youtube_faces(table: Path, folder: Path) -> CocoLists:
-    """Read a table of frames that lie in `folder`; a person's frames stay together.
+    """Read a table of frames that lie in `folder`. The frames of a person stay in one split.
 
-    Other faces of a frame are not annotated.
+    Other faces in a frame are not annotated.
     """
     collector = Collector(table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.reader(file), 1):
-                # The head's first column has no name in some copies.
+                # The first column of the header has no name in some copies.
                 if row and row[0] not in ("", "name"):
                     _add(collector, number, row, folder)
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: is no table ({error}); write or download it again") from None
+        raise UserError(f"{table}: is not a CSV table ({error}); download it again") from None
     return collector.finish(("face",), exhaustive=False)
 
 
@@ -48,23 +48,23 @@ def _add(collector: Collector, number: int, row: list[str], folder: Path) -> Non
         height, width = image_size(folder / name)
         box = face_box(points, width, height)
     except OSError as error:
-        collector.add_fault(record, f"the picture cannot be read ({error.strerror}); put it there")
+        collector.add_fault(record, f"the image cannot be read ({error.strerror}); add it")
     except ValueError as error:
         collector.add_fault(record, str(error))
     else:
         person = _FRAME.sub("", name.rpartition("/")[2])
-        if collector.add_picture(name, height, width, group=person):
+        if collector.add_image(name, height, width, group=person):
             bbox = {"bbox": as_bbox(box)}
-            collector.add_thing(name, record, "face", bbox, {"face": from_ibug(points)})
+            collector.add_instance(name, record, "face", bbox, {"face": from_ibug(points)})
 
 
 def _read_points(cells: list[str]) -> np.ndarray:
     if len(cells) != 2 * IBUG:
-        raise ValueError(f"holds {len(cells) / 2:g} points; iBUG's are {IBUG}")
+        raise ValueError(f"has {len(cells) / 2:g} points, expected iBUG's {IBUG}")
     try:
         return np.array(cells, float).reshape(IBUG, 2)
     except ValueError as error:
-        raise ValueError(f"a coordinate is no number ({error})") from None
+        raise ValueError(f"a coordinate is not a number ({error})") from None
 
 
 def open_youtube_faces(folder: Path, block: Block, labels: Labels) -> Source:

@@ -1,7 +1,7 @@
-"""Faces in a table, the pixels in a cell: columns age, ethnicity, gender, pixels.
+"""Read and write faces in a table with the columns age, ethnicity, gender and pixels.
 
-Source: the table of MaskMTL's published code, and of `age_gender.csv`, which is UTKFace at 48 x 48.
-Pixels are gray, row by row, with spaces between; pictures are squares.
+Source: the table of MaskMTL's published code, and `age_gender.csv`, which is UTKFace at 48 x 48. A
+cell contains the gray pixels of a square image, row by row, separated by spaces.
 """
 
 import csv
@@ -28,7 +28,7 @@ from mtl_jax.data.records import Category, Instance, Record, Source, named
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.io.atomic import write_whole
 
-# What the columns are as attributes, by which the labels of other chips are written.
+# The columns as attributes, with which the labels of other chips are written.
 ATTRIBUTES: tuple[Attribute, ...] = (
     Continuous("age", range=(0.0, 120.0)),
     Categorical("gender", classes=GENDERS),
@@ -45,11 +45,11 @@ class _Face(NamedTuple):
 
 
 class FaceCsvSource(Source):
-    """One record for each row, with one face, whose box is the whole picture.
+    """One record for each row, with one face. Its box is the whole image.
 
-    Labels: `age` in years, `gender` of GENDERS, `race` of RACES. Other columns are not read. Every
-    faulty row is raised at once as AnnotationErrors, or, with `on_error="skip"`, left out and
-    listed in `skipped`.
+    Labels: `age` in years, `gender` of GENDERS, `race` of RACES. Other columns are not read. All
+    faulty rows are raised at once as AnnotationErrors. With `on_error="skip"`, they are left out
+    and listed in `skipped`.
     """
 
     categories = (Category(1, "face"),)
@@ -69,7 +69,7 @@ class FaceCsvSource(Source):
             raise AnnotationErrors(faults)
         if not self._faces:
             first = f"; the first fault: {faults[0]}" if faults else ""
-            raise UserError(f"{self.path}: holds no row that can be used{first}")
+            raise UserError(f"{self.path}: has no valid row{first}")
         self.skipped = tuple(faults)
         named = [(f"line {face.line}", face.labels) for face in self._faces]
         self.skipped += folders.check_labels(self.path, named, self._reader, on_error)
@@ -85,14 +85,14 @@ class FaceCsvSource(Source):
         return Record(pixels, side, side, position, f"line_{line}.png", (face,))
 
     def key(self, position: int) -> int:
-        """Give the row's line in the table."""
+        """Return the line of the row in the table."""
         return self._faces[position].line
 
     def chips(self) -> list[np.ndarray]:
         return [face.pixels[..., 0] for face in self._faces]
 
     def group(self, position: int) -> str:
-        """Name the face: the first row that shows nearly the same, in a mask or without."""
+        """Return the line of the first row that shows nearly the same face, masked or not."""
         return self._groups[position]
 
     @cached_property
@@ -103,13 +103,13 @@ class FaceCsvSource(Source):
 
 def _read(path: Path) -> tuple[list[_Face], list[str]]:
     faces, faults = [], []
-    csv.field_size_limit(2**31 - 1)  # Python's own is a picture of 180 x 180
+    csv.field_size_limit(2**31 - 1)  # Python's default allows about 180 x 180 pixels
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
-                wanted = ", ".join(COLUMNS)
-                raise UserError(f"{path}: has no column {missing[0]}; wanted {wanted}")
+                expected = ", ".join(COLUMNS)
+                raise UserError(f"{path}: has no column {missing[0]}; expected {expected}")
             for row in rows:
                 try:
                     faces.append(_read_row(row, rows.line_num))
@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[list[_Face], list[str]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: is no table ({error}); write or download it again") from None
+        raise UserError(f"{path}: is not a CSV table ({error}); download it again") from None
     return faces, faults
 
 
@@ -130,31 +130,31 @@ def _read_row(row: Mapping[str, str | None], line: int) -> _Face:
     try:
         pixels = np.array((row["pixels"] or "").split(), np.int64)
     except (ValueError, OverflowError):
-        raise ValueError("pixels are not whole numbers with spaces between") from None
+        raise ValueError("pixels must be whole numbers separated by spaces") from None
     side = math.isqrt(pixels.size)
     if not pixels.size or side * side != pixels.size:
-        raise ValueError(f"{pixels.size} pixels are no square picture; 48 x 48 are 2304")
+        raise ValueError(f"{pixels.size} pixels are not a square image, such as 48 x 48 = 2304")
     if pixels.min() < 0 or pixels.max() > 255:
-        raise ValueError("a pixel is outside 0 to 255")
+        raise ValueError("pixels must be from 0 to 255")
     labels = {"age": age, "gender": GENDERS[gender], "race": RACES[race]}
     return _Face(pixels.astype(np.uint8).reshape(side, side, 1), labels, line)
 
 
 def _whole_number(text: str | None, column: str, most: int) -> int:
-    """Read a label; pandas writes whole numbers as 3.0 where a cell of the column is empty."""
+    """Read a label. pandas writes whole numbers as 3.0 if a cell of the column is empty."""
     digits = (text or "").strip().removesuffix(".0")
     if not digits.isdecimal() or int(digits) > most:
-        raise ValueError(f"{column} is {text!r}, which is no whole number from 0 to {most}")
+        raise ValueError(f"{column} must be a whole number from 0 to {most}, got {text!r}")
     return int(digits)
 
 
 def gray_faces(
     source: Source, side: int, left_out: list[str]
 ) -> Iterator[tuple[np.ndarray, Mapping[str, Any]]]:
-    """Give the pictures of a source of square chips, gray, `[side, side]`, with their labels.
+    """Yield the images of a source of square chips, gray, `[side, side]` uint8, with their labels.
 
-    Those that cannot be read, are not square or have no valid labels are left out, and `left_out`
-    says why. Raises UserError where these are all.
+    Images that cannot be read, are not square or have no valid labels are left out; the reasons are
+    appended to `left_out`. Raises UserError if no image is left.
     """
     for position in range(len(source)):
         record = source[position]
@@ -162,7 +162,7 @@ def gray_faces(
             with named(record):
                 image = read_pixels(record, 1)
                 if record.height != record.width:
-                    raise ValueError(f"is {record.width} x {record.height} and no aligned chip")
+                    raise ValueError(f"is {record.width} x {record.height}, but must be square")
         except UserError as error:
             left_out.append(str(error))
             continue
@@ -173,12 +173,13 @@ def gray_faces(
         smaller = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         yield smaller, {a.name: a.annotate(*labels[a.name]) for a in ATTRIBUTES}
     if left_out and len(left_out) == len(source):
-        raise UserError(f"none of the {len(source)} pictures can be used; {left_out[0]}")
+        raise UserError(f"none of the {len(source)} images can be used; {left_out[0]}")
 
 
 def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, Any]]]) -> int:
-    """Write pictures `[S, S]` or `[S, S, C]` uint8 (RGB) with their labels, as FaceCsvSource gives
-    them; give the number of rows. Raises ValueError for a picture or a label that it cannot hold.
+    """Write images `[S, S]` or `[S, S, C]` uint8 (RGB) with their labels, as FaceCsvSource reads
+    them; return the number of rows. Raises ValueError if the table cannot represent an image or a
+    label.
     """
     count = 0
     with write_whole(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
@@ -186,7 +187,9 @@ def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, An
         writer.writerow(COLUMNS)
         for image, labels in faces:
             if image.dtype != np.uint8 or image.shape[0] != image.shape[1]:
-                raise ValueError(f"row {count}: {image.shape} {image.dtype} is no square of uint8")
+                raise ValueError(
+                    f"row {count}: expected a square uint8 image, got {image.shape} {image.dtype}"
+                )
             gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2:] == (3,) else image
             race, gender = RACES.index(labels["race"]), GENDERS.index(labels["gender"])
             pixels = " ".join(map(str, gray.ravel().tolist()))

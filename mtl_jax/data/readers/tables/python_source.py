@@ -1,9 +1,10 @@
-"""Records from a Python file of the user's: data that lies as no format says.
+"""Read records with a Python file of the user, for data in no other format.
 
-The file's `open_source(**options)` gives an object with `categories`, `__len__` and `__getitem__`,
-which returns a `Record`; also with `group(position)` where some records must not be parted, being
-of one person or photograph, and with `key(position)`, a name that stays when others come or go.
-An instance's `attributes` are its labels as annotated, which are parsed here.
+The file's `open_source(**options)` returns an object with `categories`, `__len__` and
+`__getitem__`, which returns a `Record`. Optional methods are `group(position)`, for records that
+must stay in one split (of one person or photograph), and `key(position)`, a name that stays the
+same when other records are added or removed. An instance's `attributes` are its labels as
+annotated; they are parsed here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from mtl_jax.io.user_module import load_module, user_code_errors
 
 @runtime_checkable
 class Records(Protocol):
-    """What `open_source` must give."""
+    """The interface of the object that `open_source` must return."""
 
     categories: tuple[Category, ...]
 
@@ -32,7 +33,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class Refuse:
-    """A change for `Record.deferred` that raises ValueError: the record has a wrong label."""
+    """A change for `Record.deferred` that raises ValueError, since the record has a wrong label."""
 
     fault: str
 
@@ -42,43 +43,45 @@ class Refuse:
 
 @runtime_checkable
 class Keyed(Protocol):
-    """Records that have names."""
+    """The interface of records with names."""
 
     def key(self, position: int) -> Key: ...
 
 
 @runtime_checkable
 class Grouped(Protocol):
-    """Records of which some must not be parted."""
+    """The interface of records with groups, each of which stays in one split."""
 
     def group(self, position: int) -> str: ...
 
 
 class PythonSource(Source):
-    """The source that a file's `open_source(**options)` gives.
+    """The source that a file's `open_source(**options)` returns.
 
-    Raises UserError that names the file where it gives none, its line where its code fails, and its
-    record where that is wrong.
+    Raises UserError that names the file if it returns no source, the line if its code fails, and
+    the record if that is invalid.
     """
 
     def __init__(
         self, path: Path, options: Mapping[str, Any], attributes: Sequence[Attribute] = ()
     ):
         if not path.is_file() or path.suffix != ".py":
-            raise UserError(f"{path}: no such Python file; set path to one with open_source()")
+            raise UserError(f"{path}: no such Python file; set path to a file with open_source()")
         self.path, self._options, self._attributes = path, dict(options), tuple(attributes)
         module = load_module(path)
         if not hasattr(module, "open_source"):
-            raise UserError(f"{path}: has no open_source(), which gives the source")
+            raise UserError(f"{path}: requires open_source(), which returns the source")
         with user_code_errors(path):
             records = module.open_source(**self._options)
         if not isinstance(records, Records):
             raise UserError(
-                f"{path}: open_source() gives {type(records).__name__!r}, which lacks one of "
-                "categories, __len__ and __getitem__"
+                f"{path}: open_source() must return an object with categories, __len__ and "
+                f"__getitem__, got {type(records).__name__!r}"
             )
         if not all(isinstance(each, Category) for each in records.categories):
-            raise UserError(f'{path}: categories are {records.categories!r}; give Category(1, "a")')
+            raise UserError(
+                f'{path}: categories must be like Category(1, "a"), got {records.categories!r}'
+            )
         self._records, self.categories = records, tuple(records.categories)
         self._keys = self._read_keys()
 
@@ -92,14 +95,13 @@ class PythonSource(Source):
         for position, key in enumerate(keys):
             if not isinstance(key, int | str) or seen.setdefault(key, position) != position:
                 raise UserError(
-                    f"{self.path}: record {position} has the key {key!r}; keys are texts or whole "
-                    "numbers, and no two are equal"
+                    f"{self.path}: record {position} has the key {key!r}; keys must be unique text "
+                    "or whole numbers"
                 )
         return keys
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A process that makes batches runs the file itself: classes in it have no module to be
-        # found by.
+        # A worker process runs the file again, since pickle cannot import the classes in it.
         return type(self), (self.path, self._options, self._attributes)
 
     def __len__(self) -> int:
@@ -110,19 +112,19 @@ class PythonSource(Source):
             record = self._records[position]
         if not isinstance(record, Record):
             raise UserError(
-                f"{self.path}: record {position} is {type(record).__name__!r} and must be a "
-                "mtl_jax.data.records.Record"
+                f"{self.path}: record {position} must be a mtl_jax.data.records.Record, got "
+                f"{type(record).__name__!r}"
             )
         for instance in record.instances:
             if not _is_within(instance.box, record.width, record.height):
                 raise UserError(
-                    f"{self.path}: record {position} has the box {instance.box}; boxes are x1, y1, "
-                    f"x2, y2 within its {record.width} x {record.height} pixels"
+                    f"{self.path}: record {position} has the box {instance.box}; a box must be x1, "
+                    f"y1, x2, y2 within the image of {record.width} x {record.height} pixels"
                 )
             if instance.label not in range(1, len(self.categories) + 1):
                 raise UserError(
-                    f"{self.path}: record {position} has the label {instance.label!r}; labels are "
-                    f"1 to {len(self.categories)}, the positions in categories"
+                    f"{self.path}: record {position} has the label {instance.label!r}; a label "
+                    f"must be a position in categories, 1 to {len(self.categories)}"
                 )
         try:
             parsed = tuple(
@@ -130,7 +132,8 @@ class PythonSource(Source):
                 for each in record.instances
             )
         except ValueError as error:
-            # Raised where the record is read for a batch, which can skip it, not where its size is.
+            # The fault is raised when the record is read for a batch, where it can be skipped, and
+            # not when its size is read.
             return replace(record, deferred=(*record.deferred, Refuse(str(error))))
         return replace(record, instances=parsed)
 

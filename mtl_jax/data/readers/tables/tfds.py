@@ -1,7 +1,7 @@
-"""Data sets of TensorFlow Datasets that have boxes: COCO, VOC, WIDER FACE, or one's own.
+"""Read data sets of TensorFlow Datasets with boxes, such as COCO, VOC and WIDER FACE.
 
-Source: https://www.tensorflow.org/datasets. They are read at random, so that they must be prepared
-as array records.
+Source: https://www.tensorflow.org/datasets. Records are read in random order, so the data sets must
+be prepared as array records.
 """
 
 import logging
@@ -20,17 +20,17 @@ from mtl_jax.errors import UserError, suggest
 from mtl_jax.images import headers
 
 _CROWDS = ("is_crowd", "is_difficult")  # neither an example nor a counter-example
-_OWN = ("bbox", "label", "id", "area", *_CROWDS)  # of a thing; the rest are attributes
+_OWN = ("bbox", "label", "id", "area", *_CROWDS)  # fields of an object that are not attributes
 _log = logging.getLogger(__name__)
 
 
 class TfdsSource(Source):
-    """A split of a data set with a picture and a sequence of things with a `bbox` each.
+    """A split of a data set with an image and a sequence of objects with a `bbox` each.
 
-    `path` is NAME[/CONFIG]:SPLIT, as `coco/2017:train`, or the folder of a prepared data set and a
-    split; `data_dir` is where data sets lie, by default TFDS's own. Classes are the things'
-    `label`, of which `categories` are kept; without one all are of the one class that `categories`
-    names. What else a thing says are attributes, class labels by their names.
+    `path` is NAME[/CONFIG]:SPLIT, such as `coco/2017:train`, or FOLDER:SPLIT for the folder of a
+    prepared data set. `data_dir` is the folder of data sets, by default TFDS's own. Classes are the
+    objects' `label`; if `categories` is set, only these are kept. Without `label`, all objects have
+    the one class that `categories` names. Other fields are attributes, class labels by their names.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class TfdsSource(Source):
         self.path = path
         self._reader = LabelReader(attributes, keys)
         builder, split = find_builder(path, data_dir)
-        self._things, self._features = _find_things(builder.info.features, path)
-        self._picture = _find_picture(builder.info.features, path)
-        self._records = open_records(builder, split, self._picture)
+        self._objects, self._features = _find_objects(builder.info.features, path)
+        self._image = _find_image(builder.info.features, path)
+        self._records = open_records(builder, split, self._image)
         names = self._features["label"].names if "label" in self._features else None
-        known = names or [single_class(categories, f"{path}: its things have no label")]
-        for wanted in categories:
-            if wanted not in known:
-                hint = suggest(wanted, known) or f"; there are {', '.join(known)}"
-                raise UserError(f"{path}: has no class {wanted!r}{hint}")
+        known = names or [single_class(categories, f"{path}: its objects have no label")]
+        for category in categories:
+            if category not in known:
+                hint = suggest(category, known) or f"; expected one of {', '.join(known)}"
+                raise UserError(f"{path}: has no class {category!r}{hint}")
         chosen = [(i, name) for i, name in enumerate(known) if not categories or name in categories]
         self.categories = tuple(Category(i, name) for i, name in chosen)
         self._labels = {i: place for place, (i, _) in enumerate(chosen, 1)}
@@ -63,30 +63,30 @@ class TfdsSource(Source):
 
     def __getitem__(self, position: int) -> Record:
         found = self._records[position]
-        picture = found[self._picture]
+        image = found[self._image]
         name = _text(found.get("image/filename", f"{self.path} {position}"))
-        size = headers.displayed_size(picture)
+        size = headers.displayed_size(image)
         if size is None:
-            raise UserError(f"{self.path}: picture {name} cannot be read; prepare the set again")
+            raise UserError(f"{self.path}: image {name} cannot be read; prepare the data set again")
         height, width = size
-        things = found[self._things]
+        objects = found[self._objects]
         number = found.get("image/id", position)
         return Record(
-            image=picture,
+            image=image,
             width=width,
             height=height,
             image_id=int(number) if isinstance(number, int | np.integer) else _text(number),
             file_name=name,
-            instances=tuple(self._instances(things, height, width, name)),
+            instances=tuple(self._instances(objects, height, width, name)),
         )
 
     def group(self, position: int) -> str:
-        """Name the record: a data set does not say what belongs together."""
+        """Return the position, since data sets do not annotate groups."""
         return str(position)
 
-    def _instances(self, things: Mapping[str, Any], height: int, width: int, picture: str):
-        for i, (y1, x1, y2, x2) in enumerate(np.asarray(things["bbox"], float).tolist()):
-            label = self._labels.get(int(things["label"][i]) if "label" in things else 0)
+    def _instances(self, objects: Mapping[str, Any], height: int, width: int, image: str):
+        for i, (y1, x1, y2, x2) in enumerate(np.asarray(objects["bbox"], float).tolist()):
+            label = self._labels.get(int(objects["label"][i]) if "label" in objects else 0)
             if label is None:
                 continue
             box: Box = (
@@ -96,39 +96,41 @@ class TfdsSource(Source):
                 min(y2, 1.0) * height,
             )
             if not (box[0] < box[2] and box[1] < box[3]):
-                _log.warning("%s: thing %d of %s has no area: left out", self.path, i, picture)
+                _log.warning("%s: object %d of %s has no area: left out", self.path, i, image)
                 continue
-            said = {
+            fields = {
                 name: _label(self._features[name], values[i])
-                for name, values in things.items()
+                for name, values in objects.items()
                 if name not in _OWN
             }
-            labels, faults = self._reader.read(said)
+            labels, faults = self._reader.read(fields)
             if faults:
-                raise UserError(f"{self.path}: thing {i} of {picture}: {faults[0]}")
-            crowd = any(bool(things[key][i]) for key in _CROWDS if key in things)
-            area = float(things["area"][i]) if "area" in things else None
+                raise UserError(f"{self.path}: object {i} of {image}: {faults[0]}")
+            crowd = any(bool(objects[key][i]) for key in _CROWDS if key in objects)
+            area = float(objects["area"][i]) if "area" in objects else None
             yield Instance(box, label, crowd=crowd, area=area, id=i + 1, attributes=labels)
 
 
 def find_builder(path: str, data_dir: str) -> tuple[Any, str]:
-    """Give the data set and the name of the split that a TfdsSource's `path` says."""
-    import tensorflow_datasets as tfds  # slow to load, and other formats do without
+    """Return the builder of the data set, and the name of the split, for the `path` of a
+    TfdsSource. Raises UserError if there is no such data set.
+    """
+    import tensorflow_datasets as tfds  # slow to import, and not needed by other formats
 
     name, _, split = path.rpartition(":")
     if not name or not split:
-        raise UserError(f"{path!r} is no data set and split; give the like of coco/2017:train")
+        raise UserError(f"path must be DATA_SET:SPLIT, such as coco/2017:train, got {path!r}")
     try:
         if Path(name).is_dir():
             return tfds.builder_from_directory(name), split
         return tfds.builder(name, data_dir=data_dir or None), split
     except (tfds.core.DatasetNotFoundError, ValueError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{name}: no data set of TensorFlow Datasets ({reason})") from None
+        raise UserError(f"{name}: is not a data set of TensorFlow Datasets ({reason})") from None
 
 
-def _find_things(features: Any, path: str) -> tuple[str, Any]:
-    """Name the sequence of things with boxes, and give the features of a thing."""
+def _find_objects(features: Any, path: str) -> tuple[str, Any]:
+    """Return the name of the sequence of objects with boxes, and the features of an object."""
     import tensorflow_datasets as tfds
 
     for name, feature in features.items():
@@ -137,38 +139,38 @@ def _find_things(features: Any, path: str) -> tuple[str, Any]:
             continue
         if isinstance(inner["bbox"], tfds.features.BBoxFeature):
             return name, inner
-    raise UserError(f"{path}: has no things with a bbox; it holds {', '.join(features)}")
+    raise UserError(f"{path}: requires objects with a bbox; its features are {', '.join(features)}")
 
 
-def _find_picture(features: Any, path: str) -> str:
+def _find_image(features: Any, path: str) -> str:
     import tensorflow_datasets as tfds
 
     for name, feature in features.items():
         if isinstance(feature, tfds.features.Image):
             return name
-    raise UserError(f"{path}: has no picture; it holds {', '.join(features)}")
+    raise UserError(f"{path}: requires an image; its features are {', '.join(features)}")
 
 
-def open_records(builder: Any, split: str, picture: str) -> Sequence[Any]:
-    """Give a split's records, `picture` not decoded. Raises UserError where it is not prepared so
-    that they can be read.
+def open_records(builder: Any, split: str, image: str) -> Sequence[Any]:
+    """Return the records of a split, without decoding the feature `image`. Raises UserError if the
+    data set is not prepared as array records, or has no such split.
     """
     import tensorflow_datasets as tfds
 
     keep: Any = tfds.decode.SkipDecoding()
     try:
-        return builder.as_data_source(split, decoders={picture: keep})
+        return builder.as_data_source(split, decoders={image: keep})
     except (NotImplementedError, AssertionError, FileNotFoundError, ValueError) as error:
         path = builder.data_path
         name = str(builder.info.full_name).rpartition("/")[0]
         prepare = f"tfds.builder({name!r}%s).download_and_prepare(file_format='array_record')"
         if not path.exists():
-            fault = f"not prepared yet; run {prepare % ''} in Python"
+            fault = f"is not prepared; run {prepare % ''} in Python"
         elif isinstance(error, NotImplementedError):
-            fault = f"no array records, which are read at random; run {prepare % ', data_dir=NEW'}"
+            fault = f"must be array records, got another format; run {prepare % ', data_dir=NEW'}"
             fault += " in Python, and set data_dir to NEW"
         else:
-            fault = f"has no split {split!r}; there are {', '.join(builder.info.splits)}"
+            fault = f"has no split {split!r}; expected one of {', '.join(builder.info.splits)}"
         raise UserError(f"{path}: {fault}") from None
 
 

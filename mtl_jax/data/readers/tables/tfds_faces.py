@@ -1,7 +1,8 @@
-"""AFLW2000-3D and 300W-LP as TensorFlow Datasets prepares them: `aflw2k3d` and `the300w_lp`.
+"""Read AFLW2000-3D and 300W-LP from TensorFlow Datasets: `aflw2k3d` and `the300w_lp`.
 
-Source: https://www.tensorflow.org/datasets/catalog/aflw2k3d and `/the300w_lp`. Of what `mats` reads
-they keep iBUG's points, as fractions of the picture, and of 300W-LP the pose.
+Source: https://www.tensorflow.org/datasets/catalog/aflw2k3d and `/the300w_lp`. Unlike the files
+that `aflw2000` reads, they contain iBUG's points alone, as fractions of the image's sides, and for
+300W-LP the pose.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,15 +22,16 @@ from mtl_jax.errors import UserError
 from mtl_jax.images import headers
 
 _POINTS = ("landmarks_origin", "landmarks_68_3d_xy_normalized")  # 300W-LP's pt2d, AFLW2000's
-_POSE = "pose_params"  # pitch, yaw, roll in radians, and what places the face
-_SHAPE = "shape_params"  # of the photograph's face, in all the poses that it was turned to
+_POSE = "pose_params"  # pitch, yaw, roll in radians, then translation and scale
+_SHAPE = "shape_params"  # of the photographed face, the same in all poses rendered from it
 
 
 class TfdsFaceSource(Source):
-    """A split of `aflw2k3d` or `the300w_lp`, one face each; `path` and `data_dir` as TfdsSource.
+    """A split of `aflw2k3d` or `the300w_lp`, with one face in each record. `path` and `data_dir`
+    are those of TfdsSource.
 
-    Labels: `face`, AFLW's 21 points, and of 300W-LP `head`, a pose. The turned copies of a face
-    stay together. Other faces of a picture are not annotated.
+    Labels: `face`, AFLW's 21 points, and for 300W-LP `head`, a pose. All images rendered from a
+    face stay in one split. Other faces of an image are not annotated.
     """
 
     categories = (Category(1, "face"),)
@@ -48,7 +50,7 @@ class TfdsFaceSource(Source):
         features: Any = builder.info.features
         self._points = next((name for name in _POINTS if name in features), "")
         if not self._points:
-            raise UserError(f"{path}: has no {' or '.join(_POINTS)}; give aflw2k3d or the300w_lp")
+            raise UserError(f"{path}: has no {' or '.join(_POINTS)}; use aflw2k3d or the300w_lp")
         self._records = tfds.open_records(builder, split, "image")
 
     def __len__(self) -> int:
@@ -59,7 +61,7 @@ class TfdsFaceSource(Source):
         name = f"{self.path} {position}"
         size = headers.displayed_size(found["image"])
         if size is None:
-            raise UserError(f"{name}: its picture cannot be read; prepare the set again")
+            raise UserError(f"{name}: its image cannot be read; prepare the data set again")
         height, width = size
         points = np.asarray(found[self._points], float).reshape(IBUG, 2) * (width, height)
         try:
@@ -77,7 +79,7 @@ class TfdsFaceSource(Source):
         return Record(found["image"], width, height, position, name, (face,), exhaustive=False)
 
     def group(self, position: int) -> str:
-        """Name the first record of the same face."""
+        """Return the position of the first record of the same face."""
         return str(self._groups[position])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The COCO reader: what is good is kept, what is not is told, all of it at once."""
+"""The COCO reader: valid records are read, and all faults are reported at once."""
 
 import copy
 import json
@@ -49,7 +49,7 @@ def uncompressed(mask: np.ndarray) -> dict:
 
 
 def example() -> dict:
-    """Make a file with every encoding, gaps between category ids, a crowd and a negative."""
+    """Return COCO data with every encoding, gaps between category ids, a crowd and a negative."""
     common = {"image_id": 5, "iscrowd": 0}
     box = {"bbox": [2.0, 3.0, 10.0, 10.0]}
     return {
@@ -102,7 +102,7 @@ def faults(folder: Path, data: object, **options) -> tuple[str, ...]:
     return tuple(line.removeprefix(f"{path}: ") for line in caught.value.faults)
 
 
-def test_nothing_is_lost(folder: Path):
+def test_every_valid_record_is_read(folder: Path):
     source = CocoSource(write(folder, example()), folder)
     assert source.categories == ((3, "hand"), (44, "face"))
     assert [source[i].image_id for i in range(3)] == [5, 9, 7]
@@ -118,7 +118,7 @@ def test_nothing_is_lost(folder: Path):
         assert instance.box == (x[0], y[0], x[-1] + 1, y[-1] + 1)
         assert np.array_equal(to_mask(instance.segmentation, HEIGHT, WIDTH), disc())
     crowd = source[2]
-    assert (crowd.height, crowd.width) == (HEIGHT, WIDTH)  # read from the picture
+    assert (crowd.height, crowd.width) == (HEIGHT, WIDTH)  # read from the image
     assert crowd.instances[0].crowd
     assert source.group(1) == "below/b.png"
 
@@ -196,7 +196,7 @@ def test_each_fault_names_its_record(folder: Path, change, record: tuple, named:
     assert any(not unnamed(where, record) and not unnamed(what, named) for where, what in found)
 
 
-def test_all_faults_come_at_once_or_are_skipped(folder: Path):
+def test_all_faults_are_reported_at_once_or_skipped(folder: Path):
     def change(data):
         data["annotations"][0]["bbox"] = [2, 3, 0, 10]
         data["annotations"][1]["category_id"] = 5
@@ -216,28 +216,28 @@ def test_a_box_alone_may_have_an_empty_polygon(folder: Path):
         data["annotations"][0]["segmentation"] = [[]]
         del data["annotations"][0]["area"]
 
-    thing = CocoSource(write(folder, broken(change)), folder)[0].instances[0]
-    assert (thing.box, thing.segmentation) == ((2, 3, 12, 13), None)
+    instance = CocoSource(write(folder, broken(change)), folder)[0].instances[0]
+    assert (instance.box, instance.segmentation) == ((2, 3, 12, 13), None)
 
 
-def test_whole_sides_may_be_floats(folder: Path):
+def test_integral_sides_may_be_floats(folder: Path):
     data = broken(lambda d: d["images"][0].update(width=float(WIDTH), height=float(HEIGHT)))
     record = CocoSource(write(folder, data), folder)[0]
     assert (type(record.width), record.width, record.height) == (int, WIDTH, HEIGHT)
     assert to_mask(record.instances[0].segmentation, record.height, record.width).any()
 
 
-def test_a_pixel_outside_is_clipped(folder: Path):
+def test_a_box_up_to_one_pixel_outside_is_clipped(folder: Path):
     data = broken(lambda d: d["annotations"][0].update(bbox=[-1, -0.5, 32, 21.5]))
     assert CocoSource(write(folder, data), folder)[0].instances[0].box == (0, 0, WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"images": [', "[]", "17", "\x00", "[" * 100_000])
-def test_what_is_not_coco_says_so(folder: Path, text: str):
+def test_a_file_that_is_not_coco_has_one_fault(folder: Path, text: str):
     assert len(faults(folder, text)) == 1
 
 
-def test_pictures_elsewhere_are_one_line(folder: Path):
+def test_images_in_another_folder_are_one_line(folder: Path):
     data = broken(lambda d: [i.update(file_name=f"no/{i['id']}.png") for i in d["images"]])
     (line,) = faults(folder, data)
     check_names(line, 3, folder, "no/5.png", "config.data.images")
@@ -253,7 +253,7 @@ def test_attributes_are_found_and_scaled(folder: Path):
     path = write(folder, broken(change))
     source = CocoSource(path, folder, POSE, preset="mtl_mrcnn")
     found = [labels_of(i, POSE).get("head") for i in source[0].instances[:4]]
-    # Its Pitch 27 is a nose at the image's left, its Yaw 0 a look upwards.
+    # MTL_MRCNN's Pitch 27 turns the nose to the image's left, and its Yaw 0 turns it up.
     assert found == [
         {"yaw": 0, "pitch": 0},
         {"yaw": 63, "pitch": -46},
@@ -299,10 +299,10 @@ def test_keypoints_are_landmarks_by_name(folder: Path):
     assert known.reshape(3, 3).all(1).tolist() == [True, True, False]
 
 
-def test_a_point_far_outside_the_picture_is_named(folder: Path):
+def test_a_point_far_outside_the_image_is_named(folder: Path):
     def change(data):
         data["annotations"][0]["nose"] = [[5, 6], [5000, 6, 2]]
-        data["annotations"][1]["nose"] = [[5, 6], [5000, 6, 0]]  # nobody says where it is
+        data["annotations"][1]["nose"] = [[5, 6], [5000, 6, 0]]  # not labelled
 
     declared = attribute_kinds.from_config({"nose": {"kind": "landmarks", "points": ("a", "b")}})
     data = broken(change)
@@ -310,12 +310,12 @@ def test_a_point_far_outside_the_picture_is_named(folder: Path):
     where, _, what = line.partition(": ")
     check_names(where, *FIRST)
     check_names(what, "nose", "b", "(5000, 6)", WIDTH, HEIGHT)
-    things = CocoSource(write(folder, data), folder, declared, on_error="skip")[0].instances
-    found = [labels_of(thing, declared) for thing in things[:2]]
+    instances = CocoSource(write(folder, data), folder, declared, on_error="skip")[0].instances
+    found = [labels_of(instance, declared) for instance in instances[:2]]
     assert found == [{}, {"nose": [[5, 6], None]}]
 
 
-def test_categories_can_be_chosen(folder: Path):
+def test_categories_can_be_selected(folder: Path):
     path = write(folder, example())
     source = CocoSource(path, folder, categories=("face",))
     assert source.categories == ((44, "face"),)
@@ -356,7 +356,7 @@ def mutate(data: dict, rng: random.Random) -> str:
 
 @settings(max_examples=1000, deadline=None, database=None)
 @given(st.randoms(use_true_random=False))
-def test_a_thousand_broken_files_end_in_lines_or_records(folder: Path, rng: random.Random):
+def test_a_thousand_broken_files_are_faults_or_valid_records(folder: Path, rng: random.Random):
     path = write(folder, mutate(copy.deepcopy(example()), rng))
     try:
         source = CocoSource(path, folder, (*POSE, *AGE), preset="mtl_mrcnn")

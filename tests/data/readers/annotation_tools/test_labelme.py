@@ -1,4 +1,4 @@
-"""LabelMe's shapes, groups and layouts, and a broken twin of each."""
+"""LabelMe's shapes, groups and layouts, and broken versions of each."""
 
 import base64
 import json
@@ -53,9 +53,9 @@ def test_every_shape_is_read(tmp_path):
     assert triangle.box == (10, 10, 50, 50)
     assert (rectangle.box, rectangle.segmentation) == ((10, 20, 40, 60), None)
     np.testing.assert_allclose(circle.box, (30, 20, 70, 60), atol=0.2)
-    wanted = np.zeros((HEIGHT, WIDTH), bool)
-    wanted[6:26, 5:35] = BLOB
-    np.testing.assert_array_equal(mask_of(mask), wanted)
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[6:26, 5:35] = BLOB
+    np.testing.assert_array_equal(mask_of(mask), expected)
     assert source[1].instances == ()
 
 
@@ -67,7 +67,7 @@ def test_a_rectangle_may_have_four_corners(tmp_path, more):
     assert (rectangle.box, rectangle.segmentation) == ((10.5, 20, 40, 60), None)
 
 
-def test_shapes_of_a_group_are_one_thing(tmp_path):
+def test_shapes_of_a_group_are_one_instance(tmp_path):
     lower = {**TRIANGLE, "points": [[60, 60], [80, 60], [80, 75]]}
     groups = [
         [{**TRIANGLE, "group_id": 1}, {**lower, "group_id": 1}, {**lower, "group_id": 2}],
@@ -79,7 +79,7 @@ def test_shapes_of_a_group_are_one_thing(tmp_path):
     source = open_format("labelme", tmp_path)
     assert [len(source[i].instances) for i in range(3)] == [2, 1, 1]
     assert source[0].instances[0].box == (10, 10, 80, 75)
-    parts = [mask_of(thing) for thing in open_alone(tmp_path / "alone", [MASK, CIRCLE])]
+    parts = [mask_of(instance) for instance in open_alone(tmp_path / "alone", [MASK, CIRCLE])]
     np.testing.assert_array_equal(mask_of(source[1].instances[0]), parts[0] | parts[1])
     mask = mask_of(source[2].instances[0])
     assert mask[21:59, 11:39].all()
@@ -112,19 +112,19 @@ def test_flags_attributes_and_descriptions_are_labels(tmp_path):
     assert labels_of(second, declared) == {"hidden": "no"}
 
 
-def test_pictures_may_lie_elsewhere(tmp_path):
+def test_images_may_be_in_another_folder(tmp_path):
     path = write(tmp_path / "labels", [TRIANGLE], imageData="aGVsbG8=")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "labels/a.png").rename(tmp_path / "pictures/a.png")
-    for said in ("..\\pictures\\a.png", "C:\\Users\\me\\a.png"):
-        content = {**json.loads(path.read_text()), "imagePath": said}
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels/a.png").rename(tmp_path / "images/a.png")
+    for image_path in ("..\\images\\a.png", "C:\\Users\\me\\a.png"):
+        content = {**json.loads(path.read_text()), "imagePath": image_path}
         path.write_text(json.dumps(content))
-        source = open_format("labelme", tmp_path, annotations="labels", images="pictures")
+        source = open_format("labelme", tmp_path, annotations="labels", images="images")
         assert source[0].file_name == "a.png"
         assert source[0].image.is_file()
 
 
-def test_sizes_that_are_missing_are_read_from_pictures(tmp_path):
+def test_missing_sizes_are_read_from_images(tmp_path):
     path = write(tmp_path, [TRIANGLE])
     content = {**json.loads(path.read_text()), "imageHeight": None, "imageWidth": None}
     path.write_text(json.dumps(content))
@@ -157,7 +157,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_shape_is_a_line_that_names_it(tmp_path, what):
+def test_a_broken_shape_is_one_line_that_names_it(tmp_path, what):
     shape, named = BROKEN[what]
     write(tmp_path, [TRIANGLE, shape])
     check_lines(faults("labelme", tmp_path), tmp_path, ("a.json", "shapes[1]", *named))
@@ -175,15 +175,15 @@ def test_a_stray_click_in_a_group_is_named(tmp_path, points):
 
 
 FILES = {
-    "cut off": ('{"shapes": [', ("b.json",)),
+    "truncated": ('{"shapes": [', ("b.json",)),
     "another JSON": ('{"images": []}', ("b.json", "shapes")),
-    "no picture": ('{"shapes": []}', ("b.json", "imagePath", None)),
-    "a missing picture": ('{"shapes": [], "imagePath": "c.png"}', ("c.png",)),
+    "no image": ('{"shapes": []}', ("b.json", "imagePath", None)),
+    "a missing image": ('{"shapes": [], "imagePath": "c.png"}', ("c.png",)),
 }
 
 
 @pytest.mark.parametrize("what", FILES)
-def test_a_broken_file_is_a_line_that_names_it(tmp_path, what):
+def test_a_broken_file_is_one_line_that_names_it(tmp_path, what):
     text, named = FILES[what]
     write(tmp_path, [TRIANGLE])
     (tmp_path / "b.json").write_text(text)

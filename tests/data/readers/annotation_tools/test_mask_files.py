@@ -1,4 +1,4 @@
-"""Pictures of masks, laid out as Penn-Fudan's, and broken twins."""
+"""Mask images in the layout of Penn-Fudan, and broken ones."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from mtl_jax.data.readers.format import Labels
 
 VALUES = np.zeros((HEIGHT, WIDTH), np.uint8)
 VALUES[10:30, 20:60] = 1
-VALUES[20:70, 50:90] = 3  # 2 is no thing of this picture, and 3 lies before 1
+VALUES[20:70, 50:90] = 3  # no instance is 2, and 3 covers a part of 1
 
 
 def save(path: Path, values: np.ndarray, kind: str) -> None:
@@ -41,7 +41,7 @@ def write(folder: Path, name="a", values=VALUES, kind="gray", ending="_mask.png"
 
 @pytest.mark.parametrize("kind", ["gray", "palette", "16 bits"])
 @pytest.mark.parametrize("ending", ["_mask.png", ".png"])
-def test_each_value_is_a_thing(tmp_path, kind, ending):
+def test_each_value_is_an_instance(tmp_path, kind, ending):
     write(tmp_path, kind=kind, ending=ending)
     write(tmp_path, "b", 0 * VALUES, kind, ending)
     write_picture(tmp_path / "PNGImages/c.png")
@@ -53,7 +53,7 @@ def test_each_value_is_a_thing(tmp_path, kind, ending):
     assert source[0].instances[1].box == (50, 20, 90, 70)
 
 
-def test_masks_and_pictures_may_be_tiffs_and_no_masks_are_a_mistake(tmp_path):
+def test_mask_images_may_be_tiffs_and_are_required(tmp_path):
     write(tmp_path, ending=".tif")
     assert len(open_format("masks", tmp_path)[0].instances) == 2
     (tmp_path / "PedMasks/a.tif").rename(tmp_path / "PedMasks/a.gif")
@@ -61,13 +61,13 @@ def test_masks_and_pictures_may_be_tiffs_and_no_masks_are_a_mistake(tmp_path):
         open_format("masks", tmp_path)
 
 
-def test_of_two_masks_of_a_picture_none_is_dropped_in_silence(tmp_path):
+def test_two_mask_images_of_one_image_are_a_fault(tmp_path):
     write(tmp_path)
     write(tmp_path, ending=".png")
     check_lines(faults("masks", tmp_path), tmp_path / "PedMasks", ("a_mask.png", "a.png"))
 
 
-def test_masks_below_the_pictures_are_no_pictures(tmp_path):
+def test_mask_images_below_the_image_folder_are_not_images(tmp_path):
     for name in ("a", "b"):
         write_picture(tmp_path / f"{name}.jpg")
         save(tmp_path / f"masks/{name}.png", VALUES, "gray")
@@ -85,7 +85,7 @@ def test_folders_may_have_other_names(tmp_path):
 
 
 def broken_masks(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Write broken masks; return the names of their files with what a fault of each names."""
+    """Write broken mask images; return what the fault of each names, by file name."""
     noise = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH)).astype(np.uint16)
     files = {
         "b_mask.png": (b"", ()),
@@ -98,7 +98,7 @@ def broken_masks(folder: Path) -> dict[str, tuple[object, ...]]:
     return {name: named for name, (_, named) in files.items()}
 
 
-def test_broken_masks_are_lines_that_name_them(tmp_path):
+def test_each_broken_mask_image_is_one_line(tmp_path):
     write(tmp_path)
     for name in "bcdef":
         write_picture(tmp_path / f"PNGImages/{name}.png")

@@ -1,4 +1,4 @@
-"""VIA's versions, shapes and exports, and a broken twin of each."""
+"""VIA's versions, shapes and exports, and broken versions of each."""
 
 import csv
 import json
@@ -46,17 +46,17 @@ def version_1(labels):
         str(i): dict(shape_attributes=shape, region_attributes=labels)
         for i, shape in enumerate(SHAPES.values())
     }
-    picture = dict(filename="a.png", size=1, fileref="", base64_img_data="", file_attributes={})
+    image = dict(filename="a.png", size=1, fileref="", base64_img_data="", file_attributes={})
     return {
-        "a.png1": {**picture, "regions": regions},
-        "b.png1": {**picture, "filename": "b.png", "regions": {}},
+        "a.png1": {**image, "regions": regions},
+        "b.png1": {**image, "filename": "b.png", "regions": {}},
     }
 
 
 def version_2(labels):
     found = version_1(labels)
-    for picture in found.values():
-        picture["regions"] = list(picture["regions"].values())
+    for image in found.values():
+        image["regions"] = list(image["regions"].values())
     return found
 
 
@@ -138,13 +138,13 @@ def write(folder: Path, version: str, labels) -> None:
 
 
 def write_regions(folder: Path, *regions) -> None:
-    """Write version 2's file of one picture with regions of (shape, labels)."""
+    """Write version 2's file of one image with regions of (shape, labels)."""
     found = [dict(shape_attributes=shape, region_attributes=labels) for shape, labels in regions]
     (folder / "via.json").write_text(json.dumps({"a": dict(filename="a.png", regions=found)}))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_version_gives_every_shape(folder, version):
+def test_every_shape_of_every_version_is_read(folder, version):
     write(folder, version, {"kind": "cat"})
     source = open_format("via", folder, class_attribute="kind")
     assert [category.name for category in source.categories] == ["cat"]
@@ -178,17 +178,17 @@ def test_labels_of_other_attributes_are_reported_with_the_lines_that_declare_the
         (TRIANGLE, {"age": "", "sex": "male", "hat": {"no": True}}),
     )
     age, hat, sex = open_format("via", folder).undeclared
-    wanted = {
+    expected = {
         age: """config.attributes["age"] = dict(kind='continuous', range=(3, 60))""",
         hat: """config.attributes["hat"] = dict(kind='categorical', classes=('no', 'yes'))""",
         sex: """config.attributes["sex"] = dict(kind='categorical', classes=('female', 'male'))""",
     }
-    for line, text in wanted.items():
+    for line, text in expected.items():
         assert line.startswith(f"{folder / 'via.json'}: ")
         assert line.endswith(text)
 
 
-def test_a_circle_is_cut_at_the_border_and_a_polygon_beyond_it_is_a_fault(folder):
+def test_a_circle_is_clipped_to_the_image_and_a_polygon_outside_is_a_fault(folder):
     circle = dict(name="circle", cx=90, cy=40, r=30)
     write_regions(folder, (circle, {}), ({**TRIANGLE, "all_points_x": [10, 150, 10]}, {}))
     (line,) = faults("via", folder)
@@ -199,14 +199,14 @@ def test_a_circle_is_cut_at_the_border_and_a_polygon_beyond_it_is_a_fault(folder
     np.testing.assert_allclose(source[0].instances[0].box, (60, 10, 100, 70), atol=0.2)
 
 
-def test_an_ellipse_is_turned_clockwise(folder):
+def test_an_ellipse_is_rotated_clockwise(folder):
     shape = dict(name="ellipse", cx=50, cy=40, rx=30, ry=5, theta=np.pi / 4)
     write_regions(folder, (shape, {}))
     mask = mask_of(open_format("via", folder)[0].instances[0])
     assert [mask[y, x] for y, x in ((60, 70), (20, 30), (20, 70), (60, 30))] == [1, 1, 0, 0]
 
 
-BROKEN = {  # a shape, and what is named beside its region
+BROKEN = {  # a shape, and what the message names beside its region
     "a point": (dict(name="point", cx=1, cy=2), ["point"]),
     "a line of two": ({**TRIANGLE, "all_points_x": [1, 2], "all_points_y": [1, 2]}, [4]),
     "uneven": ({**TRIANGLE, "all_points_x": [1, 2]}, ["polygon"]),
@@ -221,7 +221,7 @@ BROKEN = {  # a shape, and what is named beside its region
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_region_is_a_line_that_names_it(folder, what):
+def test_a_broken_region_is_one_line_that_names_it(folder, what):
     shape, parts = BROKEN[what]
     write_regions(folder, (TRIANGLE, {}), (shape, {}))
     (line,) = faults("via", folder)
@@ -230,7 +230,7 @@ def test_a_broken_region_is_a_line_that_names_it(folder, what):
     assert len(open_format("via", folder, Labels(on_error="skip"))[0].instances) == 1
 
 
-def test_a_region_without_its_class_is_a_line_that_names_it(folder):
+def test_a_region_without_its_class_is_one_line_that_names_it(folder):
     kinds = ({"kind": "cat"}, {"kind": ""}, {}, {"kind": {"cat": True, "dog": True}})
     write_regions(folder, *((TRIANGLE, labels) for labels in kinds))
     check_faults(
@@ -240,8 +240,8 @@ def test_a_region_without_its_class_is_a_line_that_names_it(folder):
     )
 
 
-FILES = {  # a text, and what is named beside the file: the record and what is wrong with it
-    "cut off": ('{"a": {"filename": "a.png", "regions": [', (1, 41)),
+FILES = {  # a text, and what the message names beside the file: the record and the fault
+    "truncated": ('{"a": {"filename": "a.png", "regions": [', (1, 41)),
     "a list": ("[1]", ("list",)),
     "of texts": ('{"cats": "b"}', ("cats",)),
     "regions of text": ('{"a": {"filename": "a.png", "regions": "x"}}', ("regions", "a.png")),
@@ -256,13 +256,13 @@ FILES = {  # a text, and what is named beside the file: the record and what is w
         '{"cats": {"filename": "http://x/a.png", "regions": []}}',
         ("cats", "http://x/a.png"),
     ),
-    "a missing picture": ('{"a": {"filename": "c.png"}, "b": {"filename": "b.png"}}', ("c.png",)),
-    "a picture twice": ('{"a": {"filename": "a.png"}, "b": {"filename": "a.png"}}', ("a.png",)),
+    "a missing image": ('{"a": {"filename": "c.png"}, "b": {"filename": "b.png"}}', ("c.png",)),
+    "an image twice": ('{"a": {"filename": "a.png"}, "b": {"filename": "a.png"}}', ("a.png",)),
 }
 
 
 @pytest.mark.parametrize("what", FILES)
-def test_a_broken_file_is_a_line_that_names_it(folder, what):
+def test_a_broken_file_is_one_line_that_names_it(folder, what):
     text, parts = FILES[what]
     path = folder / "via.json"
     path.write_text(text)
@@ -271,7 +271,7 @@ def test_a_broken_file_is_a_line_that_names_it(folder, what):
     check_names(line.removeprefix(f"{path}: "), *parts)
 
 
-TABLES = {  # a text, and what is named beside its line 2
+TABLES = {  # a text, and what the message names beside its line 2
     "no header": ("a,b\n1,2\n", ["filename"]),
     "broken cell": ("filename,region_shape_attributes,region_attributes\na.png,{,{}\n", ["{"]),
     "a short line": (
@@ -286,7 +286,7 @@ TABLES = {  # a text, and what is named beside its line 2
 
 
 @pytest.mark.parametrize("what", TABLES)
-def test_a_broken_table_is_a_line_that_names_it(folder, what):
+def test_a_broken_table_is_one_line_that_names_it(folder, what):
     text, parts = TABLES[what]
     path = folder / "via.csv"
     path.write_text(text)
@@ -295,7 +295,7 @@ def test_a_broken_table_is_a_line_that_names_it(folder, what):
     check_names(line.removeprefix(f"{path}: "), 2, *parts)
 
 
-def test_a_video_is_a_line_that_names_it(folder):
+def test_a_video_is_one_line_that_names_it(folder):
     project = project_3({})
     project["file"]["2"]["type"] = 4
     path = folder / "via.json"
@@ -305,7 +305,7 @@ def test_a_video_is_a_line_that_names_it(folder):
     check_names(line.removeprefix(f"{path}: "), 2)  # the number of the file in the project
 
 
-def test_several_classes_want_an_attribute(folder):
+def test_several_classes_require_a_class_attribute(folder):
     write(folder, "version_2", {"kind": "cat"})
     with refused(folder / "via.json", "class_attribute", "categories", "cat", "dog"):
         open_format("via", folder, categories=("cat", "dog"))
@@ -314,6 +314,6 @@ def test_several_classes_want_an_attribute(folder):
 def test_balloons_are_read():
     source = open_format("via", data_set("balloon"), categories=("balloon",))
     assert len(source) == 52
-    instances = [thing for i in range(len(source)) for thing in source[i].instances]
+    instances = [instance for i in range(len(source)) for instance in source[i].instances]
     assert len(instances) == 215
-    assert all(isinstance(thing.segmentation, list) for thing in instances)
+    assert all(isinstance(instance.segmentation, list) for instance in instances)

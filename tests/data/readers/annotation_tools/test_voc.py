@@ -1,4 +1,4 @@
-"""Pascal VOC's boxes, and a broken twin of each file."""
+"""Pascal VOC's boxes, and broken files."""
 
 from pathlib import Path
 
@@ -17,22 +17,22 @@ def box(**changes) -> str:
     return "".join(f"<{k}>{v}</{k}>" for k, v in sides.items() if v is not None)
 
 
-def thing(name="cat", more="", **changes) -> str:
+def xml_object(name="cat", more="", **changes) -> str:
     named = f"<name>{name}</name>" if name else ""
     return f"<object>{named}{more}<bndbox>{box(**changes)}</bndbox></object>"
 
 
-def write(folder: Path, *things: str, name="a", size=True, filename=True) -> None:
+def write(folder: Path, *objects: str, name="a", size=True, filename=True) -> None:
     write_picture(folder / f"JPEGImages/{name}.png")
     sides = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
-    said = f"<filename>{name}.png</filename>" if filename else ""
-    text = f"<annotation>{said}{sides if size else ''}{''.join(things)}</annotation>"
+    file = f"<filename>{name}.png</filename>" if filename else ""
+    text = f"<annotation>{file}{sides if size else ''}{''.join(objects)}</annotation>"
     (folder / "Annotations").mkdir(exist_ok=True)
     (folder / f"Annotations/{name}.xml").write_text(text)
 
 
 def test_pixels_are_counted_from_one_and_the_last_is_inside(tmp_path):
-    write(tmp_path, thing(), thing("dog", xmin="1", ymin="1", xmax="100", ymax="80"))
+    write(tmp_path, xml_object(), xml_object("dog", xmin="1", ymin="1", xmax="100", ymax="80"))
     write(tmp_path, name="b", size=False)
     source = open_format("voc", tmp_path)
     assert [category.name for category in source.categories] == ["cat", "dog"]
@@ -42,10 +42,10 @@ def test_pixels_are_counted_from_one_and_the_last_is_inside(tmp_path):
     assert (source[1].height, source[1].width, source[1].instances) == (HEIGHT, WIDTH, ())
 
 
-def test_what_is_difficult_is_a_crowd_and_the_rest_attributes(tmp_path):
+def test_difficult_objects_are_crowds_and_other_fields_attributes(tmp_path):
     more = "<pose>Left</pose><truncated>1</truncated><difficult>1</difficult>"
     part = f"<part><name>head</name><bndbox>{box()}</bndbox></part>"
-    write(tmp_path, thing(more=more + part), thing(more="<difficult>0</difficult>"))
+    write(tmp_path, xml_object(more=more + part), xml_object(more="<difficult>0</difficult>"))
     declared = attribute_kinds.from_config(
         {
             "pose": dict(kind="categorical", classes=("Left", "Right")),
@@ -58,9 +58,9 @@ def test_what_is_difficult_is_a_crowd_and_the_rest_attributes(tmp_path):
     assert second.attributes == {}
 
 
-def test_a_set_names_its_pictures(tmp_path):
+def test_an_image_set_selects_its_images(tmp_path):
     for name in "abc":
-        write(tmp_path, thing(), name=name)
+        write(tmp_path, xml_object(), name=name)
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
     (tmp_path / "ImageSets/Main/val.txt").write_text("\ufeffa\nc -1\n\n", "utf-8")
     source = open_format("voc", tmp_path, image_set="val")
@@ -72,28 +72,28 @@ def test_a_set_names_its_pictures(tmp_path):
         open_format("voc", tmp_path, image_set="test")
 
 
-def test_classes_may_be_chosen(tmp_path):
-    write(tmp_path, thing(), thing("dog"))
+def test_classes_can_be_selected(tmp_path):
+    write(tmp_path, xml_object(), xml_object("dog"))
     assert len(open_format("voc", tmp_path, categories=("dog",))[0].instances) == 1
     with refused(tmp_path / "Annotations", "dogg", "dog"):
         open_format("voc", tmp_path, categories=("dogg",))
 
 
-BROKEN = {  # an object, and what is named beside its place
-    "no class": (thing(""), ["name"]),
-    "no side": (thing(xmax=None), ["bndbox", "xmax", None]),
-    "a text": (thing(xmax="x"), ["bndbox", "xmax", "x"]),
-    "not finite": (thing(xmax="nan"), ["nan"]),
-    "swapped": (thing(xmax="5"), ["[10.0, 20.0, -5.0, 40.0]"]),
-    "outside": (thing(xmax="137"), ["[10.0, 20.0, 127.0, 40.0]", 37, WIDTH, HEIGHT]),
+BROKEN = {  # an object, and what the message names beside its place
+    "no class": (xml_object(""), ["name"]),
+    "no side": (xml_object(xmax=None), ["bndbox", "xmax", None]),
+    "a text": (xml_object(xmax="x"), ["bndbox", "xmax", "x"]),
+    "not finite": (xml_object(xmax="nan"), ["nan"]),
+    "swapped": (xml_object(xmax="5"), ["[10.0, 20.0, -5.0, 40.0]"]),
+    "outside": (xml_object(xmax="137"), ["[10.0, 20.0, 127.0, 40.0]", 37, WIDTH, HEIGHT]),
     "no box": ("<object><name>cat</name></object>", ["bndbox", "xmin", None]),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_thing_is_a_line_that_names_it(tmp_path, what):
+def test_a_broken_object_is_one_line_that_names_it(tmp_path, what):
     text, parts = BROKEN[what]
-    write(tmp_path, thing(), text)
+    write(tmp_path, xml_object(), text)
     (line,) = faults("voc", tmp_path)
     check_names(line, tmp_path / "Annotations", "a.xml", "object[1]")
     check_names(line.partition("object[1]")[2], *parts)
@@ -101,11 +101,11 @@ def test_a_broken_thing_is_a_line_that_names_it(tmp_path, what):
 
 
 LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
-FILES = {  # the text of b.xml, and what is named
-    "cut off": ("<annotation><object>", ["b.xml"]),
+FILES = {  # the text of b.xml, and what the message names
+    "truncated": ("<annotation><object>", ["b.xml"]),
     "empty": ("", ["b.xml"]),
     "another XML": ("<svg/>", ["b.xml", "svg", "annotation"]),
-    "a missing picture": ("<annotation/>", ["b.jpg", "JPEGImages"]),
+    "a missing image": ("<annotation/>", ["b.jpg", "JPEGImages"]),
     "a billion laughs": (
         f'<!DOCTYPE x [<!ENTITY l0 "ha">{LAUGHS}]><annotation>&l9;</annotation>',
         ["b.xml"],
@@ -114,9 +114,9 @@ FILES = {  # the text of b.xml, and what is named
 
 
 @pytest.mark.parametrize("what", FILES)
-def test_a_broken_file_is_a_line_that_names_it(tmp_path, what):
+def test_a_broken_file_is_one_line_that_names_it(tmp_path, what):
     text, parts = FILES[what]
-    write(tmp_path, thing())
+    write(tmp_path, xml_object())
     (tmp_path / "Annotations/b.xml").write_text(text)
     (line,) = faults("voc", tmp_path)
     assert line.startswith(f"{tmp_path / 'Annotations'}: ")

@@ -1,4 +1,4 @@
-"""AFLW's database in the layout that it is published in, its signs, and broken twins."""
+"""AFLW's database in its published layout, the signs of its angles, and broken databases."""
 
 import sqlite3
 from contextlib import closing
@@ -13,7 +13,7 @@ from mistakes import refused
 from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.data.synthetic.surfaces import rotation
 
-# of the database of 2012-11-28; "widht" is its own
+# The tables of the database of 2012-11-28, which spells "widht".
 TABLES = {
     "Databases": "db_id, path, description",
     "Faces": "face_id INTEGER PRIMARY KEY, file_id, db_id",
@@ -25,7 +25,7 @@ TABLES = {
     "FeatureCoords": "face_id, feature_id, x, y, annot_type_id",
     "FeatureCoordTypes": "feature_id INTEGER PRIMARY KEY, descr, code, x, y, z",
 }
-# face_points.LANDMARKS and one more
+# vocabulary.LANDMARKS, and one more point.
 TYPES = [
     "LeftBrowLeftCorner",
     "LeftBrowCenter",
@@ -53,7 +53,9 @@ TYPES = [
 
 
 def write(folder: Path, faces, without: str = "") -> Path:
-    """Write faces: dicts of picture, rect, pose (roll, pitch, yaw in radians), sex and points."""
+    """Write a database of faces, dicts of picture, rect, pose (roll, pitch, yaw in radians), sex
+    and points, without the table `without`.
+    """
     path = folder / "data/aflw.sqlite"
     path.parent.mkdir(parents=True)
     with closing(sqlite3.connect(path)) as db:
@@ -93,7 +95,7 @@ FACE = dict(picture="0/image00002.jpg", rect=(10, 20, 40, 40), pose=(0.1, 0.2, 0
 POINTS = {name: (20.0 + i, 30.0) for i, name in enumerate(TYPES) if name != "LeftEar"}
 
 
-def test_faces_of_a_picture_are_one_record(tmp_path):
+def test_the_faces_of_an_image_are_one_record(tmp_path):
     other = dict(picture="0/image00002.jpg", rect=(60, -5, 45, 50), sex="m")
     write(tmp_path, [{**FACE, "points": POINTS}, other, {**FACE, "picture": "2/image00009.jpg"}])
     source = open_format("aflw", tmp_path, LABELS)
@@ -113,18 +115,18 @@ def test_faces_of_a_picture_are_one_record(tmp_path):
 
 
 @pytest.mark.parametrize("angle", ["yaw", "pitch", "roll"])
-def test_angles_are_turned_to_ours(tmp_path, angle):
-    """Take a head apart as AFLW's `splitRotationMatrixToRollPitchYaw` does, on its axes: towards
-    the camera, to the image's left, down.
+def test_angles_are_converted(tmp_path, angle):
+    """Compute AFLW's angles of a rotation as its `splitRotationMatrixToRollPitchYaw` does. AFLW's
+    axes point towards the camera, to the image's left, and down.
     """
-    wanted = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, angle: 25.0}
+    expected = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, angle: 25.0}
     axes = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-    turn = axes @ rotation(**wanted) @ axes.T
+    turn = axes @ rotation(**expected) @ axes.T
     pitch, roll = np.arcsin(-turn[2, 0]), np.arctan2(turn[2, 1], turn[2, 2])
     pose = (roll, pitch, np.arctan2(turn[1, 0], turn[0, 0]))
     write(tmp_path, [{**FACE, "pose": tuple(float(value) for value in pose)}])
     (face,) = open_format("aflw", tmp_path, LABELS)[0].instances
-    assert labels_of(face, DECLARED)["head"] == pytest.approx(wanted, abs=1e-6)
+    assert labels_of(face, DECLARED)["head"] == pytest.approx(expected, abs=1e-6)
 
 
 FAULTS = [
@@ -153,10 +155,10 @@ def test_a_missing_table_is_named(tmp_path, table):
         open_format("aflw", tmp_path, LABELS)
 
 
-def test_what_is_no_database_is_refused(tmp_path):
+def test_a_file_that_is_not_a_database_is_refused(tmp_path):
     path = write(tmp_path, [FACE])
     data = path.read_bytes()
-    for broken in (b"no database" * 100, data[: len(data) // 2], data[:100]):
+    for broken in (b"not a database" * 100, data[: len(data) // 2], data[:100]):
         path.write_bytes(broken)
         with refused(path):
             open_format("aflw", tmp_path, LABELS)
@@ -166,7 +168,7 @@ def test_what_is_no_database_is_refused(tmp_path):
     assert not path.exists()
 
 
-def test_another_schema_and_a_missing_picture_are_one_line(tmp_path):
+def test_another_schema_and_a_missing_image_are_one_line(tmp_path):
     path = write(tmp_path, [FACE])
     (tmp_path / "data/flickr/0/image00002.jpg").unlink()
     check_lines(faults("aflw", tmp_path, LABELS), path, (39341, "0/image00002.jpg"))

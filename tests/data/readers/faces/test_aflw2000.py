@@ -1,4 +1,4 @@
-"""AFLW2000-3D's and 300W-LP's .mat files, written here, broken, and real."""
+"""AFLW2000-3D's and 300W-LP's .mat files: written by the tests, broken, and real ones."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_pose_points_and_box(tmp_path, lp):
     np.testing.assert_allclose(face.box, (x1, y1 - 0.25 * (y2 - y1), x2, y2), atol=1e-5)
 
 
-def test_turned_copies_of_a_photograph_stay_together(tmp_path):
+def test_renderings_of_a_photograph_are_one_group(tmp_path):
     names = {
         "AFW/AFW_134212_1_0": "AFW_134212",
         "AFW/AFW_134212_2_11": "AFW_134212",
@@ -88,7 +88,7 @@ def test_a_wrong_file_is_one_line(tmp_path, changed, named):
     assert len(open_format("aflw2000", tmp_path, SKIP)) == 1
 
 
-def test_a_file_that_is_missing_or_cut_off_is_one_line(tmp_path):
+def test_a_missing_or_truncated_file_is_one_line(tmp_path):
     write(tmp_path, "good")
     path = write(tmp_path, "bad")
     data = path.read_bytes()
@@ -98,14 +98,14 @@ def test_a_file_that_is_missing_or_cut_off_is_one_line(tmp_path):
             source = open_format("aflw2000", tmp_path, LABELS)
         except AnnotationErrors as error:
             check_lines(error.faults, tmp_path, ("bad.jpg",))
-        else:  # what it has lost is not read
+        else:  # the missing part is not needed
             one, other = (labels_of(source[i].instances[0], DECLARED) for i in range(2))
             assert one == other
     path.unlink()
     check_lines(faults("aflw2000", tmp_path, LABELS), tmp_path, ("bad.jpg", "bad.mat"))
 
 
-def test_folders_without_pictures_are_refused(tmp_path):
+def test_folders_without_images_are_refused(tmp_path):
     with refused(tmp_path, ".mat"):
         open_format("aflw2000", tmp_path, LABELS)
     with refused(tmp_path / "none"):
@@ -120,8 +120,8 @@ def real() -> dict[str, dict]:
 
 
 def test_the_real_angles_agree_with_the_real_points():
-    """Signs: yaw > 0 brings the nose to the image's left, pitch > 0 up, roll > 0 lowers the
-    image's right.
+    """Yaw > 0 turns the nose to the image's left, pitch > 0 turns it up, and roll > 0 lowers the
+    side of the face at the image's right.
     """
     faces = real()
     assert len(faces) == 12
@@ -140,7 +140,7 @@ def test_the_real_angles_agree_with_the_real_points():
     assert up["face"][AT["right_ear"]][1] > up["face"][AT["nose_center"]][1]
 
 
-def test_boxes_of_real_faces_hold_their_points():
+def test_boxes_of_real_faces_contain_their_points():
     source = open_format("aflw2000", data_set("aflw2000_prnet16"), LABELS)
     inside = []
     for i in range(len(source)):

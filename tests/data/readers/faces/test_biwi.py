@@ -1,4 +1,4 @@
-"""BIWI's frames: angles of matrices, boxes of heads whose place is known, and broken twins."""
+"""BIWI's frames: angles of matrices, boxes of heads at known positions, and broken files."""
 
 import cv2
 import numpy as np
@@ -40,29 +40,29 @@ def test_a_frame_is_a_head(tmp_path):
 @pytest.mark.parametrize("angle", ["yaw", "pitch", "roll"])
 @pytest.mark.parametrize("value", [-70.0, 35.0])
 def test_signs_are_those_of_drawn_heads(angle, value):
-    wanted = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, angle: value}
-    assert angles(AXES @ rotation(**wanted) @ AXES) == pytest.approx(wanted, abs=1e-6)
+    expected = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, angle: value}
+    assert angles(AXES @ rotation(**expected) @ AXES) == pytest.approx(expected, abs=1e-6)
 
 
 @given(st.floats(-85, 85), st.floats(-120, 120), st.floats(-170, 170))
-def test_angles_make_the_matrix_again(yaw, pitch, roll):
-    """The head rolls first, then turns, then nods: as 300W-LP's."""
+def test_angles_of_a_composed_rotation_are_recovered(yaw, pitch, roll):
+    """The order is roll, yaw, pitch, as in 300W-LP."""
     alone = [rotation(0, pitch, 0), rotation(yaw, 0, 0), rotation(0, 0, roll)]
     found = angles(AXES @ np.linalg.multi_dot(alone) @ AXES)
     assert found == pytest.approx({"yaw": yaw, "pitch": pitch, "roll": roll}, abs=1e-5)
 
 
-def test_what_the_database_publishes():
-    """Sequence 12's first frame; deep-head-pose's formulas give these angles of it."""
+def test_a_published_matrix_has_the_angles_of_deep_head_pose():
+    """The matrix is that of sequence 12's first frame; the formulas are deep-head-pose's."""
     matrix = [[0.980639, 0.109899, 0.162077], [-0.11023, 0.993882, -0.00697376]]
     matrix = np.array([*matrix, [-0.161851, -0.011027, 0.986754]])
     side = np.hypot(matrix[1, 2], matrix[2, 2])
-    wanted = {
+    expected = {
         "yaw": np.degrees(np.arctan2(matrix[0, 2], side)),
         "pitch": np.degrees(np.arctan2(matrix[1, 2], matrix[2, 2])),
         "roll": -np.degrees(np.arctan2(matrix[0, 1], matrix[0, 0])),
     }
-    assert angles(matrix) == pytest.approx(wanted, abs=1e-4)
+    assert angles(matrix) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_person_recorded_twice_stays_together(tmp_path):
@@ -101,7 +101,7 @@ def test_a_wrong_frame_is_one_line(tmp_path, changed, named):
 @pytest.mark.parametrize(
     "text", ["", "1 0 0\n0 1 0\n0 0 1\n", "1 0 0\n0 1\n0 0 1\n\n1 2 3\n", "a b"]
 )
-def test_a_pose_that_is_cut_off_is_one_line(tmp_path, text):
+def test_a_truncated_pose_is_one_line(tmp_path, text):
     write_frame(tmp_path / "01", 3, TURN, CENTER)
     path = tmp_path / "01/frame_00003_pose.txt"
     named = ("01/frame_00003_rgb.png", "frame_00003_pose.txt")
@@ -126,8 +126,8 @@ def test_a_wrong_calibration_is_one_line(tmp_path):
     check_lines(faults("biwi", tmp_path, LABELS), tmp_path, ("01/rgb.cal",))
 
 
-def test_a_broken_picture_and_another_folder_are_named(tmp_path):
+def test_a_broken_image_and_another_folder_are_named(tmp_path):
     with refused(tmp_path, "frame_NNNNN_rgb.png"):
         open_format("biwi", tmp_path, LABELS)
-    write_frame(tmp_path / "01", 3, TURN, CENTER).write_bytes(b"no picture")
+    write_frame(tmp_path / "01", 3, TURN, CENTER).write_bytes(b"not an image")
     check_lines(faults("biwi", tmp_path, LABELS), tmp_path, ("01/frame_00003_rgb.png",))

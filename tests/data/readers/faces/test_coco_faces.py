@@ -1,4 +1,4 @@
-"""Faces of COCO's person keypoints: which persons have one, its points and its box."""
+"""Faces from COCO's person keypoints: which persons have one, its points and its box."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def open_faces(folder: Path, labels=LABELS):
     return open_format("coco_faces", folder, labels, **FILE)
 
 
-def test_a_picture_of_no_person_has_no_face(tmp_path):
+def test_only_images_without_persons_are_exhaustive(tmp_path):
     path = write(tmp_path, person(7, FRONT), person(8, [0] * 18, image_id=2))
     lists = json.loads(path.read_text())
     lists["images"] += [{**lists["images"][0], "id": n, "file_name": f"{n}.png"} for n in (2, 3)]
@@ -45,7 +45,7 @@ def test_a_picture_of_no_person_has_no_face(tmp_path):
     for n in (2, 3):
         write_picture(tmp_path / f"images/{n}.png")
     source = open_faces(tmp_path)
-    # Of the second picture's person no point is labelled: he has a face nevertheless.
+    # The person in the second image has no labelled point, but may show a face.
     assert [(len(r.instances), r.exhaustive) for r in (source[i] for i in range(3))] == [
         (1, False),
         (0, False),
@@ -74,7 +74,7 @@ def test_a_persons_left_is_the_images_right(tmp_path):
     assert face.id == 7
 
 
-def test_persons_whose_face_is_not_labelled_give_none(tmp_path):
+def test_persons_without_labelled_faces_have_no_instance(tmp_path):
     zero = [0] * 18
     ears = [*[0] * 9, 62, 38, 2, 38, 38, 2, 0, 0, 0]
     nose = [50, 40, 2, *[0] * 15]
@@ -102,7 +102,7 @@ def test_wrong_keypoints_are_one_line(tmp_path, keypoints, named):
     assert len(open_faces(tmp_path, SKIP)[0].instances) == 1
 
 
-def test_other_files_and_missing_pictures_are_named(tmp_path):
+def test_other_files_and_missing_images_are_named(tmp_path):
     path = write(tmp_path, person(1, FRONT), keypoints=["head"])
     with refused(path, *NAMES[:5]):
         open_faces(tmp_path)
@@ -112,19 +112,19 @@ def test_other_files_and_missing_pictures_are_named(tmp_path):
     check_lines(faults("coco_faces", tmp_path, LABELS, **FILE), path, named)
 
 
-def test_boxes_are_those_of_faces_with_68_points():
-    """HELEN's and AFW's faces, boxed by what COCO would mark of them; an ear's middle is by the
-    jaw's second point.
+def test_boxes_agree_with_those_of_68_points():
+    """Compare boxes of HELEN's and AFW's faces with boxes from the points that COCO has. The
+    second point of the jaw stands in for the middle of an ear.
     """
     overlaps: dict[str, list[float]] = {"all": [], "no ears": [], "one ear": []}
     for path in sorted(data_set("helen_afw_68").rglob("*.pts")):
         points = read_points(path)
         rows = [points[30], points[42:48].mean(0), points[36:42].mean(0), points[15], points[1]]
         head = {name: (x, y) for name, (x, y) in zip(NAMES, np.array(rows).tolist(), strict=False)}
-        wanted = face_box(points, 10**5, 10**5)
+        expected = face_box(points, 10**5, 10**5)
         for what, hidden in (("all", ()), ("no ears", NAMES[3:5]), ("one ear", NAMES[4:5])):
             seen = {name: xy for name, xy in head.items() if name not in hidden}
-            overlaps[what].append(overlap(head_box(seen), wanted))
+            overlaps[what].append(overlap(head_box(seen), expected))
     assert np.mean(overlaps["all"]) > 0.8
     assert np.mean(overlaps["no ears"]) > 0.6
     assert np.mean(overlaps["one ear"]) > 0.55

@@ -1,4 +1,4 @@
-"""FairFace: the table's rows, every faulty one told."""
+"""FairFace: the rows of the table, and faults of all faulty rows."""
 
 from collections import Counter
 from pathlib import Path
@@ -68,7 +68,7 @@ UTKFACE = attribute_kinds.from_config(
 )
 
 
-def test_races_can_be_utkfaces(folder: Path):
+def test_a_preset_maps_races_to_utkfaces(folder: Path):
     (folder / "fairface_label_val.csv").write_text(HEAD + GOOD)
     source = FairFaceSource(folder, UTKFACE, preset="utkface")
     races = [labels_of(source[i].instances[0], UTKFACE)["race"] for i in range(2)]
@@ -106,7 +106,7 @@ def test_a_block_renames_the_classes_of_an_attribute(folder: Path):
 
 
 def test_an_age_range_is_trained_as_an_interval(folder: Path):
-    """From the table to the batch that the loss sees: both ends, and no middle."""
+    """Both ends of the range are in the batch that the loss receives, and not their mean."""
     (folder / "fairface_label_val.csv").write_text(HEAD + GOOD)
     source = FairFaceSource(folder, UTKFACE, preset="utkface")
     resize = ResizeOptions(mode="square", min_size=32, max_size=32, canvases=((32, 32),))
@@ -118,7 +118,7 @@ def test_an_age_range_is_trained_as_an_interval(folder: Path):
     assert batch.gt.attributes["race"].values[:, 0].tolist() == [[2], [4]]
 
 
-def test_faulty_rows_are_told_together_or_skipped(folder: Path):
+def test_faulty_rows_are_reported_together_or_skipped(folder: Path):
     rows = (
         "val/3.jpg,3-9,Male,White,False\nval/1.jpg,3-8,Male,White,False\nval/2.jpg,3-9,,White,x\n"
     )
@@ -132,7 +132,7 @@ def test_faulty_rows_are_told_together_or_skipped(folder: Path):
     assert (len(source), len(source.skipped)) == (2, 3)
 
 
-def test_tables_that_are_none_are_refused(folder: Path):
+def test_missing_and_invalid_tables_are_refused(folder: Path):
     with refused(folder, "fairface*.csv", "annotations"):
         FairFaceSource(folder)
     (folder / "fairface.csv").write_text("a,b\n1,2\n")
@@ -153,7 +153,7 @@ def test_the_real_folder():
     assert source[1].file_name == "val/2.jpg"
     assert labels[1]["age"] == [50, 59]
     assert labels[1]["gender"] == "female"
-    # Counted in the table: 519 East and 477 Southeast Asians, 527 Latinos, 373 of the Middle East.
+    # Counts of the table: 519 East Asian, 477 Southeast Asian, 527 Latino, 373 Middle Eastern.
     source = FairFaceSource(data_set("fairface"), UTKFACE, preset="utkface")
     faces = [source[i].instances[0] for i in range(len(source))]
     races = Counter(labels_of(face, UTKFACE)["race"] for face in faces)

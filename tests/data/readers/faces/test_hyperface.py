@@ -1,4 +1,4 @@
-"""The HyperFace repository's samples, laid out as they are, and rows that are wrong."""
+"""Samples in the layout of the HyperFace repository, and rows that are wrong."""
 
 import os
 import pickle
@@ -11,11 +11,11 @@ from mistakes import refused
 
 
 def face(**changed) -> list:
-    picture = np.zeros((20, 40, 3), np.uint8)
-    picture[..., 0] = 200  # blue
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[..., 0] = 200  # blue
     points, visible = np.full(42, 0.25), np.ones(21)
     points[:2], visible[AT["left_ear"]] = (-0.5, 0), 0
-    row = dict(picture=picture, face=[1, 1], points=points, visible=visible)
+    row = dict(image=image, face=[1, 1], points=points, visible=visible)
     row |= dict(pose=np.array([0.1, 0.2, -0.3]), gender=[1, 0])
     return list((row | changed).values())
 
@@ -44,8 +44,8 @@ def test_rows_are_regions(tmp_path):
     assert instance.box == (0, 0, 40, 20)
     labels = labels_of(instance, DECLARED)
     assert labels["gender"] == "male"
-    wanted = {"roll": -np.degrees(0.1), "pitch": np.degrees(0.2), "yaw": -np.degrees(0.3)}
-    assert labels["head"] == pytest.approx(wanted, abs=1e-4)
+    expected = {"roll": -np.degrees(0.1), "pitch": np.degrees(0.2), "yaw": -np.degrees(0.3)}
+    assert labels["head"] == pytest.approx(expected, abs=1e-4)
     assert labels["face"][0] == [0, 10, 2]
     assert labels["face"][1] == [30, 15, 2]
     assert labels["face"][AT["left_ear"]] == HIDDEN
@@ -57,8 +57,8 @@ def test_rows_are_regions(tmp_path):
 
 
 FAULTS = [
-    (dict(picture=np.zeros((20, 40), np.uint8)), (3,)),
-    (dict(picture=np.zeros((20, 40, 3))), (3,)),
+    (dict(image=np.zeros((20, 40), np.uint8)), (3,)),
+    (dict(image=np.zeros((20, 40, 3))), (3,)),
     (dict(face=[1, 0]), ("face", "[1.0, 0.0]", "[1, 1]", "[0, 0]")),
     (dict(points=np.zeros(40)), ("points", 40, 42)),
     (dict(points=np.full(42, 30.0)), ()),
@@ -75,7 +75,7 @@ def test_a_wrong_row_is_one_line(tmp_path, changed, named):
     assert len(open_format("hyperface", tmp_path, SKIP)) == 12
 
 
-def test_other_arrays_and_hostile_ones_are_refused(tmp_path):
+def test_other_and_hostile_arrays_are_refused(tmp_path):
     path = write(tmp_path, [face()[:5]])
     with refused(path, "(1, 5)", 6):
         open_format("hyperface", tmp_path, LABELS)

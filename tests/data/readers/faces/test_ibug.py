@@ -1,4 +1,4 @@
-"""iBUG's .pts files: both layouts, photographs with several faces, and broken twins."""
+"""iBUG's .pts files: both layouts, photographs with several faces, and broken files."""
 
 import contextlib
 import re
@@ -44,15 +44,15 @@ def test_points_become_a_face(tmp_path, header):
     np.testing.assert_allclose(face.box, (x1, y1 - 0.25 * (y2 - y1), x2, y2), atol=1e-4)
 
 
-def test_endings_may_be_capital(tmp_path):
+def test_extensions_may_be_upper_case(tmp_path):
     write(tmp_path, "a").with_suffix(".png").rename(tmp_path / "a.PNG")
     assert open_format("ibug", tmp_path, LABELS)[0].file_name == "a.PNG"
 
 
-def test_faces_of_one_photograph_are_one_picture_or_stay_together(tmp_path):
+def test_faces_of_one_photograph_are_one_image_or_one_group(tmp_path):
     write(tmp_path, "29_1")
     write(tmp_path, "29_2", ibug((30, 40), 30))
-    write(tmp_path, "29_3", shade=95)  # another cut of the photograph
+    write(tmp_path, "29_3", shade=95)  # another crop of the photograph
     write(tmp_path, "indoor_001")
     write(tmp_path, "indoor_002")
     source = open_format("ibug", tmp_path, LABELS)
@@ -63,7 +63,7 @@ def test_faces_of_one_photograph_are_one_picture_or_stay_together(tmp_path):
     assert [source.group(i) for i in range(4)] == ["29", "29", "indoor_001", "indoor_002"]
 
 
-FAULTS = [  # how a file is broken, and what is named beside it: numbers of points, places, values
+FAULTS = [  # a change that breaks a file, and what the message names: counts, positions, values
     (lambda text: "\n".join(text.split("\n")[1:]), (67, 68)),
     (lambda text: "{\n" + text, ()),
     (lambda text: re.sub(r"^\S+", "1e5", text), (0, 100000)),
@@ -88,9 +88,9 @@ def test_a_broken_file_is_one_line(tmp_path, spoil, parts):
     assert (len(source), source.skipped) == (1, (line,))
 
 
-def test_a_missing_or_broken_picture_is_one_line(tmp_path):
+def test_a_missing_or_broken_image_is_one_line(tmp_path):
     write(tmp_path, "a").with_suffix(".png").unlink()
-    write(tmp_path, "b").with_suffix(".png").write_bytes(b"no picture")
+    write(tmp_path, "b").with_suffix(".png").write_bytes(b"not an image")
     with pytest.raises(AnnotationErrors) as caught:
         open_format("ibug", tmp_path, LABELS)
     check_faults(caught.value.faults, (tmp_path, "a.pts", "a.jpg"), (tmp_path, "b.pts"))
@@ -115,7 +115,7 @@ def test_any_text_is_points_or_a_fault(tmp_path):
 def test_the_real_folder():
     source = open_format("ibug", data_set("helen_afw_68"), LABELS)
     records = [source[i] for i in range(len(source))]
-    assert len(records) == 128  # 131 files; three photographs have two faces in the same picture
+    assert len(records) == 128  # 131 files; three photographs have two faces in the same image
     faces = [len(record.instances) for record in records]
     assert (sum(faces), max(faces)) == (131, 2)
     assert source.skipped == ()

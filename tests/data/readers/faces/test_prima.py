@@ -1,4 +1,4 @@
-"""Prima: angles from names, boxes from the text beside the picture."""
+"""Prima: angles from file names, boxes from the text file beside the image."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ def save(folder: Path, name: str, text: str) -> None:
     (folder / name).with_suffix(".txt").write_text(f"{name}\n\n{text}")
 
 
-def test_name_and_text_are_labels(tmp_path: Path):
+def test_labels_are_read_from_names_and_text_files(tmp_path: Path):
     save(tmp_path / "deep/Person01", "person01113-60+90.jpg", "Face\n192\n100\n126\n94\n")
     save(tmp_path / "deep/Person12", "person12292+90+0.jpg", "Face\n50\n50.5\n101\n101\n")
     source = PrimaSource(tmp_path, DECLARED)
@@ -47,7 +47,7 @@ def test_name_and_text_are_labels(tmp_path: Path):
         ("Hand\n192\n100\n126\n94\n", ["Hand"]),
     ],
 )
-def test_bad_texts_are_listed(tmp_path: Path, text: str, parts: list[str]):
+def test_invalid_text_files_are_listed(tmp_path: Path, text: str, parts: list[str]):
     for i in range(100):
         save(tmp_path, f"person01{i + 100}+15-15.jpg", "Face\n192\n100\n126\n94\n")
     save(tmp_path, "person02100+15-15.jpg", text)
@@ -77,9 +77,8 @@ def test_the_real_folder():
 
 
 def test_yaw_is_positive_where_the_nose_points_to_the_images_left():
-    """In a profile the box lies at the side of the head that the nose is on, skin to skin.
-
-    Dark hair fills the back of the head: seen from the nose's side of the box, hair comes last.
+    """In a profile, the box encloses the skin on the side of the nose, and dark hair fills the back
+    of the head. More dark pixels must be on the side of the box that is opposite to the nose.
     """
     source = PrimaSource(data_set("prima_headpose"), DECLARED)
     at = {source.key(i): i for i in range(len(source))}

@@ -1,4 +1,4 @@
-"""UTKFace: labels from names, bad names listed, photographs kept together."""
+"""UTKFace: labels from file names, invalid names that are listed, groups of one photograph."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ DECLARED = attribute_kinds.from_config(
         "race": dict(kind="categorical", classes=RACES),
     }
 )
-# The names in the public set that do not tell their labels.
+# The names in the public set that do not contain all labels.
 BAD = (
     "61_3_20170109150557335",
     "61_1_20170109142408075",
@@ -87,17 +87,17 @@ def test_more_than_a_hundredth_is_refused_unless_skipped(tmp_path: Path):
 
 
 def test_folders_without_faces_are_refused(tmp_path: Path):
-    wanted = "[age]_[gender]_[race]_[date&time].jpg"
-    with refused(tmp_path, wanted):
+    expected = "[age]_[gender]_[race]_[date&time].jpg"
+    with refused(tmp_path, expected):
         UTKFaceSource(tmp_path)
     with refused(tmp_path / "nowhere"):
         UTKFaceSource(tmp_path / "nowhere")
     path = save(tmp_path, "holiday.jpg", texture(0))
-    with refused(tmp_path, 1, wanted, path):
+    with refused(tmp_path, 1, expected, path):
         UTKFaceSource(tmp_path, on_error="skip")
 
 
-def test_a_truncated_picture_is_bad(tmp_path: Path):
+def test_a_truncated_image_is_skipped(tmp_path: Path):
     fill(tmp_path, 100)
     path = tmp_path / "9_0_0_20170109150557335.jpg"
     path.write_bytes(cv2.imencode(".jpg", texture(0))[1].tobytes()[:-40])
@@ -105,7 +105,7 @@ def test_a_truncated_picture_is_bad(tmp_path: Path):
     check_names(line, path)
 
 
-def test_labels_outside_the_declared_range_are_told(tmp_path: Path):
+def test_labels_outside_the_declared_range_are_reported(tmp_path: Path):
     fill(tmp_path, 117)
     young = attribute_kinds.from_config({"age": {"kind": "continuous", "range": (0, 99)}})
     first = tmp_path, "100_0_0_20170109000000100.jpg.chip.jpg", "age", 100, 99
@@ -118,7 +118,7 @@ def test_labels_outside_the_declared_range_are_told(tmp_path: Path):
     assert sum("age" in source[i].instances[0].attributes for i in range(117)) == 100
 
 
-def test_every_name_that_is_wrong_is_told(tmp_path: Path):
+def test_every_wrong_name_is_reported(tmp_path: Path):
     fill(tmp_path, 20)
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(next(tmp_path.glob("1_*")).read_bytes())
@@ -136,8 +136,8 @@ def test_copies_mirrors_and_stamps_are_grouped(tmp_path: Path):
     image = texture(0)
     brighter = cv2.convertScaleAbs(image, alpha=0.8, beta=30)
     paths = [
-        save(tmp_path, f"{i}.jpg", picture)
-        for i, picture in enumerate((texture(1), image, texture(2), brighter, image[:, ::-1]))
+        save(tmp_path, f"{i}.jpg", pixels)
+        for i, pixels in enumerate((texture(1), image, texture(2), brighter, image[:, ::-1]))
     ]
     assert near_duplicates(paths) == [0, 1, 2, 1, 1]
     assert near_duplicates(paths, ["a", "b", "a", "c", "d"]) == [0, 1, 0, 1, 1]
@@ -148,7 +148,7 @@ def test_the_real_folder():
     source = UTKFaceSource(folder, DECLARED)
     assert len(source) == 6843
     assert source.skipped == ()
-    # An old woman in the picture, as read by eye.
+    # The image shows an old woman.
     at = {source.key(i): i for i in range(len(source))}
     old = source[at["100_1_0_20170110183726390.jpg.chip.jpg"]].instances[0]
     assert labels_of(old, DECLARED) == {"age": 100, "gender": "female", "race": "White"}

@@ -1,4 +1,4 @@
-"""YouTube Faces: the table's rows, persons, and rows that are wrong."""
+"""YouTube Faces: rows of the table, groups of one person, and rows that are wrong."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def write(folder: Path, *rows: str) -> Path:
     return path
 
 
-def test_rows_are_faces_and_persons_stay_together(tmp_path):
+def test_rows_are_faces_and_persons_are_groups(tmp_path):
     write(tmp_path, row("Abdullah_Gul_50.jpg"), row("Abdullah_Gul_51.jpg"), row("A_B_00.jpg"))
     table = tmp_path / "keypoints.csv"
     for head in (HEAD, f"name{HEAD}"):
@@ -42,7 +42,7 @@ def test_rows_are_faces_and_persons_stay_together(tmp_path):
     assert points[AT["right_ear"]] is None
 
 
-FAULTS = [  # a row, and what is named beside the table: line, picture, and what is wrong
+FAULTS = [  # a row, and what the message names beside the table: line, image and fault
     (row("b.jpg", ibug()[:67]), (3, "b.jpg", 67, 68)),
     (row("b.jpg", np.where(np.arange(68) == 7, 5000, ibug().T).T), (3, "b.jpg", 7, 5000)),
     (row("b.jpg").replace("b.jpg,", "b.jpg,x"), (3, "b.jpg", "x30.000000")),
@@ -62,7 +62,7 @@ def test_a_wrong_row_is_one_line(tmp_path, wrong, parts):
     assert (len(source), len(source[0].instances)) == (1, 1)
 
 
-def test_missing_pictures_and_tables_are_named(tmp_path):
+def test_missing_images_and_tables_are_named(tmp_path):
     path = write(tmp_path, row("a_1.jpg"), row("b_1.jpg"))
     (tmp_path / "b_1.jpg").unlink()
     with pytest.raises(AnnotationErrors) as caught:

@@ -1,4 +1,6 @@
-"""Faces in a table: read, written, refused where rows are wrong, and kept together."""
+"""Faces in a table: reading, writing, wrong rows, and splits that keep the copies of a face
+together.
+"""
 
 import logging
 from pathlib import Path
@@ -33,7 +35,7 @@ DECLARED = attribute_kinds.from_config(
 
 
 def face(seed, side=48):
-    """Give a picture that no other is like."""
+    """Return a gray image that is unlike those of other seeds."""
     coarse = np.random.default_rng(seed).uniform(30, 220, (14, 14)).astype(np.float32)
     return np.clip(cv2.resize(coarse, (side, side)), 0, 255).astype(np.uint8)
 
@@ -43,13 +45,13 @@ def pixels(image):
 
 
 def write(path, *rows):
-    """Write a table with the original's columns: its first has no name."""
+    """Write a table with the columns of the original, the first of which has no name."""
     lines = [",age,ethnicity,gender,pixels", *(f"{i},{row}" for i, row in enumerate(rows))]
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def test_rows_are_read_as_the_original_wrote_them(tmp_path):
+def test_rows_of_the_original_table_are_read(tmp_path):
     first, second = face(0), face(1)
     path = write(tmp_path / "new2.csv", f"1,2,0,{pixels(first)}", f"116,4,1.0,{pixels(second)}")
     source = FaceCsvSource(path, DECLARED)
@@ -63,7 +65,7 @@ def test_rows_are_read_as_the_original_wrote_them(tmp_path):
     assert labels[1] == {"age": 116, "gender": "female", "race": "Others"}
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_a_written_table_is_read_again(tmp_path):
     labels = [
         {"age": 30 + i, "gender": "female", "race": race}
         for i, race in enumerate(("White", "Indian"))
@@ -77,7 +79,7 @@ def test_what_is_written_is_read_again(tmp_path):
     assert [labels_of(source[i].instances[0], DECLARED) for i in range(2)] == labels
 
 
-def test_a_chip_whose_age_no_person_has_is_left_out(tmp_path, capsys):
+def test_a_chip_with_an_impossible_age_is_left_out(tmp_path, capsys):
     folder, table = tmp_path / "chips", tmp_path / "faces.csv"
     folder.mkdir()
     old, young = (f"{age}_0_0_2017010900000000{age % 10}.png" for age in (130, 31))
@@ -96,9 +98,9 @@ def test_a_folder_of_chips_becomes_a_table(tmp_path, capsys):
         cv2.imwrite(str(folder / name), face(len(name), 96))
     arguments = ["face-csv", "--input", str(folder), "--output", str(table)]
     assert main(arguments) == 1
-    said = capsys.readouterr()
-    check_names(said.err, folder / "x.png")
-    check_lines(said.out.splitlines(), table, (2, 1))
+    printed = capsys.readouterr()
+    check_names(printed.err, folder / "x.png")
+    check_lines(printed.out.splitlines(), table, (2, 1))
     source = FaceCsvSource(table, DECLARED)
     records = {
         labels_of(record.instances[0], DECLARED)["age"]: record
@@ -112,10 +114,10 @@ def test_a_folder_of_chips_becomes_a_table(tmp_path, capsys):
     assert FaceCsvSource(table)[0].image.shape == (32, 32, 1)
     cv2.imwrite(str(folder / names[1]), face(0, 96)[:50])
     assert main(arguments) == 1
-    said = capsys.readouterr()
-    lines = [line for line in said.err.splitlines() if names[1] in line]
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if names[1] in line]
     check_lines(lines, folder / names[1], (96, 50))
-    check_lines(said.out.splitlines()[-1:], table, (1, 2))
+    check_lines(printed.out.splitlines()[-1:], table, (1, 2))
     before = table.read_bytes()
     cv2.imwrite(str(folder / names[0]), face(0, 96)[:50])
     with refused(2, folder / names[0], 96, 50):
@@ -153,12 +155,12 @@ def test_every_bad_row_is_listed(tmp_path):
         ("age,ethnicity,gender,pixels\n", ()),
     ],
 )
-def test_a_table_that_is_none_is_one_line(tmp_path, text, named):
+def test_a_table_without_columns_or_rows_is_one_line(tmp_path, text, named):
     path = tmp_path / "faces.csv"
     path.write_text(text)
     with refused(path, *named) as caught:
         FaceCsvSource(path)
-    if named:  # before all columns
+    if named:  # the missing column comes before the list of all columns
         check_names(str(caught.value).partition(";")[0], "ethnicity")
     with refused(tmp_path / "absent.csv"):
         FaceCsvSource(tmp_path / "absent.csv")
@@ -189,7 +191,7 @@ def test_a_face_and_its_masked_copies_stay_together(tmp_path):
     assert sum(map(len, ages)) == 12
 
 
-def test_without_masks_the_upper_part_alone_links_nothing():
+def test_the_upper_part_alone_is_compared_only_with_masks():
     one, other = face(0), face(1)
     other[:16] = one[:16]
     assert near_duplicates([one, other]) == [0, 1]
@@ -197,7 +199,7 @@ def test_without_masks_the_upper_part_alone_links_nothing():
 
 
 def divide(*sources, fixed=""):
-    """Divide sources, the first wholly `fixed`; give the split of each one's records."""
+    """Assign sources to splits, the first entirely to `fixed`; return the split of each record."""
     blocks = [dict(name=f"source {i}", split="") for i in range(len(sources))]
     blocks[0]["split"] = fixed
     keys = [split_assignment.keys(source) for source in sources]
@@ -205,8 +207,8 @@ def divide(*sources, fixed=""):
     return [{i: split for split, at in each.items() for i in at} for each in found]
 
 
-def parted(*sources):
-    """Count the faces, of the same order in all sources, that stand in more than one split."""
+def count_separated(*sources):
+    """Return how many faces, in the same order in all sources, are in more than one split."""
     found = divide(*sources)
     assert all(len(each) == len(found[0]) for each in found)
     return sum(len({each[i] for each in found}) > 1 for i in found[0])
@@ -226,36 +228,36 @@ def drawn_chips(folder, count=60, start=0):
 
 
 def masked_copies(folder, output):
-    """Write the faces of a folder in masks; give them, and the table of them."""
+    """Write masked copies of a folder of faces; return their source, and that of their table."""
     assert main(["mask-faces", "--input", str(folder), "--output", str(output)]) == 0
     return UTKFaceSource(output / "images"), as_table(output / "images")
 
 
-def test_a_table_and_the_chips_that_it_shows_are_parted_by_no_split(tmp_path):
+def test_no_split_separates_a_table_from_its_chips(tmp_path):
     folder = drawn_chips(tmp_path / "chips")
     table = as_table(tmp_path / "chips")
     masked, masked_table = masked_copies(tmp_path / "chips", tmp_path / "masked")
-    assert parted(folder, table) == 0
-    assert parted(table, masked_table) == 0
-    assert parted(table, masked) == 0
-    assert parted(masked_table, folder, table, masked) == 0
+    assert count_separated(folder, table) == 0
+    assert count_separated(table, masked_table) == 0
+    assert count_separated(table, masked) == 0
+    assert count_separated(masked_table, folder, table, masked) == 0
     others = drawn_chips(tmp_path / "others", start=1000)
-    assert divide(others, folder, table)[0] == divide(others)[0]  # which no face joins to them
+    assert divide(others, folder, table)[0] == divide(others)[0]  # no face links them
 
 
-def test_real_chips_and_their_tables_are_parted_by_no_split(tmp_path):
+def test_no_split_separates_a_table_from_its_real_chips(tmp_path):
     (tmp_path / "chips").mkdir()
     for path in sorted(data_set("utkface_crop_part1").iterdir())[::40]:
         (tmp_path / "chips" / path.name).symlink_to(path)
     folder, table = UTKFaceSource(tmp_path / "chips"), as_table(tmp_path / "chips")
-    assert parted(folder, table) == 0
+    assert count_separated(folder, table) == 0
     masked, masked_table = masked_copies(tmp_path / "chips", tmp_path / "masked")
-    assert parted(folder, masked) == 0  # by their names
-    assert parted(table, masked_table) <= 0.01 * len(table)
-    assert parted(folder, masked_table) <= 0.01 * len(table)
+    assert count_separated(folder, masked) == 0  # by their names
+    assert count_separated(table, masked_table) <= 0.01 * len(table)
+    assert count_separated(folder, masked_table) <= 0.01 * len(table)
 
 
-def test_faces_in_a_table_that_are_all_of_one_split_are_told(tmp_path, caplog):
+def test_faces_of_a_table_that_another_source_fixes_in_a_split_are_reported(tmp_path, caplog):
     folder = drawn_chips(tmp_path / "chips", 12)
     drawn_chips(tmp_path / "some", 5)
     table = as_table(tmp_path / "some")

@@ -1,4 +1,4 @@
-"""Records from a Python file of the user's: opened, divided, batched, and every mistake told."""
+"""Records from a Python file of the user: opening, splitting, batching, and every mistake."""
 
 import pickle
 import re
@@ -77,7 +77,7 @@ def first(path: Path):
 
 
 def fault(path: Path) -> str:
-    """Return what the message says after the file's path."""
+    """Return the message of the error without the file's path."""
     with refused() as caught:
         first(path)
     message = str(caught.value)
@@ -85,7 +85,7 @@ def fault(path: Path) -> str:
     return message.removeprefix(str(path))
 
 
-def test_records_are_those_of_the_files_source(tmp_path):
+def test_the_records_of_the_file_are_read(tmp_path):
     path = write(tmp_path, CELLS)
     opened = open_file(path, {"shade": 90}, split="val", rename={"yeast": "fungus"})["val"]
     assert opened.categories == (Category(7, "cell"), Category(9, "fungus"))
@@ -96,7 +96,7 @@ def test_records_are_those_of_the_files_source(tmp_path):
     assert labels == [{"age": i} for i in range(6)]
 
 
-def test_a_group_is_not_parted_and_a_key_stays(tmp_path):
+def test_a_group_stays_in_one_split_and_keys_are_stable(tmp_path):
     path = write(tmp_path, CELLS + GROUPED)
     names = {
         split: [record.file_name for source in opened.sources for record in source]
@@ -104,14 +104,14 @@ def test_a_group_is_not_parted_and_a_key_stays(tmp_path):
     }
     assert sum(map(len, names.values())) == 40
     assert all(len(of_split) % 10 == 0 for of_split in names.values())
-    # The division names cells, not positions: one that comes before the others moves none.
+    # Splits store keys and not positions, so that a new first record moves no other.
     path.write_text(path.read_text().replace('f"cell {i}"', 'f"cell {i - 1}"'))
     again = open_file(path, {"count": 41})
     assert [r.file_name for r in again["train"].sources[0]] == names["train"]
 
 
 @pytest.mark.parametrize("processes", [False, True])
-def test_batches_are_made_of_it_by_threads_and_by_processes(tmp_path, processes):
+def test_threads_and_processes_batch_its_records(tmp_path, processes):
     opened = open_file(write(tmp_path, CELLS), split="train")["train"]
     data = DataOptions(resize=SMALL, processes=processes)
     batches = pipeline.train_batches(
@@ -129,14 +129,14 @@ def test_a_source_is_pickled_by_its_file(tmp_path):
     np.testing.assert_array_equal(again[2].image, source[2].image)
 
 
-LACKING = ("open_source", "list", "categories", "__len__", "__getitem__")
+REQUIRED = ("open_source", "list", "categories", "__len__", "__getitem__")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "parts"),  # parts: the line of the file or the record, and what is wrong there
+    ("old", "new", "parts"),  # parts: the line of the file or the record, and its fault
     [
         ("def open_source", "def open_sauce", ("open_source",)),
-        ("return Cells(count, shade)", "return [1, 2]", LACKING),
+        ("return Cells(count, shade)", "return [1, 2]", REQUIRED),
         ("return Cells(count, shade)", "return Cell()", (27, "Cell")),
         ("import numpy as np", "import numpi", (6, "numpi")),
         ("self.shade + i", "self.shape + i", (21, "Cells", "shape")),
@@ -162,7 +162,7 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path, old, new, parts):
     ("key", "record", "value"),
     [("'a.png'", 1, "a.png"), ("np.int64(i)", 0, repr(np.int64(0))), ("None", 0, None)],
 )
-def test_keys_are_names_or_numbers_and_no_two_are_equal(tmp_path, key, record, value):
+def test_keys_must_be_unique_text_or_numbers(tmp_path, key, record, value):
     text = CELLS + GROUPED.replace('f"cell {i}"', key)
     check_names(fault(write(tmp_path, text)), record, value)
 
@@ -178,20 +178,20 @@ def test_a_wrong_option_and_a_missing_file_are_one_line(tmp_path):
             open_file(wrong)
 
 
-def test_a_label_that_its_attribute_refuses_names_the_record(tmp_path):
+def test_an_invalid_label_is_an_error_that_names_the_record(tmp_path):
     path = write(tmp_path, CELLS.replace('{"age": i}', '{"age": 200 + i}'))
     opened = open_file(path, split="train")["train"]
     data = DataOptions(resize=SMALL)
     batches = pipeline.eval_batches(opened.sources[0], AGE, data, batch_size=2)
     with refused("cell 0", "age", 200, 116, "config.data.on_error"):
         next(batches)
-    # Where it may be skipped, neither its size nor its class stops anything.
+    # The size and the class of the record can be read, so that the loader can skip it.
     source = opened.sources[0]
     assert len(sampler.find_buckets([source], ResizeOptions())) == 1
     assert len(repeat_factors(source, 0.5)) == len(source)
 
 
-def test_the_readmes_file_gives_records(tmp_path):
+def test_the_file_in_the_readme_works(tmp_path):
     readme = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(import csv.*?)^```", readme, re.MULTILINE | re.DOTALL)
     table = tmp_path / "cells.csv"

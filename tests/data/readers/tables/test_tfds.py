@@ -1,4 +1,4 @@
-"""TensorFlow Datasets: a data set made here, COCO and VOC as mocked, and what is said of others."""
+"""TensorFlow Datasets: a data set of the test, mocks of COCO and VOC, and messages for others."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ from mtl_jax.data.loader import pipeline
 from mtl_jax.data.readers.format import Labels
 from mtl_jax.images.resize import ResizeOptions
 
-THINGS = {
+OBJECTS = {
     "bbox": tfds.features.BBoxFeature(),
     "label": tfds.features.ClassLabel(names=["cat", "dog"]),
     "coat": tfds.features.ClassLabel(names=["plain", "tabby"]),
@@ -27,7 +27,7 @@ THINGS = {
 
 
 class Pets(tfds.core.GeneratorBasedBuilder):
-    """Three pictures; the third has nothing on it."""
+    """Three images; the third has no objects."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -35,7 +35,7 @@ class Pets(tfds.core.GeneratorBasedBuilder):
         features = {
             "image": tfds.features.Image(shape=(None, None, 3)),
             "image/filename": tfds.features.Text(),
-            "objects": tfds.features.Sequence(THINGS),
+            "objects": tfds.features.Sequence(OBJECTS),
         }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
@@ -46,13 +46,13 @@ class Pets(tfds.core.GeneratorBasedBuilder):
         for i in range(3):
             image = np.full((40 + 10 * i, 60, 3), 50 * i, np.uint8)
             box = tfds.features.BBox(ymin=0.25, xmin=0.5, ymax=0.75, xmax=1.0)
-            thing = dict(bbox=box, label=i, coat="tabby", age=2.5, is_crowd=i == 1)
+            pet = dict(bbox=box, label=i, coat="tabby", age=2.5, is_crowd=i == 1)
             yield (
                 i,
                 {
                     "image": image,
                     "image/filename": f"{i}.png",
-                    "objects": [thing] if i < 2 else [],
+                    "objects": [pet] if i < 2 else [],
                 },
             )
 
@@ -69,7 +69,7 @@ def by_name(source):
     return {record.file_name: record for record in records}
 
 
-def test_a_data_set_made_here_is_read(made):
+def test_a_prepared_data_set_is_read(made):
     source = open_format("tfds", Path(), path=f"{made}:train")
     assert [tuple(category) for category in source.categories] == [(0, "cat"), (1, "dog")]
     records = by_name(source)
@@ -98,13 +98,13 @@ def test_labels_are_read_by_their_names(made):
         by_name(open_format("tfds", Path(), Labels(wrong), path=f"{made}:train"))
 
 
-def test_classes_may_be_chosen(made):
+def test_classes_can_be_selected(made):
     source = open_format("tfds", Path(), path=f"{made}:train", categories=("dog",))
     assert [tuple(category) for category in source.categories] == [(1, "dog")]
     assert [len(by_name(source)[f"{i}.png"].instances) for i in range(3)] == [0, 1, 0]
 
 
-def test_batches_are_made_of_it(made):
+def test_its_records_are_batched(made):
     source = open_format("tfds", Path(), path=f"{made}:train")
     options = DataOptions(resize=ResizeOptions("square", 64, 64, ((64, 64),)), max_instances=2)
     (batch,) = pipeline.eval_batches(source, (), options, batch_size=3)
@@ -114,8 +114,8 @@ def test_batches_are_made_of_it(made):
 
 
 def fake_records(builder, split, decoders=None):
-    """Give random records of a data set, ten things on each; without this the mock's sequences
-    have lengths of their own.
+    """Return random records of a data set with ten objects each. In the mock's own records, the
+    sequences of an object's fields have different lengths.
     """
     assert set(decoders) == {"image"}
     records = RandomFakeGenerator(builder.info.features, 4, constant_dynamic_shape=True)
@@ -160,7 +160,7 @@ def test_mistakes_are_one_line(made, tmp_path):
         open_format("tfds", Path(), path=f"{made}:train", categories=("cow",))
 
 
-def test_what_cannot_be_read_at_random_says_how_to_convert_it(tmp_path):
+def test_other_file_formats_are_refused_with_the_command_that_converts_them(tmp_path):
     builder = Pets(data_dir=tmp_path, file_format="tfrecord")
     builder.download_and_prepare()
     with refused(builder.data_path, "tfds.builder('pets', data_dir=NEW)"):

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets' 300W-LP and AFLW2000-3D, made here with the features of its builders."""
+"""300W-LP and AFLW2000-3D of TensorFlow Datasets, made by the test with its builders' features."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ RADIANS = np.radians([10.0, -20.0, 30.0])
 
 
 class Faces(tfds.core.GeneratorBasedBuilder):
-    """Records with the given labels, and shapes where there are poses."""
+    """A data set with the records `labels`."""
 
     VERSION = tfds.core.Version("1.0.0")
     labels: tuple[dict, ...] = ()
@@ -42,7 +42,7 @@ class Faces(tfds.core.GeneratorBasedBuilder):
 
 
 class The300wLp(Faces):
-    """The fields of `the300w_lp` that are read; two records are of one photograph."""
+    """The fields of `the300w_lp` that are read; two records show one photograph."""
 
     labels = tuple(
         {
@@ -56,7 +56,7 @@ class The300wLp(Faces):
 
 
 class Aflw2k3d(Faces):
-    """The fields of `aflw2k3d`; the second record's points lie far outside."""
+    """The fields of `aflw2k3d`; the points of the second record are far outside the image."""
 
     labels = tuple(
         {"landmarks_68_3d_xy_normalized": points / SIDE, "landmarks_68_3d_z": np.zeros((68, 1))}
@@ -79,9 +79,9 @@ def test_the_300w_lp(tmp_path):
     record = source[0]
     assert (len(source), record.width, record.exhaustive) == (3, SIDE, False)
     (face,) = record.instances
-    wanted = {"pitch": 10, "yaw": -20, "roll": 30}
+    expected = {"pitch": 10, "yaw": -20, "roll": 30}
     labels = labels_of(face, DECLARED)
-    assert labels["head"] == pytest.approx(wanted, abs=1e-4)
+    assert labels["head"] == pytest.approx(expected, abs=1e-4)
     points = labels["face"]
     np.testing.assert_allclose(points[AT["nose_center"]], POINTS[30], atol=1e-3)
     assert points[AT["left_ear"]] is None
@@ -98,7 +98,7 @@ def test_aflw2000(tmp_path):
         try:
             found.append(source[i].instances[0].attributes)
         except UserError as error:
-            check_names(error, f"{path} {i}", 1125, 1665, SIDE)  # a point, and the picture's side
+            check_names(error, f"{path} {i}", 1125, 1665, SIDE)  # a point, and the image's side
     assert [set(labels) for labels in found] == [{"face"}]
 
 
