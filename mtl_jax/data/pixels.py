@@ -1,4 +1,4 @@
-"""The pixels of a record."""
+"""Read the pixels of records and apply their deferred changes."""
 
 from dataclasses import replace
 
@@ -10,9 +10,9 @@ from mtl_jax.images.geometry import Size
 
 
 def materialize(record: Record) -> Record:
-    """Return the record with its deferred changes made: new pixels and labels.
+    """Return the record with its deferred changes applied to pixels and labels.
 
-    Raises UserError that names the record where a change cannot be made.
+    Raises UserError that names the record if a change fails.
     """
     if not record.deferred:
         return record
@@ -24,9 +24,9 @@ def materialize(record: Record) -> Record:
 
 
 def read_pixels(record: Record, channels: int) -> np.ndarray:
-    """Return a record's pixels `[H, W, channels]`, deferred changes made.
+    """Return a record's pixels `[H, W, channels]` with its deferred changes applied.
 
-    Raises ValueError where their size is not as annotated.
+    Raises ValueError if their size differs from the annotated size.
     """
     record = materialize(record)
     if isinstance(record.image, np.ndarray):
@@ -38,9 +38,9 @@ def read_pixels(record: Record, channels: int) -> np.ndarray:
 
 
 def own_pixels(record: Record) -> np.ndarray:
-    """Return a record's pixels in the channels that it has, a file's as RGB.
+    """Return a record's pixels `[H, W, C]` with the channels they have; files are read as RGB.
 
-    Deferred changes are not made. Raises UserError that names the file where it cannot be read.
+    Deferred changes are not applied. Raises UserError that names the file if it cannot be read.
     """
     if isinstance(record.image, np.ndarray):
         return record.image
@@ -49,9 +49,9 @@ def own_pixels(record: Record) -> np.ndarray:
 
 
 def check_size(record: Record, size: Size) -> None:
-    """Raise ValueError where an image's height and width are not those of its record."""
+    """Raise ValueError if `size` (height, width) differs from the annotated size of the record."""
     if size != (record.height, record.width):
         raise ValueError(
-            f"the picture is {size[1]} x {size[0]} pixels, "
+            f"the image is {size[1]} x {size[0]} pixels, but it is "
             f"annotated as {record.width} x {record.height} (width x height)"
         )

@@ -1,5 +1,5 @@
-"""What every format is read into, and every transform starts from: a picture and the things
-annotated on it.
+"""Records: the common representation of an annotated image. Every reader returns them and every
+transform starts from them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Turn
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
-Frame = tuple[int, int, int, int]  # a box of whole pixels, within its picture
+Frame = tuple[int, int, int, int]  # a box of whole pixels inside its image
 Key = int | str  # an image id or a file name
 Segmentation = list[list[float]] | dict[str, Any] | np.ndarray | None
 
@@ -24,7 +24,7 @@ Change = Callable[["Record"], "Record"]
 
 
 class Category(NamedTuple):
-    """A class as its data set numbers it; the model's class of the i-th category is i + 1."""
+    """A class with its id in the data set. The model's index of the i-th category is i + 1."""
 
     id: int
     name: str
@@ -32,30 +32,30 @@ class Category(NamedTuple):
 
 @dataclass(frozen=True)
 class Instance:
-    """One thing on a picture, in the picture's own pixels.
+    """One annotated instance, in pixels of the original image.
 
-    `segmentation` is COCO's polygons, COCO's RLE (counts as text, bytes or list), a boolean array
-    of the whole picture, or None where only the box is known. `attributes` holds the labels of the
-    declared attributes, parsed; a missing key is a missing label.
+    `segmentation` is a list of COCO polygons, a COCO RLE (counts as text, bytes or list), a boolean
+    array of the whole image, or None if only the box is annotated. `attributes` contains the parsed
+    labels of the declared attributes by name; a missing key is a missing label.
     """
 
     box: Box
-    label: int  # the model's class, 1 .. K-1
+    label: int  # the model's class index, 1 .. K-1
     segmentation: Segmentation = None
     crowd: bool = False
-    area: float | None = None  # COCO's area in square pixels, None: the box's or the mask's
+    area: float | None = None  # COCO's area in square pixels; None: that of the mask or the box
     id: int = 0
     attributes: Mapping[str, Label] = field(default_factory=dict)
 
     def label_of(self, attribute: Attribute) -> Label:
-        """Return the label of `attribute`, (values `[V]`, known `[V]`)."""
+        """Return the label of `attribute`: values `[V]`, known `[V]`."""
         return self.attributes.get(attribute.name) or attribute.missing
 
 
 @dataclass(frozen=True)
 class Record:
-    """One picture. `image` is where it lies, the bytes of its file, or the pixels themselves (uint8
-    H x W x C, RGB).
+    """One annotated image. `image` is the path of its file, the bytes of its file, or its pixels
+    (uint8 `[H, W, C]`, RGB).
     """
 
     image: Path | bytes | np.ndarray
@@ -64,40 +64,42 @@ class Record:
     image_id: int | str
     file_name: str
     instances: tuple[Instance, ...] = ()
-    exhaustive: bool = True  # False: things of these classes stand in the picture without a label
-    region: Frame | None = None  # what of the picture is seen; None: all
-    turn: Turn | None = None  # that the picture makes first, its things with it, but for masks
-    # Changes of pixels and labels that are made when the pixels are read, by `pixels.materialize`.
+    exhaustive: bool = True  # False: some objects of these classes are not annotated
+    region: Frame | None = None  # the visible part of the image; None: all of it
+    # In-plane rotation that is applied first; boxes and labels follow, masks do not.
+    turn: Turn | None = None
+    # Changes of pixels and labels that `pixels.materialize` applies when the pixels are read.
     deferred: tuple["Change", ...] = ()
 
     @property
     def frame(self) -> Frame:
+        """The visible part of the image: the region, or the whole image."""
         return self.region or (0, 0, self.width, self.height)
 
     @property
     def place(self) -> str:
-        """Where the picture lies, or its name, for messages."""
+        """The path of the image, or its name if it has none, for messages."""
         return str(self.image) if isinstance(self.image, Path) else self.file_name
 
 
 @contextmanager
 def named(record: Record) -> Iterator[None]:
-    """Turn what goes wrong with a record's picture or labels into a UserError that names it."""
+    """Convert a ValueError or OSError raised in the block to a UserError that names the record."""
     try:
         yield
     except (ValueError, OSError) as error:
-        said = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
-        raise UserError(f"{record.place}: {said}") from error
+        fault = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
+        raise UserError(f"{record.place}: {fault}") from error
 
 
 class Source:
-    """Records by position, with the categories that their labels index. Every source derives from
-    it, and says here what it offers beyond its records.
+    """A sequence of records, with the categories that their labels index. The base class of all
+    sources; it declares everything a source provides besides its records.
     """
 
     categories: tuple[Category, ...] = ()
-    skipped: tuple[str, ...] = ()  # a line for each record, or label, that was left out
-    undeclared: tuple[str, ...] = ()  # a line for each annotated label that no attribute reads
+    skipped: tuple[str, ...] = ()  # one line for each record or label that was left out
+    undeclared: tuple[str, ...] = ()  # one line for each annotated label without an attribute
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -106,30 +108,34 @@ class Source:
         raise NotImplementedError
 
     def draw(self, position: int, rng: np.random.Generator) -> Record:
-        """Return the record as training sees it, which may differ each time."""
+        """Return the record for training; it may be random."""
         return self[position]
 
     def group(self, position: int) -> str:
-        """Name what must stay in one split: a person, a photograph. By default, the record."""
+        """Return the name of the record's group, such as a person or a photograph; all records of
+        a group belong to the same split. By default every record is its own group.
+        """
         return str(position)
 
     def key(self, position: int) -> Key:
-        """Name the record in stored splits, whatever other records come or go."""
+        """Return the record's key in stored splits, which does not depend on the other records."""
         return position
 
     def name(self, position: int) -> Key:
-        """Name what the record and its copies in other sources share, such as the image's file."""
+        """Return a name that the record shares with its copies in other sources, such as the name
+        of the image file.
+        """
         return self.key(position)
 
     def chips(self) -> Sequence[Path | np.ndarray] | None:
-        """Return the image file, or the gray pixels `[H, W]`, of each record, where every image is
-        one aligned face; None otherwise.
+        """Return the image file or the gray pixels `[H, W]` of each record if every image is one
+        aligned face; otherwise None.
         """
         return None
 
 
 class Wrapper(Source):
-    """A source whose records are those of another one, in another order or changed."""
+    """A source that reorders or changes the records of another source."""
 
     def __init__(self, source: Source):
         self.source = source
@@ -141,6 +147,7 @@ class Wrapper(Source):
         return position
 
     def change(self, record: Record) -> Record:
+        """Return the record with this source's changes."""
         return record
 
     def __len__(self) -> int:
@@ -167,8 +174,8 @@ class Wrapper(Source):
 
 
 def overlaps(boxes: np.ndarray, gt_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the IoU `[D, M]` and the share of each box that lies in each instance's box `[D, M]`; 0
-    for empty boxes.
+    """Compute the IoU `[D, M]` of `boxes` and `gt_boxes`, and the fraction `[D, M]` of each box
+    that each ground-truth box covers. Both are 0 for empty boxes.
     """
     boxes = np.reshape(boxes, (-1, 4)).astype(np.float64)[:, None]
     others = np.reshape(gt_boxes, (-1, 4)).astype(np.float64)[None]

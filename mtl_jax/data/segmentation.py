@@ -1,5 +1,5 @@
-"""An instance's segmentation, in any of COCO's encodings: read, encoded, and averaged over the
-cells of a grid.
+"""Segmentations of instances in COCO's encodings: decode, encode, and average over the cells of a
+grid.
 """
 
 from typing import Any
@@ -8,17 +8,16 @@ import cv2
 import numpy as np
 import pycocotools.mask
 
-coco_mask: Any = pycocotools.mask  # its stubs know no polygons and no counts as text
+coco_mask: Any = pycocotools.mask  # its stubs omit polygons and counts as text
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
 
 
 def to_mask(segmentation: Any, height: int, width: int, window: Window | None = None) -> np.ndarray:
-    """Draw polygons or RLE, or take an array, as bool `[height, width]`, or its part within
-    `window`.
+    """Convert polygons, an RLE or an array to a bool mask `[height, width]`, cropped to `window`.
 
-    Polygons cost no more than the window's columns, down to its lower edge. What is annotated may
-    be anything; raises ValueError that says what is wrong where it is no `records.Segmentation`.
+    Only the window's columns are rasterised for polygons, down to its lower edge. Raises ValueError
+    if `segmentation` is not a valid `records.Segmentation` of an image of this size.
     """
     x1, y1, x2, y2 = window or (0, 0, width, height)
     if isinstance(segmentation, list):
@@ -29,49 +28,50 @@ def to_mask(segmentation: Any, height: int, width: int, window: Window | None = 
         mask = segmentation.astype(bool, copy=False)
     else:
         raise ValueError(
-            f"a segmentation is polygons, RLE or an array, not {type(segmentation).__name__}"
+            "a segmentation must be polygons, an RLE or an array, "
+            f"not {type(segmentation).__name__}"
         )
     if mask.shape != (height, width):
-        raise ValueError(f"the mask is {mask.shape} where the picture is {(height, width)}")
+        raise ValueError(f"the mask has shape {mask.shape}, expected {(height, width)}")
     return mask[y1:y2, x1:x2]
 
 
 def _draw(polygons: list[Any], x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
     if not polygons or any(np.ndim(p) != 1 or len(p) < 6 or len(p) % 2 for p in polygons):
-        raise ValueError("a polygon is a flat list x, y, x, y, ... of three points or more")
-    # Neither moved nor cut at the left or top: pycocotools rounds corners to fifths of a pixel, and
-    # would round a moved one otherwise.
+        raise ValueError("a polygon must be a flat list x, y, x, y, ... of at least three points")
+    # The polygons are neither shifted nor clipped at the left or top: pycocotools rounds corners to
+    # fifths of a pixel, so a shifted corner could be rounded differently.
     drawn = coco_mask.merge(coco_mask.frPyObjects(polygons, y2, x2))
     runs = read_counts(drawn["counts"])
-    edges = np.clip(np.cumsum(runs), x1 * y2, x2 * y2)  # the runs go down the columns
+    edges = np.clip(np.cumsum(runs), x1 * y2, x2 * y2)  # runs are column by column
     inside = np.arange(len(runs)) % 2 == 1
     columns = np.repeat(inside, np.diff(edges, prepend=x1 * y2))
     return columns.reshape(x2 - x1, y2).T[y1:]
 
 
 def read_counts(counts: bytes) -> np.ndarray:
-    """Give the lengths of the runs, of zeros first, that compressed counts hold. Raises ValueError
-    where they cannot be read.
+    """Decode the run lengths of compressed RLE counts; the first run is of zeros. Raises ValueError
+    for malformed counts.
 
-    pycocotools checks neither and writes past its memory. Source: rleFrString of pycocotools: six
-    bits a character from '0' on, of which the fifth says that more follow; from the fourth run on
-    the difference to the last but one.
+    pycocotools does not check counts and writes out of bounds. Source: rleFrString of pycocotools.
+    Each character encodes six bits, starting at '0'; the highest bit is set if more follow. From
+    the fourth run on, the difference to the run before the previous one is stored.
     """
     codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        raise ValueError("the RLE's counts hold what pycocotools does not write")
+        raise ValueError("the RLE's counts are not in the compressed format of pycocotools")
     ends = np.flatnonzero((codes & 32) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > 6:
-        raise ValueError("the RLE's counts hold a run of more than 30 bits")
+        raise ValueError("the RLE's counts contain a run of more than 30 bits")
     shift = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
     runs = np.add.reduceat((codes & 31) << shift, starts)
     runs -= np.where(codes[ends] & 16, 1 << (5 * lengths), 0)  # two's complement
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
     if runs.min() < 0:
-        raise ValueError("the RLE's counts hold a negative run")
+        raise ValueError("the RLE's counts contain a negative run")
     return runs
 
 
@@ -81,12 +81,12 @@ def _decode(segmentation: dict, height: int, width: int) -> np.ndarray:
         width,
     ):
         raise ValueError(
-            f"an RLE needs counts and size [{height}, {width}], the picture's height and width"
+            f"an RLE requires counts and size [{height}, {width}], the image's height and width"
         )
     counts = segmentation["counts"]
     if isinstance(counts, list):
-        if sum(counts) != height * width:  # pycocotools would read past the end of its memory
-            raise ValueError(f"the RLE's counts sum to {sum(counts)}, not {height * width}")
+        if sum(counts) != height * width:  # pycocotools would read out of bounds
+            raise ValueError(f"the RLE's counts sum to {sum(counts)}, expected {height * width}")
         segmentation = coco_mask.frPyObjects(segmentation, height, width)
     try:
         return coco_mask.decode(segmentation).astype(bool)
@@ -95,29 +95,29 @@ def _decode(segmentation: dict, height: int, width: int) -> np.ndarray:
 
 
 def encode(crop: np.ndarray, y: int, x: int, height: int, width: int) -> dict[str, Any]:
-    """Encode a mask that is `crop` (bool `[h, w]`) at row y and column x of the picture, false
-    elsewhere, as COCO's RLE.
+    """Encode a mask of an image of `height` x `width` as COCO's RLE. The mask equals `crop` (bool
+    `[h, w]`) at row `y` and column `x`, and is False elsewhere.
 
-    Only the crop's columns are read: for a small thing on a large picture far cheaper than the
-    picture's own mask.
+    Only the crop's columns are read. For small objects in large images this is much cheaper than
+    encoding the full mask.
     """
-    columns = np.zeros((crop.shape[1], height), np.int8)  # COCO's runs go down the columns
+    columns = np.zeros((crop.shape[1], height), np.int8)  # COCO's runs are column by column
     columns[:, y : y + crop.shape[0]] = crop.T
     edges = np.flatnonzero(np.diff(columns.ravel(), prepend=0, append=0)) + x * height
     if len(edges) and edges[-1] == height * width:
-        edges = edges[:-1]  # the last run ends with the picture
+        edges = edges[:-1]  # the last run ends with the image
     counts = np.diff(edges, prepend=0, append=height * width)
     rle = coco_mask.frPyObjects({"counts": counts.tolist(), "size": [height, width]}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode()}
 
 
 def cell_coverage(mask: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray) -> np.ndarray:
-    """Give how much of each cell bool `[h, w]` covers, as uint8 `[len(y_edges) - 1, len(x_edges) -
-    1]` of 255.
+    """Compute the fraction of each grid cell that a mask (bool `[h, w]`) covers, as uint8
+    `[len(y_edges) - 1, len(x_edges) - 1]`, scaled to 0..255.
 
-    Edges are continuous mask coordinates, rising or falling (a mirrored grid). Exact: the mask is
-    constant on each pixel, so its integral from the corner is linear between pixel corners, and a
-    cell is a difference of four.
+    Edges are continuous mask coordinates, ascending or descending (a mirrored grid). The result is
+    exact: the mask is constant on each pixel, so its integral from the corner is bilinear between
+    pixel corners, and the integral over a cell is a difference of four values.
     """
     integral = cv2.integral(mask.astype(np.uint8)).astype(np.float64)
     rows = _interpolate(integral, y_edges)
@@ -128,7 +128,7 @@ def cell_coverage(mask: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray) ->
 
 
 def _interpolate(table: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Read rows of `table` at fractional positions, linearly; beyond its ends the end."""
+    """Interpolate the rows of `table` linearly at fractional positions, clamped to its ends."""
     position = np.clip(position, 0, len(table) - 1)
     below = np.minimum(position.astype(int), len(table) - 2)
     part = (position - below)[:, None]

@@ -1,4 +1,4 @@
-"""The blocks of a config that name data: checked, completed, and where their data lies."""
+"""Check and complete the source blocks of a config, and find their data."""
 
 import inspect
 import os
@@ -13,22 +13,22 @@ from mtl_jax.data.readers.format import Format
 from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.errors import UserError, suggest
 
-DATA_ROOT = "MTL_JAX_DATA"  # the variable that names the folder of all data
+DATA_ROOT = "MTL_JAX_DATA"  # environment variable: the data root, the folder of all data
 _COMMON: dict[str, Any] = {
     "format": "",
-    "name": "",  # in splits.json; "": the format's
-    "path": "",  # below the data root; "": the format's usual folder
-    "split": "",  # train, val or test: wholly that; "": divided by group
-    "rename": {},  # classes by the names that they are to have, as {"head": "face"}
-    "labels": {},  # what all of its things are labelled, as {"masked": "yes"}, but for their own
-    "weight": 1.0,  # how often each record comes in an epoch of training
-    "repeat_threshold": 0.0,  # classes in a smaller share of the pictures come more often
-    "exhaustive": None,  # None: as the format says
-    "cache": False,  # True: records are made once and kept in memory, for costly ones
-    "masks": 0.0,  # probability that a picture's faces wear masks, always the same ones
+    "name": "",  # in splits.json; "": the name of the format
+    "path": "",  # below the data root; "": the format's default folder
+    "split": "",  # train, val or test: all records are of this split; "": divided by group
+    "rename": {},  # new names of classes, such as {"head": "face"}
+    "labels": {},  # default labels of all instances, such as {"masked": "yes"}
+    "weight": 1.0,  # how often each record is used in an epoch of training
+    "repeat_threshold": 0.0,  # images of classes in a smaller fraction of the images are repeated
+    "exhaustive": None,  # whether all instances are annotated; None: as the format declares
+    "cache": False,  # True: records are made once and kept in memory, if making them is slow
+    "masks": 0.0,  # probability that the faces of an image wear masks, the same each time
     "mask_seed": 0,
-    "mask_splits": ("train", "val", "test", "external"),  # in which they do
-    "scene": {},  # options of SceneSource: compose chips to scenes
+    "mask_splits": ("train", "val", "test", "external"),  # splits in which faces wear masks
+    "scene": {},  # options of SceneSource: compose scenes from chips
     "attribute_keys": {},
     "attribute_preset": "",
 }
@@ -40,40 +40,48 @@ _SCENE = {
 
 
 def merge_short(options: SourceOptions) -> list[dict[str, Any]]:
-    """Give the blocks, the short fields in the first."""
+    """Return the blocks with the short fields merged into the first. Raises UserError if there are
+    neither blocks nor short fields.
+    """
     blocks = [dict(block) for block in options.sources]
     short = {name: vars(options)[name] for name in SHORT if vars(options)[name]}
     if not blocks and not short:
-        raise UserError("config.data names no data; set config.data.format, or config.data.sources")
+        raise UserError("config.data has no sources; set config.data.format or config.data.sources")
     return [{**(blocks[0] if blocks else {}), **short}, *blocks[1:]]
 
 
 def complete(block: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a block with every key its format has. Raises UserError at an unknown key or value."""
+    """Return a block with the defaults of its format for all missing keys. Raises UserError for an
+    unknown key or a wrong value.
+    """
     name = block.get("format", "")
     if name not in FORMATS:
         known = ", ".join(FORMATS)
-        raise UserError(f"config.data: format {name!r} is none of {known}{suggest(name, FORMATS)}")
+        raise UserError(
+            f"config.data: format {name!r} must be one of {known}{suggest(name, FORMATS)}"
+        )
     full = {**_COMMON, **FORMATS[name].options}
-    _check(block, full, f"config.data, a {name} source")
+    _check(block, full, f"config.data: {name} source")
     scene = block.get("scene") or {}
-    _check(scene, _SCENE, f"config.data, the scene of a {name} source")
+    _check(scene, _SCENE, f"config.data: scene of a {name} source")
     full = {**full, **block, "scene": dict(scene)}
     if full["split"] not in ("", *splits.NAMES):
         raise UserError(
-            f"config.data: split {full['split']!r} is none of {', '.join(splits.NAMES)}"
+            f"config.data: split {full['split']!r} must be one of {', '.join(splits.NAMES)}"
         )
     if not 0 <= full["repeat_threshold"] <= 1:
-        raise UserError(f"config.data: repeat_threshold of a {name} source is not within 0 and 1")
+        raise UserError(f"config.data: repeat_threshold of a {name} source must be between 0 and 1")
     if not 0 <= full["masks"] <= 1:
-        raise UserError(f"config.data: masks of a {name} source is not within 0 and 1")
+        raise UserError(f"config.data: masks of a {name} source must be between 0 and 1")
     if full["weight"] < 0:
-        raise UserError(f"config.data: weight {full['weight']} of a {name} source is negative")
+        raise UserError(
+            f"config.data: weight {full['weight']} of a {name} source must not be negative"
+        )
     return full
 
 
 def describe_people(options: SourceOptions) -> tuple[str, ...]:
-    """Say what labels of people are, a line for each block whose format has such."""
+    """Return one line on the labels of people for each block whose format has such labels."""
     lines = []
     for block in map(complete, merge_short(options)):
         kind = FORMATS[block["format"]]
@@ -82,7 +90,7 @@ def describe_people(options: SourceOptions) -> tuple[str, ...]:
         line = f"{block['format']} ({kind.origin}): {kind.people}"
         if block["masks"]:
             line += f"; {block['masks']:.0%} of its faces in {', '.join(block['mask_splits'])} wear"
-            line += " masks that are drawn"
+            line += " synthetic masks"
         lines.append(line)
     return tuple(lines)
 
@@ -92,7 +100,7 @@ def _check(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> No
         if key not in known:
             allowed = ", ".join(sorted(known))
             raise UserError(
-                f"{where}: no key {key!r}{suggest(key, known) or f'; there are {allowed}'}"
+                f"{where}: unknown key {key!r}{suggest(key, known) or f'; the keys are {allowed}'}"
             )
         default = known[key]
         kinds: tuple[type, ...] = {
@@ -105,15 +113,18 @@ def _check(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> No
             kinds = (bool, type(None))
         wrong_bool = isinstance(value, bool) and not {bool, type(None)} & set(kinds)
         if not isinstance(value, kinds) or wrong_bool:
-            raise UserError(f"{where}: {key} is {value!r} and wants {_example(default)}")
+            raise UserError(f"{where}: {key} is {value!r}; expected {_example(default)}")
 
 
 def _example(default: Any) -> str:
-    return "True or False" if default is None else f"the like of {default!r}"
+    return "True or False" if default is None else f"a value like {default!r}"
 
 
 def name_all(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give each block a name of its own: the format's, with a number from the second on."""
+    """Set a unique name for each block: by default its format, numbered from the second on.
+
+    Modifies and returns `blocks`. Raises UserError if two blocks have the same explicit name.
+    """
     taken: set[str] = set()
     for block in blocks:
         name, number = block["name"] or block["format"], 1
@@ -128,7 +139,9 @@ def name_all(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def find_folder(block: Mapping[str, Any], kind: Format) -> Path:
-    """Find the data of a block. Raises UserError that says where to get it."""
+    """Return the folder or file of a block's data. If there is none, raises UserError that names
+    the expected path and the origin of the data.
+    """
     if not kind.folders:
         return Path()
     root = os.environ.get(DATA_ROOT, "")
@@ -144,6 +157,6 @@ def find_folder(block: Mapping[str, Any], kind: Format) -> Path:
         else f"put it into a folder {names[0]} and set {DATA_ROOT} to the folder above"
     )
     raise UserError(
-        f"{tried[0]}: no {block['format']} data there; get it from {kind.origin}, {place}, or set "
+        f"{tried[0]}: no {block['format']} data found; get it from {kind.origin}, {place}, or set "
         "config.data.path"
     )

@@ -1,4 +1,4 @@
-"""Keep records that are costly to make, drawn or composed ones, in memory."""
+"""Keep records in memory that are expensive to make, such as synthetic or composed ones."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,8 +11,10 @@ from mtl_jax.data.records import Instance, Record, Source, Wrapper
 
 
 class InMemory(Wrapper):
-    """A source each of whose records is made once; deferred changes, too, when they are first
-    needed. Images in files stay there; masks are kept as RLE.
+    """A source that makes each record of the wrapped source once and keeps it.
+
+    Deferred changes are applied once, when they are first needed. Images in files are not loaded;
+    masks are kept as RLE. `draw` returns the same record as indexing.
     """
 
     def __init__(self, source: Source):
@@ -22,7 +24,7 @@ class InMemory(Wrapper):
 
     def __getitem__(self, position: int) -> Record:
         record = self._records.get(position)
-        if record is None:  # two threads may both make it: they make the same
+        if record is None:  # if two threads both make it, the results are equal
             record = self._records[position] = _compact(self.source[position])
         if not record.deferred:
             return record
@@ -32,7 +34,7 @@ class InMemory(Wrapper):
         return self[position]
 
     def _change(self, position: int, record: Record) -> Record:
-        del record  # which is that of the position, its changes not made
+        del record  # the unchanged record of `position`, which is in `_records`
         changed = self._changed.get(position)
         if changed is None:
             changed = self._changed[position] = _compact(materialize(self._records[position]))

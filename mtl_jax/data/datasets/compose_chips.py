@@ -1,5 +1,5 @@
-"""Pictures composed of several chips, so that finding faces is work: a set of chips has one face
-each, that fills it.
+"""Compose scenes from several chips. A chip is an image of one face that fills it; detection is
+trivial on single chips, and has to be learnt on scenes.
 """
 
 import math
@@ -18,39 +18,41 @@ from mtl_jax.errors import UserError
 from mtl_jax.images.decode import to_channels
 from mtl_jax.images.geometry import Geometry
 
-_TRIES = 12  # places tried for a chip before it is made smaller
-_SHRINK = 0.8
-_SIZES = 8
+_TRIES = 12  # positions tried for a chip before it is shrunk
+_SHRINK = 0.8  # factor
+_SIZES = 8  # sizes tried
 
 
 class _Patch(NamedTuple):
-    """A piece of a chip's picture, resized, and where it comes to lie."""
+    """A resized crop of a chip's image, and its position in the scene."""
 
     pixels: np.ndarray  # [h, w, 3] uint8
     x: int
     y: int
-    geometry: Geometry  # from the chip's picture to the scene
+    geometry: Geometry  # from the chip's image to the scene
     box: np.ndarray  # [4], of the instance in the scene
 
     @property
     def area(self) -> np.ndarray:
-        """What it covers, `[4]`; it may reach beyond the scene."""
+        """The box `[4]` of the patch in the scene; it may extend beyond the scene."""
         height, width = self.pixels.shape[:2]
         return np.array([self.x, self.y, self.x + width, self.y + height])
 
 
 class SceneSource(Source):
-    """Scenes of `chips`, each record of which holds one instance; scene i depends on the arguments
-    and i alone.
+    """Scenes composed from `chips`, a source of records with one instance each.
 
-    A scene of `size` (height, width, or one side) has `count` (least, most) chips, whose boxes'
-    longer sides are drawn between `sides` (pixels, evenly on a logarithmic scale). A chip is cut
-    out with up to `margin` of its box's sides around it, as far as its picture goes, and pasted on
-    a ground of textures, shapes and pieces of other chips. At most `max_overlap` of a box is
-    covered by a later chip; a chip that finds no such place is left out. What is covered is no part
-    of a mask, and its landmarks are not visible; a box stays whole. A thing of which nothing shows
-    is left out. With `length` 0 each chip comes once; else the scenes run through shuffled chips
-    again and again. `attributes` are those declared: their landmarks move along.
+    Scene i depends on the arguments and i only. A scene of `size` (height, width, or one side) has
+    `count` (least, most) chips. The longer sides of their boxes are log-uniform in `sides` (least,
+    most; pixels). A chip is cropped with a random margin of up to `margin` times its box's sides,
+    limited by its image, and pasted on a background of textures, shapes and pieces of other chips.
+    A later chip covers at most the fraction `max_overlap` of a box; a chip without such a position
+    is left out. Covered pixels are removed from masks and covered landmarks are not visible, but
+    boxes are not clipped. Fully covered instances are left out.
+
+    With `length` 0 every chip is used once; otherwise there are `length` scenes, which repeat the
+    chips in shuffled order. `attributes` are the declared ones; their landmarks move with the chip.
+    Raises ValueError for invalid arguments.
     """
 
     def __init__(
@@ -69,12 +71,12 @@ class SceneSource(Source):
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 32 or not 0 < sides[0] <= sides[1] <= min(height, width):
             raise ValueError(
-                f"scene: sides {tuple(sides)} must be (least, most), above 0 to size {size}"
+                f"scene: sides {tuple(sides)} must be (least, most), above 0 and up to size {size}"
             )
         if not 1 <= count[0] <= count[1] or length < 0 or margin < 0 or not 0 <= max_overlap <= 1:
             raise ValueError(
-                "scene: count is (least, most) from 1; length and margin are not negative; "
-                "max_overlap is 0 to 1"
+                "scene: count must be (least, most), at least 1; length and margin must not be "
+                "negative; max_overlap must be between 0 and 1"
             )
         self._chips, self.categories = chips, chips.categories
         self.height, self.width, self.seed = height, width, seed
@@ -86,23 +88,25 @@ class SceneSource(Source):
         return len(self._starts) - 1
 
     def group(self, position: int) -> str:
-        """Name the scene; divide the chips, not the scenes."""
+        """Return the scene's number. Splits must be made of the chips, not of the scenes."""
         return str(position)
 
     def __getitem__(self, position: int) -> Record:
         if not 0 <= position < len(self):
-            raise IndexError(f"there is no scene {position} among {len(self)}")
+            raise IndexError(f"scene {position} is out of range; there are {len(self)}")
         rng = np.random.default_rng((self.seed, 1, position))
         image = self._ground(rng)
-        top = np.zeros((self.height, self.width), int)  # the number of the chip that shows, from 1
+        top = np.zeros(
+            (self.height, self.width), int
+        )  # number of the topmost chip, from 1; 0: none
         placed: list[tuple[Record, _Patch]] = []
         exhaustive = True
         for i in self._order[self._starts[position] : self._starts[position + 1]]:
             chip = materialize(self._chips[int(i)])
             if len(chip.instances) != 1:
                 raise UserError(
-                    f"{chip.file_name}: a chip of a scene holds one thing, not "
-                    f"{len(chip.instances)}; give pictures of one as its source"
+                    f"{chip.file_name}: a chip must have exactly one instance, got "
+                    f"{len(chip.instances)}; use a source with one instance per image"
                 )
             patch = self._place(chip, [other.box for _, other in placed], rng)
             if patch is None:
@@ -113,15 +117,15 @@ class SceneSource(Source):
             x1, y1, x2, y2 = np.maximum(patch.area, 0)
             top[y1:y2, x1:x2] = len(placed)
         found = (self._instance(*pair, top == number) for number, pair in enumerate(placed, 1))
-        things = tuple(thing for thing in found if thing is not None)
+        instances = tuple(instance for instance in found if instance is not None)
         name = f"scene_{position:06d}.png"
-        return Record(image, self.width, self.height, position, name, things, exhaustive)
+        return Record(image, self.width, self.height, position, name, instances, exhaustive)
 
     def _place(
         self, chip: Record, placed: Sequence[np.ndarray], rng: np.random.Generator
     ) -> _Patch | None:
-        """Draw a size and a place until little of the boxes before it is covered; None where none
-        was found.
+        """Sample sizes and positions until the overlap with the placed boxes is small enough.
+        Return None if no position was found.
         """
         box = np.asarray(chip.instances[0].box)
         side = float(np.exp(rng.uniform(*np.log(self.sides))))
@@ -133,14 +137,18 @@ class SceneSource(Source):
         return None
 
     def _overlap(self, patch: _Patch, placed: Sequence[np.ndarray]) -> float:
-        """Give the largest part of a box that the patch covers, or of its own that lies on one."""
+        """Return the largest fraction of a placed box covered by the patch, or of the patch's box
+        covered by a placed box.
+        """
         covered = [max(_covered(box, patch.area), _covered(patch.box, box)) for box in placed]
         return max(covered, default=0.0)
 
     def _cut(
         self, image: np.ndarray, box: np.ndarray, side: float, rng: np.random.Generator
     ) -> _Patch:
-        """Cut the box with its margin out, and put it where the whole box shows."""
+        """Crop the box with a random margin, resize it so that the box's longer side is `side`
+        pixels, and draw a position where the whole box is inside the scene.
+        """
         extent = box[2:] - box[:2]
         scale = side / extent.max()
         spare = rng.uniform(0, self.margin, 4) * np.tile(extent, 2)
@@ -169,15 +177,15 @@ class SceneSource(Source):
         return _Patch(piece, x, y, geometry, seen)
 
     def _instance(self, chip: Record, patch: _Patch, shown: np.ndarray) -> Instance | None:
-        """Give the chip's thing in the scene, where its patch shows in bool `[H, W]`; None where
-        nothing of the thing does.
+        """Return the chip's instance in the scene. `shown` (bool `[H, W]`) is where its patch is
+        visible. Return None if the instance is fully covered.
         """
         found = chip.instances[0]
         x1, y1, x2, y2 = (float(value) for value in patch.box)
         mask, extent = None, np.s_[int(y1) : math.ceil(y2), int(x1) : math.ceil(x2)]
         if found.segmentation is not None:
             mask = self._move_mask(to_mask(found.segmentation, chip.height, chip.width), patch)
-            extent = mask if mask.any() else extent  # of a tiny thing no pixel's centre
+            extent = mask if mask.any() else extent  # a tiny mask may contain no pixel centre
             mask = mask & shown
         if not shown[extent].any():
             return None
@@ -187,7 +195,7 @@ class SceneSource(Source):
     def _move_mask(self, mask: np.ndarray, patch: _Patch) -> np.ndarray:
         """Resample a chip's mask at the scene's pixel centres."""
         matrix = np.array(patch.geometry, float)[[0, 1, 2, 3]]
-        shift = matrix[2:] + 0.5 * matrix[:2] - 0.5  # OpenCV counts from pixel centres
+        shift = matrix[2:] + 0.5 * matrix[:2] - 0.5  # OpenCV's pixel centres are at integers
         affine = np.array([[matrix[0], 0, shift[0]], [0, matrix[1], shift[1]]])
         moved = cv2.warpAffine(
             mask.astype(np.uint8), affine, (self.width, self.height), flags=cv2.INTER_NEAREST
@@ -195,8 +203,8 @@ class SceneSource(Source):
         return moved.astype(bool)
 
     def _ground(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw a cluttered ground: a texture, shapes, and pieces of chips that are no whole
-        face.
+        """Draw a cluttered background: a texture, shapes, and pieces of chips that are too small to
+        be a whole face.
         """
         texture = textures.ground(self.seed, int(rng.integers(textures.BANK)))
         zoom = rng.uniform(0.5, 1.0)
@@ -211,7 +219,9 @@ class SceneSource(Source):
         return image
 
     def _draw_piece(self, image: np.ndarray, rng: np.random.Generator) -> None:
-        """Paste a third to a half of a chip's side, turned, blurred or not."""
+        """Paste a square piece of a random chip, 0.3 to 0.5 of the chip's shorter side, rotated and
+        sometimes blurred.
+        """
         chip = materialize(self._chips[int(rng.integers(len(self._chips)))])
         pixels = to_channels(own_pixels(chip), 3)
         side = max(2, int(min(pixels.shape[:2]) * rng.uniform(0.3, 0.5)))
@@ -231,7 +241,9 @@ class SceneSource(Source):
 def _deal(
     chips: int, length: int, count: tuple[int, int], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give where each scene's chips begin (and the end), and the chips in their order."""
+    """Assign chips to scenes. Return the start of each scene's chips, followed by the end of the
+    last, and the order of the chips.
+    """
     rng = np.random.default_rng((seed, 0))
     if not chips:
         return np.zeros(1, int), np.zeros(0, int)
@@ -245,13 +257,13 @@ def _deal(
 
 
 def _covered(box: np.ndarray, by: np.ndarray) -> float:
-    """Give the part of a box that another covers."""
+    """Return the fraction of a box that another box covers."""
     shared = np.clip(np.minimum(box[2:], by[2:]) - np.maximum(box[:2], by[:2]), 0, None)
     return float(np.prod(shared) / np.prod(box[2:] - box[:2]))
 
 
 def _paste(image: np.ndarray, patch: _Patch) -> None:
-    """Lay a patch on the image, its outermost few pixels fading in."""
+    """Blend a patch into the image in place; its outermost pixels fade in."""
     height, width = patch.pixels.shape[:2]
     x1, y1 = max(patch.x, 0), max(patch.y, 0)
     x2, y2 = min(patch.x + width, image.shape[1]), min(patch.y + height, image.shape[0])
@@ -288,8 +300,8 @@ def _draw_shape(image: np.ndarray, rng: np.random.Generator) -> None:
 def _move_labels(
     labels: Mapping[str, Label], landmarks: Sequence[Attribute], patch: _Patch, shown: np.ndarray
 ) -> dict[str, Label]:
-    """Carry a chip's labels to the scene: points move, those that were cut off or lie where the
-    patch does not show are not seen, the other labels stay.
+    """Transfer a chip's labels to the scene. Landmarks move with the patch, and are not visible if
+    they are cropped or covered; the other labels are unchanged.
     """
     moved = dict(labels)
     low = np.maximum(patch.area[:2], 0)

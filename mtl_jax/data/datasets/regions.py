@@ -1,8 +1,8 @@
-"""Regions of pictures to train on, each with the labels of the thing that it shows, or none.
+"""Training regions of images, each with the labels of the instance that it overlaps, or none.
 
-Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), section 3.2: a region of
-overlap (IoU) 0.5 or more with a face is one, below 0.35 none; landmarks and their visibility are
-learnt above 0.35, the other labels from 0.5 on.
+Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), section 3.2. A region is
+a positive at an IoU of at least 0.5 with a face and a negative below 0.35. Landmarks and their
+visibility are trained above 0.35, the other labels from 0.5.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,21 +20,22 @@ from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Turn
 
 POSITIVE, NEGATIVE = 0.5, 0.35
-BETWEEN_SHARE = 0.2  # of the regions that show things: those that are between
-CROWD_SHARE = 0.5  # a region that lies by more than this in a crowd is no negative
-TRIES = 64
-MIN_SIDE = 8  # pixels of a region
+BETWEEN_SHARE = 0.2  # fraction of an instance's regions with an IoU from NEGATIVE to POSITIVE
+CROWD_SHARE = 0.5  # a region is not a negative if a crowd covers more than this fraction of it
+TRIES = 64  # random candidates for a region
+MIN_SIDE = 8  # pixels, smallest side of a region
 Finder = Callable[[int], np.ndarray]  # position -> boxes [P, 4]
 
 
 class RegionSource(Source):
-    """`per_picture` regions of every picture of a source; region i depends on the arguments and i
-    alone, or, in training, on what is drawn each time.
+    """A source of `options.per_picture` regions of every image of `source`.
 
-    A record shows `region`, and holds what that shows: a thing, with the labels that count; nothing
-    and exhaustive, a negative; or, where an overlap or a picture that is not exhaustive leaves it
-    open, something not exhaustive. `find` gives a picture's proposals; regions of a kind that is
-    not among them are drawn: around things (jitter), or anywhere.
+    Region i depends on the arguments and i only; `draw` samples a new region each time. The visible
+    part of a record is `region`. A positive has one instance with all its labels. A negative has no
+    instance and is exhaustive. Other records are not exhaustive: the IoU is in between, the image
+    has unannotated objects and no annotated ones, or no negative was found. `find` returns the
+    proposals of an image by its position. If no proposal has the required IoU, regions are drawn
+    around instances (jitter) or anywhere.
     """
 
     def __init__(
@@ -68,74 +69,74 @@ class RegionSource(Source):
         return replace(record, turn=Turn(degrees, ((x1 + x2) / 2, (y1 + y2) / 2)))
 
     def _region(self, position: int, rng: np.random.Generator) -> Record:
-        picture, slot = divmod(position, self.options.per_picture)
-        record = materialize(self.source[picture])
-        proposals = self._proposals(picture)
-        things = [t for t in record.instances if not t.crowd]
-        wanted = slot < self.options.positive_fraction * self.options.per_picture
-        if things and (wanted or not record.exhaustive):
-            thing = things[int(rng.integers(len(things)))]
-            return self._positive(record, things, thing, proposals, rng)
-        return self._negative(record, things, proposals, rng)
+        index, slot = divmod(position, self.options.per_picture)
+        record = materialize(self.source[index])
+        proposals = self._proposals(index)
+        objects = [instance for instance in record.instances if not instance.crowd]
+        positive = slot < self.options.positive_fraction * self.options.per_picture
+        if objects and (positive or not record.exhaustive):
+            target = objects[int(rng.integers(len(objects)))]
+            return self._positive(record, objects, target, proposals, rng)
+        return self._negative(record, objects, proposals, rng)
 
-    def _proposals(self, picture: int) -> np.ndarray:
+    def _proposals(self, index: int) -> np.ndarray:
         if self._find is None:
             return np.zeros((0, 4))
         try:
-            return self._find(picture)
+            return self._find(index)
         except (UserError, ValueError, OSError):
-            return np.zeros((0, 4))  # what is wrong with it is said where it is read
+            return np.zeros((0, 4))  # the fault is reported when the image is loaded
 
     def _positive(
         self,
         record: Record,
-        things: list[Instance],
-        thing: Instance,
+        objects: list[Instance],
+        target: Instance,
         proposals: np.ndarray,
         rng: np.random.Generator,
     ) -> Record:
-        """Show a thing by 0.5 and more, or at times by 0.35 to 0.5."""
-        box = np.asarray(thing.box, float)
+        """Sample a region with an IoU of at least 0.5 with the target; sometimes 0.35 to 0.5."""
+        box = np.asarray(target.box, float)
         low, high = (NEGATIVE, POSITIVE) if rng.random() < BETWEEN_SHARE else (POSITIVE, np.inf)
         for candidates in (proposals, around(box, rng, 0.15, 0.2), box[None]):
             frames = to_frames(candidates, record)
-            overlap = overlaps(frames, np.array(thing.box))[0][:, 0]
+            overlap = overlaps(frames, np.array(target.box))[0][:, 0]
             fitting = frames[(overlap >= low) & (overlap < high)]
             if len(fitting):
                 chosen = _frame(fitting[rng.integers(len(fitting))])
                 break
         else:
             chosen = _frame(to_frames(box[None], record)[0])
-        return self._show(record, things, chosen)
+        return self._show(record, objects, chosen)
 
-    def _show(self, record: Record, things: list[Instance], frame: Frame) -> Record:
-        """Give the record of a region, by the thing that it overlaps most."""
-        overlap = overlaps(np.array(frame), _boxes(things))[0][0]
-        best, thing = float(overlap.max()), things[int(overlap.argmax())]
-        labels = thing.attributes if best > NEGATIVE else {}
+    def _show(self, record: Record, objects: list[Instance], frame: Frame) -> Record:
+        """Return the record of a region with the instance of the largest IoU."""
+        overlap = overlaps(np.array(frame), _boxes(objects))[0][0]
+        best, target = float(overlap.max()), objects[int(overlap.argmax())]
+        labels = target.attributes if best > NEGATIVE else {}
         if best < POSITIVE:
             labels = {name: value for name, value in labels.items() if name in self._landmarks}
-        thing = replace(thing, attributes=labels, segmentation=None)  # no region wants a mask
-        return replace(record, instances=(thing,), exhaustive=best >= POSITIVE, region=frame)
+        target = replace(target, attributes=labels, segmentation=None)  # masks are not used
+        return replace(record, instances=(target,), exhaustive=best >= POSITIVE, region=frame)
 
     def _negative(
         self,
         record: Record,
-        things: list[Instance],
+        objects: list[Instance],
         proposals: np.ndarray,
         rng: np.random.Generator,
     ) -> Record:
-        """Show what is no thing: proposals, else places near things and anywhere."""
+        """Sample a negative: a proposal, or else a random box near an instance or anywhere."""
         nothing = replace(record, instances=(), exhaustive=False, region=None)
         if not record.exhaustive:
             return nothing
-        # Parts of a thing, and much around it, are what is taken for one.
-        near = [around(np.asarray(t.box, float), rng, 0.4, 0.8) for t in things]
+        # Parts of an object and boxes much larger than it are the most likely false positives.
+        near = [around(np.asarray(each.box, float), rng, 0.4, 0.8) for each in objects]
         drawn = rng.permutation(np.concatenate([anywhere(record, rng), *near]))
         for candidates in (proposals, drawn):
             frames = to_frames(candidates, record)
-            iou, _ = overlaps(frames, _boxes(things))
-            _, share = overlaps(frames, _boxes([t for t in record.instances if t.crowd]))
+            iou, _ = overlaps(frames, _boxes(objects))
+            _, share = overlaps(frames, _boxes([each for each in record.instances if each.crowd]))
             clear = (iou < NEGATIVE).all(1) & (share <= CROWD_SHARE).all(1)
             if clear.any():
                 chosen = rng.choice(np.flatnonzero(clear))
@@ -149,8 +150,8 @@ def cut_regions(
     options: RegionOptions,
     folder: Path,
 ) -> tuple[Source, ...]:
-    """Give sources of regions; selective search is done first, and kept in `options.cache`, else in
-    `folder`.
+    """Return a source of regions for each source. Selective search, if it is the kind of proposals,
+    is run first and cached in `options.cache`, or by default in `folder`.
     """
     finders: list[Finder | None] = [None] * len(sources)
     if options.proposals != "jitter":
@@ -165,8 +166,8 @@ def cut_regions(
 
 
 def around(box: np.ndarray, rng: np.random.Generator, shift: float, log_scale: float) -> np.ndarray:
-    """Draw boxes `[TRIES, 4]` around one: moved by about `shift` of its sides, scaled by about
-    exp(`log_scale`), a bit wider or higher.
+    """Draw boxes `[TRIES, 4]` around `box`: shifted by normal noise of `shift` times its sides,
+    scaled by exp of normal noise of `log_scale`, with a slightly changed aspect ratio.
     """
     sides = box[2:] - box[:2]
     middle = (box[:2] + box[2:]) / 2 + rng.normal(0, shift, (TRIES, 2)) * sides
@@ -176,7 +177,9 @@ def around(box: np.ndarray, rng: np.random.Generator, shift: float, log_scale: f
 
 
 def anywhere(record: Record, rng: np.random.Generator) -> np.ndarray:
-    """Draw squares `[TRIES, 4]` of a picture, small ones as often as large ones."""
+    """Draw squares `[TRIES, 4]` in an image, with log-uniform sides of 0.1 to 1 times its shorter
+    side.
+    """
     shorter = min(record.width, record.height)
     side = shorter * np.exp(rng.uniform(np.log(0.1), 0, (TRIES, 1)))
     corner = rng.uniform(0, 1, (TRIES, 2)) * (np.array([record.width, record.height]) - side)
@@ -184,8 +187,8 @@ def anywhere(record: Record, rng: np.random.Generator) -> np.ndarray:
 
 
 def to_frames(boxes: np.ndarray, record: Record) -> np.ndarray:
-    """Cut boxes to whole pixels of the picture `[n, 4]`, at least `MIN_SIDE` wide and high where it
-    is.
+    """Round boxes `[n, 4]` to whole pixels, clip them to the image, and enlarge them to at least
+    `MIN_SIDE` pixels wide and high, if the image is as large.
     """
     limit = np.array([record.width, record.height])
     least = np.minimum(MIN_SIDE, limit)
@@ -194,8 +197,8 @@ def to_frames(boxes: np.ndarray, record: Record) -> np.ndarray:
     return np.concatenate([low, high], -1).astype(int)
 
 
-def _boxes(things: Sequence[Instance]) -> np.ndarray:
-    return np.array([thing.box for thing in things], float)
+def _boxes(instances: Sequence[Instance]) -> np.ndarray:
+    return np.array([instance.box for instance in instances], float)
 
 
 def _frame(row: np.ndarray) -> Frame:

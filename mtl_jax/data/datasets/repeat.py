@@ -1,4 +1,4 @@
-"""Repeat-factor sampling: pictures with rare classes come more often.
+"""Repeat-factor sampling: images with rare classes are repeated.
 
 Source: Gupta, Dollar, Girshick, LVIS, 2019, section 4.
 """
@@ -12,15 +12,17 @@ from mtl_jax.data.records import Source
 
 
 def repeat_positions(factors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Give each position i `factors[i]` times, a fraction of a time by chance."""
+    """Return positions in which position i occurs `factors[i]` times. A fractional part is the
+    probability of one more occurrence.
+    """
     whole = np.floor(factors).astype(int)
     chance = np.random.default_rng(seed).random(len(factors))
     return np.repeat(np.arange(len(factors)), whole + (chance < factors - whole))
 
 
 def repeat_factors(source: Source, threshold: float) -> np.ndarray:
-    """Give, for each record, max(1, sqrt(threshold / f)) of its rarest class; f is the share of
-    records that hold the class. Crowds count for nothing.
+    """Compute the repeat factor of each record: max(1, sqrt(threshold / f)) of its rarest class,
+    where f is the fraction of records that contain the class. Crowds are ignored.
     """
     found = [{t.label for t in source[i].instances if not t.crowd} for i in range(len(source))]
     count = Counter(label for labels in found for label in labels)
@@ -31,5 +33,5 @@ def repeat_factors(source: Source, threshold: float) -> np.ndarray:
 
 
 def repeat_rare(source: Source, threshold: float) -> Source:
-    """Repeat records of classes that less than `threshold` of them hold."""
+    """Repeat the records with a class that is in less than the fraction `threshold` of records."""
     return Subset(source, repeat_positions(repeat_factors(source, threshold)))

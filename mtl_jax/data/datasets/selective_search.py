@@ -1,4 +1,4 @@
-"""Selective search: boxes of a picture that may hold things, found once and kept on disk.
+"""Selective search: object proposals of an image, computed once and cached on disk.
 
 Source: Uijlings et al., Selective Search for Object Recognition, 2013, by OpenCV's ximgproc.
 """
@@ -21,13 +21,14 @@ from mtl_jax.images.geometry import Size
 from mtl_jax.io.atomic import write_whole
 from mtl_jax.types import Batch, Proposals
 
-MIN_SIDE = 8  # pixels of the searched picture; smaller boxes are not given
+MIN_SIDE = 8  # pixels of the searched image; smaller boxes are discarded
 
 
 def selective_search(image: np.ndarray, kind: str, longest: int) -> np.ndarray:
-    """Give boxes `[P, 4]` of a picture `[H, W, 3]` in whole pixels of it, sorted, each once.
+    """Return the proposals `[P, 4]` of an image (uint8 `[H, W, 3]`, RGB) in whole pixels, sorted
+    and without duplicates.
 
-    `kind` is fast or quality. A picture with a side above `longest` is shrunk for the search.
+    `kind` is fast or quality. An image with a side above `longest` pixels is shrunk for the search.
     """
     height, width = image.shape[:2]
     scale = min(1.0, longest / max(height, width))
@@ -48,17 +49,17 @@ def selective_search(image: np.ndarray, kind: str, longest: int) -> np.ndarray:
 
 
 class SearchedSource:
-    """The boxes of a source's pictures, by position; `folder` holds a file for each content and
-    setting.
+    """The proposals of a source's images, by position, cached in `folder` with one file for each
+    image content and setting.
     """
 
     def __init__(self, source: Source, options: RegionOptions, folder: Path):
         self.source, self.options, self.folder = source, options, folder
-        self._paths: dict[int, Path] = {}  # a picture has many regions, and is read once for them
+        self._paths: dict[int, Path] = {}  # an image is hashed once for all of its regions
 
     def __call__(self, position: int) -> np.ndarray:
-        """Give boxes `[P, 4]`. Raises ValueError, or OSError of a file, for an unreadable
-        picture.
+        """Return boxes `[P, 4]`. Raises ValueError, or OSError for a file, if the image cannot be
+        read.
         """
         path = self._paths.get(position)
         if path is None:
@@ -78,10 +79,10 @@ class SearchedSource:
 
 @dataclass(frozen=True)
 class BatchSearch:
-    """Puts what is found on the pictures of a batch into it, of each `count` boxes at most.
+    """Adds proposals to a batch, at most `count` boxes for each image.
 
-    The search sees what the model does, the picture on its canvas. What it found is kept in
-    `folder`, if there is one. Raises ValueError for pictures of other than 1 or 3 channels.
+    The search sees the image as the model does, resized. Results are cached in `folder` if it is
+    not None. Raises ValueError for images with other than 1 or 3 channels.
     """
 
     options: RegionOptions
@@ -95,7 +96,7 @@ class BatchSearch:
             height, width = batch.sizes[row].astype(int)
             found = self._search(batch.images[row, :height, :width])
             if len(found) > self.count:
-                # They are sorted from left to right: all of the picture keeps its part.
+                # The boxes are sorted from left to right; this keeps some everywhere in the image.
                 found = found[np.linspace(0, len(found) - 1, self.count).astype(int)]
             boxes[row, : len(found)], valid[row, : len(found)] = found, True
         return batch._replace(proposals=Proposals(boxes, valid))
@@ -113,7 +114,7 @@ class BatchSearch:
 
 
 def _kept(path: Path, search: Callable[[], np.ndarray]) -> np.ndarray:
-    """Give the boxes of a file; search for them, and write it, where it is not there."""
+    """Return the boxes stored in `path`; if there is no such file, search and write it."""
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return stored["boxes"]
@@ -135,11 +136,11 @@ def _content(record: Record) -> bytes:
 
 
 def search_all(proposals: Sequence[SearchedSource]) -> None:
-    """Search every picture that is not yet, with a bar on a terminal. A picture that cannot be read
-    is left to who reads it for training.
+    """Search all images that are not cached yet, with a progress bar on a terminal. Unreadable
+    images are skipped here and reported when they are loaded.
     """
     pairs = [(one, i) for one in proposals for i in range(len(one.source))]
-    for one, i in tqdm(pairs, desc="selective search", unit="picture", disable=None):
+    for one, i in tqdm(pairs, desc="selective search", unit="image", disable=None):
         try:
             one(i)
         except (UserError, ValueError, OSError):

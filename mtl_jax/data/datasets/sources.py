@@ -1,4 +1,4 @@
-"""From the blocks of a config to the sources of each split."""
+"""Open the sources of each split from the source blocks of a config."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -26,20 +26,18 @@ _log = logging.getLogger(__name__)
 
 
 class Opened(NamedTuple):
-    """The sources of one split, the weight of each, the classes that all of them label, and what
-    was said of the data as they were opened.
-    """
+    """The sources of one split, their weights and common classes, and messages on their data."""
 
     sources: tuple[Source, ...]
     weights: tuple[float, ...]
     categories: tuple[Category, ...]
-    skipped: tuple[str, ...] = ()  # a line for each record, or label, left out
-    undeclared: tuple[str, ...] = ()  # a line for each label that no attribute reads
+    skipped: tuple[str, ...] = ()  # one line for each record or label that was left out
+    undeclared: tuple[str, ...] = ()  # one line for each annotated label without an attribute
     repeat_thresholds: tuple[float, ...] = ()  # of each source, for `repeated`
-    names: tuple[str, ...] = ()  # of each source, its block's
+    names: tuple[str, ...] = ()  # of each source's block
 
     def repeated(self) -> "Opened":
-        """Give the sources as training sees them: pictures with rare classes come more often."""
+        """Return the sources for training, in which images with rare classes are repeated."""
         thresholds = self.repeat_thresholds or (0.0,) * len(self.sources)
         pairs = zip(self.sources, thresholds, strict=True)
         repeated = tuple(repeat_rare(source, t) if t else source for source, t in pairs)
@@ -54,15 +52,16 @@ def open_sources(
     categories: Sequence[Category] = (),
     wanted: Sequence[str] = splits.NAMES,
 ) -> dict[str, Opened]:
-    """Open every block and give the sources of the `wanted` splits.
+    """Open all blocks and return the sources of each of the `wanted` splits.
 
-    The division is `splits_file`'s where it exists; else it is made, and written there. Classes are
-    `categories` (a trained model's), else those of all sources, united by name. Raises UserError
-    where a block, its data or its labels are wrong.
+    The assignment of records to splits is read from `splits_file` if it exists; otherwise it is
+    computed, and written to `splits_file` if one is given. The classes are `categories` (those of a
+    trained model) if given, otherwise those of all sources, merged by name. Raises UserError if a
+    block, its data or its labels are wrong.
     """
     blocks = name_all([complete(block) for block in merge_short(options)])
     stored = splits.read(splits_file) if splits_file and splits_file.is_file() else None
-    if stored is not None and categories:  # a block that is wholly of another split is not needed
+    if stored is not None and categories:  # blocks of other splits are not needed
         blocks = [block for block in blocks if block["split"] in ("", *wanted)]
     sources = [_open(block, options, attributes) for block in blocks]
     named = [_categories(b, source) for b, source in zip(blocks, sources, strict=True)]
@@ -97,10 +96,10 @@ def open_split(
     *,
     categories: Sequence[Category] = (),
 ) -> Opened:
-    """Open the sources of one split, as `open_sources`."""
+    """Open the sources of one split; see `open_sources`."""
     if split not in splits.NAMES:
         raise UserError(
-            f"split {split!r} is none of {', '.join(splits.NAMES)}{suggest(split, splits.NAMES)}"
+            f"split {split!r} must be {' or '.join(splits.NAMES)}{suggest(split, splits.NAMES)}"
         )
     opened = open_sources(
         options,
@@ -119,8 +118,8 @@ def open_external(
     *,
     categories: Sequence[Category] = (),
 ) -> Opened:
-    """Open the whole of a folder (or COCO file) that is laid out as a block says, the first that
-    fits. Raises UserError where none does, with what was wrong with each.
+    """Open all records of another folder (or COCO file) with the format of the first source block
+    that can read it. Raises UserError with the fault of each block if none can.
     """
     if not Path(path).exists():
         raise UserError(f"{path}: no such folder or file")
@@ -129,7 +128,7 @@ def open_external(
     fitting = [block for block in blocks if FORMATS[block["format"]].folders]
     if not fitting:
         known = ", ".join(dict.fromkeys(block["format"] for block in blocks))
-        raise UserError(f"{path}: the config's data is {known}, which reads no folder")
+        raise UserError(f"{path}: the config's data is {known}, which is not read from a folder")
     faults = []
     for block in fitting:
         try:
@@ -143,7 +142,7 @@ def open_external(
         raise faults[0]
     pairs = zip(fitting, faults, strict=True)
     lines = dict.fromkeys(f"as {block['format']}: {_shorten(fault)}" for block, fault in pairs)
-    raise UserError("\n".join([f"{path}: is laid out as none of the config's sources", *lines]))
+    raise UserError("\n".join([f"{path}: does not match any of the config's sources", *lines]))
 
 
 def _shorten(error: UserError) -> str:
@@ -159,15 +158,15 @@ def _open_external(
     categories: Sequence[Category],
 ) -> Opened:
     without_classes = block["format"] == "masks" or block.get("class_attribute") == ""
-    if "categories" in block and not without_classes:  # there it is the name of all things
-        block["categories"] = ()  # those of the model decide
-    block["labels"] = {}  # which say nothing of other data
+    if "categories" in block and not without_classes:  # without classes, it names all instances
+        block["categories"] = ()  # the model's classes are used
+    block["labels"] = {}  # defaults of the config's data, not valid for other data
     for key in {"group_key", "image_set"} & block.keys():
-        block[key] = ""  # nothing is divided, and all is wanted
+        block[key] = ""  # all records are used, without splits
     base = Path(path) if Path(path).is_dir() else Path(path).parent
     for key in {"annotations", "images"} & block.keys():
         if not (base / block[key]).exists():
-            block[key] = ""  # it is laid out otherwise: look for them
+            block[key] = ""  # search for them
     source = _open(block, options, attributes)
     names = {category.name for category in source.categories}
     block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
@@ -191,19 +190,19 @@ def _open(
     )
     try:
         source = kind.open(find_folder(block, kind), block, labels)
-    except ValueError as error:  # of an option
+    except ValueError as error:  # a wrong option
         raise UserError(f"config.data, source {block['name']}: {error}") from None
     for fault in source.skipped:
         _log.warning("skipped %s", fault)
     for line in source.undeclared:
         _log.info("%s", line)
     if not len(source):
-        raise UserError(f"config.data: source {block['name']} holds no records")
+        raise UserError(f"config.data: source {block['name']} has no records")
     return source
 
 
 def _block_labels(block: Mapping[str, Any], attributes: Sequence[Attribute]) -> dict[str, Label]:
-    """Parse the labels that a block gives to all of its instances."""
+    """Parse a block's default labels of all its instances."""
     try:
         return parse_labels(with_masks(attributes), block["labels"])
     except ValueError as error:
@@ -211,20 +210,20 @@ def _block_labels(block: Mapping[str, Any], attributes: Sequence[Attribute]) -> 
 
 
 def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...]:
-    """Give a source's classes by the names that its block gives them."""
+    """Return a source's classes, renamed as its block requires."""
     names, rename = [category.name for category in source.categories], block["rename"]
     for name in rename:
         if name not in names:
-            mend = suggest(name, names) or f"; there are {', '.join(names[:10])}"
+            mend = suggest(name, names) or f"; its classes are {', '.join(names[:10])}"
             raise UserError(
-                f"config.data, source {block['name']}: rename finds no class {name!r}{mend}"
+                f"config.data, source {block['name']}: rename has an unknown class {name!r}{mend}"
             )
     return tuple(c._replace(name=str(rename.get(c.name, c.name))) for c in source.categories)
 
 
 def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
-    """Unite classes by name, in order. Each has the id of the first source that has it; where an
-    earlier class has this id, one that no source has.
+    """Merge classes by name, in order. Each keeps its id in the first source that has it, unless an
+    earlier class has the same id; then it gets an unused id.
     """
     every = list(chain.from_iterable(found))
     new = count(max((category.id for category in every), default=0) + 1)
@@ -246,19 +245,24 @@ def _part(
     attributes: Sequence[Attribute],
     split: str,
 ) -> Source:
-    """Give the records of one split, labelled by the united classes, composed to scenes if the
-    block says so. Only training's scenes repeat chips, and only training repeats rare classes.
+    """Return the records of one split, labelled with the merged classes. They are composed into
+    scenes if the block has `scene`; only scenes for training repeat chips.
     """
     number = {category.name: i for i, category in enumerate(united, 1)}
     categories = _categories(block, source)
     classes = [number.get(category.name, 0) for category in categories]
     unknown = [category.name for category in categories if category.name not in number]
     if unknown:
-        _log.warning("%s: classes %s are not the model's", block["name"], ", ".join(unknown))
+        _log.warning(
+            "%s: classes %s are not in the model and are not used",
+            block["name"],
+            ", ".join(unknown),
+        )
     if len(unknown) == len(categories):
         known = ", ".join(list(number)[:10])
         raise UserError(
-            f"source {block['name']} labels {', '.join(unknown[:10])}, the model {known}"
+            f"source {block['name']} has the classes {', '.join(unknown[:10])}, but the model has "
+            f"only {known}; set `rename` in the source's block"
         )
     deferred = ()
     if block["masks"] and split in block["mask_splits"]:
@@ -286,7 +290,7 @@ def _compose(
     chosen = {**block["scene"]}
     if split != "train":
         chosen["length"] = 0
-    # No two splits share their grounds.
+    # A different seed for each split, so that no two splits share backgrounds.
     seed = 4 * chosen.pop("seed", 0) + (*splits.NAMES, "external").index(split)
     try:
         return SceneSource(part, **chosen, seed=seed, attributes=attributes)

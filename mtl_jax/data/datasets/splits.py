@@ -1,4 +1,4 @@
-"""Divide records into train, val and test by group, and keep the division in a run's folder."""
+"""Split records into train, val and test by group, and read a stored split."""
 
 import json
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ def split(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
 ) -> dict[str, list[int]]:
-    """Give the positions of each split; records of one group stand in the same one.
+    """Return the positions of each split. All records of a group are in the same split.
 
-    The groups are shuffled by `seed` and dealt out until each split holds its fraction of the
-    records, as near as whole groups allow; while there are groups enough, none with a fraction
-    stays empty. Raises UserError where the fractions are not what they must be.
+    The groups are shuffled by `seed` and assigned so that each split has its fraction of the
+    records, as near as whole groups allow. If there are enough groups, every split with a positive
+    fraction has at least one. Raises UserError for invalid fractions (see `check_fractions`).
     """
     shares = check_fractions(fractions)
     order, member = np.unique(np.asarray(groups, str), return_inverse=True)
@@ -43,10 +43,11 @@ def split_all(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
 ) -> list[dict[str, list[int]]]:
-    """Divide several sources by their records' groups, each as `split` does; but those that hold
-    records of equal stamps, as faces and their copies in masks, as one: nothing parts such.
+    """Split several sources by their records' groups, each as `split` does.
 
-    `stamps` are of one or more kinds, such as names; each has those of every source's records.
+    Sources that share records with equal stamps, such as faces and their copies in masks, are split
+    jointly, so that these records are in the same split. `stamps` has one or more kinds of stamps,
+    such as names; each kind has the stamps of the records of every source.
     """
     divided: list[dict[str, list[int]]] = [{} for _ in groups]
     for together in _sharing(stamps):
@@ -66,7 +67,7 @@ def split_all(
 
 
 def _sharing(stamps: Sequence[Sequence[Sequence[str]]]) -> list[list[int]]:
-    """Give the numbers of the sources, those together that hold records of equal stamps."""
+    """Group the indices of the sources that share records with equal stamps."""
     owner = [str(s) for s, of_source in enumerate(stamps[0]) for _ in of_source]
     first = equal_in_any(owner, *([stamp for each in kind for stamp in each] for kind in stamps))
     found: dict[int, list[int]] = {}
@@ -78,17 +79,20 @@ def _sharing(stamps: Sequence[Sequence[Sequence[str]]]) -> list[list[int]]:
 
 
 def check_fractions(fractions: Sequence[float]) -> np.ndarray:
-    """Give the fractions `[3]` of NAMES; raises UserError where they are no division."""
+    """Return the fractions of NAMES as an array `[3]`. Raises UserError unless there are three,
+    none is negative, and they sum to 1.
+    """
     shares = np.asarray(fractions, float)
     if shares.shape != (len(NAMES),) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise UserError(
-            f"fractions {tuple(fractions)}: give {len(NAMES)} ({', '.join(NAMES)}) that sum to 1"
+            f"fractions {tuple(fractions)} must be {len(NAMES)} numbers ({', '.join(NAMES)}), none "
+            "negative, that sum to 1"
         )
     return shares
 
 
 def _fill_empty(chosen: np.ndarray, shares: np.ndarray) -> None:
-    """Give each empty split of a positive share one group of the split that has most."""
+    """Move one group from the largest split to each empty split with a positive fraction."""
     for s in np.flatnonzero(shares > 0):
         count = np.bincount(chosen, minlength=len(shares))
         if len(chosen) and not count[s] and count.max() > 1:
@@ -96,32 +100,38 @@ def _fill_empty(chosen: np.ndarray, shares: np.ndarray) -> None:
 
 
 def read(path: Path) -> Division:
-    """Read a division. Raises UserError where the file is not one, or puts a record in two
+    """Read a stored split. Raises UserError if the file is malformed or lists a record in two
     splits.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it to divide anew") from None
+        raise UserError(
+            f"{path}: cannot be read ({error}); remove it to create a new split"
+        ) from None
     if not isinstance(found, dict) or not all(
         isinstance(sources, dict) and all(isinstance(keys, list) for keys in sources.values())
         for sources in found.values()
     ):
-        raise UserError(f"{path}: is not split -> source -> records; remove it to divide anew")
+        raise UserError(
+            f"{path}: expected split -> source -> records; remove it to create a new split"
+        )
     seen: dict[tuple[str, Key], str] = {}
     for name, sources in found.items():
         for source, keys in sources.items():
             for key in keys:
                 if not isinstance(key, int | str):
-                    raise UserError(f"{path}: {source} holds {key!r}, which is no record")
+                    raise UserError(f"{path}: {source} contains {key!r}, which is not a record key")
                 other = seen.setdefault((source, key), name)
                 if other != name:
-                    raise UserError(f"{path}: {source} {key!r} stands in both {other} and {name}")
+                    raise UserError(f"{path}: {source} {key!r} is in both {other} and {name}")
     return found
 
 
 def positions(keys: Sequence[Key], wanted: Sequence[Key]) -> tuple[list[int], list[Key]]:
-    """Give where the wanted records stand in a source, ascending, and those that do not."""
+    """Return the positions of the wanted records in `keys`, ascending, and the wanted records that
+    are not there.
+    """
     place = {key: position for position, key in enumerate(keys)}
     return (
         sorted(place[key] for key in wanted if key in place),

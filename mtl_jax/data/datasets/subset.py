@@ -1,4 +1,4 @@
-"""Some of a source's records, as a split, a choice or a repetition needs them."""
+"""A subset of a source's records: a split, a sample, or repeated records."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +12,10 @@ from mtl_jax.data.records import Category, Change, Record, Source, Wrapper
 class Subset(Wrapper):
     """The records of a source at `positions`, which may repeat.
 
-    With `classes`, class l becomes `classes[l - 1]` of `categories`, and 0 leaves the instance out.
-    `labels` are those of instances that have none of an attribute. `exhaustive` replaces the
-    records' own; `deferred` changes are made when the pixels are read.
+    With `classes`, class l becomes `classes[l - 1]` of `categories`; instances that would become
+    class 0 are left out. `labels` are the defaults of instances without a label of an attribute.
+    `exhaustive` replaces the records' own value. `deferred` changes are applied when the pixels are
+    read.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class Subset(Wrapper):
 
 
 def choose(sources: Sequence[Source], count: int) -> tuple[Source, ...]:
-    """Return `count` records of all sources, drawn at random with a fixed seed, in their order; all
-    records where there are no more.
+    """Return `count` records of all sources, sampled with a fixed seed and in their original order.
+    Returns all records if there are no more than `count`. Sources without a sampled record are left
+    out.
     """
     ends = np.cumsum([len(source) for source in sources])
     total = int(ends[-1])

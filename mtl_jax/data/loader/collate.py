@@ -1,4 +1,4 @@
-"""The batch of each step: a pure function that any thread or process can call for any step."""
+"""Make the batch of a step: a pure function that any thread or process can call for any step."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,25 +16,27 @@ from mtl_jax.types import AttributeLabels, Batch, GroundTruth
 
 
 class Made(NamedTuple):
-    """A batch as `to_leaves` gives it, and what is to be said of its records, by their index."""
+    """A batch as returned by `to_leaves`, and warnings about its records by record index."""
 
     leaves: list[np.ndarray]
-    unread: dict[int, str]  # what is wrong with those that were left out
-    overfull: dict[int, str]  # those with more instances than slots, and how many
+    unread: dict[int, str]  # records that cannot be read and are left out, with the fault
+    overfull: dict[int, str]  # records with more instances than slots, with their number
 
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """What all batches are made from."""
+    """Makes the batch of a step. Base class for training and evaluation.
+
+    Raises UserError that names the file if an image cannot be read, unless `options.on_error` is
+    "skip".
+    """
 
     sources: Sequence[Source]
     attributes: Sequence[Attribute]
     options: DataOptions
 
     def __call__(self, step: int) -> Made:
-        """Give the batch of a step, from 0. Raises UserError that names a file that cannot be read,
-        unless such may be skipped.
-        """
+        """Return the batch of a step, counted from 0."""
         made = Made([], {}, {})
         rows = [to_leaves(row) for row in self._rows(step, made)]
         made.leaves.extend(np.stack(arrays) for arrays in zip(*rows, strict=True))
@@ -44,15 +46,13 @@ class BatchMaker:
         raise NotImplementedError
 
     def _row(self, index: int, canvas: Size, rng: np.random.Generator | None, made: Made) -> Batch:
-        """Give one example; an empty row for -1, and for a picture that cannot be read but may be
-        skipped.
-        """
+        """Return one example. Return an empty row for index -1 and for a skipped image."""
         if index < 0:
             return transforms.empty_row(canvas, self.attributes, self.options)
         mend = ""
         try:
             record = self._record(index, rng)
-            mend = '; mend or remove it, or set config.data.on_error="skip"'
+            mend = '; correct or remove it, or set config.data.on_error="skip"'
             with named(record):
                 row = transforms.load(record, index, self.attributes, self.options, rng)
         except UserError as error:
@@ -61,7 +61,7 @@ class BatchMaker:
             made.unread[index] = str(error)
             return transforms.empty_row(canvas, self.attributes, self.options)
         if len(record.instances) > self.options.max_instances:
-            made.overfull[index] = f"{record.place} holds {len(record.instances)} instances"
+            made.overfull[index] = f"{record.place} has {len(record.instances)} instances"
         return row
 
     def _record(self, index: int, rng: np.random.Generator | None) -> Record:
@@ -71,7 +71,7 @@ class BatchMaker:
 
 @dataclass(frozen=True)
 class TrainingBatches(BatchMaker):
-    """Batches of augmented examples; where a picture is skipped another takes its place."""
+    """Batches of augmented examples. A skipped image is replaced by another one."""
 
     order: sampler.TrainingPlan
 
@@ -88,14 +88,14 @@ class TrainingBatches(BatchMaker):
             example = self._row(candidate, bucket.canvas, rng, made)
             if example.valid:
                 return example
-        raise UserError(f"none of the pictures for canvas {bucket.canvas} can be read")
+        raise UserError(f"none of the images of padded size {bucket.canvas} can be read")
 
 
 @dataclass(frozen=True)
 class EvalBatches(BatchMaker):
-    """Batches of examples as they are; rows without one are not valid."""
+    """Batches of examples without augmentation. Rows without an example are not valid."""
 
-    order: Sequence[tuple[Size, np.ndarray]]  # of `sampler.eval_batches`
+    order: Sequence[tuple[Size, np.ndarray]]  # from `sampler.eval_batches`
 
     def _rows(self, step: int, made: Made) -> Iterator[Batch]:
         canvas, indices = self.order[step]
@@ -104,16 +104,16 @@ class EvalBatches(BatchMaker):
 
 
 def find(sources: Sequence[Source], index: int) -> tuple[Source, int]:
-    """Give the source of a position among all sources' records, and the position in it."""
+    """Return the source and the position in it of record `index` of all sources' records."""
     for source in sources:
         if index < len(source):
             return source, index
         index -= len(source)
-    raise IndexError(f"the sources hold no record {index}")
+    raise IndexError(f"the sources have no record {index}")
 
 
 def _with_substitutes(bucket: sampler.Bucket, index: int) -> Iterator[int]:
-    """Give a record of a bucket, then the others of it in a fixed order."""
+    """Yield a record of a bucket, then the other records of the bucket in a fixed order."""
     yield index
     others = np.concatenate(bucket.indices)
     start = int(np.flatnonzero(others == index)[0])
@@ -122,14 +122,14 @@ def _with_substitutes(bucket: sampler.Bucket, index: int) -> Iterator[int]:
 
 
 def to_leaves(batch: Batch) -> list[np.ndarray]:
-    """Flatten a row or a batch, attributes in the order of their declaration."""
+    """Flatten a row or a batch to arrays, with attributes in the order of their declaration."""
     labels = [array for pair in batch.gt.attributes.values() for array in pair]
-    picture = [batch.images, batch.sizes, batch.valid, batch.exhaustive, batch.index]
-    return [*picture, *batch.gt[:-1], *labels]
+    image = [batch.images, batch.sizes, batch.valid, batch.exhaustive, batch.index]
+    return [*image, *batch.gt[:-1], *labels]
 
 
 def from_leaves(leaves: Sequence[np.ndarray], attributes: Sequence[Attribute]) -> Batch:
-    """Undo `to_leaves`."""
+    """Rebuild the batch from the arrays of `to_leaves`."""
     images, sizes, valid, exhaustive, index, *rest = leaves
     fields = len(GroundTruth._fields) - 1
     truth, labels = rest[:fields], rest[fields:]

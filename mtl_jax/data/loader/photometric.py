@@ -1,6 +1,6 @@
-"""Changes of a picture's pixels that move nothing: light, colour, blur, rain, noise.
+"""Photometric augmentation, which does not move pixels: light, colour, blur, rain, noise.
 
-All on uint8 `[H, W, C]`, in the order RGB where C is 3.
+All functions take and return uint8 `[H, W, C]`; images with three channels are RGB.
 """
 
 from statistics import NormalDist
@@ -10,14 +10,17 @@ import numpy as np
 
 from mtl_jax.config.options.data import AugmentOptions
 
-# An even byte reads a normal number here: ten times as fast as drawing it.
+# Normal quantiles, indexed with uniform bytes: ten times as fast as sampling normal numbers.
 _NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 
 
 def change_pixels(
     image: np.ndarray, options: AugmentOptions, rng: np.random.Generator
 ) -> np.ndarray:
-    """Apply each change with its probability, in the order in which a camera meets them."""
+    """Apply each change with its probability, in the order of image formation in a camera.
+
+    Returns `image` itself if nothing is changed.
+    """
     if rng.random() < options.rain:
         image = add_rain(image, rng.uniform(0, options.rain_strength), rng)
     if rng.random() < options.motion:
@@ -38,12 +41,12 @@ def change_pixels(
 
 
 def _draw(probability: float, strength: float, rng: np.random.Generator) -> float:
-    """Draw a change of either sign up to `strength`; 0 where its probability spares the picture."""
+    """Return a uniform sample of [-strength, strength] with this probability, and otherwise 0."""
     return rng.uniform(-1, 1) * strength if rng.random() < probability else 0.0
 
 
 def change_light(image: np.ndarray, brightness: float, contrast: float) -> np.ndarray:
-    """Stretch the distance from the mean by 1 + `contrast`, then add `brightness` times 255."""
+    """Multiply the distance from the mean by 1 + `contrast`, then add 255 times `brightness`."""
     mean = cv2.mean(image.reshape(len(image), -1))[0]
     changed = (np.arange(256) - mean) * (1 + contrast) + mean + 255 * brightness
     table = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
@@ -51,9 +54,9 @@ def change_light(image: np.ndarray, brightness: float, contrast: float) -> np.nd
 
 
 def change_color(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
-    """Multiply the saturation by 1 + `saturation` and turn the hue by `hue` turns.
+    """Multiply the saturation by 1 + `saturation` and rotate the hue by `hue` full turns.
 
-    Pictures without three channels stay as they are.
+    Images without three channels are returned unchanged.
     """
     if image.shape[2] != 3:
         return image
@@ -70,7 +73,7 @@ def change_color(image: np.ndarray, saturation: float, hue: float) -> np.ndarray
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur with a Gaussian of `sigma` pixels."""
-    if sigma < 0.1:  # the kernel's neighbours would round to 0
+    if sigma < 0.1:  # all other weights of the kernel would round to 0
         return image
     return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT).reshape(
         image.shape
@@ -78,14 +81,14 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def blur_by_motion(image: np.ndarray, length: float, angle: float) -> np.ndarray:
-    """Average along a line of `length` pixels at `angle` degrees, as of a camera that moved."""
+    """Average along a line of `length` pixels at `angle` degrees, which simulates camera motion."""
     if length < 1:
         return image
     half = int(np.ceil(length / 2))
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     turn = np.deg2rad(angle)
     reach = np.array([np.cos(turn), np.sin(turn)]) * length / 2
-    # cv2.line takes fractions of a pixel as fixed-point numbers of 4 bits.
+    # cv2.line takes subpixel positions as fixed-point numbers with 4 fractional bits.
     ends = np.rint((half + np.array([-reach, reach])) * 16).astype(int)
     cv2.line(kernel, ends[0].tolist(), ends[1].tolist(), 1.0, 1, cv2.LINE_8, 4)
     kernel /= kernel.sum()
@@ -93,7 +96,7 @@ def blur_by_motion(image: np.ndarray, length: float, angle: float) -> np.ndarray
 
 
 def add_rain(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw bright streaks, all at one slant, with an opacity of `strength`."""
+    """Draw bright parallel streaks. Their opacity and number are proportional to `strength`."""
     height, width = image.shape[:2]
     count = int(strength * height * width / 500)
     length = max(4.0, height / 20)
@@ -109,7 +112,7 @@ def add_rain(image: np.ndarray, strength: float, rng: np.random.Generator) -> np
 
 
 def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise of standard deviation `deviation`, of 255, to each value."""
+    """Add Gaussian noise with standard deviation `deviation` (in 0..255) to each value."""
     table = np.rint(_NORMAL_QUANTILES * deviation).astype(np.int16)
     noise = cv2.LUT(rng.integers(0, 256, image.shape, np.uint8), table).reshape(image.shape)
     return cv2.add(image, noise, dtype=cv2.CV_8U).reshape(image.shape)

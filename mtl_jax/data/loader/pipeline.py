@@ -1,7 +1,7 @@
-"""Batches of NumPy arrays from sources, made ahead of their need in an order that the plan fixes.
+"""Input pipeline: batches of NumPy arrays from sources, prefetched in a deterministic order.
 
-tf.data's threads make them, or wait for processes that do. TensorFlow hands arrays on and nothing
-else; it is kept from the GPU, which belongs to JAX.
+Threads of tf.data make the batches, or wait for processes that do. TensorFlow is used for nothing
+else, and cannot see the GPU, which is reserved for JAX.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from mtl_jax.data.loader.processes import in_processes
 from mtl_jax.data.records import Record, Source
 from mtl_jax.types import Batch
 
-# Read by TensorFlow when it is imported: without them it writes lines on stderr that help nobody.
+# TensorFlow reads these when it is imported; without them it writes irrelevant lines to stderr.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import tensorflow as tf
@@ -35,13 +35,13 @@ _running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    """Stop what is being read while Python still lets its threads finish.
+    """Close all running pipelines while Python threads can still finish.
 
-    Later, TensorFlow would wait for threads that wait for the interpreter, for ever.
+    Later, TensorFlow would deadlock: it would wait for threads that wait for the interpreter.
     """
-    for given in list(_running):
+    for batches in list(_running):
         with contextlib.suppress(ValueError):  # another thread is taking a batch from it
-            given.close()
+            batches.close()
 
 
 def train_batches(
@@ -54,10 +54,10 @@ def train_batches(
     seed: int,
     start_step: int = 0,
 ) -> Iterator[Batch]:
-    """Give augmented batches without end; that of a step depends on `seed` and the step alone.
+    """Return an endless iterator of augmented batches, beginning with `start_step`.
 
-    Raises UserError that names the file where a picture cannot be read (at the batch that holds
-    it).
+    The batch of a step depends on `seed` and the step only. Raises UserError that names the file if
+    an image cannot be read, when its batch is due.
     """
     buckets = sampler.find_buckets(sources, options.resize)
     order = sampler.TrainingPlan(buckets, weights, batch_size, seed)
@@ -70,10 +70,10 @@ def train_batches(
 def eval_batches(
     source: Source, attributes: Sequence[Attribute], options: DataOptions, *, batch_size: int
 ) -> Iterator[Batch]:
-    """Give every example once, without augmentation, grouped by canvas; rows that fill a batch up
-    are not valid.
+    """Return an iterator over all examples, without augmentation and grouped by padded size.
 
-    With `on_error="skip"` the row of a picture that cannot be read is not valid either.
+    Rows that only fill the last batch of a size are not valid. With `on_error="skip"`, rows of
+    images that cannot be read are not valid either.
     """
     order = sampler.eval_batches(sampler.find_buckets([source], options.resize), batch_size)
     maker = collate.EvalBatches([source], attributes, options, order)
@@ -81,12 +81,12 @@ def eval_batches(
 
 
 def file_names(sources: Sequence[Source], index: np.ndarray) -> list[str]:
-    """Give the file name of each of a batch's `index`; '' where it is -1."""
+    """Return the file name of each record index of a batch; '' for -1."""
     return [find_record(sources, int(i)).file_name if i >= 0 else "" for i in np.ravel(index)]
 
 
 def find_record(sources: Sequence[Source], index: int) -> Record:
-    """Give a record by its position among all sources' records."""
+    """Return record `index` of all sources' records."""
     source, position = collate.find(sources, index)
     return source[position]
 
@@ -97,7 +97,7 @@ def _start(made: Generator[Batch, None, None]) -> Iterator[Batch]:
 
 
 class _Messages:
-    """Say once of each record what must not go unsaid."""
+    """Log each record's warnings once."""
 
     def __init__(self, max_instances: int):
         self._max_instances = max_instances
@@ -110,25 +110,29 @@ class _Messages:
         if made.overfull and not self._overfull:
             first = next(iter(made.overfull.values()))
             limit = self._max_instances
-            _log.warning("%s, max_instances=%d are kept; more such are counted", first, limit)
+            _log.warning(
+                "%s, but only max_instances=%d are used; further such images are counted",
+                first,
+                limit,
+            )
         self._unread |= made.unread.keys()
         self._overfull |= made.overfull.keys()
 
     def report(self) -> None:
-        """Say how many pictures met so far hold more instances than there are slots."""
+        """Log how many of the images so far have more instances than there are slots."""
         if self._overfull:
-            message = "%d pictures hold more than max_instances=%d instances; the rest is not used"
+            message = "%d images have more than max_instances=%d instances; the rest is not used"
             _log.warning(message, len(self._overfull), self._max_instances)
 
 
 def _made_ahead(
     maker: collate.BatchMaker, steps: range, report_after: int
 ) -> Generator[Batch, None, None]:
-    """Give the batches of `steps`; raise what went wrong in the batch that is due."""
-    cv2.setNumThreads(0)  # the batches are what is made in parallel
+    """Yield the batches of `steps`. An exception in a batch is raised when the batch is due."""
+    cv2.setNumThreads(0)  # whole batches are made in parallel instead
     options = maker.options
     messages = _Messages(options.max_instances)
-    # By step, beside TensorFlow, which hands arrays on and would bury what is raised.
+    # By step. These bypass TensorFlow, which passes only arrays and would obscure exceptions.
     notes: dict[int, collate.Made] = {}
     failures: dict[int, Exception] = {}
     with contextlib.ExitStack() as stack:
@@ -140,15 +144,15 @@ def _made_ahead(
         def leaves(step: np.integer) -> list[np.ndarray]:
             try:
                 made = make(int(step))
-            except CancelledError:  # nobody waits for the batch
+            except CancelledError:  # the batch is no longer needed
                 return nothing
-            except Exception as error:  # TensorFlow would write it out, long and more than once
+            except Exception as error:  # TensorFlow would print it at length and more than once
                 failures[int(step)] = error
                 return nothing
             notes[int(step)] = made._replace(leaves=[])
             return made.leaves
 
-        @tf.autograph.experimental.do_not_convert  # there is nothing to convert
+        @tf.autograph.experimental.do_not_convert  # AutoGraph conversion is not needed
         def load(step: tf.Tensor) -> list[tf.Tensor]:
             return tf.numpy_function(leaves, [step], [leaf.dtype for leaf in nothing])
 
@@ -159,7 +163,7 @@ def _made_ahead(
         dataset = dataset.prefetch(2).with_options(settings)
         for step, arrays in zip(steps, dataset.as_numpy_iterator(), strict=True):
             if step in failures:
-                raise failures[step]  # where the batch is due
+                raise failures[step]
             messages.add(notes.pop(step))
             yield collate.from_leaves(tuple(arrays), maker.attributes)
             if step - steps.start + 1 == report_after:

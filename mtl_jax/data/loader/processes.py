@@ -1,4 +1,4 @@
-"""A function's values from other processes, which Python's lock does not hold up."""
+"""Call a function in other processes, so that calls are not serialised by Python's GIL."""
 
 import multiprocessing
 import os
@@ -14,36 +14,39 @@ import cv2
 
 from mtl_jax.errors import UserError
 
-Given = TypeVar("Given")
-_function: Callable[[int], Any]  # of a process
+Result = TypeVar("Result")
+_function: Callable[[int], Any]  # the function that a worker process calls
 
 
 @contextmanager
-def in_processes(function: Callable[[int], Given], count: int) -> Iterator[Callable[[int], Given]]:
-    """Give `function` as one of `count` processes calls it, to be called in any thread.
+def in_processes(
+    function: Callable[[int], Result], count: int
+) -> Iterator[Callable[[int], Result]]:
+    """Yield a function that calls `function` in one of `count` processes. Any thread can call it.
 
-    It is pickled once for each process, so that what it keeps is kept there. What it raises is
-    raised here; CancelledError, where the processes or the interpreter are ending. The processes
-    are new ones, not forks: threads of TensorFlow and of jax hold locks.
+    `function` is pickled once for each process, so its caches persist there. Its exceptions are
+    raised in the caller. Raises CancelledError if the processes or the interpreter are ending, and
+    UserError if a process was killed. Processes are spawned, not forked, because threads of
+    TensorFlow and JAX may hold locks.
     """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, context, _begin, (function,))
 
-    def submit(argument: int) -> Future[Given]:
+    def submit(argument: int) -> Future[Result]:
         try:
             return pool.submit(_call, argument)
         except BrokenProcessPool:
             raise
-        except RuntimeError:  # it takes no more
+        except RuntimeError:  # the pool is shut down
             raise CancelledError from None
 
-    def call(argument: int) -> Given:
+    def call(argument: int) -> Result:
         try:
             return submit(argument).result()
         except BrokenProcessPool:
             raise UserError(
-                "a process that makes batches did not start or was killed; if memory is short, "
-                "lower data.workers"
+                "a process that makes batches did not start or was killed; if memory is "
+                "insufficient, lower data.workers"
             ) from None
 
     try:
@@ -55,15 +58,15 @@ def in_processes(function: Callable[[int], Given], count: int) -> Iterator[Calla
 def _begin(function: Callable[[int], Any]) -> None:
     global _function
     _function = function
-    cv2.setNumThreads(0)  # the processes are what runs in parallel
-    # The parent decides what ends: a terminal sends this to every process. SIGTERM ends a process:
-    # it is how a pool of which one was killed ends the others.
+    cv2.setNumThreads(0)  # the processes run in parallel instead
+    # A terminal sends SIGINT to every process; only the parent handles it. SIGTERM is not ignored:
+    # if one process was killed, the pool ends the others with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End when the parent is gone, however it went: nobody would ask for anything any more."""
+    """Exit when the parent process has ended, even if it was killed."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

@@ -1,5 +1,6 @@
-"""Which records stand in which batch: a pure function of the seed and the step, so that a run can
-resume anywhere.
+"""Sampling plans: which records are in the batch of a step.
+
+The plan is a pure function of the seed and the step, so that a run can resume at any step.
 """
 
 from collections.abc import Sequence
@@ -14,22 +15,20 @@ from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Size
 from mtl_jax.images.resize import ResizeOptions, resize_geometry
 
-# The first number behind the seed, so that no two uses of randomness share a stream.
+# The number after the seed in each generator's key, so that no two uses share a random stream.
 _PERMUTATION, _EPOCH_ORDER, _BATCH_ORDER, _EXAMPLE = range(4)
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """The records of one canvas: for each source their positions among all sources' records,
-    ascending.
-    """
+    """The records of one padded size."""
 
-    canvas: Size
-    indices: tuple[np.ndarray, ...]
+    canvas: Size  # height, width of the padded images
+    indices: tuple[np.ndarray, ...]  # of each source, among all sources' records, ascending
 
 
 def find_buckets(sources: Sequence[Source], resize: ResizeOptions) -> list[Bucket]:
-    """Group all records by canvas; records are looked at only where their size decides."""
+    """Group all records by padded size. Records are accessed only if the size depends on them."""
     found: dict[Size, list[list[int]]] = {}
     start = 0
     only = _only_canvas(resize)
@@ -58,8 +57,8 @@ def _canvas(source: Source, position: int, resize: ResizeOptions) -> Size:
 
 
 def eval_batches(buckets: Sequence[Bucket], batch_size: int) -> list[tuple[Size, np.ndarray]]:
-    """Give (canvas, indices `[batch_size]`) of one pass over every record; -1 fills a bucket's last
-    batch up.
+    """Return the batches of one pass over all records: (padded size, indices `[batch_size]`). The
+    last batch of each bucket is filled with -1.
     """
     batches = []
     for bucket in buckets:
@@ -71,14 +70,16 @@ def eval_batches(buckets: Sequence[Bucket], batch_size: int) -> list[tuple[Size,
 
 
 class TrainingPlan:
-    """The batches of training.
+    """The sampling plan of training.
 
-    In an epoch a source of weight w gives w times each of its records: the next part of an endless
-    row of seeded permutations, so that at 0.5 each comes once in two epochs, and at 2.0 twice in
-    each. A bucket's epochs, each shuffled, follow each other without a gap, and are cut into
-    batches: what is left over begins the next epoch's first batch, so nothing is lost, doubled or
-    filled up. A batch belongs to the epoch of its last example; `steps_per_epoch` are its batches,
-    a fraction.
+    In each epoch, a source with weight w contributes each of its records w times. They are taken
+    from an endless sequence of seeded permutations: with weight 0.5 each record is used once in two
+    epochs, with 2.0 twice in each. The epochs of a bucket are shuffled, concatenated and divided
+    into batches. Records left over at the end of an epoch begin the first batch of the next, so
+    none is lost or repeated and no batch is padded. A batch belongs to the epoch of its last
+    example. `steps_per_epoch` is the mean number of batches in an epoch, a Fraction.
+
+    Raises UserError for negative weights, a wrong number of weights, or no records.
     """
 
     def __init__(
@@ -92,50 +93,52 @@ class TrainingPlan:
         if any(weight < 0 for weight in self._weights):
             raise UserError(f"source weights {tuple(weights)} must not be negative")
         if any(len(bucket.indices) != len(weights) for bucket in buckets):
-            raise UserError(f"{len(weights)} weights are given; give one for each source")
+            raise UserError(f"got {len(weights)} source weights; expected one for each source")
         per_epoch = sum(self._weights[s] * len(i) for b in buckets for s, i in enumerate(b.indices))
         if not per_epoch:
             raise UserError(
-                "there is nothing to train on: the sources hold no records, or their weights are 0"
+                "there is no training data: the sources have no records, or their weights are 0"
             )
         self.steps_per_epoch = Fraction(per_epoch) / batch_size
         self._bucket_epoch = lru_cache(8)(self._compute_bucket_epoch)
         self._epoch_batches = lru_cache(2)(self._compute_epoch_batches)
 
     def __reduce__(self) -> tuple[type["TrainingPlan"], tuple[object, ...]]:
-        return TrainingPlan, self._given  # made again in another process, its caches empty
+        return TrainingPlan, self._given  # pickled without its caches
 
     def batch(self, step: int) -> tuple[Bucket, np.ndarray]:
-        """Give the bucket and the record indices `[batch_size]` of a step, from 0."""
+        """Return the bucket and the record indices `[batch_size]` of a step, counted from 0."""
         epoch = self.epoch_of(step)
         b, first = self._epoch_batches(epoch)[step - self.first_step(epoch)]
         return self.buckets[b], self._bucket_part(b, first, first + self.batch_size)
 
     def example_rng(self, step: int, row: int) -> np.random.Generator:
+        """Return the random generator for the augmentation of one row of a step's batch."""
         return np.random.default_rng((self.seed, _EXAMPLE, step, row))
 
     def first_step(self, epoch: int) -> int:
-        """Give the first step of an epoch, and so the number of steps before it."""
+        """Return the first step of an epoch, which is also the number of steps before it."""
         return sum(
             self._bucket_length(b, epoch) // self.batch_size for b in range(len(self.buckets))
         )
 
     def epoch_of(self, step: int) -> int:
-        epoch = int(step / self.steps_per_epoch)  # never too late: leftovers only postpone batches
+        """Return the epoch of a step."""
+        epoch = int(step / self.steps_per_epoch)  # a lower bound: leftovers only postpone batches
         while self.first_step(epoch + 1) <= step:
             epoch += 1
         return epoch
 
     def _bucket_length(self, b: int, epochs: int) -> int:
-        """Count the examples that a bucket gives in its first `epochs`."""
+        """Return the number of examples in the first `epochs` epochs of a bucket."""
         return sum(self._taken(b, s, epochs) for s in range(len(self._weights)))
 
     def _taken(self, b: int, s: int, epochs: int) -> int:
         return int(self._weights[s] * len(self.buckets[b].indices[s]) * epochs)
 
     def _compute_epoch_batches(self, epoch: int) -> list[tuple[int, int]]:
-        """Give (bucket, place of the first example in the bucket's row) of the epoch's batches,
-        shuffled.
+        """Return the epoch's batches in shuffled order: (bucket, position of the first example in
+        the bucket's sequence).
         """
         size = self.batch_size
         batches = [
@@ -149,11 +152,11 @@ class TrainingPlan:
         return [batches[i] for i in order]
 
     def _bucket_part(self, b: int, start: int, stop: int) -> np.ndarray:
-        """Give places `start` to `stop` of the endless row of a bucket's epochs."""
+        """Return positions `start` to `stop` of the endless sequence of a bucket's epochs."""
         per_epoch = sum(
             w * len(i) for w, i in zip(self._weights, self.buckets[b].indices, strict=True)
         )
-        epoch = int(start / per_epoch)  # never too late, as in `epoch_of`
+        epoch = int(start / per_epoch)  # a lower bound, as in `epoch_of`
         parts = []
         while (first := self._bucket_length(b, epoch)) < stop:
             order = self._bucket_epoch(b, epoch)
@@ -171,8 +174,8 @@ class TrainingPlan:
         )
 
     def _source_part(self, b: int, s: int, start: int, stop: int) -> np.ndarray:
-        """Give places `start` to `stop` of the endless row of permutations of a source's records in
-        a bucket.
+        """Return positions `start` to `stop` of the endless sequence of permutations of a source's
+        records in a bucket.
         """
         indices = self.buckets[b].indices[s]
         if start == stop:

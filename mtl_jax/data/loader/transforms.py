@@ -1,7 +1,8 @@
-"""From a record to a row of a batch: decode, resize, augment, and carry the annotations along.
+"""Convert a record to a row of a batch: decode, resize, augment, and transform the annotations.
 
-Everything that moves pixels is one `Geometry`, so that picture, boxes, masks and attributes follow
-it alike. A row is a `types.Batch` without its leading axis.
+All changes that move pixels are combined in one `Geometry`, which is applied to the image, boxes,
+masks and attributes. A row is a `types.Batch` without its leading axis. Images are padded at the
+right and bottom to `canvas` (height, width); boxes are in pixels of the padded image.
 """
 
 from collections.abc import Sequence
@@ -28,9 +29,9 @@ def load(
     options: DataOptions,
     rng: np.random.Generator | None = None,
 ) -> Batch:
-    """Give the row of a record; with `rng` as training sees it, without as evaluation does.
+    """Return the row of a record: augmented for training if `rng` is given, else for evaluation.
 
-    Raises ValueError, or OSError of a file, that says what is wrong.
+    Raises ValueError, or OSError for a file, if the image or a label is wrong.
     """
     record = materialize(record)
     if rng is not None and options.augment.mask:
@@ -62,11 +63,11 @@ def load(
 
 
 def fit(record: Record, resize: ResizeOptions) -> tuple[Size, Geometry]:
-    """Give the canvas of a record, and where the picture's points lie on it but for changes that
-    training makes. Raises ValueError of a record that is turned, for there is no such geometry.
+    """Return the padded size of a record and the geometry from its image to the padded image,
+    without augmentation. Raises ValueError for a record with a turn; a Geometry cannot rotate.
     """
     if record.turn is not None:
-        raise ValueError(f"{record.place}: a picture that is turned is for training alone")
+        raise ValueError(f"{record.place}: a record with a turn can only be used for training")
     x1, y1, x2, y2 = record.frame
     canvas, geometry = resize_geometry(y2 - y1, x2 - x1, resize)
     return canvas, geometry.after_cut(x1, y1)
@@ -80,8 +81,8 @@ def augment_geometry(
     options: AugmentOptions,
     rng: np.random.Generator,
 ) -> Geometry:
-    """Draw a mirroring, a scale, and, where the picture is larger than the canvas, the part that is
-    seen.
+    """Sample a horizontal flip, a scale, and a random crop if the image is larger than the padded
+    size.
     """
     factor = rng.uniform(*options.scale)
     size = (
@@ -94,7 +95,7 @@ def augment_geometry(
 
 
 def empty_row(canvas: Size, attributes: Sequence[Attribute], options: DataOptions) -> Batch:
-    """Give the row that only fills a batch up."""
+    """Return a row that is not valid, to fill a batch."""
     slots = options.max_instances
     cells = (options.mask_size, options.mask_size) if options.mask_size else canvas
     return Batch(
@@ -122,7 +123,7 @@ def empty_row(canvas: Size, attributes: Sequence[Attribute], options: DataOption
 
 
 class Placed(NamedTuple):
-    """A record, where it lies on the canvas, and the canvas box `[4]` in which it is seen."""
+    """A record, its geometry in the padded image, and its visible box `[4]` there."""
 
     record: Record
     geometry: Geometry
@@ -136,9 +137,10 @@ def ground_truth(
     attributes: Sequence[Attribute],
     options: DataOptions,
 ) -> GroundTruth:
-    """Give what is annotated, moved to the canvas, in `max_instances` slots.
+    """Return a record's annotations in pixels of the padded image, in `max_instances` slots.
 
-    `geometry` is that of the whole picture, where only a region is seen too.
+    `geometry` is that of the whole image, also if only a region is visible. Raises ValueError that
+    names the instance of a wrong label.
     """
     gt = empty_row(canvas, attributes, options).gt
     seen = geometry.boxes(np.array(record.frame, np.float64))
@@ -161,12 +163,14 @@ def ground_truth(
 
 
 def in_slot_order(instances: Sequence[Instance]) -> list[Instance]:
-    """Give single things in their order, then crowds: what has no slot is a crowd first."""
+    """Return single instances in their order, then crowds, which are the first to have no slot."""
     return sorted(instances, key=lambda instance: instance.crowd)
 
 
 def clip_box(box: Sequence[float], placed: Placed, min_visible: float) -> np.ndarray | None:
-    """Move a box to the canvas and cut it to what is seen; None where too little is left."""
+    """Transform a box to the padded image and clip it to the visible part. Return None if less than
+    a pixel or less than the fraction `min_visible` of its area remains.
+    """
     whole = placed.geometry.boxes(np.asarray(box, np.float64))
     left = np.clip(whole, np.tile(placed.seen[:2], 2), np.tile(placed.seen[2:], 2))
     width, height = left[2:] - left[:2]
@@ -202,7 +206,7 @@ def _fill_slot(
 def _write_mask(
     out: np.ndarray, segmentation: Segmentation, box: np.ndarray, placed: Placed, mask_size: int
 ) -> None:
-    """Write the coverage of the cells of the canvas box, or of the canvas if `mask_size` is 0."""
+    """Write the coverage of the box's cells, or of the pixels in the box if `mask_size` is 0."""
     if mask_size:
         x_edges, y_edges = (np.linspace(box[i], box[i + 2], mask_size + 1) for i in (0, 1))
     else:
