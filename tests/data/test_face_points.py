@@ -1,4 +1,4 @@
-"""AFLW's 21 points of iBUG's 68, and the box around a face."""
+"""Conversion of iBUG's 68 points to AFLW's 21, and face boxes."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def named(points) -> dict[str, np.ndarray]:
     return {name: np.array(xy) for name, xy in found if xy is not None}
 
 
-def test_points_stand_where_their_names_say():
+def test_points_are_ordered_as_their_names():
     points = ibug()
     at = named(points)
     assert sorted(set(LANDMARKS) - set(at)) == ["left_ear", "right_ear"]
@@ -49,17 +49,17 @@ def test_a_mirrored_face_has_the_points_of_its_mirror_image():
     flipped = (points * (-1, 1) + (100, 0))[mirror]
     face = next(a for a in DECLARED if a.name == "face")
     values, known = face.move(*face.parse(from_ibug(points)), Geometry(scale_x=-1, shift_x=100))
-    wanted, known_too = face.parse(from_ibug(flipped))
+    expected, known_too = face.parse(from_ibug(flipped))
     np.testing.assert_array_equal(known, known_too)
-    np.testing.assert_allclose(values[known], wanted[known], atol=1e-4)
+    np.testing.assert_allclose(values[known], expected[known], atol=1e-4)
 
 
-def test_pairs_cover_all_points_but_those_of_the_middle():
+def test_flip_pairs_cover_all_points_except_the_central_ones():
     paired = {name for pair in LANDMARK_FLIP for name in pair}
     assert set(LANDMARKS) - paired == {"nose_center", "mouth_center", "chin"}
 
 
-def test_a_point_may_be_hidden_nobody_said_where():
+def test_a_hidden_point_may_have_no_coordinates():
     face = Landmarks("face", points=("a", "b", "c"))
     values, known = face.parse([(None, None, 1), (1, 2, 2), None])
     assert known.tolist() == [False, False, True, True, True, True, False, False, False]
@@ -68,7 +68,7 @@ def test_a_point_may_be_hidden_nobody_said_where():
         face.parse([(None, None, 2), None, None])
 
 
-def test_the_box_reaches_up_the_forehead_and_ends_with_the_picture():
+def test_the_box_includes_the_forehead_and_is_clipped_to_the_image():
     points = np.array([(10.0, 20.0), (50.0, 60.0)])
     assert face_box(points, 100, 100) == (10, 10, 50, 60)
     assert face_box(points - (20, 15), 100, 100) == (0, 0, 30, 45)
@@ -81,7 +81,7 @@ def test_the_box_reaches_up_the_forehead_and_ends_with_the_picture():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -26.0, 126.0])
-def test_a_wild_point_is_named(value):
+def test_a_point_far_outside_is_named(value):
     check_near(np.array([(125.0, 40.0), (-25.0, 40.0)]), 100, 50)
     for x, y in ((value, 5.0), (5.0, value)):
         with refused(2, f"({x:g}, {y:g})", error=ValueError):
@@ -95,8 +95,8 @@ def test_degrees_stored_as_radians_are_refused():
             degrees(np.array([0.0, wrong]), "pose")
 
 
-def test_the_map_is_nearest_on_faces_marked_both_ways():
-    """AFLW2000's faces near the front have AFLW's points and, from a model, iBUG's."""
+def test_converted_points_are_near_aflws_on_faces_with_both_markups():
+    """AFLW2000's near-frontal faces have AFLW's points and, from a fitted 3D model, iBUG's."""
     far: dict[str, list[float]] = {}
     for path in sorted(data_set("aflw2000_prnet16").glob("*.mat")):
         mat = scipy.io.loadmat(path)

@@ -1,4 +1,4 @@
-"""Segmentations in COCO's encodings, and their coverage of a grid, against sums over pixels."""
+"""Segmentations in COCO's encodings against pycocotools, and coverage against sampled points."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ HEIGHT, WIDTH = 40, 60
 
 
 def polygons(rng: np.random.Generator) -> list[list[float]]:
-    """Two star-shaped polygons, at fractions of a pixel, one of them over the picture's border."""
+    """Return two star-shaped polygons with subpixel corners; one is clipped at the image border."""
     turn = np.sort(rng.uniform(0, 2 * np.pi, 9))
     shapes = []
     for centre in ((20.3, 18.6), (52.1, 31.9)):
@@ -24,7 +24,7 @@ def polygons(rng: np.random.Generator) -> list[list[float]]:
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """Count runs down the columns, zeros first, pixel by pixel."""
+    """Return the run lengths of a mask, column by column and zeros first, counted by pixel."""
     counts, value = [0], False
     for pixel in mask.ravel(order="F").tolist():
         if pixel != value:
@@ -39,7 +39,7 @@ def mask() -> np.ndarray:
     return np.random.default_rng(3).random((HEIGHT, WIDTH)) < 0.4
 
 
-def test_all_encodings_of_rle_read_alike(mask):
+def test_all_encodings_of_rle_are_decoded_alike(mask):
     text = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     for segmentation in (
         {"size": [HEIGHT, WIDTH], "counts": run_lengths(mask)},
@@ -64,7 +64,7 @@ def by_pycocotools(drawn: list[list[float]], height: int, width: int) -> np.ndar
 @pytest.mark.parametrize("decimals", [0, 1, 2, 16])
 @pytest.mark.parametrize("seed", range(5))
 def test_polygons_are_drawn_as_pycocotools_does_in_any_window(seed, decimals):
-    """Also where five times a number ends in a half, which it rounds."""
+    """Includes corners at odd tenths of a pixel: pycocotools rounds five times a coordinate."""
     rng = np.random.default_rng(seed)
     drawn = [np.round(polygon, decimals).tolist() for polygon in polygons(rng)]
     expected = by_pycocotools(drawn, HEIGHT, WIDTH)
@@ -77,7 +77,7 @@ def test_polygons_are_drawn_as_pycocotools_does_in_any_window(seed, decimals):
         np.testing.assert_array_equal(got, expected[y1:y2, x1:x2])
 
 
-def test_polygons_beyond_the_picture_are_drawn_as_pycocotools_does():
+def test_polygons_beyond_the_image_are_drawn_as_pycocotools_does():
     rng = np.random.default_rng(0)
     for _ in range(100):
         drawn = [np.round(rng.uniform((-9, -9), (WIDTH + 9, HEIGHT + 9), (5, 2)), 1).ravel()]
@@ -86,16 +86,16 @@ def test_polygons_beyond_the_picture_are_drawn_as_pycocotools_does():
         np.testing.assert_array_equal(got, expected[5:30, 7:50])
 
 
-def test_photographed_things_are_drawn_as_pycocotools_does():
+def test_polygons_of_coco_are_drawn_as_pycocotools_does():
     root = data_set("coco_mini")
     source = CocoSource(root / "annotations/instances.json", root / "images")
     for record in (source[i] for i in range(len(source))):
-        for thing in record.instances:
-            if isinstance(thing.segmentation, list):
-                x1, y1 = (int(value) for value in thing.box[:2])
-                window = (x1, y1, *(int(np.ceil(value)) for value in thing.box[2:]))
-                expected = by_pycocotools(thing.segmentation, record.height, record.width)
-                got = to_mask(thing.segmentation, record.height, record.width, window)
+        for one in record.instances:
+            if isinstance(one.segmentation, list):
+                x1, y1 = (int(value) for value in one.box[:2])
+                window = (x1, y1, *(int(np.ceil(value)) for value in one.box[2:]))
+                expected = by_pycocotools(one.segmentation, record.height, record.width)
+                got = to_mask(one.segmentation, record.height, record.width, window)
                 np.testing.assert_array_equal(got, expected[y1 : window[3], x1 : window[2]])
 
 
@@ -109,12 +109,12 @@ def test_compressed_counts_are_run_lengths(mask):
 
 
 @pytest.mark.parametrize("counts", [b"", b"\x7f", b"P", b"PPPPPPP0", b"O"])
-def test_counts_that_cannot_be_read_say_so(counts):
+def test_malformed_counts_are_refused(counts):
     with refused("counts", error=ValueError):
         read_counts(counts)
 
 
-WRONG = [  # a segmentation, and what is named: a field, sizes, numbers of pixels, a type
+WRONG = [  # a segmentation, and the parts of the message: fields, sizes, numbers of pixels, a type
     ([[1, 2, 3, 4]], ()),
     ([], ()),
     ([[1, 2, 3, 4, 5, 6, 7]], ()),
@@ -128,13 +128,13 @@ WRONG = [  # a segmentation, and what is named: a field, sizes, numbers of pixel
 
 
 @pytest.mark.parametrize(("segmentation", "parts"), WRONG)
-def test_wrong_segmentations_say_what_is_wrong(segmentation, parts):
+def test_wrong_segmentations_are_refused(segmentation, parts):
     with refused(*parts, error=ValueError):
         to_mask(segmentation, HEIGHT, WIDTH)
 
 
 def sampled_coverage(mask, x_edges, y_edges, samples=50) -> np.ndarray:
-    """Count a fine grid of points in each cell."""
+    """Estimate the coverage of each cell with a fine grid of points."""
     out = np.zeros((len(y_edges) - 1, len(x_edges) - 1))
     part = (np.arange(samples) + 0.5) / samples
     for i in range(len(y_edges) - 1):
@@ -149,8 +149,8 @@ def sampled_coverage(mask, x_edges, y_edges, samples=50) -> np.ndarray:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("cells", [4, 13, 80])
-def test_coverage_is_the_part_of_a_cell(mask, cells, mirrored):
-    """Smaller and larger than pixels, over the border, and mirrored."""
+def test_coverage_is_the_fraction_of_a_cell(mask, cells, mirrored):
+    """Cells are smaller and larger than pixels, extend beyond the mask, and may be mirrored."""
     x_edges = np.linspace(-3.3, 41.7, cells + 1)[:: -1 if mirrored else 1]
     y_edges = np.linspace(10.2, 44.9, cells + 1)
     got = cell_coverage(mask, x_edges, y_edges)

@@ -1,5 +1,5 @@
-"""Compose scenes from several chips. A chip is an image of one face that fills it; detection is
-trivial on single chips, and has to be learnt on scenes.
+"""Compose scenes of several chips, which are images filled by one face. A detector has to find the
+faces of a scene, whereas on single chips their boxes are known in advance.
 """
 
 import math

@@ -191,7 +191,7 @@ def _open(
     try:
         source = kind.open(find_folder(block, kind), block, labels)
     except ValueError as error:  # a wrong option
-        raise UserError(f"config.data, source {block['name']}: {error}") from None
+        raise UserError(f"config.data: source {block['name']}: {error}") from None
     for fault in source.skipped:
         _log.warning("skipped %s", fault)
     for line in source.undeclared:
@@ -206,7 +206,7 @@ def _block_labels(block: Mapping[str, Any], attributes: Sequence[Attribute]) -> 
     try:
         return parse_labels(with_masks(attributes), block["labels"])
     except ValueError as error:
-        raise UserError(f"config.data, labels of source {block['name']}: {error}") from None
+        raise UserError(f"config.data: labels of source {block['name']}: {error}") from None
 
 
 def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...]:
@@ -216,7 +216,7 @@ def _categories(block: Mapping[str, Any], source: Source) -> tuple[Category, ...
         if name not in names:
             mend = suggest(name, names) or f"; its classes are {', '.join(names[:10])}"
             raise UserError(
-                f"config.data, source {block['name']}: rename has an unknown class {name!r}{mend}"
+                f"config.data: source {block['name']}: rename has an unknown class {name!r}{mend}"
             )
     return tuple(c._replace(name=str(rename.get(c.name, c.name))) for c in source.categories)
 
@@ -269,7 +269,7 @@ def _part(
         try:
             deferred = (DrawMasks(tuple(attributes), block["masks"], block["mask_seed"]),)
         except ValueError as error:
-            raise UserError(f"config.data, source {block['name']}: {error}") from None
+            raise UserError(f"config.data: source {block['name']}: {error}") from None
     part: Source = Subset(
         source,
         positions,
@@ -295,7 +295,7 @@ def _compose(
     try:
         return SceneSource(part, **chosen, seed=seed, attributes=attributes)
     except ValueError as error:
-        raise UserError(f"config.data, source {block['name']}: {error}") from None
+        raise UserError(f"config.data: source {block['name']}: {error}") from None
 
 
 def _append(opened: Opened, source: Source, block: Mapping[str, Any]) -> Opened:

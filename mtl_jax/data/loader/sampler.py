@@ -88,7 +88,7 @@ class TrainingPlan:
         self.buckets = buckets
         self.batch_size = batch_size
         self.seed = seed
-        self._given = (buckets, weights, batch_size, seed)
+        self._arguments = (buckets, weights, batch_size, seed)
         self._weights = [Fraction(weight).limit_denominator(10**6) for weight in weights]
         if any(weight < 0 for weight in self._weights):
             raise UserError(f"source weights {tuple(weights)} must not be negative")
@@ -104,7 +104,7 @@ class TrainingPlan:
         self._epoch_batches = lru_cache(2)(self._compute_epoch_batches)
 
     def __reduce__(self) -> tuple[type["TrainingPlan"], tuple[object, ...]]:
-        return TrainingPlan, self._given  # pickled without its caches
+        return TrainingPlan, self._arguments  # pickled without its caches
 
     def batch(self, step: int) -> tuple[Bucket, np.ndarray]:
         """Return the bucket and the record indices `[batch_size]` of a step, counted from 0."""

@@ -1,4 +1,4 @@
-"""Records kept in memory are those of the source, made once."""
+"""Cached records equal those of the source and are made once."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class Counting(ShapesSource):
         return super().__getitem__(position)
 
 
-def test_records_are_made_once_and_stay_what_they_were():
+def test_records_are_made_once_and_not_changed():
     source = Counting(3, seed=5)
     kept = InMemory(source)
     for _ in range(2):

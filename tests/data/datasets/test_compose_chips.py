@@ -1,4 +1,4 @@
-"""Scenes: what is pasted is where the boxes, landmarks and masks say, and nothing is used twice."""
+"""Scenes: boxes, landmarks and masks fit the pasted pixels, and no chip is used twice."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ PURE = (255, 0, 255)
 
 
 class Chips(Source):
-    """Gray chips with a magenta square, each of its own size and place."""
+    """Gray chips with a magenta square of random size and position."""
 
     categories = (Category(1, "square"),)
 
@@ -69,7 +69,7 @@ def test_boxes_masks_and_landmarks_fit_the_pixels():
             assert labels["age"] == instance.id
 
 
-def test_points_that_are_cut_off_are_not_seen():
+def test_cropped_points_are_not_visible():
     class Wide(Chips):
         def __getitem__(self, position: int) -> Record:
             record = super().__getitem__(position)
@@ -97,7 +97,7 @@ def test_scenes_depend_on_seed_and_position_alone():
         assert not np.array_equal(a.image, c.image)
 
 
-def test_without_a_length_each_chip_comes_once():
+def test_without_a_length_each_chip_is_used_once():
     source = SceneSource(Chips(25), 0, 2)
     ids = [instance.id for i in range(len(source)) for instance in source[i].instances]
     assert sorted(ids) == list(range(25))
@@ -120,7 +120,7 @@ def test_sizes_spread_and_overlap_is_bounded():
 
 
 class Plain(Chips):
-    """Chips of one gray, whose things fill them."""
+    """Uniform gray chips whose instance fills them."""
 
     points = ((9, 9, 2), (51, 9, 2), (30, 30, 2), (9, 51, 2), (51, 51, 1), (30, 9))
     masks = True
@@ -132,52 +132,52 @@ class Plain(Chips):
         image = np.full((60, 60, 3), 20 * position, np.uint8)
         mask = np.ones((60, 60), bool) if self.masks else None
         labels = parse_labels(self.declared, {"face": self.points})
-        thing = Instance((0.0, 0.0, 60.0, 60.0), 1, mask, id=position, attributes=labels)
-        return Record(image, 60, 60, position, f"{position}.png", (thing,))
+        instance = Instance((0.0, 0.0, 60.0, 60.0), 1, mask, id=position, attributes=labels)
+        return Record(image, 60, 60, position, f"{position}.png", (instance,))
 
 
-def test_what_a_later_chip_covers_is_not_seen():
+def test_parts_covered_by_a_later_chip_are_not_visible():
     declared = Plain.declared
     source = SceneSource(Plain(12), 40, count=(3, 4), max_overlap=0.5, attributes=declared)
     covered = 0
     for record in (source[i] for i in range(40)):
-        assert sum(thing.segmentation.astype(int) for thing in record.instances).max() == 1
-        for thing in record.instances:
-            x1, y1, x2, y2 = (round(value) for value in thing.box)  # boxes stay whole
-            assert not thing.segmentation[:, :x1].any()
-            assert not thing.segmentation[:, x2:].any()
+        assert sum(one.segmentation.astype(int) for one in record.instances).max() == 1
+        for one in record.instances:
+            x1, y1, x2, y2 = (round(value) for value in one.box)  # boxes are not clipped
+            assert not one.segmentation[:, :x1].any()
+            assert not one.segmentation[:, x2:].any()
             inner = cv2.erode(
-                thing.segmentation.astype(np.uint8), np.ones((17, 17)), borderValue=0
+                one.segmentation.astype(np.uint8), np.ones((17, 17)), borderValue=0
             ).astype(bool)
-            assert (record.image[inner] == 20 * thing.id).all()  # the edges fade
-            covered += thing.segmentation.sum() < 0.9 * (x2 - x1) * (y2 - y1)
-            *told, hidden, untold = labels_of(thing, declared)["face"]
+            assert (record.image[inner] == 20 * one.id).all()  # without the blended edges
+            covered += one.segmentation.sum() < 0.9 * (x2 - x1) * (y2 - y1)
+            *visible, hidden, unknown = labels_of(one, declared)["face"]
             assert hidden[2] == 1
-            assert len(untold) == 2
-            for x, y, seen in told:
-                assert seen == (2 if thing.segmentation[int(y), int(x)] else 1)
+            assert len(unknown) == 2
+            for x, y, seen in visible:
+                assert seen == (2 if one.segmentation[int(y), int(x)] else 1)
                 assert x1 < x < x2
                 assert y1 < y < y2
     assert covered > 10
 
 
-def test_a_thing_of_which_nothing_shows_is_left_out():
-    """Also where its box alone is known: it has no mask, and is left out from the same scenes."""
+def test_fully_covered_instances_are_left_out():
+    """Instances without masks are left out of the same scenes as those with masks."""
     bare = Plain(12)
     bare.masks = False
     crowded = dict(size=64, count=(12, 12), sides=(56, 64), max_overlap=1.0)
     source, boxes = (SceneSource(chips, 20, **crowded) for chips in (Plain(12), bare))
     left = []
     for i in range(20):
-        things = source[i].instances
-        assert all(thing.segmentation.any() for thing in things)
-        assert [thing.id for thing in things] == [thing.id for thing in boxes[i].instances]
-        left.append(len(things))
+        instances = source[i].instances
+        assert all(one.segmentation.any() for one in instances)
+        assert [one.id for one in instances] == [one.id for one in boxes[i].instances]
+        left.append(len(instances))
     assert min(left) > 0
     assert max(left) < 12
 
 
-def test_a_chip_that_finds_no_place_is_left_out():
+def test_chips_without_a_free_position_are_left_out():
     source = SceneSource(Chips(12), 0, 0, 64, count=(6, 6), sides=(40, 60))
     records = [source[i] for i in range(len(source))]
     found = [instance.id for record in records for instance in record.instances]
@@ -190,7 +190,7 @@ def test_a_chip_that_finds_no_place_is_left_out():
                 assert shared.prod() <= 0.1 * (box[2:] - box[:2]).prod()
 
 
-def test_wrong_arguments_are_told():
+def test_wrong_arguments_are_refused():
     with refused("sides", "(50, 500)", "size", 320, error=ValueError):
         SceneSource(Chips(2), sides=(50, 500))
     with refused("count", error=ValueError):
@@ -199,14 +199,14 @@ def test_wrong_arguments_are_told():
         SceneSource(Chips(2), 3)[3]
 
 
-def test_the_ground_varies():
+def test_backgrounds_vary():
     source = SceneSource(Chips(50), 30, 4, 96, sides=(20, 40))
     grays = [cv2.cvtColor(source[i].image, cv2.COLOR_RGB2GRAY) for i in range(30)]
     assert np.std([gray.mean() for gray in grays]) > 5
     assert np.mean([gray.std() for gray in grays]) > 15
 
 
-def test_scenes_keep_what_their_chips_say():
+def test_scenes_keep_hidden_points_and_whether_labels_are_exhaustive():
     class Partly(Chips):
         def __getitem__(self, position):
             chip = super().__getitem__(position)
@@ -224,7 +224,7 @@ def test_scenes_keep_what_their_chips_say():
         assert (hidden, unknown, seen[2]) == ([None, None, 1], None, 2)
 
 
-def test_a_chip_of_two_things_is_a_mistake():
+def test_chips_with_two_instances_are_refused():
     class Pairs(Chips):
         def __getitem__(self, position):
             chip = super().__getitem__(position)

@@ -1,4 +1,4 @@
-"""Regions to train on: the paper's rules by slow loops, and what a region's row holds."""
+"""Training regions: the paper's rules, checked with slow loops, and the rows of regions."""
 
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -37,8 +37,8 @@ LABELS = {
 }
 
 
-class Pictures(Source):
-    """Two faces and a crowd; a picture of no face; one that is not exhaustive."""
+class Images(Source):
+    """An image of two faces and a crowd, one without faces, and both again, not exhaustive."""
 
     categories = (Category(1, "face"),)
 
@@ -69,15 +69,15 @@ class Pictures(Source):
         return f"photograph {position}"
 
 
-PICTURES = Pictures()
+IMAGES = Images()
 
 
 def source(find=None, seed=0, **options):
-    return RegionSource(PICTURES, DECLARED, replace(REGIONS, **options), find, seed)
+    return RegionSource(IMAGES, DECLARED, replace(REGIONS, **options), find, seed)
 
 
 def proposals(position):
-    """Give small boxes, boxes on the first face, and boxes beside it."""
+    """Return a small box, boxes on the first face, and a box beside it."""
     del position
     return np.array([[0, 0, 12, 12], [26, 15, 75, 60], [35, 20, 80, 70], [5, 14, 60, 60]])
 
@@ -89,24 +89,24 @@ def test_labels_follow_the_papers_thresholds(find):
         regions = source(find, seed)
         for position in range(len(regions)):
             record = regions[position]
-            whole = PICTURES[position // 20]
-            things = [t for t in whole.instances if not t.crowd]
-            iou = oracles.iou([record.frame], [t.box for t in things])[0] if things else [0.0]
+            whole = IMAGES[position // 20]
+            faces = [face for face in whole.instances if not face.crowd]
+            iou = oracles.iou([record.frame], [face.box for face in faces])[0] if faces else [0.0]
             best = max(iou)
             if record.instances:
-                (thing,) = record.instances
-                of = things[int(np.argmax(iou))]
-                assert thing.box == of.box
+                (found,) = record.instances
+                face = faces[int(np.argmax(iou))]
+                assert found.box == face.box
                 if best >= 0.5:
                     seen["positive"] += 1
                     assert record.exhaustive
-                    assert labels_of(thing, DECLARED) == labels_of(of, DECLARED)
+                    assert labels_of(found, DECLARED) == labels_of(face, DECLARED)
                 else:
                     seen["between"] += 1
                     assert not record.exhaustive
                     assert best > 0.35
-                    assert set(thing.attributes) <= {"face"}
-                    assert ("face" in thing.attributes) == ("face" in of.attributes)
+                    assert set(found.attributes) <= {"face"}
+                    assert ("face" in found.attributes) == ("face" in face.attributes)
             elif record.exhaustive:
                 seen["negative"] += 1
                 assert best < 0.35
@@ -117,32 +117,32 @@ def test_labels_follow_the_papers_thresholds(find):
                     np.minimum(frame[2:], (160, 50)),
                 )
                 common = np.prod((right_bottom - left_top).clip(0))
-                if things:
+                if faces:
                     assert common <= 0.5 * np.prod(frame[2:] - frame[:2])
             else:
-                assert position // 20 == 3  # nothing is known of it
+                assert position // 20 == 3  # nothing is known about its content
     assert seen["positive"] > 100
     assert seen["between"] > 20
-    # Half of the first picture's, all of the second's.
+    # Half of the first image's regions and all of the second's.
     assert seen["negative"] == 6 * (10 + 20)
 
 
-def test_masks_invent_no_labels_on_regions():
+def test_masks_add_no_labels_to_regions_without_labels():
     regions = source()
-    kinds = {"kept": 0, "told": 0}
+    kinds = {"unchanged": 0, "labelled": 0}
     for position in range(len(regions)):
         record = regions[position]
         worn = mask_faces(record, DECLARED, 1.0, np.random.default_rng(position))
         if record.instances and not record.exhaustive:
-            kinds["kept"] += 1
+            kinds["unchanged"] += 1
             assert worn is record
         elif record.instances:
-            kinds["told"] += 1
+            kinds["labelled"] += 1
             assert "masked" in worn.instances[0].attributes
     assert min(kinds.values()) > 0
 
 
-def test_a_region_depends_on_its_seed_and_place_alone():
+def test_a_region_depends_on_its_seed_and_position_alone():
     regions = source()
     again = [source()[i].region for i in (5, 3)]
     assert again == [regions[5].region, regions[3].region]
@@ -159,17 +159,17 @@ def training(steps, start_step=0):
     return list(islice(batches, steps))
 
 
-def test_training_draws_other_regions_of_a_picture_each_epoch():
+def test_training_draws_other_regions_of_an_image_each_epoch():
     epochs = [{}, {}, {}]
     for step, batch in enumerate(training(12)):
         epochs[step // 4] |= dict(zip(batch.index.tolist(), batch.images, strict=True))
     assert [sorted(epoch) for epoch in epochs] == [list(range(16))] * 3
-    # Of the last picture nothing is known, so it is shown whole.
+    # Nothing is known about the last image's content, so it is always used as a whole.
     pairs = [(one[i], other[i]) for one, other in pairwise(epochs) for i in range(12)]
     assert not any(np.array_equal(*pair) for pair in pairs)
 
 
-def test_training_goes_on_with_the_same_regions():
+def test_resumed_training_draws_the_same_regions():
     whole, tail = training(12), training(5, start_step=7)
     for a, b in zip(whole[7:], tail, strict=True):
         jax.tree.map(np.testing.assert_array_equal, a, b)
@@ -183,20 +183,20 @@ def test_evaluation_sees_the_same_regions_each_time():
     np.testing.assert_array_equal(first[1].images[1], row.images)
 
 
-def test_proposals_of_the_wanted_kind_are_taken_first():
+def test_proposals_with_the_required_iou_are_used_first():
     regions = source(proposals, positive_fraction=0.5)
     frames = {regions[i].region for i in range(80) if regions[i].exhaustive}
     found = {tuple(row) for row in proposals(0).tolist()}
     assert (26, 15, 75, 60) in frames
     assert (0, 0, 12, 12) in frames
-    # The second face has none: its regions are drawn.
+    # The second face has no proposals, so its regions are drawn at random.
     assert any(frame not in found for frame in frames)
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_a_row_is_the_region_stretched_and_its_labels_follow(flip):
     options = replace(OPTIONS, augment=AugmentOptions(flip=flip))
-    record = replace(PICTURES[0], instances=PICTURES[0].instances[:1], region=(28, 10, 68, 70))
+    record = replace(IMAGES[0], instances=IMAGES[0].instances[:1], region=(28, 10, 68, 70))
     row = transforms.load(record, 0, DECLARED, options, np.random.default_rng(0))
     cut = replace(record, image=record.image[10:70, 28:68], width=40, height=60, region=None)
     cut = replace(cut, instances=())
@@ -232,13 +232,13 @@ def test_a_row_is_the_region_stretched_and_its_labels_follow(flip):
 
 def test_a_turned_regions_labels_turn_with_its_pixels():
     frame = (28, 10, 68, 50)
-    straight = replace(PICTURES[0], instances=PICTURES[0].instances[:1], region=frame)
+    straight = replace(IMAGES[0], instances=IMAGES[0].instances[:1], region=frame)
     options = replace(OPTIONS, resize=ResizeOptions("stretch", canvases=((40, 40),)))
     upright = transforms.load(straight, 0, DECLARED, options)
     turned = replace(straight, turn=Turn(90, (48, 30)))
     row = transforms.load(turned, 0, DECLARED, options)
     np.testing.assert_array_equal(row.images, np.rot90(upright.images, -1))  # clockwise
-    # The box's centre (50.2, 37.4) comes to (40.6, 32.2); its sides 49.8 and 45.6 stay.
+    # The box's centre moves from (50.2, 37.4) to (40.6, 32.2); its sides remain 49.8 and 45.6.
     whole = np.array([40.6 - 24.9, 32.2 - 22.8, 40.6 + 24.9, 32.2 + 22.8]) - (28, 10, 28, 10)
     np.testing.assert_allclose(row.gt.boxes[0], np.clip(whole, 0, 40), atol=1e-4)
     before, after = (
@@ -252,9 +252,9 @@ def test_a_turned_regions_labels_turn_with_its_pixels():
     np.testing.assert_allclose(row.gt.attributes["head"].values[0], [30, 10, 95])
 
 
-def test_a_turn_between_keeps_pixels_and_points_together():
+def test_a_turn_by_any_angle_moves_pixels_and_points_alike():
     image = np.zeros((100, 160, 3), np.uint8)
-    image[39:42, 69:72] = 255  # about the point (70.5, 40.5)
+    image[39:42, 69:72] = 255  # centred at the point (70.5, 40.5)
     labels = parse_labels(DECLARED, {"face": [(70.5, 40.5, 2)] + [None] * 20})
     face = Instance((40, 10, 90, 60), 1, attributes=labels)
     record = Record(image, 160, 100, 0, "a.png", (face,), region=(40, 10, 100, 70))
@@ -279,7 +279,7 @@ def test_training_turns_regions_and_evaluation_does_not():
     assert turning.draw(3, np.random.default_rng(0)).region == same.region
 
 
-def test_a_negatives_row_holds_nothing_and_counts():
+def test_a_negative_has_no_instances_and_is_exhaustive():
     record = source()[25]
     row = transforms.load(record, 25, DECLARED, OPTIONS)
     assert not row.gt.valid.any()

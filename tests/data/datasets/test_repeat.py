@@ -4,11 +4,11 @@ import pytest
 from mtl_jax.data.datasets.repeat import repeat_factors, repeat_positions, repeat_rare
 from mtl_jax.data.records import Category, Instance, Record, Source
 
-PICTURE = np.zeros((10, 10, 3), np.uint8)
+PIXELS = np.zeros((10, 10, 3), np.uint8)
 
 
-class Pictures(Source):
-    """A hundred pictures: all with a cat, one in four with a dog too, the last one with a cow."""
+class Images(Source):
+    """A hundred images: all with a cat, every fourth also with a dog, the last also with a cow."""
 
     categories = (Category(1, "cat"), Category(2, "dog"), Category(3, "cow"))
 
@@ -17,23 +17,23 @@ class Pictures(Source):
 
     def __getitem__(self, i):
         labels = [1] + [2] * (i % 4 == 0) + [3] * (i == 99)
-        things = [Instance((0, 0, 5, 5), label) for label in labels]
-        things.append(Instance((0, 0, 9, 9), 3, crowd=True))
-        return Record(PICTURE, 10, 10, i, f"{i}.png", tuple(things))
+        instances = [Instance((0, 0, 5, 5), label) for label in labels]
+        instances.append(Instance((0, 0, 9, 9), 3, crowd=True))
+        return Record(PIXELS, 10, 10, i, f"{i}.png", tuple(instances))
 
     def group(self, i):
         return f"group {i}"
 
 
 def test_factors_are_those_of_the_rarest_class():
-    factors = repeat_factors(Pictures(), 0.49)
+    factors = repeat_factors(Images(), 0.49)
     assert factors[1] == 1
     assert factors[4] == pytest.approx(np.sqrt(0.49 / 0.25))
     assert factors[99] == pytest.approx(np.sqrt(0.49 / 0.01))
 
 
-def test_a_fraction_is_repeated_by_chance_and_everything_at_least_once():
-    source = repeat_rare(Pictures(), 0.49)
+def test_fractions_are_repeated_at_random_and_every_record_at_least_once():
+    source = repeat_rare(Images(), 0.49)
     numbers = np.bincount([source[i].image_id for i in range(len(source))], minlength=100)
     assert numbers.min() == 1
     assert numbers[99] == 7
@@ -41,11 +41,11 @@ def test_a_fraction_is_repeated_by_chance_and_everything_at_least_once():
     assert source.group(len(source) - 1) == "group 99"
 
 
-def test_the_same_seed_repeats_the_same():
-    factors = repeat_factors(Pictures(), 0.49)
+def test_the_same_seed_repeats_the_same_records():
+    factors = repeat_factors(Images(), 0.49)
     same = [repeat_positions(factors, seed).tolist() for seed in (0, 0, 1)]
     assert same[0] == same[1] != same[2]
 
 
-def test_nothing_rare_is_nothing_repeated():
-    assert len(repeat_rare(Pictures(), 0.01)) == 100
+def test_without_rare_classes_nothing_is_repeated():
+    assert len(repeat_rare(Images(), 0.01)) == 100

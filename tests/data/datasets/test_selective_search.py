@@ -1,4 +1,4 @@
-"""Selective search finds what is drawn, once, and keeps it."""
+"""Selective search finds synthetic heads, and its results are computed once and cached."""
 
 import jax
 import numpy as np
@@ -34,7 +34,7 @@ def test_the_boxes_are_the_same_each_time_and_one_is_near_the_head(kind):
     assert oracles.iou(boxes, [record.instances[0].box]).max() > 0.5
 
 
-def test_a_picture_is_searched_once(tmp_path, monkeypatch):
+def test_an_image_is_searched_once(tmp_path, monkeypatch):
     found = SearchedSource(SOURCE, FAST, tmp_path)
     search_all([found])
     assert len(list(tmp_path.iterdir())) == 2
@@ -48,7 +48,7 @@ def test_a_picture_is_searched_once(tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
-def test_a_killed_search_leaves_no_half_file(tmp_path, monkeypatch):
+def test_a_killed_search_leaves_no_partial_file(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -58,7 +58,7 @@ def test_a_killed_search_leaves_no_half_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unreadable_picture_is_left_to_the_pipeline(tmp_path):
+def test_an_unreadable_image_is_left_to_the_pipeline(tmp_path):
     class Broken(Source):
         categories = SOURCE.categories
 
@@ -77,7 +77,7 @@ def test_an_unreadable_picture_is_left_to_the_pipeline(tmp_path):
 
 
 def batch_of_two():
-    """A drawn picture that covers a part of its canvas, and a row that only fills up."""
+    """Return a batch of a synthetic image, smaller than the padded image, and an invalid row."""
     canvas = np.full((2, 100, 140, 3), 77, np.uint8)
     canvas[0, :96, :128] = SOURCE[0].image
     row = transforms.empty_row((100, 140), (), DataOptions(max_instances=1, mask_size=1))
@@ -86,7 +86,7 @@ def batch_of_two():
     return batch._replace(images=canvas, sizes=sizes, valid=np.array([True, False]))
 
 
-def test_a_batch_is_given_the_boxes_of_its_pictures(tmp_path):
+def test_proposals_of_its_images_are_added_to_a_batch(tmp_path):
     found = BatchSearch(FAST, 2000)(batch_of_two()).proposals
     boxes = selective_search(SOURCE[0].image, "fast", 100)
     assert found.valid.sum(1).tolist() == [len(boxes), 0]
@@ -96,10 +96,12 @@ def test_a_batch_is_given_the_boxes_of_its_pictures(tmp_path):
     kept = {tuple(row) for row in few.boxes[0].tolist()}
     assert len(kept) == 9
     assert kept < {tuple(row) for row in boxes.tolist()}
-    assert np.ptp(few.boxes[0, :, 0]) == np.ptp(boxes[:, 0])  # not those of one side
+    assert np.ptp(few.boxes[0, :, 0]) == np.ptp(
+        boxes[:, 0]
+    )  # from everywhere, not only from one side
 
 
-def test_a_batchs_pictures_are_searched_once(tmp_path, monkeypatch):
+def test_the_images_of_a_batch_are_searched_once(tmp_path, monkeypatch):
     first = BatchSearch(FAST, 100, tmp_path)(batch_of_two())
     assert len(list(tmp_path.iterdir())) == 1
     monkeypatch.setattr(module, "selective_search", None)
@@ -107,7 +109,7 @@ def test_a_batchs_pictures_are_searched_once(tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
-def test_gray_and_float_canvases_are_searched_too():
+def test_gray_and_float_images_are_searched():
     batch = batch_of_two()
     gray = batch.images.mean(-1, keepdims=True).astype(np.float32)
     found = BatchSearch(FAST, 2000)(batch._replace(images=gray)).proposals
@@ -117,7 +119,7 @@ def test_gray_and_float_canvases_are_searched_too():
     )
 
 
-def test_regions_are_of_the_proposals(tmp_path):
+def test_most_regions_are_proposals(tmp_path):
     (regions,) = cut_regions([SOURCE], DECLARED, FAST, tmp_path)
     boxes = {tuple(row) for row in selective_search(SOURCE[0].image, "fast", 100).tolist()}
     frames = [regions[i].region for i in range(8)]

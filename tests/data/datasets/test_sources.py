@@ -1,4 +1,4 @@
-"""Blocks of a config: opened, divided, united, and every mistake told."""
+"""Source blocks of a config are opened, split and merged, and every mistake is reported."""
 
 import json
 import logging
@@ -88,7 +88,7 @@ def test_faces_and_their_copies_stay_in_one_split(data_root: Path):
     assert sum(len(opened.sources[1]) for opened in with_copies.values()) == 30
 
 
-def test_two_files_of_the_same_pictures_part_none(data_root: Path):
+def test_images_in_two_annotation_files_stay_in_one_split(data_root: Path):
     for name in ("cats", "dogs"):
         write_coco(data_root / name, [name], count=20)
     blocks = [{"format": "coco", "path": n, "name": n} for n in ("cats", "dogs")]
@@ -97,7 +97,7 @@ def test_two_files_of_the_same_pictures_part_none(data_root: Path):
         assert cats == dogs != []
 
 
-def test_copies_of_faces_that_are_all_of_one_split_are_told(data_root: Path, caplog):
+def test_copies_of_faces_of_a_fixed_split_are_reported(data_root: Path, caplog):
     write_faces(data_root / "faces", 9)
     write_faces(data_root / "masked", 9)
     train = {"format": "utkface", "path": "faces", "name": "faces", "split": "train"}
@@ -107,23 +107,23 @@ def test_copies_of_faces_that_are_all_of_one_split_are_told(data_root: Path, cap
     assert any(not unnamed(message, ("faces", "train", 9)) for message in caplog.messages)
 
 
-def test_labels_of_a_source_are_those_of_all_its_things_but_for_their_own(data_root: Path):
+def test_labels_of_a_block_are_defaults_of_all_its_instances(data_root: Path):
     write_coco(data_root / "coco", ["face"])
     labelled = {"format": "coco", "labels": {"age": 50, "masked": "yes"}, "split": "val"}
     record = open_split(options(labelled), AGE, "val").sources[0][3]
     assert labels_of(record.instances[0], with_masks(AGE)) == {"age": 3, "masked": "yes"}
-    labelled["attribute_keys"] = {"age": "years"}  # which no file has
+    labelled["attribute_keys"] = {"age": "years"}  # no file has this field
     record = open_split(options(labelled), AGE, "val").sources[0][3]
     assert labels_of(record.instances[0], with_masks(AGE)) == {"age": 50, "masked": "yes"}
     other = open_external(data_root / "coco", options(labelled), AGE).sources[0][3]
-    assert other.instances[0].attributes == {}  # they say nothing of other data
+    assert other.instances[0].attributes == {}  # they do not apply to other data
     for wrong in (130, {"a": 1}):
         labelled["labels"] = {"age": wrong}
         with refused("config.data", "labels", "coco", "age", wrong):
             open_split(options(labelled), AGE, "val")
 
 
-def test_a_divided_source_gives_each_record_once(data_root: Path):
+def test_every_record_is_in_one_split(data_root: Path):
     write_coco(data_root / "coco", ["face"])
     opened = open_sources(SourceOptions(format="coco"), AGE)
     found = [ids(opened[name])[0] for name in splits.NAMES]
@@ -132,7 +132,7 @@ def test_a_divided_source_gives_each_record_once(data_root: Path):
     assert labels_of(opened["train"].sources[0][0].instances[0], AGE)["age"] in range(10)
 
 
-def test_the_file_decides_once_it_is_there(
+def test_an_existing_splits_file_is_used(
     data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     folder = data_root / "utkface"
@@ -154,7 +154,7 @@ def test_the_file_decides_once_it_is_there(
     assert sum(len(part.sources[0]) for part in again.values()) == 19
 
 
-def test_classes_are_united_by_name(data_root: Path):
+def test_classes_are_merged_by_name(data_root: Path):
     write_coco(data_root / "a", ["face", "hand"])
     write_coco(data_root / "b", ["car", "hand"])
     blocks = [{"format": "coco", "path": name, "split": "train"} for name in "ab"]
@@ -168,7 +168,7 @@ def test_classes_are_united_by_name(data_root: Path):
     assert opened.weights == (1.0, 1.0, 0.5)
 
 
-def test_ids_of_classes_stay_where_they_do_not_clash(data_root: Path):
+def test_ids_of_classes_are_kept_unless_they_conflict(data_root: Path):
     write_coco(data_root / "a", ["person"])
     write_coco(data_root / "b", ["car", "cat", "person"])
     blocks = [{"format": "coco", "path": name, "name": name, "split": "val"} for name in "ab"]
@@ -177,7 +177,7 @@ def test_ids_of_classes_stay_where_they_do_not_clash(data_root: Path):
     assert opened.categories == ((7, "person"), (10, "car"), (8, "cat"))
 
 
-def test_classes_are_renamed_before_they_are_united(data_root: Path):
+def test_classes_are_renamed_before_they_are_merged(data_root: Path):
     write_coco(data_root / "a", ["face"])
     write_coco(data_root / "b", ["car", "head", "profile"])
     other = {"format": "coco", "path": "b", "split": "train"}
@@ -187,11 +187,13 @@ def test_classes_are_renamed_before_they_are_united(data_root: Path):
     assert opened.categories == ((7, "face"), (10, "car"))
     labels = [[i.label for i in source[0].instances] for source in opened.sources]
     assert labels == [[1], [2, 1, 1]]
-    # A trained model of faces reads a folder of heads; without the new name it has none of them.
+    # For a model of faces, a folder of heads can be read only with the class renamed.
     model = (Category(7, "face"),)
     external = open_external(data_root / "b", options(other), (), categories=model)
     assert [i.label for i in external.sources[0][0].instances] == [1, 1]
-    found = open_external(data_root / "a", options(other), (), categories=model)  # faces already
+    found = open_external(
+        data_root / "a", options(other), (), categories=model
+    )  # no class to rename
     assert [i.label for i in found.sources[0][0].instances] == [1]
     del other["rename"]
     with refused("car", "head", "profile", "face"):
@@ -206,13 +208,13 @@ def test_classes_are_renamed_before_they_are_united(data_root: Path):
         ("head", ("head", "{}")),
     ],
 )
-def test_a_class_that_is_not_there_is_not_renamed(data_root: Path, rename, parts: tuple):
+def test_renaming_an_unknown_class_is_refused(data_root: Path, rename, parts: tuple):
     write_coco(data_root / "coco", ["car", "head"])
     with refused("config.data", "coco", "rename", *parts):
         open_split(options({"format": "coco", "rename": rename}), (), "train")
 
 
-def test_whole_splits_and_given_classes(data_root: Path):
+def test_blocks_of_one_split_and_the_classes_of_a_model(data_root: Path):
     write_coco(data_root / "a", ["face"])
     blocks = [{**SHAPES, "split": "train"}, {"format": "coco", "path": "a", "split": "test"}]
     opened = open_sources(options(*blocks), ())
@@ -225,7 +227,7 @@ def test_whole_splits_and_given_classes(data_root: Path):
         open_external(data_root / "a", options(blocks[1]), (), categories=model[:1])
 
 
-def test_things_of_files_without_classes_keep_their_one_name(data_root: Path):
+def test_instances_of_files_without_classes_keep_their_one_class(data_root: Path):
     model = (Category(1, "person"),)
     for folder in ("a", "b"):
         save(data_root / folder / "images/0.png")
@@ -234,14 +236,14 @@ def test_things_of_files_without_classes_keep_their_one_name(data_root: Path):
     block = {"format": "masks", "path": "a", "categories": ("person",)}
     external = open_external(data_root / "b", options(block), (), categories=model)
     assert [i.label for i in external.sources[0][0].instances] == [1]
-    # Neither what divided the data nor what was chosen of it is asked of others.
+    # Fields that split or select the config's own data are not required of other data.
     write_coco(data_root / "c", ["person"])
     block = {"format": "coco", "path": "c", "group_key": "site"}
     external = open_external(data_root / "c", options(block), (), categories=model)
     assert len(external.sources[0]) == 10
 
 
-def test_rare_classes_come_more_often_in_training_alone(data_root: Path):
+def test_rare_classes_are_repeated_in_training_only(data_root: Path):
     mixed = write_coco(data_root / "mixed", ["face"])
     lists = json.loads(mixed.read_text())
     lists["categories"].append({"id": 9, "name": "cow"})
@@ -250,7 +252,7 @@ def test_rare_classes_come_more_often_in_training_alone(data_root: Path):
     block = {"format": "coco", "path": "mixed", "split": "train", "repeat_threshold": 0.9}
     opened = open_split(options(block), (), "train")
     assert len(opened.sources[0]) == 10
-    assert len(opened.repeated().sources[0]) >= 12  # the cow sqrt(0.9 / 0.1) times
+    assert len(opened.repeated().sources[0]) >= 12  # the cow is repeated sqrt(0.9 / 0.1) times
 
 
 def test_external_data_is_a_folder_or_a_file(data_root: Path):
@@ -266,7 +268,7 @@ def test_external_data_is_a_folder_or_a_file(data_root: Path):
         open_external(data_root / "b", options(block), AGE)
 
 
-def test_external_data_is_laid_out_as_any_of_the_sources(data_root: Path):
+def test_external_data_has_the_format_of_any_source(data_root: Path):
     write_coco(data_root / "a", ["face"])
     write_faces(data_root / "chips", 4)
     (data_root / "empty").mkdir()
@@ -291,11 +293,11 @@ def test_external_data_is_laid_out_as_any_of_the_sources(data_root: Path):
         open_external(data_root / "a", blocks, AGE, categories=model)
     line = str(caught.value).splitlines()[-1]
     check_names(line, "coco", path)
-    # The first fault, and the number of the others.
+    # The line has the first fault and the number of the others.
     check_names(line.partition(str(path))[2], 1, "0.png", "bbox", "[5, 6]", 9)
 
 
-def test_scenes_are_composed_of_their_split_alone(data_root: Path):
+def test_scenes_are_composed_from_chips_of_their_split_only(data_root: Path):
     write_faces(data_root / "utkface", 30)
     block = {"format": "utkface", "scene": {"size": 128, "sides": (20, 60), "length": 50}}
     opened = open_sources(options(block), AGE)
@@ -309,7 +311,7 @@ def test_scenes_are_composed_of_their_split_alone(data_root: Path):
     assert {i for part in used.values() for i in part} == set(range(1, 31))
 
 
-def test_exhaustive_is_the_blocks_where_it_says_so():
+def test_exhaustive_of_a_block_is_used():
     opened = open_split(options({**SHAPES, "exhaustive": False}), (), "train")
     assert not opened.sources[0][0].exhaustive
     assert open_split(options(SHAPES), (), "train").sources[0][0].exhaustive
@@ -355,14 +357,14 @@ def test_mistakes_are_one_line(block: dict[str, Any], parts: tuple):
         ({"format": "coco"}, "coco", ["cocodataset.org"]),
     ],
 )
-def test_missing_data_name_where_they_come_from_and_go_to(
+def test_the_origin_and_folder_of_missing_data_are_named(
     data_root: Path, block: dict[str, Any], folder: str, parts: list[str]
 ):
     with refused(data_root / folder, block["format"], *parts, "config.data.path"):
         open_sources(options(block), ())
 
 
-def test_no_data_and_no_root_are_told(monkeypatch: pytest.MonkeyPatch):
+def test_missing_sources_and_a_missing_data_root_are_reported(monkeypatch: pytest.MonkeyPatch):
     with refused("config.data.format"):
         open_sources(SourceOptions(), ())
     monkeypatch.delenv("MTL_JAX_DATA")

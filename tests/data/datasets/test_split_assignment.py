@@ -1,10 +1,10 @@
-"""Divisions of several sources: names that copies share, and what a run's folder keeps of them."""
+"""Splits of several sources: names shared by copies, and the stored splits of a run."""
 
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.split_assignment import find_stored, stem, to_store
 
 
-def test_only_endings_of_pictures_are_no_part_of_a_name():
+def test_only_extensions_of_image_files_are_removed_from_names():
     assert [stem(n) for n in ("a.jpg", "b/a.png.PNG", "clip.0001", "1.jpg.chip.jpg", "")] == [
         "a",
         "b/a",
@@ -14,7 +14,7 @@ def test_only_endings_of_pictures_are_no_part_of_a_name():
     ]
 
 
-def test_what_is_stored_is_found_again_whatever_the_order():
+def test_stored_splits_do_not_depend_on_the_order_of_records():
     divided = [{"train": [0, 3], "val": [2], "test": [1]}, {"train": [], "val": [0], "test": []}]
     stored = to_store(("a", "b"), (["p", "q", "r", "s"], [7]), divided)
     assert stored["train"] == {"a": ["p", "s"], "b": []}
@@ -26,7 +26,7 @@ def test_what_is_stored_is_found_again_whatever_the_order():
     assert find_stored("b", [6, 7], stored, None) == {"train": [], "val": [1], "test": []}
 
 
-def test_sources_that_share_no_names_are_divided_each_for_itself():
+def test_sources_without_shared_names_are_split_independently():
     groups = [[str(i) for i in range(n)] for n in (12, 0, 30, 20)]
     names = [[f"{s} {group}" for group in of] for s, of in enumerate(groups)]
     assert splits.split_all(groups, [names]) == [splits.split(of) for of in groups]

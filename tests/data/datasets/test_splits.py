@@ -1,4 +1,4 @@
-"""Divisions: every record in one split, groups whole, the file read back."""
+"""Splits: every record is in one split, groups are not divided, and files are read back."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ GROUPS = st.lists(st.integers(0, 20).map(str), max_size=80)
 
 
 @given(GROUPS, st.integers(0, 5))
-def test_every_record_stands_in_one_split_and_groups_are_whole(groups: list[str], seed: int):
+def test_every_record_is_in_one_split_and_groups_are_not_divided(groups: list[str], seed: int):
     found = splits.split(groups, seed=seed)
     assert sorted(i for part in found.values() for i in part) == list(range(len(groups)))
     owners = [{groups[i] for i in part} for part in found.values()]
@@ -48,7 +48,7 @@ def test_wrong_fractions_are_refused(fractions: tuple[float, ...]):
         splits.split(["a"], fractions)
 
 
-def test_the_file_holds_what_was_written(tmp_path: Path):
+def test_a_stored_split_is_read_back(tmp_path: Path):
     division = {"train": {"coco": [5, 9]}, "val": {"coco": [7]}, "test": {"faces": ["ä.jpg"]}}
     write_json(tmp_path / "run/splits.json", division)
     assert splits.read(tmp_path / "run/splits.json") == division

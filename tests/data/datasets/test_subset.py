@@ -1,4 +1,4 @@
-"""Some records of several sources."""
+"""Sample records of several sources."""
 
 from mtl_jax.data.datasets.subset import choose
 from mtl_jax.data.synthetic.shapes import ShapesSource
@@ -8,7 +8,7 @@ def names(sources):
     return [[source[i].file_name for i in range(len(source))] for source in sources]
 
 
-def test_of_all_sources_some_records_are_chosen_always_the_same():
+def test_records_of_all_sources_are_sampled_with_a_fixed_seed():
     sources = [ShapesSource(length=n, seed=n) for n in (30, 1, 300)]
     chosen = choose(sources, 40)
     assert sum(map(len, chosen)) == 40
@@ -17,10 +17,10 @@ def test_of_all_sources_some_records_are_chosen_always_the_same():
     assert len(last) > len(first)
     assert names(choose(sources, 40)) == names(chosen)
     for part, whole in ((first, sources[0]), (last, sources[-1])):
-        all_of_it = names([whole])[0]
-        assert sorted(set(part), key=all_of_it.index) == part
+        every = names([whole])[0]
+        assert sorted(set(part), key=every.index) == part
 
 
-def test_where_there_are_no_more_it_is_all():
+def test_all_records_are_returned_if_there_are_too_few():
     sources = [ShapesSource(length=n, seed=0) for n in (3, 2)]
     assert names(choose(sources, 5)) == names(choose(sources, 9)) == names(sources)

@@ -1,4 +1,4 @@
-"""Batches: nothing lost or doubled, the same to the bit however a run is cut, faults not hidden."""
+"""Batches: no example is lost or repeated, resumed runs are bit-exact, and faults are reported."""
 
 import errno
 import gc
@@ -56,8 +56,8 @@ OPTIONS = DataOptions(
 
 
 @dataclass
-class Pictures(Source):
-    """Random pictures, lying and upright, made anew at each look; the i-th has i % 3 things."""
+class Images(Source):
+    """Random images, landscape and portrait, made on each access; image i has i % 3 instances."""
 
     length: int
     seed: int = 0
@@ -73,7 +73,7 @@ class Pictures(Source):
         )
         raw = {"age": position % 99, "eyes": [(6, 7, 2), (9, 8, 1)]}
         labels = parse_labels(ATTRIBUTES, raw)
-        things = tuple(
+        instances = tuple(
             Instance(
                 (4, 5, 20, 21 + k),
                 1,
@@ -82,7 +82,7 @@ class Pictures(Source):
             )
             for k in range(position % 3)
         )
-        return Record(pixels, width, height, position, f"{self.seed}/{position}.png", things)
+        return Record(pixels, width, height, position, f"{self.seed}/{position}.png", instances)
 
     def group(self, position: int) -> str:
         return str(position)
@@ -98,7 +98,7 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 def train(sources=None, weights=(1.0,), options=OPTIONS, batch_size=2, seed=1, start_step=0):
-    sources = [Pictures(11)] if sources is None else sources
+    sources = [Images(11)] if sources is None else sources
     return pipeline.train_batches(
         sources,
         weights,
@@ -114,7 +114,7 @@ def evaluate(source, options=OPTIONS, batch_size=4) -> list[Batch]:
     return list(pipeline.eval_batches(source, ATTRIBUTES, options, batch_size=batch_size))
 
 
-def test_a_batch_is_what_the_types_say():
+def test_a_batch_has_the_documented_types_and_shapes():
     shapes = {(32, 48), (48, 32)}
     found = set()
     for batch in islice(train(), 12):
@@ -154,26 +154,26 @@ IN_PROCESSES = replace(OPTIONS, processes=True)
 
 @pytest.mark.slow
 def test_processes_do_not_change_a_bit():
-    sources, weights = [Pictures(11), Pictures(5, seed=9)], (1.0, 0.5)
+    sources, weights = [Images(11), Images(5, seed=9)], (1.0, 0.5)
     expected = islice(train(sources, weights, start_step=3), 15)
-    given = islice(train(sources, weights, IN_PROCESSES, start_step=3), 15)
-    assert all(same(a, b) for a, b in zip(expected, given, strict=True))
-    pairs = zip(evaluate(Pictures(9)), evaluate(Pictures(9), IN_PROCESSES), strict=True)
+    batches = islice(train(sources, weights, IN_PROCESSES, start_step=3), 15)
+    assert all(same(a, b) for a, b in zip(expected, batches, strict=True))
+    pairs = zip(evaluate(Images(9)), evaluate(Images(9), IN_PROCESSES), strict=True)
     assert all(same(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("start", [1, 7, 13])
 def test_a_run_that_starts_later_is_the_tail(start):
-    sources, weights = [Pictures(11), Pictures(5, seed=9)], (1.0, 0.5)
+    sources, weights = [Images(11), Images(5, seed=9)], (1.0, 0.5)
     whole = list(islice(train(sources, weights), 18))
     tail = islice(train(sources, weights, start_step=start), 18 - start)
     assert all(same(a, b) for a, b in zip(whole[start:], tail, strict=True))
 
 
 def test_no_two_examples_share_their_randomness():
-    """One flat picture again and again: only the augmentation makes the rows differ."""
+    """All records are the same image, so only the augmentation makes rows differ."""
 
-    class Same(Pictures):
+    class Same(Images):
         def __getitem__(self, position: int) -> Record:
             return super().__getitem__(3)
 
@@ -186,8 +186,8 @@ def test_no_two_examples_share_their_randomness():
     assert len(set(rows)) == len(rows) == 12
 
 
-def test_an_epoch_sees_every_picture():
-    source = Pictures(12)
+def test_an_epoch_uses_every_image():
+    source = Images(12)
     seen = Counter(
         int(i) for batch in islice(train([source], batch_size=4), 3) for i in batch.index
     )
@@ -196,8 +196,8 @@ def test_an_epoch_sees_every_picture():
 
 @pytest.mark.parametrize("length", [1, 4, 7, 12])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_evaluation_never_loses_or_doubles_an_example(length, batch_size):
-    source = Pictures(length)
+def test_evaluation_never_loses_or_repeats_an_example(length, batch_size):
+    source = Images(length)
     batches = evaluate(source, batch_size=batch_size)
     assert all(batch.images.shape[0] == batch_size for batch in batches)
     index = np.concatenate([batch.index for batch in batches])
@@ -221,17 +221,17 @@ def batch_size_of(record: Record) -> tuple[int, int]:
     return int(record.height * scale), int(record.width * scale)
 
 
-def test_evaluation_of_nothing_is_nothing():
-    assert evaluate(Pictures(0)) == []
+def test_evaluation_of_no_records_has_no_batches():
+    assert evaluate(Images(0)) == []
 
 
 def test_evaluation_is_repeatable():
-    pairs = zip(evaluate(Pictures(9)), evaluate(Pictures(9)), strict=True)
+    pairs = zip(evaluate(Images(9)), evaluate(Images(9)), strict=True)
     assert all(same(a, b) for a, b in pairs)
 
 
 def test_file_names_follow_the_index():
-    sources = [Pictures(3, seed=5), Pictures(4, seed=6)]
+    sources = [Images(3, seed=5), Images(4, seed=6)]
     got = pipeline.file_names(sources, np.array([0, 2, 3, 6, -1]))
     assert got == ["5/0.png", "5/2.png", "6/0.png", "6/3.png", ""]
     batch = next(train(sources, (1.0, 1.0)))
@@ -241,8 +241,8 @@ def test_file_names_follow_the_index():
         assert name == (f"5/{row}.png" if row < 3 else f"6/{row - 3}.png")
 
 
-class Files(Pictures):
-    """Pictures on disk, of which one is broken."""
+class Files(Images):
+    """Images on disk, one of them truncated."""
 
     folder: Path
     broken: int = -1
@@ -267,40 +267,40 @@ def broken(tmp_path: Path) -> Files:
 MEND = ("config.data.on_error", "skip")
 
 
-def of_pictures(messages: Sequence[str]) -> list[str]:
+def of_images(messages: Sequence[str]) -> list[str]:
     return [message for message in messages if ".png" in message]
 
 
-def test_a_broken_picture_stops_and_is_named(broken):
+def test_a_broken_image_stops_the_run_and_is_named(broken):
     with refused(broken.folder / "4.png", *MEND):
         evaluate(broken)
     with refused(broken.folder / "4.png", *MEND):
         list(islice(train([broken]), 20))
 
 
-def test_batches_before_the_broken_one_are_given(broken):
+def test_batches_before_the_broken_one_are_returned(broken):
     batches = pipeline.eval_batches(broken, ATTRIBUTES, OPTIONS, batch_size=2)
-    given = [next(batches).index.tolist() for _ in range(3)]
+    before = [next(batches).index.tolist() for _ in range(3)]
     with pytest.raises(UserError):
         next(batches)
-    assert given == [[0, 2], [3, 5], [6, 8]]  # the lying ones; 1, 4 and 7 stand
+    assert before == [[0, 2], [3, 5], [6, 8]]  # landscape images; 1, 4 and 7 are portrait
 
 
 @pytest.mark.slow
-def test_a_broken_picture_that_a_process_met_is_named(broken, caplog):
+def test_a_broken_image_in_a_process_is_named(broken, caplog):
     with refused(broken.folder / "4.png", *MEND):
         evaluate(broken, IN_PROCESSES)
     with caplog.at_level(logging.WARNING):
         evaluate(broken, replace(IN_PROCESSES, on_error="skip", max_instances=1))
     overfull, unread = broken.folder / "2.png", broken.folder / "4.png"
-    check_faults(of_pictures(caplog.messages), (overfull, "max_instances"), (unread,))
-    others = set(caplog.messages) - set(of_pictures(caplog.messages))
+    check_faults(of_images(caplog.messages), (overfull, "max_instances"), (unread,))
+    others = set(caplog.messages) - set(of_images(caplog.messages))
     assert any(not unnamed(message, (3, "max_instances")) for message in others)
 
 
 @dataclass
-class Deadly(Pictures):
-    """Pictures of which one ends the process that looks at it."""
+class Deadly(Images):
+    """Images; accessing one of them kills the process."""
 
     def __getitem__(self, position: int) -> Record:
         if position == 7 and multiprocessing.parent_process():
@@ -309,25 +309,25 @@ class Deadly(Pictures):
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_an_idle_process_that_was_killed_hangs_nothing(position):
-    """One of them holds the lock of what the others wait for."""
+def test_killing_an_idle_process_causes_no_deadlock(position):
+    """One of the idle processes has the lock that the others wait for."""
     with in_processes(abs, 2) as call:
         with ThreadPoolExecutor(2) as threads:
             assert list(threads.map(call, (-3, -4, -5))) == [3, 4, 5]
         child = sorted(c.pid or 0 for c in multiprocessing.active_children())[position]
         os.kill(child, signal.SIGKILL)
-        time.sleep(1)  # until it is noticed
+        time.sleep(1)  # until the pool notices
         with refused("data.workers"):
             call(-1)
 
 
-def test_a_process_that_was_killed_is_one_line():
+def test_a_killed_process_is_a_user_error():
     with refused("data.workers"):
         evaluate(Deadly(9), IN_PROCESSES)
 
 
-def test_processes_end_with_the_one_that_started_them():
-    """Also where that is killed, and has no time to tell them."""
+def test_processes_end_with_their_parent():
+    """Also if the parent is killed and cannot stop them."""
     code = """
         import multiprocessing, os, signal, sys
         sys.path[:0] = ["tests/data/loader", ".", "tests"]
@@ -349,7 +349,7 @@ def test_processes_end_with_the_one_that_started_them():
 
 
 def test_a_missing_file_is_named(broken, tmp_path):
-    class Gone(Pictures):
+    class Gone(Images):
         def __getitem__(self, position: int) -> Record:
             return replace(super().__getitem__(position), image=tmp_path / "gone.png")
 
@@ -357,24 +357,24 @@ def test_a_missing_file_is_named(broken, tmp_path):
         evaluate(Gone(1))
 
 
-def test_a_picture_that_a_source_itself_reads_is_named_or_skipped(broken, caplog):
+def test_a_broken_image_read_by_a_deferred_change_is_named_or_skipped(broken, caplog):
     masked = Subset(broken, range(len(broken)), deferred=(DrawMasks(DECLARED),))
     options = replace(OPTIONS, resize=ResizeOptions("square", 48, 48, ((48, 48),)))
     with refused(broken.folder / "4.png"):
         evaluate(masked, options)
     with caplog.at_level(logging.WARNING):
         evaluate(masked, replace(options, on_error="skip"))
-    check_faults(of_pictures(caplog.messages), [broken.folder / "4.png"])
-    # Where the picture's size decides, masks are not yet drawn, and so no picture is read.
+    check_faults(of_images(caplog.messages), [broken.folder / "4.png"])
+    # Planning by image size applies no deferred changes, and so reads no image.
     kept = InMemory(masked)
     sampler.find_buckets([masked, kept, repeat_rare(kept, 0.5)], OPTIONS.resize)
     assert repeat_factors(kept, 0.5).tolist() == [1.0] * 9
 
 
-def test_planning_makes_no_record_that_is_kept_twice():
+def test_planning_makes_each_cached_record_only_once():
     made = []
 
-    class Counted(Pictures):
+    class Counted(Images):
         def __getitem__(self, position: int) -> Record:
             made.append(position)
             return super().__getitem__(position)
@@ -385,8 +385,8 @@ def test_planning_makes_no_record_that_is_kept_twice():
     assert sorted(made) == list(range(5))
 
 
-def test_a_fault_of_the_program_keeps_its_type():
-    class Wrong(Pictures):
+def test_other_exceptions_keep_their_type():
+    class Wrong(Images):
         def __getitem__(self, position: int) -> Record:
             return super().__getitem__(position // 0)
 
@@ -394,56 +394,56 @@ def test_a_fault_of_the_program_keeps_its_type():
         evaluate(Wrong(1))
 
 
-def test_skipping_in_evaluation_leaves_the_row_out_and_says_so(broken, caplog):
+def test_a_skipped_image_in_evaluation_is_an_invalid_row_and_is_reported(broken, caplog):
     with caplog.at_level(logging.WARNING):
         batches = evaluate(broken, replace(OPTIONS, on_error="skip"))
     index = np.concatenate([batch.index for batch in batches])
     valid = np.concatenate([batch.valid for batch in batches])
     assert sorted(index[valid].tolist()) == [0, 1, 2, 3, 5, 6, 7, 8]
-    check_faults(of_pictures(caplog.messages), [broken.folder / "4.png"])
+    check_faults(of_images(caplog.messages), [broken.folder / "4.png"])
 
 
-def test_skipping_in_training_takes_another_and_says_so_once(broken, caplog):
+def test_a_skipped_image_in_training_is_replaced_and_reported_once(broken, caplog):
     options = replace(OPTIONS, on_error="skip")
     with caplog.at_level(logging.WARNING):
         batches = list(islice(train([broken], options=options), 20))
     assert all(batch.valid.all() for batch in batches)
     assert 4 not in np.concatenate([batch.index for batch in batches])
-    check_faults(of_pictures(caplog.messages), [broken.folder / "4.png"])
+    check_faults(of_images(caplog.messages), [broken.folder / "4.png"])
     assert all(
         same(a, b)
         for a, b in zip(batches, islice(train([broken], options=options), 20), strict=True)
     )
 
 
-def test_nothing_left_to_train_on_is_said(broken):
+def test_no_readable_images_are_reported(broken):
     broken.length = 1
     broken.broken = 0
-    with refused(32, 48):  # the canvas's sides
+    with refused(32, 48):  # the padded size
         next(train([broken], options=replace(OPTIONS, on_error="skip")))
 
 
-def test_more_instances_than_slots_are_counted_never_silent(caplog):
+def test_images_with_more_instances_than_slots_are_counted(caplog):
     options = replace(OPTIONS, max_instances=1)
     with caplog.at_level(logging.WARNING):
-        evaluate(Pictures(9), options)  # 2, 5 and 8 have two
+        evaluate(Images(9), options)  # 2, 5 and 8 have two
     first, total = caplog.messages
     check_names(first, "0/2.png", "max_instances")
     check_names(first.partition("0/2.png")[2], 2, 1)
     check_names(total, 3, "max_instances", 1)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        evaluate(Pictures(9), replace(OPTIONS, max_instances=2))
+        evaluate(Images(9), replace(OPTIONS, max_instances=2))
     assert not caplog.messages
 
 
-def test_wrong_weights_are_said_at_once():
+def test_training_without_records_is_refused_at_once():
     with refused():
-        train([Pictures(0)])
+        train([Images(0)])
 
 
 def growth(batches: Iterator[Batch], warm: int, count: int) -> int:
-    """Give by how many bytes the process is larger after `count` batches than after `warm`."""
+    """Return the growth of the process in bytes during `count` batches, after `warm` batches."""
     sizes = []
     for number in (warm, count):
         for _ in islice(batches, number):
@@ -455,7 +455,7 @@ def growth(batches: Iterator[Batch], warm: int, count: int) -> int:
 
 def evaluations(options: DataOptions) -> Iterator[Batch]:
     while True:
-        yield from evaluate(Pictures(4), options)
+        yield from evaluate(Images(4), options)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ def evaluations(options: DataOptions) -> Iterator[Batch]:
     ],
 )
 def test_memory_does_not_grow(batches, warm, count, limit):
-    """In a process of its own: what other tests left is given back, or used, at any time."""
+    """Runs in a separate process: memory of other tests could be released or reused meanwhile."""
     code = f"""
         import sys
         sys.path[:0] = ["tests/data/loader", ".", "tests"]
@@ -476,8 +476,8 @@ def test_memory_does_not_grow(batches, warm, count, limit):
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    pictures = int(done.stdout) / (256 * 256 * 3)
-    assert pictures < limit  # of several hundred
+    images = int(done.stdout) / (256 * 256 * 3)
+    assert images < limit  # several hundred were made
 
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "batches.close()"])
@@ -485,14 +485,14 @@ def test_memory_does_not_grow(batches, warm, count, limit):
     ("options", "dropped"),
     [("OPTIONS", 5), pytest.param("IN_PROCESSES", 1, marks=pytest.mark.slow)],
 )
-def test_a_run_that_ends_amid_training_ends_cleanly_and_silently(end, options, dropped):
-    """Threads are at work when the interpreter goes: it must not wait, crash or say anything."""
+def test_a_run_that_ends_during_training_exits_cleanly_and_silently(end, options, dropped):
+    """The interpreter exits while threads run: it must not hang, crash or print anything."""
     code = f"""
         import sys
         sys.path[:0] = ["tests/data/loader", ".", "tests"]
         from test_pipeline import *
         large = replace({options}, resize=ResizeOptions("square", 800, 800, ((800, 800),)))
-        for _ in range({dropped}):  # amid their work
+        for _ in range({dropped}):  # dropped while being made
             next(train(options=large))
         batches = train(options=large)
         next(batches)

@@ -1,4 +1,4 @@
-"""The order of training: who comes how often, and that a step's batch is a function of the step."""
+"""Sampling plans: how often records are used, and that a batch depends on its step only."""
 
 from collections import Counter
 
@@ -12,7 +12,9 @@ WIDE, HIGH = (64, 96), (96, 64)
 
 
 def buckets(*lengths: tuple[int, int]) -> list[Bucket]:
-    """Two sources; `lengths` are their records in each bucket. Records are numbered as sources."""
+    """Return buckets of two sources. `lengths` are the numbers of their records in each bucket; the
+    records of the first source are numbered first.
+    """
     first, second = 0, sum(pair[0] for pair in lengths)
     out = []
     for canvas, (a, b) in zip((WIDE, HIGH), lengths, strict=False):
@@ -25,7 +27,7 @@ def seen(plan: TrainingPlan, steps: range) -> Counter:
     return Counter(int(i) for step in steps for i in plan.batch(step)[1])
 
 
-def test_without_leftovers_an_epoch_holds_each_record_once():
+def test_without_leftovers_each_record_is_used_once_in_an_epoch():
     plan = TrainingPlan(buckets((8, 4), (4, 8)), (1.0, 1.0), 4, seed=0)
     for epoch in range(3):
         steps = range(plan.first_step(epoch), plan.first_step(epoch + 1))
@@ -34,21 +36,21 @@ def test_without_leftovers_an_epoch_holds_each_record_once():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 16])
-def test_leftovers_are_carried_over_and_nothing_is_lost_or_doubled(batch_size):
-    """After whole epochs, what each record is short of waits in an unfinished batch."""
+def test_leftovers_are_carried_over_and_no_record_is_lost_or_repeated(batch_size):
+    """After whole epochs, the only unused examples are those of unfinished batches."""
     plan = TrainingPlan(buckets((7, 2), (3, 1)), (1.0, 1.0), batch_size, seed=1)
     epochs = 40
     count = seen(plan, range(plan.first_step(epochs)))
     assert sum(count.values()) == plan.first_step(epochs) * batch_size
     missing = [epochs - count[i] for i in range(13)]
     assert min(missing) >= 0
-    assert sum(missing) < 2 * batch_size  # one unfinished batch a bucket
+    assert sum(missing) < 2 * batch_size  # one unfinished batch for each bucket
 
 
 @pytest.mark.parametrize(
     ("weights", "epochs"), [((1.0, 2.0), 4), ((1.0, 0.5), 4), ((0.25, 3.5), 8)]
 )
-def test_weights_are_how_often_records_come(weights, epochs):
+def test_weights_are_how_often_records_are_used(weights, epochs):
     plan = TrainingPlan(buckets((8, 6), (5, 3)), weights, 1, seed=2)
     count = seen(plan, range(plan.first_step(epochs)))
     for record in range(13):
@@ -57,7 +59,7 @@ def test_weights_are_how_often_records_come(weights, epochs):
         assert count[record] == epochs * weights[1]
 
 
-def test_a_weight_of_half_is_a_seeded_half_then_the_other():
+def test_a_weight_of_half_is_a_random_half_and_then_the_other():
     plans = [TrainingPlan(buckets((10, 0)), (0.5, 1.0), 5, seed) for seed in (0, 1)]
     halves = [set(plan.batch(0)[1].tolist()) for plan in plans]
     assert halves[0] != halves[1]
@@ -65,7 +67,7 @@ def test_a_weight_of_half_is_a_seeded_half_then_the_other():
         assert half | set(plan.batch(1)[1].tolist()) == set(range(10))
 
 
-def test_batches_hold_one_canvas():
+def test_all_images_of_a_batch_have_one_padded_size():
     plan = TrainingPlan(buckets((7, 2), (3, 1)), (1.0, 1.0), 3, seed=1)
     canvases = set()
     for step in range(30):
@@ -75,7 +77,7 @@ def test_batches_hold_one_canvas():
     assert canvases == {WIDE, HIGH}
 
 
-def test_a_step_is_the_same_whatever_was_asked_before():
+def test_a_batch_does_not_depend_on_earlier_calls():
     whole = TrainingPlan(buckets((17, 2), (3, 9)), (1.0, 1.5), 4, seed=3)
     expected = [whole.batch(step)[1].tolist() for step in range(60)]
     for step in np.random.default_rng(0).permutation(60).tolist():
@@ -85,7 +87,7 @@ def test_a_step_is_the_same_whatever_was_asked_before():
     assert [other.batch(step)[1].tolist() for step in range(60)] != expected
 
 
-def test_fewer_records_than_a_batch_wrap_around():
+def test_fewer_records_than_a_batch_are_repeated():
     plan = TrainingPlan(buckets((3, 0)), (1.0, 1.0), 8, seed=0)
     assert all(len(plan.batch(step)[1]) == 8 for step in range(5))
     count = seen(plan, range(3))
@@ -99,13 +101,13 @@ def test_epochs_and_rows_differ_in_order_and_randomness():
     assert len(drawn) == 64
 
 
-def test_far_steps_cost_no_more():
+def test_late_steps_are_not_slower():
     plan = TrainingPlan(buckets((1000, 500), (300, 1)), (1.0, 0.3), 16, seed=0)
     _, indices = plan.batch(10**9)
     assert len(indices) == 16
 
 
-def test_evaluation_holds_each_record_once():
+def test_each_record_is_evaluated_once():
     batches = eval_batches(buckets((7, 2), (3, 1)), 4)
     indices = np.concatenate([rows for _, rows in batches])
     assert all(len(rows) == 4 for _, rows in batches)
@@ -117,12 +119,12 @@ def test_evaluation_holds_each_record_once():
     ("weights", "steps"),
     [((1.0, 1.0), 8), ((2.0, 0.5), 11.5), ((0.01, 0.0), 0.05), ((0.5, 0.26), 3.28)],
 )
-def test_steps_of_an_epoch_count_weights(weights, steps):
+def test_steps_of_an_epoch_depend_on_the_weights(weights, steps):
     plan = TrainingPlan(buckets((7, 2), (3, 4)), weights, 2, seed=0)
     assert plan.steps_per_epoch == pytest.approx(steps)
 
 
-def test_mistakes_are_the_users():
+def test_wrong_weights_and_missing_records_are_refused():
     with refused():
         TrainingPlan([], (), 4, 0)
     with refused("weights"):

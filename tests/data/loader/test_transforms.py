@@ -1,4 +1,4 @@
-"""Pixels, boxes, masks and attributes of an example must move as one."""
+"""Pixels, boxes, masks and attributes of an example are transformed alike."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ DIAMOND = np.array([(30.0, 45.0), (60.0, 21.0), (90.0, 45.0), (60.0, 69.0)])
 
 
 def diamond_record(height: int = 96, width: int = 120, **changes) -> Record:
-    """A white diamond on dark ground, annotated by its four corners."""
+    """Return a record of a white diamond on a dark background, with its four corners as points."""
     y, x = np.mgrid[:height, :width] + 0.5
     image = np.full((height, width, 3), 40, np.uint8)
     image[abs(x - 60) / 30 + abs(y - 45) / 24 <= 1] = 255
@@ -65,7 +65,7 @@ def load(record: Record, options: DataOptions, seed: int | None = None):
 
 
 def paste(masks: np.ndarray, box: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
-    """Read the cell under each pixel's centre; 0 outside the box."""
+    """Return the cell's value at each pixel centre of the padded image; 0 outside the box."""
     side = len(masks)
     x, y = np.arange(canvas[1]) + 0.5, np.arange(canvas[0]) + 0.5
     column = np.floor((x - box[0]) / (box[2] - box[0]) * side).astype(int)
@@ -110,7 +110,7 @@ def test_annotations_lie_on_the_pixels(name, seed, mask_size):
     np.testing.assert_array_equal(values[:, 2] == 1, known[:, 0])
     box = gt.boxes[0]
     for place, side, value in ((0, 0, box[0]), (1, 1, box[1]), (2, 0, box[2]), (3, 1, box[3])):
-        if known[place, side]:  # "left" is the left one on the canvas, mirrored or not
+        if known[place, side]:  # "left" is left in the row, mirrored or not
             assert abs(values[place, side] - value) < 1e-3
     flip = AUGMENTS[name].get("flip", 0.0)
     yaw, pitch = gt.attributes["head"].values[0]
@@ -119,8 +119,8 @@ def test_annotations_lie_on_the_pixels(name, seed, mask_size):
     assert not gt.attributes["age"].known.any()
 
 
-def test_all_cases_meet_mirrors_crops_and_points_outside():
-    """The test above would pass if nothing ever moved: look at what its seeds do."""
+def test_the_augmentations_include_flips_crops_and_points_outside():
+    """The test above would also pass without any augmentation; check what its seeds draw."""
     yaws, areas, hidden = set(), set(), 0
     for name in ("any", "crop and flip"):
         for seed in range(4):
@@ -133,7 +133,7 @@ def test_all_cases_meet_mirrors_crops_and_points_outside():
     assert hidden > 0
 
 
-def test_of_float_pixels_no_change_is_none():
+def test_float_pixels_without_a_change_are_not_rounded():
     options = replace(with_augment(), resize=replace(SQUARE, interpolation="float"))
     record = diamond_record()
     training, evaluation = load(record, options, seed=5), load(record, options)
@@ -141,7 +141,7 @@ def test_of_float_pixels_no_change_is_none():
     np.testing.assert_array_equal(training.images, evaluation.images)
 
 
-def test_a_records_region_is_what_lies_on_its_canvas():
+def test_the_padded_image_shows_the_records_region():
     record = replace(diamond_record(), region=(30, 20, 110, 90))
     canvas, geometry = transforms.fit(record, SQUARE)
     row = load(record, with_augment())
@@ -152,7 +152,7 @@ def test_a_records_region_is_what_lies_on_its_canvas():
         transforms.fit(replace(record, turn=Turn(9.0, (50.0, 50.0))), SQUARE)
 
 
-def test_without_augmentation_training_sees_what_evaluation_does():
+def test_training_without_augmentation_equals_evaluation():
     still, record = with_augment(), diamond_record()
     training, evaluation = load(record, still, seed=5), load(record, still)
     np.testing.assert_array_equal(training.images, evaluation.images)
@@ -165,7 +165,7 @@ def test_without_augmentation_training_sees_what_evaluation_does():
     )
 
 
-def test_a_row_is_what_the_types_say():
+def test_a_row_has_the_documented_types_and_shapes():
     row = load(diamond_record(exhaustive=False), OPTIONS)
     assert (row.images.dtype, row.images.shape) == (np.uint8, (128, 128, 3))
     np.testing.assert_array_equal(row.sizes, [102, 128])
@@ -188,15 +188,15 @@ def box_record(*boxes, height=100, width=100, **fields) -> Record:
 CROPPING = replace(OPTIONS, resize=ResizeOptions("crop", 50, 0))
 
 
-def test_what_a_crop_leaves_too_little_of_is_dropped():
-    """The middle 50 x 50 of 100 x 100 is seen in evaluation: 25 to 75."""
+def test_mostly_cropped_instances_are_dropped():
+    """Evaluation shows the central 50 x 50 pixels of 100 x 100, from 25 to 75."""
     boxes = [
         (30, 30, 60, 60),  # inside
         (0, 30, 20, 60),  # outside
-        (20, 30, 70, 60),  # nine tenths
-        (0, 30, 27, 60),  # a thirteenth
-        (24.5, 30, 25.5, 60),  # half a pixel
-        (15, 15, 85, 85),  # around it
+        (20, 30, 70, 60),  # 90 % inside
+        (0, 30, 27, 60),  # 7 % inside
+        (24.5, 30, 25.5, 60),  # half a pixel inside
+        (15, 15, 85, 85),  # contains the crop
     ]
     gt = load(box_record(*boxes), CROPPING).gt
     assert gt.valid.sum() == 3
@@ -204,15 +204,15 @@ def test_what_a_crop_leaves_too_little_of_is_dropped():
     np.testing.assert_allclose(gt.boxes[0], [5, 5, 35, 35])
     np.testing.assert_allclose(gt.boxes[1], [0, 5, 45, 35])
     np.testing.assert_allclose(gt.boxes[2], [0, 0, 50, 50])
-    all_of_it = load(box_record(*boxes), replace(CROPPING, min_visible=0.02)).gt
-    assert all_of_it.classes[all_of_it.valid].tolist() == [1, 3, 4, 6]
+    most = load(box_record(*boxes), replace(CROPPING, min_visible=0.02)).gt
+    assert most.classes[most.valid].tolist() == [1, 3, 4, 6]
 
 
 def test_a_clipped_mask_covers_the_clipped_box():
     record = box_record((0, 0, 60, 100), segmentation=[[0, 0, 60, 0, 60, 50, 0, 50]])
     gt = load(record, CROPPING).gt
     np.testing.assert_allclose(gt.boxes[0], [0, 0, 35, 50])
-    np.testing.assert_array_equal(gt.masks[0, :14], 255)  # the picture's rows 25 to 50
+    np.testing.assert_array_equal(gt.masks[0, :14], 255)  # the image's rows 25 to 50
     np.testing.assert_array_equal(gt.masks[0, 14:], 0)
 
 
@@ -222,10 +222,10 @@ def test_shrunk_masks_have_soft_edges():
     record = diamond_record()
     striped = replace(record.instances[0], box=(0, 0, 112, 96), segmentation=stripes)
     gt = load(replace(record, instances=(striped,)), OPTIONS).gt
-    np.testing.assert_allclose(gt.masks[0], 127.5, atol=1)  # 4 columns a cell, 2 of them set
+    np.testing.assert_allclose(gt.masks[0], 127.5, atol=1)  # a cell has 4 columns, 2 of them set
 
 
-def test_an_instance_without_a_mask_says_so():
+def test_an_instance_without_a_mask_is_marked():
     gt = load(box_record((10, 10, 50, 50)), OPTIONS).gt
     assert gt.valid[0]
     assert not gt.mask_valid[0]
@@ -248,14 +248,14 @@ def test_wrong_annotations_name_the_instance():
         load(record, OPTIONS)
 
 
-def test_a_picture_of_another_size_than_annotated_is_refused(tmp_path):
+def test_an_image_of_another_size_than_annotated_is_refused(tmp_path):
     with refused("120 x 96", "96 x 120", error=ValueError):
         load(replace(diamond_record(), width=96, height=120), OPTIONS)
 
 
-def test_pictures_come_from_files_too(tmp_path):
+def test_images_are_read_from_files(tmp_path):
     record = diamond_record()
-    cv2.imwrite(str(tmp_path / "a.png"), record.image)  # gray, so that BGR is RGB
+    cv2.imwrite(str(tmp_path / "a.png"), record.image)  # gray, so BGR equals RGB
     row = load(replace(record, image=tmp_path / "a.png"), OPTIONS)
     np.testing.assert_array_equal(row.images, load(record, OPTIONS).images)
 
@@ -282,13 +282,13 @@ def test_other_numbers_of_channels_pass_through_every_change(channels):
 
 
 @pytest.mark.parametrize("name", PHOTOMETRIC)
-def test_each_change_changes_pixels_alone_and_only_the_picture(name):
+def test_each_change_affects_only_pixels_of_the_image(name):
     image = diamond_record().image * np.array([1.0, 0.6, 0.3])
     record = diamond_record(image=image.astype(np.uint8))
     options = with_augment(**{name: 1.0})
     changed, same = load(record, options, 1), load(record, OPTIONS)
     assert np.abs(changed.images.astype(int) - same.images).max() > 3
-    assert not changed.images[102:].any()  # the canvas below the picture stays empty
+    assert not changed.images[102:].any()  # the padding below the image stays 0
     np.testing.assert_array_equal(changed.gt.boxes, same.gt.boxes)
     np.testing.assert_array_equal(changed.gt.masks, same.gt.masks)
     np.testing.assert_array_equal(load(record, options, 1).images, changed.images)
@@ -302,7 +302,7 @@ def test_a_strength_of_zero_changes_nothing(name):
     np.testing.assert_array_equal(load(diamond_record(), options, 1).images, same)
 
 
-def test_light_is_a_line_about_the_mean():
+def test_light_is_linear_about_the_mean():
     image = np.random.default_rng(0).integers(80, 160, (20, 30, 3), np.uint8)
     got = photometric.change_light(image, 0.1, 0.25)
     mean = image.mean()
@@ -311,20 +311,20 @@ def test_light_is_a_line_about_the_mean():
     assert (clipped == 255).all()
 
 
-def test_saturation_is_multiplied_and_hue_turned():
+def test_saturation_is_multiplied_and_hue_rotated():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     gray = photometric.change_color(image, -1.0, 0.0)
     np.testing.assert_array_equal(gray, np.repeat(image.max(2, keepdims=True), 3, 2))
-    # A third of the circle takes red to green, green to blue and blue to red.
+    # A third of a turn maps red to green, green to blue and blue to red.
     turned = photometric.change_color(image, 0.0, 1 / 3)
     np.testing.assert_allclose(turned, np.roll(image, 1, 2), atol=8)
     strong = photometric.change_color(image, 0.5, 0.0).astype(int)
     np.testing.assert_array_equal(strong.max(2), image.max(2))
-    wanted = np.clip(image.max(2) - 1.5 * (image.max(2) - image.min(2).astype(int)), 0, None)
-    np.testing.assert_allclose(strong.min(2), wanted, atol=2)
+    expected = np.clip(image.max(2) - 1.5 * (image.max(2) - image.min(2).astype(int)), 0, None)
+    np.testing.assert_allclose(strong.min(2), expected, atol=2)
 
 
-def test_noise_has_the_deviation_it_is_given():
+def test_noise_has_the_given_standard_deviation():
     image = np.full((300, 300, 3), 128, np.uint8)
     noisy = photometric.add_noise(image, 10.0, np.random.default_rng(0)).astype(float)
     assert abs(noisy.std() - 10) < 0.2
@@ -343,7 +343,7 @@ def test_noise_has_the_deviation_it_is_given():
 )
 def test_blurs_spread_a_spot_evenly(change: Callable, spread):
     image = np.zeros((41, 41, 1), np.uint8)
-    image[18:23, 18:23] = 255  # has a variance of (5^2 - 1) / 12 itself
+    image[18:23, 18:23] = 255  # the spot itself has a variance of (5^2 - 1) / 12
     weight = change(image)[..., 0].astype(float)
     assert abs(weight.sum() / image.sum() - 1) < 0.02
     y, x = np.mgrid[:41, :41] - 20
