@@ -1,5 +1,5 @@
-"""A kind of attribute that is two files, toy_kind/hour.py and hour_head.py, goes through training,
-evaluation, report, CSV and data page.
+"""Training, evaluation, report, CSV and data page with a kind of attribute that consists of two
+files, toy_kind/hour.py and hour_head.py.
 """
 
 import csv
@@ -51,7 +51,7 @@ def hours(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hours")
-def test_a_kind_in_two_files_goes_all_the_way(tmp_path):
+def test_a_kind_in_two_files_works_in_every_command(tmp_path):
     config, run = tmp_path / "clocks.py", tmp_path / "run"
     config.write_text(CONFIG)
     done = scripts.call("train", "--config", config, "--workdir", run)
@@ -64,9 +64,9 @@ def test_a_kind_in_two_files_goes_all_the_way(tmp_path):
     assert "time: mean error" in (run / "evaluation/test/report/index.html").read_text()
     clocks = Clocks(3, 9)
     for i in range(3):
-        write_png(tmp_path / f"pictures/{i}.png", clocks[i].image)
+        write_png(tmp_path / f"images/{i}.png", clocks[i].image)
     output = tmp_path / "found"
-    given = ("--workdir", run, "--input", tmp_path / "pictures", "--output", output, "--csv")
+    given = ("--workdir", run, "--input", tmp_path / "images", "--output", output, "--csv")
     assert scripts.call("predict", *given).code == 0
     with (output / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))

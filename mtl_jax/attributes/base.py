@@ -1,19 +1,19 @@
-"""What an attribute of an instance is: its kind, its labels, what flipping does to them, how a
-prediction reads.
+"""Attributes of instances: the base class of all kinds, with their labels and predictions.
 
-A label travels as two arrays: `values` (V numbers) and `known` (V booleans, False where the number
-is missing). A prediction is an array of E numbers. What they are:
+A label is two arrays: `values` (V numbers) and `known` (V booleans, False where the number is
+missing). A prediction is an array of E numbers.
 
-    kind         values (V)                                   prediction (E)
-    categorical  class index (1)                              probability of each class
-    ordinal      class index (1)                              expected value of the level (1)
-    continuous   low, high: an interval, or twice one number (2)  value (1)
-    pose         degrees, one an angle                        degrees, one an angle
-    landmarks    x, y, visible of each point (3 J)            x, y, probability of visible (3 J)
+    kind         values (V)                                prediction (E)
+    categorical  class index (1)                           probability of each class
+    ordinal      class index (1)                           expected level (1)
+    continuous   low, high; equal for a single number (2)  value (1)
+    pose         degrees of each angle                     degrees of each angle
+    landmarks    x, y, visible of each point (3 J)         x, y, probability of visible (3 J)
 
-A kind is two files: `attributes/KIND.py`, which says all of it that NumPy can (labels, metrics,
-CSV columns, what reports show), and `models/attribute_heads/KIND.py` (outputs, loss, decoding). One
-line in `declarations.KINDS` and one in `attribute_heads.heads.HEADS` make it known.
+A kind consists of two files: `attributes/KIND.py` contains all that NumPy can compute (labels,
+metrics, CSV columns, figures of reports), and `models/attribute_heads/KIND.py` the outputs, loss
+and decoding. It is registered by one line in `declarations.KINDS` and one in
+`attribute_heads.heads.HEADS`.
 """
 
 import math
@@ -29,7 +29,7 @@ Label = tuple[np.ndarray, np.ndarray]  # values [V] float32, known [V] bool
 
 
 class Labels(NamedTuple):
-    """One attribute's labels of N instances, in pixels of their images."""
+    """One attribute's labels for N instances, in pixels of their images."""
 
     values: np.ndarray  # [N, V]
     known: np.ndarray  # [N, V] bool
@@ -42,7 +42,7 @@ class Labels(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """A figure: how often each class was predicted for each."""
+    """Data of a figure: the confusion matrix of classes."""
 
     truth: np.ndarray  # [N] class indices
     predicted: np.ndarray  # [N]
@@ -50,7 +50,7 @@ class Confusion(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """A figure: predicted numbers by annotated ones, and the errors by range."""
+    """Data of a figure: predicted against annotated numbers, and errors by range."""
 
     truth: np.ndarray  # [N]
     predicted: np.ndarray  # [N]
@@ -58,19 +58,19 @@ class Scatter(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """A figure: a number for each name."""
+    """Data of a figure: a bar chart with one number per name."""
 
     values: Mapping[str, float]
-    label: str
+    label: str  # of the value axis
 
 
-AS_BAD = 0.1  # of the range: a number this far off is as bad as a wrong class
+AS_BAD = 0.1  # fraction of the range; an error of this size is as bad as a wrong class
 Figure = Confusion | Scatter | Bars
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """What all kinds share. `weight` multiplies the attribute's loss; `loss` names one of its
+    """Base class of all kinds. `weight` multiplies the attribute's loss; `loss` names one of the
     kind's losses.
     """
 
@@ -79,68 +79,67 @@ class Attribute:
     loss: str = ""
     kind: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]  # the first is the default
-    is_number: ClassVar[bool] = False  # predictions are single numbers: intervals, limits, ranges
+    is_number: ClassVar[bool] = False  # predictions are numbers, with intervals, limits, ranges
 
     def __post_init__(self) -> None:
         if not self.loss:
             object.__setattr__(self, "loss", self.losses[0])
         if self.loss not in self.losses:
             raise ValueError(
-                f"attribute {self.name!r}: loss {self.loss!r} is none of {', '.join(self.losses)}"
+                f"attribute {self.name!r}: loss must be one of {', '.join(self.losses)}, "
+                f"got {self.loss!r}"
             )
         if self.weight < 0:
-            raise ValueError(f"attribute {self.name!r}: weight {self.weight} is negative")
+            raise ValueError(f"attribute {self.name!r}: weight must be >= 0, got {self.weight}")
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes that a label may name; () where labels are no classes."""
+        """Names of the classes that a label may have; () if labels are not classes."""
         return ()
 
     @property
     def angle_names(self) -> tuple[str, ...]:
-        """The angles that a label consists of; () where it consists of none."""
+        """Names of the label's angles; () if it has none."""
         return ()
 
     @property
     def point_names(self) -> tuple[str, ...]:
-        """The points that a label consists of; () where it consists of none."""
+        """Names of the label's points; () if it has none."""
         return ()
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the largest number that is predicted."""
+        """The smallest and the largest number that can be predicted."""
         return -math.inf, math.inf
 
     @property
     def summary(self) -> str:
-        """What is predicted, in a few words for a model card."""
+        """A short description of the prediction, for a model card."""
         return self.kind
 
     @property
     def label_size(self) -> int:
-        """V, the numbers in a label."""
+        """V, the number of values in a label."""
         return 1
 
     @property
     def prediction_size(self) -> int:
-        """E, the numbers in a prediction."""
+        """E, the number of values in a prediction."""
         return 1
 
     def parse(self, raw: Any) -> Label:
-        """Read a label as annotated; `None` is a missing one. Raises ValueError that says what is
-        wrong with it.
-        """
+        """Parse an annotated label; `None` is a missing one. Raises ValueError if it is invalid."""
         if raw is None:
             return self.missing
         values, known = self._read(raw)
         values = np.asarray(values, np.float32)
         if not np.isfinite(values[np.asarray(known)]).all():
-            raise ValueError(f"{self.name} is {raw!r}, which is not finite")
+            raise ValueError(f"{self.name} must be finite, got {raw!r}")
         return values, np.asarray(known, bool)
 
     @property
     def missing(self) -> Label:
-        """The label of an instance that has none: nothing is known."""
+        """The label of an unlabelled instance: all values are unknown."""
         return np.zeros(self.label_size, np.float32), np.zeros(self.label_size, bool)
 
     def _check_flip(self, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...]) -> None:
@@ -153,33 +152,29 @@ class Attribute:
         raise NotImplementedError
 
     def move(self, values: np.ndarray, known: np.ndarray, geometry: Geometry) -> Label:
-        """Carry labels `[..., V]` (or a prediction of the same layout) over to the coordinates of
+        """Transform labels `[..., V]`, or predictions of the same layout, to the coordinates of
         `geometry`.
         """
         return values, known
 
     def move_prediction(self, prediction: np.ndarray, geometry: Geometry) -> np.ndarray:
-        """Carry predictions `[..., E]` over to the coordinates of `geometry`."""
+        """Transform predictions `[..., E]` to the coordinates of `geometry`."""
         return prediction
 
     def turn(self, values: np.ndarray, turn: Turn) -> np.ndarray:
-        """Carry labels `[V]` along when their picture is turned in its plane."""
+        """Transform a label's values `[V]` for an in-plane rotation of the image."""
         return values
 
     def crop(self, values: np.ndarray, known: np.ndarray, box: np.ndarray) -> Label:
-        """Take from labels `[..., V]` what cannot be seen where only `box` `[4]` is left of the
-        picture.
-        """
+        """Remove from labels `[..., V]` what is outside a crop of the image to `box` `[4]`."""
         return values, known
 
     def as_prediction(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Give labels `[..., V]` as the predictions `[..., E]` that would be right; NaN where a
-        label is missing.
-        """
+        """Convert labels `[..., V]` to correct predictions `[..., E]`; NaN for missing labels."""
         return np.where(known, values, np.nan).astype(np.float32)
 
     def caption_label(self, values: np.ndarray, known: np.ndarray) -> str:
-        """Give a label as `caption` gives a prediction."""
+        """Return the caption of a label, in the format of `caption`."""
         return self.caption(self.as_prediction(values, known))
 
     def annotate(self, values: np.ndarray, known: np.ndarray) -> Any:
@@ -187,41 +182,42 @@ class Attribute:
         raise NotImplementedError
 
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
-        """Give one prediction `[E]` as the JSON object that predictions.json holds."""
+        """Return one prediction `[E]` as a JSON object for predictions.json."""
         raise NotImplementedError
 
     def caption(self, prediction: np.ndarray) -> str:
-        """Give one prediction `[E]` as a few characters for a picture; '' where it is drawn
-        instead.
-        """
+        """Return a short text for one prediction `[E]`; '' if the prediction is drawn instead."""
         raise NotImplementedError
 
     def cells(self, described: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the CSV cells of one prediction, as `describe` gives it, by column name."""
+        """Return the CSV cells by column name of one prediction, the result of `describe`."""
         return {self.name: described["value"]}
 
     def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
-        """Yield what a data page counts of one label: column name, value, whether it is known."""
+        """Yield (column name, value, known) of one label, for the statistics of data pages."""
         yield self.name, float(values.mean()), bool(known.all())
 
     def score(
         self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
     ) -> dict[str, float]:
-        """Compute the metrics of predictions `[N, E]`; those without a known label are left out.
+        """Compute the metrics of the predictions `[N, E]` with known labels.
 
-        `limit` is that of a cumulative score (see Continuous); 0: none.
+        Metrics without any known label are omitted. `limit` is the error limit of a cumulative
+        score (see Continuous); 0 disables the score.
         """
         raise NotImplementedError
 
     def constant(self, labels: Labels, box: np.ndarray) -> np.ndarray:
-        """Return the best prediction `[E]` for an instance in `box` `[4]` of which nothing else is
-        known, fitted to training `labels` with at least one known number.
+        """Return the best constant prediction `[E]` for an instance in `box` `[4]`.
+
+        It is fitted to training `labels`, which must have at least one known number.
         """
         raise NotImplementedError
 
     def score_constant(self, train: Labels, test: Labels) -> dict[str, float]:
-        """Compute the metrics of the best constant predictor, fitted to `train`, on `test`; nothing
-        where one of them has no known label.
+        """Compute the metrics on `test` of the best constant predictor fitted to `train`.
+
+        Empty if one of them has no known label.
         """
         if not train.known.any() or not test.known.any():
             return {}
@@ -229,12 +225,12 @@ class Attribute:
         return self.score(guesses, test)
 
     def errors(self, predictions: np.ndarray, labels: Labels) -> np.ndarray:
-        """Return the absolute errors of predictions whose label is known; of numbers alone."""
+        """Return the absolute errors of predictions with known labels. Requires `is_number`."""
         raise NotImplementedError
 
     def badness(self, label: Label, prediction: np.ndarray) -> float | None:
-        """Return how wrong a prediction is, from 0 (right) to 1; None for kinds without such a
-        measure, and for missing labels.
+        """Return how wrong a prediction is, from 0 (correct) to 1; None for missing labels and for
+        kinds without such a measure.
         """
         return None
 
@@ -243,7 +239,7 @@ class Attribute:
         return bool(self.class_names) or self.is_number
 
     def group_of(self, values: np.ndarray, width: float) -> str:
-        """Name the group of a known label; `width` is that of ranges of numbers."""
+        """Return the group's name of a known label; numbers are grouped in ranges of `width`."""
         return self.class_names[int(values[0])]
 
     def order_groups(self, groups: Sequence[str]) -> list[str]:
@@ -251,26 +247,27 @@ class Attribute:
         return [name for name in self.class_names if name in groups]
 
     def figures(self, predictions: np.ndarray, labels: Labels) -> Iterator[tuple[str, Figure]]:
-        """Yield the figures of a report, each with a name."""
+        """Yield the names and the data of a report's figures."""
         yield from ()
 
     def points_of(self, prediction: np.ndarray) -> np.ndarray | None:
-        """Return points to draw, `[J, 3]`: x, y, visibility; None where there are none."""
+        """Return points to draw, `[J, 3]`: x, y, visibility; None if there are none."""
         return None
 
     def angles_of(self, prediction: np.ndarray) -> dict[str, float] | None:
-        """Return the degrees of a head's axes to draw; None where there are none."""
+        """Return a head's angles to draw, in degrees by name; None if there are none."""
         return None
 
 
 def read_number(name: str, raw: Any) -> float:
+    """Return an annotated number as a float. Raises ValueError if `raw` is not a number."""
     if isinstance(raw, bool) or not isinstance(raw, int | float | np.number):
-        raise ValueError(f"{name} is {raw!r}, which is not a number")
+        raise ValueError(f"{name} must be a number, got {raw!r}")
     return float(raw)
 
 
 def spellings(raw: Any) -> tuple[str, ...]:
-    """Give how the name of a class may be written that is annotated as text, a number or true."""
+    """Return the class names that an annotated text, number or boolean can mean."""
     if isinstance(raw, bool):
         return str(raw).lower(), str(raw), str(int(raw))
     if isinstance(raw, float) and raw.is_integer():
@@ -279,30 +276,33 @@ def spellings(raw: Any) -> tuple[str, ...]:
 
 
 def class_index(classes: tuple[str, ...], raw: Any) -> int | None:
-    """Give the position of the class that is named so."""
+    """Return the index of the class that `raw` names; None if there is none."""
     return next((classes.index(name) for name in spellings(raw) if name in classes), None)
 
 
 def exchange_order(names: tuple[str, ...], pairs: tuple[tuple[str, str], ...]) -> np.ndarray:
-    """Give the permutation of `names` that exchanges each of `pairs`."""
+    """Return the permutation of `names` that exchanges each of `pairs`.
+
+    Raises ValueError if a name is not unique, unknown, or in more than one pair.
+    """
     if len(set(names)) < len(names):
-        raise ValueError(f"{', '.join(names)}: a name stands twice")
+        raise ValueError(f"{', '.join(names)}: names must be unique")
     order = np.arange(len(names))
     for a, b in pairs:
         if a not in names or b not in names:
-            raise ValueError(f"flip pair ({a!r}, {b!r}) names what is not declared")
+            raise ValueError(f"flip pair ({a!r}, {b!r}): both names must be declared")
         i, j = names.index(a), names.index(b)
         if i == j or order[i] != i or order[j] != j:
-            raise ValueError(f"flip pair ({a!r}, {b!r}) pairs a name with itself or twice")
+            raise ValueError(f"flip pair ({a!r}, {b!r}): names must differ and be in no other pair")
         order[i], order[j] = j, i
     return order
 
 
 def parse_labels(attributes: Iterable[Attribute], raw: Mapping[str, Any]) -> dict[str, Label]:
-    """Parse the labels of one instance, given by attribute name as they are annotated.
+    """Parse the annotated labels `raw` of one instance, by attribute name.
 
-    Missing labels, and those of other names, are left out. Raises ValueError with the name of the
-    attribute whose label is wrong.
+    Missing labels and labels of other names are left out. Raises ValueError that names the
+    attribute of an invalid label.
     """
     labels = {}
     for attribute in attributes:
@@ -316,15 +316,16 @@ def parse_labels(attributes: Iterable[Attribute], raw: Mapping[str, Any]) -> dic
 
 
 def mean_errors(differences: np.ndarray) -> dict[str, float]:
-    """Return the mean and the standard deviation of absolute differences; nothing for none."""
+    """Return the mean and the standard deviation of absolute differences; {} for none."""
     errors = np.abs(differences)
     return {"mae": float(errors.mean()), "std": float(errors.std())} if len(errors) else {}
 
 
 def accuracy(right: np.ndarray) -> dict[str, float]:
-    """Return the share of True; nothing for none."""
+    """Return the share of True; {} if `right` is empty."""
     return {"accuracy": float(right.mean())} if right.size else {}
 
 
 def range_name(low: float, high: float) -> str:
+    """Return the name of a range of numbers, such as '20 to 30'."""
     return f"{low:g} to {high:g}"

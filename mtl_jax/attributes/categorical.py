@@ -21,10 +21,10 @@ from mtl_jax.images.geometry import Geometry
 
 @dataclass(frozen=True)
 class Categorical(Attribute):
-    """One of `classes`, by its name, or, where none has the number for a name, by its position.
-    `flip` pairs classes that a mirror exchanges, as ("left", "right").
+    """One of `classes`. A label is a class name or, if no class has that name, a class index.
 
-    The loss binary_cross_entropy is for two classes: one output says how likely the second is.
+    `flip` pairs the classes that mirroring exchanges, such as ("left", "right"). The loss
+    binary_cross_entropy requires two classes; its only output is the score of the second.
     """
 
     classes: tuple[str, ...] = ()
@@ -35,9 +35,9 @@ class Categorical(Attribute):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.classes) < 2:
-            raise ValueError(f"attribute {self.name!r}: give its classes, two or more")
+            raise ValueError(f"attribute {self.name!r}: classes must be two or more names")
         if self.loss == "binary_cross_entropy" and len(self.classes) != 2:
-            raise ValueError(f"attribute {self.name!r}: its loss {self.loss!r} is for two classes")
+            raise ValueError(f"attribute {self.name!r}: loss {self.loss!r} requires two classes")
         self._check_flip(self.classes, self.flip)
 
     @property
@@ -49,7 +49,7 @@ class Categorical(Attribute):
             return [index], [True]
         if not isinstance(raw, str | bool) and raw in range(len(self.classes)):
             return [int(raw)], [True]
-        raise ValueError(f"{self.name} is {raw!r}, which is none of {', '.join(self.classes)}")
+        raise ValueError(f"{self.name} must be one of {', '.join(self.classes)}, got {raw!r}")
 
     def move(self, values: np.ndarray, known: np.ndarray, geometry: Geometry) -> Label:
         if not geometry.mirrored or not self.flip:

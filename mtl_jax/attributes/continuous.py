@@ -1,4 +1,4 @@
-"""An attribute that is a number, or an interval that holds it."""
+"""An attribute that is a number; a label may be an interval."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,15 +22,15 @@ from mtl_jax.attributes.base import (
 
 @dataclass(frozen=True)
 class Continuous(Attribute):
-    """A number within `range`. A label may be an interval (low, high): there is no loss inside
-    it.
+    """A number within `range`. A label may be an interval (low, high), inside which the loss is 0.
 
-    The losses distribution, classification and coral cut the range into steps. The first two learn
-    how probable each is, around the number or at it alone; of an interval, that the probabilities
-    of its steps add up to 1. Coral asks for each step whether the number is above it; steps within
-    an interval are left open. For the other losses `scale` is what counts as 1 in the output and in
-    the loss; 0: the whole range. An output of 0 means the middle of the range, or, where it is not
-    `centered`, the number 0.
+    The losses distribution, classification and coral divide the range into steps. The first two
+    learn the probability of each step. Their target is a Gaussian around the number
+    (distribution) or the steps next to it (classification); for an interval, the probabilities of
+    its steps must add up to 1. coral learns for each step whether the number is above it, except
+    for steps within an interval. For the other losses, `scale` is the number that counts as 1 in
+    the output and in the loss; 0 is the whole range. An output of 0 means the middle of the range
+    or, if not `centered`, the number 0.
     """
 
     range: tuple[float, float] = (0.0, 1.0)
@@ -46,7 +46,7 @@ class Continuous(Attribute):
         if len(self.range) != 2 or not self.range[0] < self.range[1]:
             raise ValueError(f"attribute {self.name!r}: range must be (low, high) with low < high")
         if self.scale < 0:
-            raise ValueError(f"attribute {self.name!r}: scale {self.scale} is negative")
+            raise ValueError(f"attribute {self.name!r}: scale must be 0 or more, got {self.scale}")
 
     @property
     def label_size(self) -> int:
@@ -61,7 +61,8 @@ class Continuous(Attribute):
         low, high = read_number(self.name, low), read_number(self.name, high)
         if low > high or low < self.range[0] or high > self.range[1]:
             raise ValueError(
-                f"{self.name} is {raw!r}, outside its range {self.range[0]:g} to {self.range[1]:g}"
+                f"{self.name} must be a number or (low, high) within {self.range[0]:g} to "
+                f"{self.range[1]:g}, got {raw!r}"
             )
         return [low, high], [True, True]
 
@@ -72,7 +73,7 @@ class Continuous(Attribute):
     def annotate(self, values: np.ndarray, known: np.ndarray) -> float | list[float] | None:
         if not known.all():
             return None
-        # A float32's digits; rounding must not leave the range.
+        # 7 digits are the precision of float32. Rounding must not leave the range.
         low, high = (float(np.clip(float(f"{value:.7g}"), *self.range)) for value in values)
         return low if low == high else [low, high]
 
@@ -100,8 +101,8 @@ class Continuous(Attribute):
     def score(
         self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
     ) -> dict[str, float]:
-        """Compute `mae` and `std`, and the cumulative score, `cs5` for a `limit` of 5: the share of
-        errors up to it.
+        """Compute `mae` and `std` and, with a `limit`, the cumulative score: the share of errors up
+        to the limit, named `cs5` for a limit of 5.
         """
         errors = self.errors(predictions, labels)
         scores = mean_errors(errors)
@@ -127,11 +128,12 @@ class Continuous(Attribute):
         return min(error / (AS_BAD * (self.range[1] - self.range[0])), 1.0)
 
     def group_of(self, values: np.ndarray, width: float) -> str:
-        """Name the range of `width` that a label lies in, which begins with its lower end; an
-        interval that crosses ranges is a group of its own.
+        """Return the range of `width` that includes a label; a range includes its lower end.
+
+        An interval that spans several ranges is a group of its own.
         """
         low, high = values.tolist()
-        # Rounded: a label is a float32, and 0.7 / 0.1 is below 7.
+        # Rounded, because 0.7 / 0.1 is below 7 in float32.
         first, last = (math.floor(round(end / width, 5)) for end in (low, high))
         if first != last:
             return range_name(low, high)

@@ -1,4 +1,4 @@
-"""The attributes that a config declares, and the kinds that there are."""
+"""The table of attribute kinds, and construction of the attributes that a config declares."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -24,28 +24,28 @@ def from_config(declared: Mapping[str, Mapping[str, Any]]) -> tuple[Attribute, .
     attributes = []
     for name, options in declared.items():
         options = dict(options)
-        said = options.pop("kind", "")
-        kind = KINDS.get(said)
+        kind_name = options.pop("kind", "")
+        kind = KINDS.get(kind_name)
         if kind is None:
-            known = f"{', '.join(KINDS)}{suggest(said, KINDS)}"
+            known = f"{', '.join(KINDS)}{suggest(kind_name, KINDS)}"
             raise ValueError(f"attribute {name!r}: kind must be one of {known}")
         allowed = {field.name for field in fields(kind)} - {"name"}
         if unknown := set(options) - allowed:
             wrong, right = ", ".join(sorted(unknown)), ", ".join(sorted(allowed))
             near = suggest(min(unknown), allowed)
-            raise ValueError(f"attribute {name!r}: {wrong} is none of {right}{near}")
+            raise ValueError(f"attribute {name!r}: unknown option {wrong}; expected {right}{near}")
         for field in fields(kind):
             value = options.get(field.name, field.default)
-            if field.name != "name" and (wanted := wrong_type(value, field.default)):
+            if field.name != "name" and (expected := wrong_type(value, field.default)):
                 raise ValueError(
-                    f"attribute {name!r}: {field.name} is {value!r} and must be {wanted}"
+                    f"attribute {name!r}: {field.name} must be {expected}, got {value!r}"
                 )
         attributes.append(kind(name=name, **options))
     return tuple(attributes)
 
 
 def with_defaults(declared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Give declarations with every option of their kind; one of no known kind as it is."""
+    """Return declarations with every option of their kind; those of unknown kinds are unchanged."""
     result = {}
     for name, options in declared.items():
         kind = KINDS.get(options.get("kind", ""))

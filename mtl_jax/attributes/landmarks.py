@@ -21,11 +21,11 @@ from mtl_jax.images.geometry import Geometry, Turn
 
 @dataclass(frozen=True)
 class Landmarks(Attribute):
-    """Named `points` with visibility; `flip` pairs the points that a mirror exchanges.
+    """Named `points` with visibility; `flip` pairs the points that mirroring exchanges.
 
-    A label is a list of (x, y), of (x, y, v), or COCO's flat x, y, v list. v as COCO's: 0 not
-    labelled, 1 labelled but hidden, 2 visible. None in place of a point: not labelled; (None, None,
-    1): hidden, nobody said where.
+    A label is a list of (x, y), of (x, y, v), or COCO's flat list of x, y, v. v is as in COCO: 0
+    not labelled, 1 labelled but hidden, 2 visible. None instead of a point means not labelled,
+    (None, None, 1) hidden at an unknown position.
     """
 
     points: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Landmarks(Attribute):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.points:
-            raise ValueError(f"attribute {self.name!r}: give the names of its points")
+            raise ValueError(f"attribute {self.name!r}: points must be one or more names")
         self._check_flip(self.points, self.flip)
 
     @property
@@ -49,7 +49,7 @@ class Landmarks(Attribute):
 
     def _read(self, raw: Any) -> tuple[Any, Any]:
         wrong = (
-            f"{self.name} must be {len(self.points)} points (x, y) or (x, y, v) with v of 0, 1, 2"
+            f"{self.name} must be {len(self.points)} points (x, y) or (x, y, v) with v 0, 1 or 2"
         )
         rows = (
             list(raw) if isinstance(raw, Sequence | np.ndarray) and not isinstance(raw, str) else []
@@ -102,7 +102,7 @@ class Landmarks(Attribute):
         return turned.reshape(values.shape).astype(np.float32)
 
     def crop(self, values: np.ndarray, known: np.ndarray, box: np.ndarray) -> Label:
-        """Make the points outside `box` not visible, and their places unknown: no pixel tells."""
+        """Mark the points outside `box` as not visible, and their positions as unknown."""
         rows, known_rows = self._points(values), self._points(known)
         inside = ((rows[..., :2] >= box[:2]) & (rows[..., :2] <= box[2:])).all(-1, keepdims=True)
         seen = np.concatenate([inside, inside, np.ones_like(inside)], -1)
@@ -115,12 +115,12 @@ class Landmarks(Attribute):
         if not known.any():
             return None
         rows: list[list[Any] | None] = []
-        for (x, y, seen), (located, _, told) in zip(
+        for (x, y, seen), (located, _, judged) in zip(
             self._points(values), self._points(known), strict=True
         ):
             place = [round(float(x), 4), round(float(y), 4)] if located else [None, None]
-            visibility = [2 if seen else 1] if told else []
-            rows.append([*place, *visibility] if located or told else None)
+            visibility = [2 if seen else 1] if judged else []
+            rows.append([*place, *visibility] if located or judged else None)
         return rows
 
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
@@ -151,8 +151,10 @@ class Landmarks(Attribute):
     def score(
         self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
     ) -> dict[str, float]:
-        """Compute `nme`, the mean over instances of the mean distance of their known points over
-        the square root of the annotated box's area, and the `accuracy` of visibility.
+        """Compute `nme` and the `accuracy` of visibility.
+
+        `nme` is the mean over instances of the mean distance of their known points, divided by the
+        square root of the annotated box's area.
         """
         errors, placed = self.point_errors(predictions, labels)
         rows = placed.any(-1)
@@ -164,7 +166,7 @@ class Landmarks(Attribute):
         return values | accuracy(((guess >= 0.5) == (truth >= 0.5))[known])
 
     def constant(self, labels: Labels, box: np.ndarray) -> np.ndarray:
-        """Return the mean place of each point within its box, and the more frequent visibility."""
+        """Return each point's mean position within its box, and its more frequent visibility."""
         rows, known = self._points(labels.values), self._points(labels.known)
         corner, sides = labels.boxes[:, None, :2], np.diff(labels.boxes.reshape(-1, 2, 2), axis=1)
         rows = np.concatenate(
@@ -177,8 +179,8 @@ class Landmarks(Attribute):
     def point_errors(
         self, predictions: np.ndarray, labels: Labels
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the points' distances over the square root of the annotated box's area `[N, J]`,
-        and which of them are known; none in a box without area.
+        """Return the points' distances divided by the square root of the annotated box's area
+        `[N, J]`, and which of them are known `[N, J]`; none are in a box without area.
         """
         guess, truth, known = map(self._points, (predictions, labels.values, labels.known))
         sides = labels.boxes[:, 2:] - labels.boxes[:, :2]
@@ -193,12 +195,12 @@ class Landmarks(Attribute):
             for j, point in enumerate(self.points)
             if placed[:, j].any()
         }
-        yield self.name, Bars(means, "distance / side")
+        yield self.name, Bars(means, "distance / sqrt(box area)")
 
     def points_of(self, prediction: np.ndarray) -> np.ndarray | None:
         return self._points(prediction)
 
 
 def first_landmarks(attributes: Iterable[Attribute]) -> Landmarks | None:
-    """Return the first attribute of this kind."""
+    """Return the first attribute of kind landmarks; None if there is none."""
     return next((a for a in attributes if isinstance(a, Landmarks)), None)

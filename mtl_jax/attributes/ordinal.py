@@ -22,11 +22,10 @@ from mtl_jax.attributes.base import (
 
 @dataclass(frozen=True)
 class Ordinal(Attribute):
-    """One of `classes` that stand in an order; `levels` are their numbers (0, 1, 2, ... when not
-    given).
+    """One of the ordered `classes`; `levels` are their numbers (default 0, 1, 2, ...).
 
-    Both losses ask of each level but the last whether the label is above it; with coral one score
-    answers all of these questions, so that the answers cannot contradict each other.
+    Both losses train, for each level but the last, a classifier of whether the label is above it.
+    With coral these classifiers share one score, so that they cannot contradict each other.
     """
 
     classes: tuple[str, ...] = ()
@@ -37,18 +36,18 @@ class Ordinal(Attribute):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.classes) < 2:
-            raise ValueError(f"attribute {self.name!r}: give its classes, two or more, in order")
+            raise ValueError(f"attribute {self.name!r}: classes must be two or more ordered names")
         if not self.levels:
             object.__setattr__(self, "levels", tuple(float(i) for i in range(len(self.classes))))
         if len(self.levels) != len(self.classes) or list(self.levels) != sorted(set(self.levels)):
-            raise ValueError(f"attribute {self.name!r}: levels must rise, one for each class")
+            raise ValueError(f"attribute {self.name!r}: levels must be increasing, one per class")
 
     def _read(self, raw: Any) -> tuple[Any, Any]:
         if (index := class_index(self.classes, raw)) is not None:
             return [index], [True]
         if not isinstance(raw, str) and read_number(self.name, raw) in self.levels:
             return [self.levels.index(float(raw))], [True]
-        raise ValueError(f"{self.name} is {raw!r}, which is none of {', '.join(self.classes)}")
+        raise ValueError(f"{self.name} must be one of {', '.join(self.classes)}, got {raw!r}")
 
     def as_prediction(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         levels = np.asarray(self.levels, np.float32)[values.astype(int)]
@@ -61,7 +60,7 @@ class Ordinal(Attribute):
         return {"value": round(float(prediction[0]), 4), "label": self._nearest_class(prediction)}
 
     def nearest(self, prediction: np.ndarray) -> np.ndarray:
-        """Give the class index whose level is nearest to each value `[...]`."""
+        """Return the index of the class whose level is nearest to each value `[...]`."""
         return np.abs(np.asarray(prediction)[..., None] - np.asarray(self.levels)).argmin(-1)
 
     def caption(self, prediction: np.ndarray) -> str:
@@ -97,8 +96,8 @@ class Ordinal(Attribute):
         return np.array([self.levels[round(float(np.median(self._truth(labels))))]])
 
     def score_constant(self, train: Labels, test: Labels) -> dict[str, float]:
-        """Compute the errors of the median level and the accuracy of the most frequent class: each
-        minimises its own.
+        """Compute the errors of the median level and the accuracy of the most frequent class, the
+        best constants for these metrics.
         """
         scores = super().score_constant(train, test)
         if not scores:

@@ -24,7 +24,7 @@ class Pose(Attribute):
     image.
 
     A label is a mapping from angle to degrees (angles may be missing) or the angles in the order of
-    `angles`. `scale` is the degrees that count as 1 in the loss.
+    `angles`. `scale` is the number of degrees that counts as 1 in the loss.
     """
 
     angles: tuple[str, ...] = ("yaw", "pitch", "roll")
@@ -37,9 +37,9 @@ class Pose(Attribute):
         if not self.angles or not set(self.angles) <= {"yaw", "pitch", "roll"}:
             raise ValueError(f"attribute {self.name!r}: angles must be among yaw, pitch, roll")
         if len(set(self.angles)) < len(self.angles):
-            raise ValueError(f"attribute {self.name!r}: an angle stands twice in {self.angles}")
+            raise ValueError(f"attribute {self.name!r}: angles must be unique, got {self.angles}")
         if self.scale <= 0:
-            raise ValueError(f"attribute {self.name!r}: scale {self.scale} must be above 0")
+            raise ValueError(f"attribute {self.name!r}: scale must be above 0, got {self.scale}")
 
     @property
     def label_size(self) -> int:
@@ -57,18 +57,20 @@ class Pose(Attribute):
                 or len(raw) != len(self.angles)
             ):
                 raise ValueError(
-                    f"{self.name} is {raw!r}; give {', '.join(self.angles)} in degrees"
+                    f"{self.name} must be {', '.join(self.angles)} in degrees, got {raw!r}"
                 )
             raw = dict(zip(self.angles, raw, strict=True))
         if unknown := set(raw) - {"yaw", "pitch", "roll"}:
-            raise ValueError(f"{self.name} has {sorted(unknown)}; angles are yaw, pitch, roll")
+            raise ValueError(
+                f"{self.name}: unknown angles {sorted(unknown)}; expected yaw, pitch, roll"
+            )
         found = [raw.get(angle) for angle in self.angles]
         values = [
             0.0 if value is None else read_number(f"{self.name}.{a}", value)
             for a, value in zip(self.angles, found, strict=True)
         ]
         if any(abs(value) > 180 for value in values):
-            raise ValueError(f"{self.name} is {raw!r}; angles are degrees within -180 and 180")
+            raise ValueError(f"{self.name} must be degrees within -180 and 180, got {raw!r}")
         return values, [value is not None for value in found]
 
     def move(self, values: np.ndarray, known: np.ndarray, geometry: Geometry) -> Label:
@@ -97,7 +99,7 @@ class Pose(Attribute):
         }
 
     def caption(self, prediction: np.ndarray) -> str:
-        known = ~np.isnan(prediction)  # of a label some angles may be missing
+        known = ~np.isnan(prediction)  # a label may have missing angles
         angles = zip(np.array(self.angles)[known], prediction[known], strict=True)
         return " ".join(f"{angle} {value:+.0f}" for angle, value in angles)
 
@@ -115,7 +117,7 @@ class Pose(Attribute):
     def score(
         self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
     ) -> dict[str, float]:
-        """Compute `mae` and `std` of each angle, in degrees around the circle."""
+        """Compute `mae` and `std` of each angle in degrees, with errors from 0 to 180."""
         errors = angle_errors(predictions, labels.values)
         return {
             f"{angle}/{name}": value
@@ -137,10 +139,10 @@ class Pose(Attribute):
     def angles_of(self, prediction: np.ndarray) -> dict[str, float] | None:
         if np.isnan(prediction).all():
             return None
-        # An angle that nobody annotated is drawn as one that is not turned.
+        # An angle without annotation is drawn as 0.
         return dict(zip(self.angles, np.nan_to_num(prediction).tolist(), strict=True))
 
 
 def angle_errors(predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the absolute differences of angles in degrees around the circle."""
+    """Return the absolute differences of angles, from 0 to 180 degrees."""
     return np.abs((predictions - truth + 180) % 360 - 180)

@@ -1,4 +1,4 @@
-"""Names that several data sets and configs share: landmarks, genders and races."""
+"""Names shared by several data sets and configs: landmarks, genders and races."""
 
 LANDMARKS = (
     *(f"{side}_brow_{part}" for side in ("left", "right") for part in ("left", "center", "right")),

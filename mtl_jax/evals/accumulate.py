@@ -1,4 +1,4 @@
-"""Every number of `metrics.json`, gathered picture by picture."""
+"""Accumulation of the metrics in `metrics.json`, image by image."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,12 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 class Evaluator:
-    """Takes one picture after another; `metrics` gives the flat dictionary of `metrics.json`.
+    """Accumulate predictions image by image; `metrics` returns the dictionary of `metrics.json`.
 
-    Crowds are neither instances nor misses. Pictures whose records are not exhaustive give no AP
-    and no false alarms, since what is found there may well be right. By labels of `undeclared`
-    attributes metrics may be grouped, too. Raises ValueError where the options do not fit the
-    attributes.
+    Crowds are neither instances nor misses. Images whose records are not exhaustive are excluded
+    from AP and from false positives, because unmatched detections in them may be correct. Metrics
+    can also be grouped by labels of `undeclared` attributes. Raises ValueError if the options do
+    not match the attributes.
     """
 
     def __init__(
@@ -42,23 +42,22 @@ class Evaluator:
         self._coco = CocoScorer(categories)
         self.faces = FaceErrors(self.attributes)
         self.cases = AttributeCases(self.attributes)
-        self._rows = {
-            a.name: [] for a in self.attributes
-        }  # matched: values, known, box, prediction
+        # Values, known, box and prediction of matched instances.
+        self._rows = {a.name: [] for a in self.attributes}
         self._labelled = dict.fromkeys(self._rows, 0)
         self._groups = Groups(read_groupings(self._options.groups, (*self.attributes, *undeclared)))
         self._limits = _read_limits(self._options, self.attributes)
-        self.intervals: dict[str, Interval] = {}  # of continuous attributes, once calibrated
+        self.intervals: dict[str, Interval] = {}  # by continuous attribute, once calibrated
         self._instances = 0
-        self._exhaustive = 0  # pictures
+        self._exhaustive = 0  # images
         self._false_alarms = 0
 
     def add(self, record: Record, result: Result) -> None:
-        """Take what was found on the picture of `record`, in that picture's own pixels."""
+        """Add the predictions for the image of `record`, in that image's original pixels."""
         if (record.height, record.width) != (result.height, result.width):
             raise ValueError(
-                f"{record.file_name} is {record.width} x {record.height} by its record, "
-                f"{result.width} x {result.height} by its result"
+                f"{record.file_name}: the record's size is {record.width} x {record.height}, "
+                f"the result's {result.width} x {result.height}"
             )
         matched = self._match(record, result)
         sure = result.scores >= self._options.match_score
@@ -75,9 +74,7 @@ class Evaluator:
             self._coco.add(record, result)
 
     def metrics(self) -> dict[str, float]:
-        """Give the metrics so far; one for which there is no data is left out, so that all are
-        finite.
-        """
+        """Return the metrics so far. Metrics without data are omitted, so that all are finite."""
         values = self._coco.metrics()
         for attribute, labels, predictions in self.matched():
             scores = self._score(attribute, predictions, labels)
@@ -97,7 +94,7 @@ class Evaluator:
         return values
 
     def by_group(self) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
-        """Give the metrics of each attribute by each grouping, as (age, gender): of each group."""
+        """Return the metrics of each group, by (attribute, grouping), such as (age, gender)."""
         tables: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
         for attribute, labels, predictions in self.matched():
             for by, group, places in self._groups.members(attribute.name):
@@ -105,14 +102,14 @@ class Evaluator:
                 part = Labels(*(x[rows] for x in labels))
                 scores = self._score(attribute, predictions[rows], part)
                 if by == attribute.name:
-                    scores.pop("macro_f1", None)  # all of one class
+                    scores.pop("macro_f1", None)  # undefined for labels of one class
                 counts = {"labelled": len(places), "misses": len(places) - len(rows)}
                 scores = {name: float(count) for name, count in counts.items()} | scores
                 tables.setdefault((attribute.name, by), {})[group] = scores
         return tables
 
     def group_metrics(self) -> dict[str, float]:
-        """Give what `by_group` does as metrics.json does: `age/by_gender/female/mae`."""
+        """Return `by_group` as the flat metrics of metrics.json: `age/by_gender/female/mae`."""
         return {
             f"{attribute}/by_{by}/{group}/{name}": value
             for (attribute, by), table in self.by_group().items()
@@ -121,8 +118,9 @@ class Evaluator:
         }
 
     def calibrate(self, other: "Evaluator") -> None:
-        """Give continuous predictions intervals by the errors that another evaluator took, of
-        records that were not trained on. Labels that it missed have no part in them.
+        """Calibrate intervals of continuous predictions by the errors in another evaluator.
+
+        Its records must not be training records. Missed instances are not included.
         """
         for attribute, labels, predictions in other.matched():
             if attribute.is_number:
@@ -131,11 +129,14 @@ class Evaluator:
                 if interval is not None:
                     self.intervals[attribute.name] = interval
                 else:
-                    message = "%s: %d labels of the split val are too few for intervals of %g"
+                    message = (
+                        "%s: %d labels in the validation split are too few for intervals of "
+                        "coverage %g"
+                    )
                     _log.warning(message, attribute.name, len(errors), self._options.coverage)
 
     def add_intervals(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Write beside each number of the entries of predictions.json the interval that it has."""
+        """Add its interval to each number in the entries of predictions.json, in place."""
         for attribute in self.attributes:
             if attribute.name in self.intervals:
                 interval = self.intervals[attribute.name]
@@ -144,8 +145,10 @@ class Evaluator:
                     found["interval"] = interval.around(found["value"], *attribute.bounds)
 
     def trivial_metrics(self, training: Iterable[Record]) -> dict[str, float]:
-        """Give, by the names of `metrics`, what the best constants that the labels of `training`
-        give would score on what was found: what a model must beat.
+        """Return metrics of the best constant predictor fitted to the labels of `training`.
+
+        They have the names of `metrics`, are computed on the matched instances, and are the
+        baseline for a model.
         """
         values: dict[str, float] = {}
         labels = gather(self.attributes, training)
@@ -166,11 +169,11 @@ class Evaluator:
         return scores
 
     def curves(self) -> dict[str, np.ndarray]:
-        """Give precision by recall as `CocoScorer.curves`."""
+        """Return precision by recall, as `CocoScorer.curves`."""
         return self._coco.curves()
 
     def matched(self) -> Iterator[tuple[Attribute, Labels, np.ndarray]]:
-        """Give each attribute with the labels and predictions `[N, E]` of what was found."""
+        """Yield each attribute with labels and predictions `[N, E]` of the matched instances."""
         for attribute in self.attributes:
             rows = self._rows[attribute.name]
             size = attribute.prediction_size
@@ -178,7 +181,7 @@ class Evaluator:
             yield attribute, stack(attribute, rows), predictions
 
     def _match(self, record: Record, result: Result) -> Match:
-        # Those of high scores choose first: what is below a limit takes nothing from them.
+        # High scores are matched first, so a detection below a limit takes no match from them.
         truth, threshold = Truth.of(record), self._options.iou_threshold
         return match(result.boxes, result.scores, result.classes, truth, threshold)
 
@@ -201,7 +204,7 @@ class Evaluator:
 def _read_limits(options: EvalOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
     continuous = {a.name for a in attributes if a.is_number}
     if unknown := [name for name, _ in options.limits if name not in continuous]:
-        raise ValueError(f"config.eval.limits: {unknown[0]!r} is no continuous attribute")
+        raise ValueError(f"config.eval.limits: {unknown[0]!r} must be a continuous attribute")
     return dict(options.limits)
 
 
@@ -211,7 +214,7 @@ def metric_names(
     masks: bool,
     options: EvalOptions | None = None,
 ) -> list[str]:
-    """Name the metrics of a model on data that has labels for all of them."""
+    """Return the names of a model's metrics on data with labels for all of them."""
     names = [
         f"{kind}/{name}"
         for kind in (("box", "mask") if masks else ("box",))

@@ -1,4 +1,4 @@
-"""The labels of many instances as arrays, which metrics are computed from."""
+"""Labels of many instances as arrays, from which metrics are computed."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,9 +9,7 @@ from mtl_jax.data.records import Record
 
 
 def gather(attributes: Sequence[Attribute], records: Iterable[Record]) -> list[Labels]:
-    """Collect for each attribute the labels of every instance of `records` that has one; crowds are
-    left out.
-    """
+    """Collect, for each attribute, the labels of all instances in `records` except crowds."""
     rows: list[list[tuple]] = [[] for _ in attributes]
     for record in records:
         for instance in record.instances:

@@ -1,4 +1,4 @@
-"""Which instances' attributes are found best and worst, to look at."""
+"""The instances with the best and the worst predictions of attributes, for reports."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from mtl_jax.attributes.base import Attribute, Label
 from mtl_jax.data.records import Instance, Record
 from mtl_jax.results import Result
 
-KEPT = 9  # instances of each
+KEPT = 9  # number of best instances, and of worst
 
 
 class AttributeCase(NamedTuple):
-    """An instance that was found, what is annotated, and what was predicted; by attribute."""
+    """A detected instance with its labels and predictions, by attribute name."""
 
     record: Record
     instance: Instance
@@ -23,8 +23,8 @@ class AttributeCase(NamedTuple):
 
 
 class AttributeCases:
-    """Takes one picture after another, and keeps KEPT instances whose classes and numbers are
-    predicted best, and as many of the worst.
+    """Accumulate predictions image by image, and keep the KEPT instances with the best predictions
+    of classes and numbers, and as many with the worst.
     """
 
     def __init__(self, attributes: Iterable[Attribute]):
@@ -35,16 +35,16 @@ class AttributeCases:
 
     @property
     def best(self) -> list[AttributeCase]:
-        """The best instances, the best first."""
+        """The best instances, best first."""
         return [case for *_, case in sorted(self._best, reverse=True)]
 
     @property
     def worst(self) -> list[AttributeCase]:
-        """The worst instances, the worst first."""
+        """The worst instances, worst first."""
         return [case for *_, case in sorted(self._worst, reverse=True)]
 
     def add(self, record: Record, result: Result, finders: Mapping[int, int]) -> None:
-        """Take a picture; `finders` gives the detection that found an instance, by their places."""
+        """Add an image; `finders` maps the index of an instance to that of its detection."""
         for i, found in finders.items():
             labels, predictions, errors = {}, {}, []
             for attribute in self.attributes:
@@ -59,7 +59,7 @@ class AttributeCases:
                 self._keep(float(np.mean(errors)), case)
 
     def _keep(self, error: float, case: AttributeCase) -> None:
-        self._count += 1  # breaks ties before cases, which have no order, are compared
+        self._count += 1  # breaks ties, because cases cannot be compared
         for heap, rank in ((self._best, -error), (self._worst, error)):
             entry = (rank, -self._count, case)
             if len(heap) < KEPT:

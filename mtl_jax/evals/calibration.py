@@ -1,4 +1,4 @@
-"""Whether scores are the shares that are right."""
+"""Calibration of scores: whether a score is the share of correct detections."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,16 +7,18 @@ import numpy as np
 
 
 class Calibration(NamedTuple):
-    """Detections by ranges of their score, all as wide, from 0 to 1."""
+    """Detections in equally wide bins of their score, from 0 to 1."""
 
-    counts: np.ndarray  # [bins]: how many
-    hits: np.ndarray  # [bins]: of them right
-    error: float  # the mean of |share that is right - mean score| over bins, by their counts
+    counts: np.ndarray  # [bins] number of detections
+    hits: np.ndarray  # [bins] number of correct detections
+    error: float  # mean of |share correct - mean score| over bins, weighted by counts
 
 
 def calibration(scores: Sequence[float], right: Sequence[bool], bins: int) -> Calibration:
-    """Compare scores, 0 to 1, with what was right. Source: Naeini et al., Obtaining Well Calibrated
-    Probabilities Using Bayesian Binning, 2015.
+    """Compare scores, 0 to 1, with the share of correct detections, and return the expected
+    calibration error.
+
+    Source: Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, 2015.
     """
     place = np.minimum((np.asarray(scores, float) * bins).astype(int), bins - 1)
     counts = np.bincount(place, minlength=bins)

@@ -1,4 +1,4 @@
-"""COCO average precision of boxes and masks through pycocotools, in the pictures' own pixels."""
+"""COCO average precision of boxes and masks by pycocotools, in the images' original pixels."""
 
 import contextlib
 import io
@@ -14,15 +14,13 @@ from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.matching import Truth, match
 from mtl_jax.results import Result
 
-coco_mask: Any = pycocotools.mask  # its stubs are narrower than what it takes
+coco_mask: Any = pycocotools.mask  # its type stubs are too narrow
 Annotation = dict[str, Any]
 AREAS = ("all", "small", "medium", "large")  # the order of COCOeval's area ranges
 
 
 def segmentation_rle(instance: Instance, height: int, width: int) -> dict[str, Any] | None:
-    """Give an instance's mask as compressed RLE, whatever form it is annotated in; None where there
-    is none.
-    """
+    """Return an instance's mask as compressed RLE, from any format; None if it has none."""
     segmentation = instance.segmentation
     if segmentation is None or (isinstance(segmentation, list) and not segmentation):
         return None
@@ -36,10 +34,10 @@ def segmentation_rle(instance: Instance, height: int, width: int) -> dict[str, A
 
 
 class CocoScorer:
-    """Gathers pictures and what was found on them; `metrics` gives AP by COCO's rules.
+    """Accumulate images and their detections; `metrics` returns AP by COCO's rules.
 
-    Classes are the model's, pictures are numbered as they come, annotations from 1 (pycocotools
-    takes 0 for "none").
+    Classes are the model's. Images are numbered in order from 0, annotations from 1 (pycocotools
+    uses 0 for "none").
     """
 
     def __init__(self, categories: Sequence[Category]):
@@ -48,10 +46,10 @@ class CocoScorer:
         self._truth: list[Annotation] = []
         self._found: list[Annotation] = []
         self._masks = False
-        self._curves: dict[str, np.ndarray] = {}  # of the pictures so far, once asked for
+        self._curves: dict[str, np.ndarray] = {}  # of the images so far, computed on demand
 
     def add(self, record: Record, result: Result) -> None:
-        """Take one picture on which every thing of the classes is annotated."""
+        """Add an image in which every instance of the classes is annotated."""
         self._curves = {}
         image = len(self._images)
         self._images.append({"id": image, "height": record.height, "width": record.width})
@@ -70,7 +68,7 @@ class CocoScorer:
             )
         self._masks |= result.mask_probabilities is not None
         unscored = _on_box_only(record, result)
-        for i in range(len(result)):  # of each class COCOeval takes the 100 that score best
+        for i in range(len(result)):  # COCOeval uses the 100 best scores per class
             bbox = _xywh(result.boxes[i])
             has_mask = result.mask_probabilities is not None and not unscored[i]
             self._found.append(
@@ -87,8 +85,9 @@ class CocoScorer:
             )
 
     def metrics(self) -> dict[str, float]:
-        """Give `box/AP`, `box/AP50`, `box/AP/<class>`, ... and the same of masks; what has no
-        instances is left out.
+        """Return `box/AP`, `box/AP50`, `box/AP/<class>`, ... and the same for masks.
+
+        Metrics without instances are omitted.
         """
         return {
             f"{kind}/{name}": value
@@ -97,9 +96,10 @@ class CocoScorer:
         }
 
     def curves(self) -> dict[str, np.ndarray]:
-        """Give COCOeval's precision `[T, R, K, A]` of `box` and, of a model with masks, `mask`: at
-        IoUs 0.5 to 0.95, 101 recalls, of each class, in each range of `AREAS`; -1 where there is
-        nothing to find.
+        """Return COCOeval's precision `[T, R, K, A]` of `box` and, for a model with masks, `mask`.
+
+        The axes are IoUs from 0.5 to 0.95, 101 recalls, classes, and `AREAS`. Values are -1 where
+        there are no instances.
         """
         if self._images and not self._curves:
             self._curves = self._evaluate_all()
@@ -120,18 +120,18 @@ class CocoScorer:
     def _evaluate(
         self, kind: Literal["bbox", "segm"], truth: list[Annotation], found: list[Annotation]
     ) -> np.ndarray:
-        # pycocotools prints its progress and has no switch for it.
+        # pycocotools prints its progress, which cannot be disabled.
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._dataset(truth), self._dataset(found), kind)
             evaluation.evaluate()
             evaluation.accumulate()
-        # Of its last axis, the numbers of detections, the largest.
+        # The last axis is the maximum number of detections; the largest is used.
         return evaluation.eval["precision"][..., -1]
 
     def _dataset(self, annotations: list[Annotation]) -> COCO:
         dataset: Any = COCO()
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(self._names)]
-        # Copies: COCOeval writes into the annotations.
+        # Copied, because COCOeval modifies the annotations.
         annotations = [dict(annotation) for annotation in annotations]
         dataset.dataset = {
             "images": self._images,
@@ -142,7 +142,7 @@ class CocoScorer:
         return dataset
 
     def _read(self, precision: np.ndarray) -> Iterator[tuple[str, float]]:
-        """Average precision `[T, R, K, A]` over what has instances."""
+        """Yield the name and the mean of `precision` `[T, R, K, A]` for metrics with instances."""
         parts = {
             "AP": precision[..., 0],
             "AP50": precision[0, ..., 0],
@@ -170,7 +170,7 @@ def _area(instance: Instance, rle: dict[str, Any] | None) -> float:
 
 
 def _on_box_only(record: Record, result: Result) -> np.ndarray:
-    """Say which detections `[D]` found an instance of which only the box is known."""
+    """Return which detections `[D]` matched an instance that has a box and no mask."""
     alone = np.array([i.segmentation is None for i in record.instances], bool)
     if not alone.any():
         return np.zeros(len(result), bool)
@@ -179,9 +179,10 @@ def _on_box_only(record: Record, result: Result) -> np.ndarray:
 
 
 def _mask_truth(annotation: Annotation, images: list[Annotation]) -> Annotation:
-    """Make an instance of which only the box is known a crowd in its box, when masks are scored.
+    """Return the annotation for scoring masks; an instance without a mask becomes a crowd.
 
-    So nobody need find it, and what lies within is neither right nor wrong.
+    Its mask is its box. It does not count as a miss, and detections in the box are neither true
+    nor false positives.
     """
     if annotation["segmentation"] is not None:
         return annotation

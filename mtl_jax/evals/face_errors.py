@@ -1,7 +1,7 @@
-"""Errors of landmarks by how far a head is turned, and how many errors stay below a limit.
+"""Errors of landmarks by yaw, and cumulative error curves of landmarks and pose.
 
-Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), section 5: NME is over
-visible points, of yaws within [0, 30], (30, 60] and (60, 90] degrees.
+Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), section 5: NME over
+visible points, for yaws within [0, 30], (30, 60] and (60, 90] degrees.
 """
 
 import math
@@ -22,16 +22,16 @@ ANGLE_LIMITS = np.linspace(0, 45, 91)  # degrees
 
 
 class Errors(NamedTuple):
-    """The errors of some labelled instances, of which `misses` were not found."""
+    """Statistics of the errors of labelled instances; `misses` of them were not detected."""
 
     instances: int
     misses: int
-    mean: float  # of those found; NaN where there is none
+    mean: float  # of detected instances; NaN if there are none
     std: float
 
     @classmethod
     def of(cls, errors: Iterable[float]) -> "Errors":
-        """Sum errors up; those of missed instances are infinite."""
+        """Summarise errors; those of missed instances are infinite."""
         every = np.array(list(errors), float)
         found = every[np.isfinite(every)]
         mean, std = (found.mean(), found.std()) if len(found) else (math.nan, math.nan)
@@ -39,8 +39,10 @@ class Errors(NamedTuple):
 
 
 class FaceErrors:
-    """Takes one picture after another: the first of the `attributes` that is of landmarks, by the
-    yaw of the first pose that has one, and every angle of every pose.
+    """Accumulate errors of landmarks and pose angles image by image.
+
+    Landmarks are the first of the `attributes` of that kind, grouped by the yaw of the first pose
+    that has one. Angles are those of every pose.
     """
 
     def __init__(self, attributes: Iterable[Attribute]):
@@ -54,7 +56,7 @@ class FaceErrors:
         }
 
     def add(self, record: Record, result: Result, finders: Mapping[int, int]) -> None:
-        """Take a picture; `finders` gives the detection that found an instance, by their places."""
+        """Add an image; `finders` maps the index of an instance to that of its detection."""
         for i, instance in enumerate(record.instances):
             if not instance.crowd:
                 self._add(instance, result, finders.get(i))
@@ -84,11 +86,11 @@ class FaceErrors:
 
     @property
     def nme(self) -> list[float]:
-        """The error of each instance with visible points; infinite where it was not found."""
+        """The error of each instance with visible points; infinite if it was not detected."""
         return [error for error, _ in self._points]
 
     def by_yaw(self) -> dict[str, Errors]:
-        """Give the NME of each range of yaws, and of all instances, of unknown yaw too."""
+        """Return the NME of each yaw range, and of all instances including unknown yaws."""
         ranges = {}
         for low, high in YAWS:
             inside = [
@@ -100,7 +102,7 @@ class FaceErrors:
         return {**ranges, "all": Errors.of(self.nme)}
 
     def summary(self) -> dict[str, dict]:
-        """Give all of it for a JSON file: numbers for which there is no data are left out."""
+        """Return all errors for a JSON file; numbers without data are omitted."""
         curves = {name: cumulative(errors, ANGLE_LIMITS) for name, errors in self.angles.items()}
         return {
             "nme": {name: _stated(errors) for name, errors in self.by_yaw().items()},
@@ -112,10 +114,11 @@ class FaceErrors:
 def visible_error(
     attribute: Landmarks, instance: Instance, predicted: np.ndarray | None
 ) -> float | None:
-    """Give the mean distance of an instance's visible points, over the square root of its box's
-    area; None where it has none, infinity where it was not found.
+    """Return the mean distance of an instance's visible points, divided by the square root of its
+    box's area.
 
-    A point of which nobody says that it is hidden counts as visible.
+    None if there are no visible points or the box has no area, infinity if the instance was not
+    detected. A point with unknown visibility counts as visible.
     """
     values, known = instance.label_of(attribute)
     truth, known = values.reshape(-1, 3), known.reshape(-1, 3)
@@ -130,7 +133,7 @@ def visible_error(
 
 
 def cumulative(errors: Iterable[float], limits: np.ndarray) -> np.ndarray:
-    """Give the share of errors that are at most each limit; misses are above all of them."""
+    """Return the share of errors that are at most each limit; misses exceed every limit."""
     every = np.array(list(errors), float)
     return (every[:, None] <= limits).mean(0) if len(every) else np.zeros(len(limits))
 

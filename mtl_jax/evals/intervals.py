@@ -1,4 +1,4 @@
-"""How far a number may be from the prediction: split conformal intervals.
+"""Prediction intervals of numbers by split conformal prediction.
 
 Source: Lei, G'Sell, Rinaldo, Tibshirani, Wasserman, Distribution-Free Predictive Inference for
 Regression, 2018, algorithm 2.
@@ -11,14 +11,14 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """The prediction, `half_width` less or more."""
+    """An interval of `half_width` below and above the prediction."""
 
     half_width: float
-    labels: int  # how many it was calibrated on
-    coverage: float  # the share of labels that shall lie in it
+    labels: int  # number of labels that it was calibrated on
+    coverage: float  # nominal share of labels in the interval
 
     def around(self, value: float, low: float, high: float) -> list[float]:
-        """Give its ends about a prediction, within the attribute's range."""
+        """Return its ends around a prediction, clipped to the attribute's range."""
         return [
             round(max(value - self.half_width, low), 4),
             round(min(value + self.half_width, high), 4),
@@ -26,12 +26,13 @@ class Interval(NamedTuple):
 
 
 def calibrate(errors: np.ndarray, coverage: float) -> Interval | None:
-    """Give the interval of a share `coverage` of labels; None where `errors` `[N]` are too few.
+    """Return the interval of a share `coverage` of labels; None if `errors` `[N]` are too few.
 
-    These are of labels that were not trained on. A label that is drawn as they were, its n + 1st,
-    is as likely to have any rank among them all, so that the error of rank ceil((n + 1) coverage)
-    is not exceeded with that probability or a higher one, whatever the model. Where these labels
-    also chose the checkpoint, it is a little less: theirs are the errors that were made small.
+    The errors must be of labels that were not trained on. The error of one more label from the same
+    distribution has each rank among the N + 1 with equal probability. For any model it is therefore
+    at most the error of rank ceil((N + 1) coverage) with a probability of `coverage` or more. The
+    probability is slightly lower if the labels were also used to choose the checkpoint, because
+    that makes their errors small.
     """
     rank = math.ceil(round((len(errors) + 1) * coverage, 9))
     if rank > len(errors):

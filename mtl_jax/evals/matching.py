@@ -1,4 +1,4 @@
-"""Which detection found which instance, on one picture."""
+"""Matching of detections with instances in one image."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from mtl_jax.data.records import Record, overlaps
 
 
 class Truth(NamedTuple):
-    """What is annotated on a picture: M instances, in its own pixels."""
+    """The ground truth of an image: M instances, in its original pixels."""
 
     boxes: np.ndarray  # [M, 4]
     classes: np.ndarray  # [M]
@@ -16,19 +16,20 @@ class Truth(NamedTuple):
 
     @classmethod
     def of(cls, record: Record) -> "Truth":
-        things = record.instances
+        """Return the ground truth of a record."""
+        instances = record.instances
         return cls(
-            np.array([thing.box for thing in things], float).reshape(-1, 4),
-            np.array([thing.label for thing in things], int),
-            np.array([thing.crowd for thing in things], bool),
+            np.array([instance.box for instance in instances], float).reshape(-1, 4),
+            np.array([instance.label for instance in instances], int),
+            np.array([instance.crowd for instance in instances], bool),
         )
 
 
 class Match(NamedTuple):
-    """Who found whom. D detections, M instances."""
+    """The matches of D detections with M instances."""
 
-    gt_index: np.ndarray  # [D] the instance that the detection found, -1: none
-    ignored: np.ndarray  # [D] bool: found none, but lies on a crowd of its class
+    gt_index: np.ndarray  # [D] index of the matched instance, -1: unmatched
+    ignored: np.ndarray  # [D] bool: unmatched, but on a crowd of its class
 
 
 def match(
@@ -38,11 +39,11 @@ def match(
     truth: Truth,
     iou_threshold: float = 0.5,
 ) -> Match:
-    """Give each instance to one detection of its class, as COCO does: the higher score chooses
-    first, and the best IoU.
+    """Match each instance with at most one detection of its class, as COCO does.
 
-    Crowds are found by nobody; a detection that found none is ignored where that share of it lies
-    on a crowd.
+    Detections are matched by descending score, each with the free instance of the highest IoU.
+    Crowds are not matched. An unmatched detection is ignored if at least `iou_threshold` of its
+    area is on a crowd.
     """
     found = np.full(len(boxes), -1)
     overlap, share = overlaps(boxes, truth.boxes)

@@ -1,4 +1,4 @@
-"""The metrics as a table for the terminal."""
+"""Metrics as a table for the terminal."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -12,9 +12,9 @@ FRACTIONS = ("accuracy", "macro_f1", "nme", "coverage")
 def format_table(
     metrics: Mapping[str, float], trivial: Mapping[str, float] | None = None, width: int = 100
 ) -> str:
-    """Lay `metrics` (names as in metrics.json) out in lines of at most `width` columns.
+    """Format `metrics` (names as in metrics.json) in lines of at most `width` characters.
 
-    `trivial` holds metrics of the same names that a constant guess reaches; they stand in brackets.
+    `trivial` are metrics of the best constant predictor by the same names, shown in brackets.
     """
     blocks = [
         _precision_rows(metrics),
@@ -26,7 +26,7 @@ def format_table(
 
 
 def without_boxes(metrics: Mapping[str, T]) -> dict[str, T]:
-    """Leave out what a model of whole pictures, whose boxes these are, does not say."""
+    """Return the metrics without those of detection, for a model of whole images."""
     return {k: v for k, v in metrics.items() if not {"box", "detections"} & set(k.split("/"))}
 
 
@@ -43,7 +43,7 @@ def _precision_rows(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _class_rows(metrics: Mapping[str, float], width: int) -> list[str]:
-    """Lay out AP of each class; several classes stand in a line."""
+    """Format the AP of each class, several classes per line."""
     names = dict.fromkeys(
         key.removeprefix(f"{kind}/AP/")
         for kind in ("box", "mask")
@@ -63,7 +63,7 @@ def _class_rows(metrics: Mapping[str, float], width: int) -> list[str]:
     ]
     head = f"{'AP'[:longest]:<{longest}}" + "".join(f"{kind:>8}" for kind in kinds)
     lines = ["   ".join([head] * min(many, len(cells)))]
-    deep = -(-len(cells) // many)  # read down the columns
+    deep = -(-len(cells) // many)  # number of rows; classes are listed by column
     return lines + ["   ".join(cells[i::deep]) for i in range(deep)]
 
 
@@ -91,7 +91,7 @@ def _attribute_rows(
 
 
 def _parts(name: str, metrics: Mapping[str, float], trivial: Mapping[str, float]) -> list[str]:
-    """Give an attribute's metrics as `mae 5.31 (20.10)`."""
+    """Format an attribute's metrics as `mae 5.31 (20.10)`."""
     parts = []
     for key in metrics:
         metric = key.removeprefix(f"{name}/")

@@ -1,4 +1,4 @@
-"""Where the points of an image come to lie when it is resized, mirrored, cut or turned."""
+"""Coordinate transforms of images that are resized, mirrored, cropped or rotated."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ Size = tuple[int, int]  # height, width
 
 
 class Geometry(NamedTuple):
-    """Where a picture's points come to lie on the canvas: x' = scale_x x + shift_x, and y' alike.
+    """The transform from an image to its padded image: x' = scale_x x + shift_x, likewise y'.
 
     A negative `scale_x` mirrors. Coordinates are continuous: pixel i covers i to i + 1.
     """
@@ -25,21 +25,22 @@ class Geometry(NamedTuple):
         return bool(self.scale_x < 0)
 
     def points(self, xy: np.ndarray) -> np.ndarray:
-        """Carry points `[..., 2]` over."""
+        """Transform points `[..., 2]`."""
         return np.asarray(xy) * (self.scale_x, self.scale_y) + (self.shift_x, self.shift_y)
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """Carry boxes `[..., 4]` over; the left edge stays left when mirrored."""
+        """Transform boxes `[..., 4]`; the left edge stays first when mirrored."""
         moved = self.points(np.reshape(boxes, (*np.shape(boxes)[:-1], 2, 2)))
         return np.concatenate([moved.min(-2), moved.max(-2)], -1)
 
     def after_cut(self, left: float, top: float) -> "Geometry":
-        """Give the geometry of a picture of which this one's was cut, from (left, top) on."""
+        """Return the geometry of the uncropped image, given that of its crop at (left, top)."""
         return self._replace(
             shift_x=self.shift_x - self.scale_x * left, shift_y=self.shift_y - self.scale_y * top
         )
 
     def inverse(self) -> "Geometry":
+        """Return the inverse transform."""
         return Geometry(
             1 / self.scale_x,
             1 / self.scale_y,
@@ -49,28 +50,29 @@ class Geometry(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A turn in the picture's plane, by `degrees` clockwise about the point `centre` (x, y)."""
+    """An in-plane rotation by `degrees` clockwise about the point `centre` (x, y)."""
 
     degrees: float
     centre: tuple[float, float]
 
     def points(self, xy: np.ndarray) -> np.ndarray:
-        """Carry points `[..., 2]` over."""
+        """Transform points `[..., 2]`."""
         angle = np.radians(self.degrees)
         cos, sin = np.cos(angle), np.sin(angle)
         return (np.asarray(xy) - self.centre) @ np.array([[cos, sin], [-sin, cos]]) + self.centre
 
     def box(self, box: Sequence[float]) -> tuple[float, ...]:
-        """Carry the centre of a box over; it stays upright and as large, as annotated boxes do when
-        a head is turned.
+        """Transform the centre of a box; the box stays upright and keeps its size, as annotated
+        boxes of rotated heads do.
         """
         low, high = np.asarray(box[:2], float), np.asarray(box[2:], float)
         middle, half = self.points((low + high) / 2), (high - low) / 2
         return *(middle - half).tolist(), *(middle + half).tolist()
 
     def cut(self, image: np.ndarray, frame: tuple[int, int, int, int]) -> np.ndarray:
-        """Give what a picture `[H, W, C]`, C at most 4, shows in `frame` once it is turned; beyond
-        its borders it is mirrored.
+        """Rotate an image `[H, W, C]`, C at most 4, and return its part `frame` (x1, y1, x2, y2).
+
+        Beyond its borders the image is mirrored.
         """
         x1, y1, x2, y2 = frame
         x_axis, y_axis, origin = self.points(np.array([[1.5, 0.5], [0.5, 1.5], [0.5, 0.5]]))
@@ -83,8 +85,8 @@ class Turn(NamedTuple):
 def scale_geometry(
     height: int, width: int, size: Size, offset: Size = (0, 0), mirrored: bool = False
 ) -> Geometry:
-    """Give the geometry that resizes a picture to `size`, mirrors it, and cuts `offset` rows,
-    columns off.
+    """Return the geometry that resizes an image to `size`, mirrors it, and removes the first
+    `offset` (rows, columns).
     """
     scale_y, scale_x = size[0] / height, size[1] / width
     if mirrored:
@@ -93,6 +95,6 @@ def scale_geometry(
 
 
 def covered_box(height: int, width: int, canvas: Size, geometry: Geometry) -> np.ndarray:
-    """Give the canvas box `[4]` that the picture covers."""
+    """Return the box `[4]` of the padded image, of size `canvas`, that the image covers."""
     box = geometry.boxes(np.array([0, 0, width, height], np.float64))
     return np.clip(box, 0, [canvas[1], canvas[0], canvas[1], canvas[0]])

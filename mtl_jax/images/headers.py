@@ -1,4 +1,4 @@
-"""What a picture's bytes say before they are decoded: its size, its turn, and whether all is there.
+"""Properties of an image file that are read without decoding: size, orientation, truncation.
 
 Sources: ITU T.81 annex B (JPEG markers), the chunk layouts of the PNG and WebP specifications,
 EXIF 2.3 (orientation, tag 0x0112).
@@ -16,7 +16,7 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give each marker with its payload, up to the end-of-image marker if there is one."""
+    """Yield each marker with its payload, up to the end-of-image marker if there is one."""
     position = len(JPEG)
     while match := _JPEG_MARKER.search(data, position):
         marker, start = match[1][0], match.end()
@@ -27,7 +27,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Give the name and payload of each chunk that is there in full."""
+    """Yield the name and payload of each complete chunk."""
     position = len(PNG)
     while len(data) >= position + 12:
         length = int.from_bytes(data[position : position + 4], "big")
@@ -39,8 +39,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Give the name and payload of each chunk."""
-    position = 12  # behind RIFF, the file's length, and WEBP
+    """Yield the name and payload of each chunk."""
+    position = 12  # after RIFF, the file's length, and WEBP
     while len(data) >= position + 8:
         start = position + 8
         length = int.from_bytes(data[position + 4 : start], "little")
@@ -49,14 +49,14 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def is_truncated(data: bytes) -> bool:
-    """Say whether a JPEG or PNG ends before its end marker; what follows that is no matter."""
+    """Return whether a JPEG or PNG has no end marker; bytes after the marker are ignored."""
     if data.startswith(JPEG):
         return all(marker != _JPEG_END for marker, _ in _jpeg_segments(data))
     return data.startswith(PNG) and all(name != b"IEND" for name, _ in _png_chunks(data))
 
 
 def is_bare_cmyk(data: bytes) -> bool:
-    """Say whether a JPEG of four components lacks Adobe's marker: its inks are not inverted."""
+    """Return whether a JPEG has four components and no Adobe marker: its inks are not inverted."""
     if not data.startswith(JPEG):
         return False
     components = 0
@@ -71,7 +71,7 @@ def is_bare_cmyk(data: bytes) -> bool:
 
 
 def displayed_size(head: bytes) -> tuple[int, int] | None:
-    """Give (height, width) as displayed, from a file's first bytes; None: only decoding tells."""
+    """Return (height, width) as displayed, from a file's first bytes; None: decode the file."""
     size, orientation = None, 1
     if head.startswith(JPEG):
         size, orientation = _jpeg_header(head)
@@ -83,7 +83,7 @@ def displayed_size(head: bytes) -> tuple[int, int] | None:
 
 
 def orientation_of(data: bytes) -> int:
-    """Give EXIF's orientation, 1..8, of a PNG's or WebP's bytes; 1 of anything else."""
+    """Return the EXIF orientation, 1 to 8, of a PNG or WebP; 1 for other formats."""
     if data.startswith(PNG):
         return _png_header(data)[1]
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -117,9 +117,7 @@ def _png_header(head: bytes) -> tuple[tuple[int, int] | None, int]:
 
 
 def _orientation(exif: bytes) -> int:
-    """Read EXIF's orientation, 1..8; 1 where there is none. From 5 on, rows and columns change
-    places.
-    """
+    """Read the EXIF orientation, 1 to 8; 1 if missing. 5 to 8 exchange rows and columns."""
     order = "little" if exif[:2] == b"II" else "big"
     start = int.from_bytes(exif[4:8], order)
     for i in range(int.from_bytes(exif[start : start + 2], order)):

@@ -1,4 +1,4 @@
-"""The one resizer: training, evaluation and prediction resize alike."""
+"""The image resizer, shared by training, evaluation and prediction."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,57 +13,60 @@ MODES = ("shorter", "square", "pad64", "crop", "stretch", "none")
 
 @dataclass(frozen=True)
 class ResizeOptions:
-    """How a picture is brought to the network's input; it lies at the canvas's top left, the rest
-    is 0.
+    """How an image is resized and padded to the network's input.
 
-    shorter  torchvision's: the shorter side becomes `min_size` unless the longer would exceed
-             `max_size`
-    square   matterport's: enlarged until the shorter side is `min_size`, shrunk until the longer is
-             `max_size`
-    pad64    matterport's: enlarged until the shorter side is `min_size`; the canvas is the next
-             multiple of 64
-    crop     matterport's: enlarged as pad64; the canvas is a `min_size` square of it, the middle
-             one in evaluation
-    stretch  height and width each on its own to those of the first of `canvases`
-    none     the picture as it is; the canvas is as large
+    The resized image is at the top left of the padded image; the rest is 0.
 
-    `shorter` and `square` take the smallest of `canvases` (height, width) that holds the picture at
-    the wanted scale, else the one that allows the largest scale. The other modes have a canvas, and
-    a compilation, for each size. The wanted scale is the mode's times `zoom`.
+    shorter  as torchvision: the shorter side becomes `min_size`, unless the longer side would
+             exceed `max_size`
+    square   as matterport: enlarged until the shorter side is `min_size`, shrunk until the longer
+             side is `max_size`
+    pad64    as matterport: enlarged until the shorter side is `min_size`, padded to the next
+             multiples of 64
+    crop     as matterport: enlarged as pad64, then cropped to a square of side `min_size`, in
+             evaluation the middle one
+    stretch  height and width are resized separately to the first of `canvases`
+    none     neither resized nor padded
+
+    `canvases` are the padded sizes (height, width). `shorter` and `square` use the smallest that
+    the resized image fits in, or else the one that allows the largest scale. `pad64` and `none`
+    have a padded size, and a compilation, per image size. `zoom` multiplies the scale of the mode.
     """
 
     mode: str = "shorter"
     min_size: int = 800
     max_size: int = 1333
     canvases: tuple[Size, ...] = ((832, 1344), (1344, 832))
-    interpolation: str = "area"  # float: torchvision's, linear without smoothing, in float32
+    interpolation: str = "area"  # or float: as torchvision, linear, no antialiasing
     zoom: float = 1.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"data.resize.mode {self.mode!r} is none of {', '.join(MODES)}")
+            raise ValueError(
+                f"data.resize.mode must be one of {', '.join(MODES)}, got {self.mode!r}"
+            )
         if self.interpolation not in ("area", "float"):
             raise ValueError(
-                f"data.resize.interpolation {self.interpolation!r} is neither area nor float"
+                f"data.resize.interpolation must be area or float, got {self.interpolation!r}"
             )
         if not self.canvases:
-            raise ValueError("data.resize.canvases is empty; give at least one (height, width)")
+            raise ValueError("data.resize.canvases must have at least one (height, width)")
         if not self.zoom > 0:
-            raise ValueError(f"data.resize.zoom {self.zoom} must be more than 0")
+            raise ValueError(f"data.resize.zoom must be above 0, got {self.zoom}")
 
     @property
     def dtype(self) -> type[np.generic]:
-        """The type of the canvas's pixels."""
+        """The type of the padded image's pixels."""
         return np.uint8 if self.interpolation == "area" else np.float32
 
     def zoomed(self, factor: float) -> "ResizeOptions":
-        """Give the options that bring pictures to `factor` times the size, on canvases for it."""
+        """Return options that resize to `factor` times the size, with padded sizes for it."""
         canvases = tuple(zoom_canvas(canvas, factor) for canvas in self.canvases)
         return replace(self, zoom=self.zoom * factor, canvases=canvases)
 
 
 def resize_geometry(height: int, width: int, resize: ResizeOptions) -> tuple[Size, Geometry]:
-    """Give the canvas of a picture and where evaluation puts the picture on it."""
+    """Return the padded size (height, width) and the geometry of an image in evaluation."""
     zoom = resize.zoom
     if resize.mode == "none":
         size = max(1, round(height * zoom)), max(1, round(width * zoom))
@@ -94,7 +97,7 @@ def resize_geometry(height: int, width: int, resize: ResizeOptions) -> tuple[Siz
 
 
 def zoom_canvas(canvas: Size, factor: float) -> Size:
-    """Give the canvas that holds `factor` times what `canvas` does, of whole multiples of 32."""
+    """Return `factor` times the padded size, rounded up to multiples of 32; unchanged for 1."""
     if factor == 1:
         return canvas
     height, width = (32 * math.ceil(round(side * factor / 32, 6)) for side in canvas)
@@ -104,12 +107,12 @@ def zoom_canvas(canvas: Size, factor: float) -> Size:
 def _choose_canvas(
     height: int, width: int, size: Size, canvases: tuple[Size, ...]
 ) -> tuple[Size, Size]:
-    """Give the smallest canvas that holds `size`, else the one that cuts the scale least, and the
-    size on it.
+    """Return the smallest padded size that `size` fits in, or else the one that reduces the scale
+    least, and the resized size.
     """
-    holding = [canvas for canvas in canvases if canvas[0] >= size[0] and canvas[1] >= size[1]]
-    if holding:
-        return min(holding, key=lambda canvas: canvas[0] * canvas[1]), size
+    fitting = [canvas for canvas in canvases if canvas[0] >= size[0] and canvas[1] >= size[1]]
+    if fitting:
+        return min(fitting, key=lambda canvas: canvas[0] * canvas[1]), size
     canvas = max(canvases, key=lambda canvas: min(canvas[0] / height, canvas[1] / width))
     scale = min(canvas[0] / height, canvas[1] / width)
     return canvas, (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -118,18 +121,17 @@ def _choose_canvas(
 def resize_and_pad(
     image: np.ndarray, canvas: Size, geometry: Geometry, dtype: type[np.generic] = np.uint8
 ) -> np.ndarray:
-    """Resize `[H, W, C]` and put it on a canvas of zeros.
+    """Resize an image `[H, W, C]` and pad it with zeros to the size `canvas` (height, width).
 
-    uint8 is resized by area when shrinking and linearly when growing, float32 always linearly and
-    as by PyTorch.
-    Raises ValueError where the geometry puts the picture's edges between pixels.
+    uint8 is resized by area when shrunk and linearly when enlarged, float32 always linearly, as in
+    PyTorch. Raises ValueError if the geometry places the image's edges between pixels.
     """
     height, width = image.shape[:2]
     corners = geometry.boxes(np.array([0, 0, width, height], np.float64))
     left, top, right, bottom = (int(edge) for edge in np.rint(corners))
     if np.abs(corners - (left, top, right, bottom)).max() > 1e-3:
         raise ValueError(
-            f"the geometry puts the picture's edges between pixels, at {corners.tolist()}"
+            f"the geometry must place the image's edges at whole pixels, got {corners.tolist()}"
         )
     size = (right - left, bottom - top)
     image = _resize(image.astype(dtype, copy=False), size)
@@ -157,8 +159,10 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _interpolate(image: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """Resize one axis linearly, with PyTorch's float32 weights, from which OpenCV's differ by 1e-4
-    far from the corner; scores of a network to the fourth decimal see it.
+    """Resize one axis linearly, with PyTorch's float32 weights.
+
+    OpenCV's weights differ by 1e-4 far from the corner, which changes the fourth decimal of a
+    network's scores.
     """
     count = image.shape[axis]
     half = np.float32(0.5)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files."""
 
 import errno
 import json
@@ -9,22 +9,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-# What a write may say without a file's name: the disk is full, or broken.
+# Errors of a full or broken disk, which may not name the file.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def draft_of(path: Path) -> Path:
-    """Give where `path` is written at first: beside it, hidden, with its suffix. Hosts that share
-    the folder may share process numbers.
+    """Return the path where `path` is first written: in its folder, hidden, with its suffix.
+
+    The name contains the host, because hosts that share the folder may use equal process numbers.
     """
     return path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
 
 
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[Path]:
-    """Give the path of a draft beside `path`, which takes its place when the block ends well.
+    """Yield the path of a draft, and rename the draft to `path` if the block succeeds.
 
-    Folders on the way are made; after an exception nothing is left of the draft.
+    Missing folders are created. After an exception the draft is removed and `path` is unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +43,7 @@ def write_whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: Any, readable: bool = True) -> None:
-    """Write a JSON file; `readable` with sorted keys, one a line."""
+    """Write a JSON file atomically; if `readable`, indented and with sorted keys."""
     layout: dict[str, Any] = {"indent": 2, "sort_keys": True} if readable else {}
     with write_whole(path) as draft:
         draft.write_text(json.dumps(value, ensure_ascii=False, **layout) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a config declares, and the mistakes in it."""
+"""Attributes built from a config, and mistakes in their declarations."""
 
 import pytest
 from mistakes import refused
@@ -28,7 +28,7 @@ def test_a_config_declares_attributes_in_its_order():
 
 AB = ("a", "b")
 MISTAKES = [
-    # options, and what the message names beside the attribute
+    # options, and what the message names besides the attribute
     ({"kind": "catgorical"}, ("kind", *attributes.KINDS)),
     ({}, ("kind", *attributes.KINDS)),
     ({"kind": "categorical", "clases": ("a", "b")}, ("clases", "classes")),
@@ -57,6 +57,6 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("options", "parts"), MISTAKES)
-def test_mistakes_in_a_declaration_say_what_is_wrong(options, parts):
+def test_mistakes_in_a_declaration_name_the_attribute_and_the_option(options, parts):
     with refused("x", *parts, error=ValueError):
         attributes.from_config({"x": options})

@@ -1,4 +1,4 @@
-"""Labels of every kind: how they are read, carried over to another geometry, and written."""
+"""Labels of every kind: parsing, transformation to another geometry, and output."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_none_is_a_missing_label(attribute):
 
 
 WRONG = [
-    # attribute, raw label, and what the message names beside the attribute
+    # attribute, raw label, and what the message names besides the attribute
     (GENDER, "woman", ("'woman'", "male", "female")),
     (GENDER, 2, (2, "male", "female")),
     (GENDER, True, (True, "male", "female")),
@@ -97,7 +97,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("attribute", "raw", "parts"), WRONG)
-def test_wrong_labels_say_what_is_wrong(attribute, raw, parts):
+def test_errors_of_wrong_labels_name_the_attribute_and_the_label(attribute, raw, parts):
     with refused(attribute.name, *parts, error=ValueError):
         attribute.parse(raw)
 
@@ -127,16 +127,16 @@ MIRRORED = {
 
 
 @pytest.mark.parametrize("attribute", ALL, ids=lambda a: a.name)
-def test_a_mirror_exchanges_what_it_should(attribute):
+def test_mirroring_exchanges_pairs_and_negates_angles(attribute):
     values, known = attribute.move(*example(attribute), MIRROR)
     np.testing.assert_array_equal(values, MIRRORED[attribute.name])
     assert known.sum() == example(attribute)[1].sum()
-    if attribute is FACE:  # the visibility that was unknown was the right point's
+    if attribute is FACE:  # the right point's visibility was unknown
         np.testing.assert_array_equal(known, [1, 1, 0, 1, 1, 1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("attribute", ALL, ids=lambda a: a.name)
-def test_resizing_moves_points_alone(attribute):
+def test_resizing_moves_only_points(attribute):
     values, known = attribute.move(*example(attribute), RESIZE)
     expected, expected_known = example(attribute)
     if attribute is FACE:
@@ -147,7 +147,7 @@ def test_resizing_moves_points_alone(attribute):
 
 @pytest.mark.parametrize("attribute", ALL, ids=lambda a: a.name)
 @pytest.mark.parametrize("geometry", [MIRROR, RESIZE], ids=["mirror", "resize"])
-def test_moving_back_is_the_label(attribute, geometry):
+def test_moving_back_restores_the_label(attribute, geometry):
     values, known = example(attribute)
     back = attribute.move(*attribute.move(values, known, geometry), geometry.inverse())
     np.testing.assert_allclose(back[0], values)
@@ -155,7 +155,7 @@ def test_moving_back_is_the_label(attribute, geometry):
 
 
 @pytest.mark.parametrize("attribute", ALL, ids=lambda a: a.name)
-def test_predictions_move_alone_and_in_batches_alike(attribute):
+def test_single_predictions_move_as_batches_do(attribute):
     rng = np.random.default_rng(0)
     predictions = rng.uniform(0, 9, (4, 5, attribute.prediction_size)).astype(np.float32)
     moved = attribute.move_prediction(predictions, MIRROR)
@@ -172,7 +172,7 @@ def test_mirrored_class_scores_follow_their_class():
     np.testing.assert_array_equal(GENDER.move_prediction(np.array([0.7, 0.3]), MIRROR), [0.7, 0.3])
 
 
-def test_points_outside_a_crop_are_not_visible_and_their_places_unknown():
+def test_points_outside_a_crop_are_not_visible_and_at_unknown_positions():
     values, known = FACE.parse([(10, 20, 2), (15, 25, 2), (20, 20)])
     values, known = FACE.crop(values, known, np.array([12.0, 0, 18, 30]))
     np.testing.assert_array_equal(values, [0, 0, 0, 15, 25, 1, 0, 0, 0])
@@ -180,7 +180,7 @@ def test_points_outside_a_crop_are_not_visible_and_their_places_unknown():
 
 
 @pytest.mark.parametrize("attribute", ALL[:-1], ids=lambda a: a.name)
-def test_a_crop_leaves_the_other_kinds(attribute):
+def test_a_crop_does_not_change_the_other_kinds(attribute):
     values, known = attribute.crop(*example(attribute), np.zeros(4))
     np.testing.assert_array_equal(values, example(attribute)[0])
     np.testing.assert_array_equal(known, example(attribute)[1])
@@ -204,7 +204,7 @@ def test_predictions_are_written(attribute, prediction, described, caption):
     assert attribute.caption(prediction) == caption
 
 
-def test_a_label_reads_as_its_prediction_would_and_a_range_as_a_range():
+def test_captions_of_labels_equal_those_of_predictions_and_show_intervals():
     assert AGE.caption_label(*AGE.parse(30)) == "age 30"
     check_names(AGE.caption_label(*AGE.parse((3, 9))), "age", 3, 9)
     assert GENDER.caption_label(*GENDER.parse("female")) == "female"
@@ -221,18 +221,18 @@ AS_PREDICTION = [
 ]
 
 
-@pytest.mark.parametrize(("attribute", "raw", "wanted"), AS_PREDICTION)
-def test_a_label_is_the_prediction_that_would_be_right(attribute, raw, wanted):
+@pytest.mark.parametrize(("attribute", "raw", "expected"), AS_PREDICTION)
+def test_a_label_is_converted_to_the_correct_prediction(attribute, raw, expected):
     values, known = attribute.parse(raw)
     found = attribute.as_prediction(values, known)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, np.array(wanted, np.float32))
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
     stacked = attribute.as_prediction(np.stack([values] * 3), np.stack([known] * 3))
     np.testing.assert_array_equal(stacked, np.stack([found] * 3))
 
 
 @pytest.mark.parametrize(("attribute", "raw", "values", "known"), READ)
-def test_an_annotation_is_read_as_the_label_that_it_was_made_of(attribute, raw, values, known):
+def test_an_annotation_is_parsed_as_its_original_label(attribute, raw, values, known):
     label = attribute.parse(raw)
     written = json.loads(json.dumps(attribute.annotate(*label)))
     for a, b in zip(attribute.parse(written), label, strict=True):

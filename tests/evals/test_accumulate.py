@@ -64,7 +64,7 @@ def test_instances_labels_misses_and_errors():
     )
     result = result_of((BOXES[0], 0.9, 1, 13), (BOXES[1], 0.8, 2, 20), (BOXES[2], 0.7, 2, 1))
     metrics = evaluate((record, result))
-    # The second was found as another class: a miss of an age, and a false alarm.
+    # The second was detected as another class: a miss for its age, and a false positive.
     assert metrics["age/instances"] == 3
     assert metrics["age/labelled"] == 2
     assert metrics["age/misses"] == 1
@@ -75,7 +75,7 @@ def test_instances_labels_misses_and_errors():
     assert "head/pitch/mae" not in metrics
 
 
-def test_the_higher_score_gives_the_attribute():
+def test_the_attribute_is_taken_from_the_higher_score():
     record = record_of(Instance(BOXES[0], 1, attributes=TEN))
     near = (0, 0, 20, 19)
     metrics = evaluate((record, result_of((near, 0.9, 1, 11), (BOXES[0], 0.8, 1, 30))))
@@ -83,7 +83,7 @@ def test_the_higher_score_gives_the_attribute():
     assert metrics["detections/false_alarms"] == 1
 
 
-def test_crowds_are_neither_instances_nor_misses_nor_false_alarms():
+def test_crowds_are_neither_instances_nor_misses_nor_false_positives():
     record = record_of(Instance(BOXES[1], 1, crowd=True, attributes=TEN))
     metrics = evaluate((record, result_of(((45, 45, 60, 60), 0.9, 1, 3))))
     assert metrics["age/instances"] == 0
@@ -92,7 +92,7 @@ def test_crowds_are_neither_instances_nor_misses_nor_false_alarms():
     assert metrics["detections/false_alarms"] == 0
 
 
-def test_pictures_that_are_not_exhaustive_give_attributes_alone():
+def test_images_that_are_not_exhaustive_have_only_attribute_metrics():
     record = record_of(Instance(BOXES[0], 1, attributes=TEN), exhaustive=False)
     result = result_of((BOXES[0], 0.9, 1, 12), (BOXES[1], 0.8, 1, 3))
     metrics = evaluate((record, result))
@@ -111,7 +111,7 @@ def test_scores_that_count():
     assert evaluate((record, result))["detections/false_alarms"] == 0
     assert evaluate((record, result), match_score=0.5)["age/misses"] == 1
     assert evaluate((record, result), alarm_score=0.1)["detections/false_alarms"] == 1
-    # Below the one limit and above the other: right, if too unsure to give an age.
+    # Between the limits: a correct detection, whose score is too low for its age to count.
     crowd = record_of(*record.instances, Instance(BOXES[1], 1, crowd=True))
     limits = dict(match_score=0.5, alarm_score=0.2)
     assert evaluate((crowd, result), **limits)["detections/false_alarms"] == 0
@@ -130,13 +130,13 @@ def test_nothing_to_evaluate():
     assert not any(name.endswith(("mae", "AP")) for name in metrics)
 
 
-def test_a_result_of_another_picture_is_refused():
+def test_a_result_of_another_image_is_refused():
     record = Record(np.zeros((9, 9, 3), np.uint8), 9, 9, 0, "b.png")
     with refused("b.png", "9 x 9", error=ValueError):
         evaluate((record, result_of()))
 
 
-def test_which_metrics_a_better_model_has_more_of():
+def test_which_metrics_are_higher_for_a_better_model():
     assert higher_is_better("box/AP/cat")
     assert higher_is_better("hair/macro_f1")
     assert not higher_is_better("head/yaw/mae")

@@ -32,7 +32,7 @@ def test_continuous_error_is_to_the_nearer_end_of_an_interval():
     assert CONTINUOUS.score(predictions, truth) == pytest.approx({"mae": mean, "std": std})
 
 
-def test_angles_go_around_the_circle_and_each_counts_where_it_is_known():
+def test_angle_errors_wrap_at_360_degrees_and_count_known_angles():
     truth = labels(POSE, [{"yaw": 175, "pitch": 10}, {"yaw": -10}])
     values = POSE.score(np.array([[-175.0, 20.0], [10.0, 80.0]]), truth)
     assert values == pytest.approx({"yaw/mae": 15, "yaw/std": 5, "pitch/mae": 10, "pitch/std": 0})
@@ -71,10 +71,11 @@ def test_nme_is_over_known_points_and_the_box():
     values = LANDMARKS.score(np.array(guess), truth)
     first, second = (5 + 0) / 2 / 6, 6 / 6
     assert values["nme"] == pytest.approx((first + second) / 2)
-    assert values["accuracy"] == pytest.approx(0.5)  # the first's two points; else v is not known
+    # Two points of the first label; the other visibilities are unknown.
+    assert values["accuracy"] == pytest.approx(0.5)
 
 
-def test_nme_does_not_change_with_the_picture_s_scale():
+def test_nme_does_not_depend_on_the_images_scale():
     truth = labels(LANDMARKS, [[(1, 2), (4, 4), (3, 1)]], (0, 0, 8, 5))
     guess = np.array([[1.5, 2, 1, 4, 6, 1, 2, 1, 1.0]])
     scale = np.array([7, 7, 1] * 3)
@@ -130,7 +131,7 @@ def test_trivial_pose_is_the_median_of_each_known_angle():
     assert values["pitch/mae"] == 20
 
 
-def test_trivial_landmarks_lie_at_the_mean_place_in_the_box():
+def test_trivial_landmarks_are_at_the_mean_position_in_the_box():
     train = labels(LANDMARKS, [[(2, 5, 2), (8, 5, 2), (5, 8, 1)]])
     box = (100, 100, 120, 140)
     test = labels(LANDMARKS, [[(104, 120, 2), (116, 120, 1), (110, 132, 1)]], box)
@@ -140,13 +141,13 @@ def test_trivial_landmarks_lie_at_the_mean_place_in_the_box():
 
 
 def test_gather_takes_every_label_but_those_of_crowds():
-    things = (
+    instances = (
         Instance((0, 0, 5, 5), 1, attributes=parse_labels([CONTINUOUS], {"age": 20})),
         Instance((0, 0, 6, 6), 1),
         Instance((0, 0, 7, 7), 1, attributes=parse_labels([CONTINUOUS], {"age": 40}), crowd=True),
         Instance((0, 0, 8, 8), 1, attributes=parse_labels([CONTINUOUS], {"age": (1, 2)})),
     )
-    record = Record(np.zeros((9, 9, 3), np.uint8), 9, 9, 0, "a.png", things)
+    record = Record(np.zeros((9, 9, 3), np.uint8), 9, 9, 0, "a.png", instances)
     (found,) = gather([CONTINUOUS], [record, record])
     assert found.values.tolist() == [[20, 20], [1, 2]] * 2
     assert found.boxes[:, 2].tolist() == [5, 8, 5, 8]

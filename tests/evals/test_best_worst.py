@@ -1,4 +1,4 @@
-"""The instances whose attributes are found best and worst, against sorting them all."""
+"""The instances with the best and the worst predictions, against sorting all of them."""
 
 import numpy as np
 import pytest
@@ -12,10 +12,10 @@ AGE, GENDER, SMILE, HEAD = ATTRIBUTES
 BAD = [
     (GENDER, "female", [0.3, 0.7], 0.3),
     (GENDER, "male", [0.0, 1.0], 1),
-    (SMILE, "slight", [1.05], 0.25),  # of a tenth of the two levels
+    (SMILE, "slight", [1.05], 0.25),  # 0.05 of a tenth of the two levels
     (SMILE, "none", [2.0], 1),
     (AGE, 30, [30], 0),
-    (AGE, 30, [24.2], 0.25),  # 5.8 years of a tenth of 232
+    (AGE, 30, [24.2], 0.25),  # 5.8 years of a tenth of 232 years
     (AGE, (20, 29), [27], 0),
     (AGE, (20, 29), [34.8], 0.25),
     (AGE, (20, 29), [14.2], 0.25),
@@ -23,10 +23,10 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("attribute", "raw", "prediction", "wanted"), BAD)
-def test_how_bad_a_prediction_is(attribute, raw, prediction, wanted):
+@pytest.mark.parametrize(("attribute", "raw", "prediction", "expected"), BAD)
+def test_how_bad_a_prediction_is(attribute, raw, prediction, expected):
     found = attribute.badness(attribute.parse(raw), np.array(prediction, np.float32))
-    assert found == pytest.approx(wanted, abs=1e-5)
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("count", [6, 200])
@@ -53,7 +53,7 @@ def test_the_best_and_the_worst_of_all_are_kept_in_order(count):
             np.testing.assert_array_equal(a, b)
 
 
-def test_poses_alone_make_no_cases():
+def test_poses_without_other_attributes_make_no_cases():
     evaluator = Evaluator(CATEGORIES, from_config({"head": {"kind": "pose"}}))
     for *_, record, result in random_people(20):
         evaluator.add(record, result)

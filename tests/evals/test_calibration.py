@@ -1,4 +1,4 @@
-"""Calibration against numbers worked out by hand."""
+"""Calibration against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ def test_detections_are_counted_by_score_and_compared_with_it():
     found = calibration((0.1, 0.7, 0.6, 1.0), (False, True, False, True), 2)
     np.testing.assert_array_equal(found.counts, [1, 3])
     np.testing.assert_array_equal(found.hits, [0, 2])
-    # 0 of 0.1 right, and 2 / 3 of what scores 2.3 / 3.
+    # The low bin has 0 correct and mean score 0.1, the high bin 2 / 3 and 2.3 / 3.
     assert found.error == pytest.approx((1 * 0.1 + 3 * (2.3 - 2) / 3) / 4)
 
 
@@ -19,5 +19,5 @@ def test_a_range_begins_with_its_lower_end():
     np.testing.assert_array_equal(found.counts, [1, 1, 1, 0])
 
 
-def test_of_nothing_the_error_is_none():
+def test_without_detections_the_error_is_zero():
     assert calibration((), (), 3).error == 0

@@ -12,7 +12,7 @@ from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.coco import CocoScorer, segmentation_rle
 from mtl_jax.results import Result, paste_mask
 
-# pycocotools 2.0.11 decodes by a protocol that NumPy 2 has deprecated.
+# pycocotools 2.0.11 decodes with a protocol that NumPy 2 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 CATEGORIES = (Category(3, "cat"), Category(17, "dog"), Category(44, "owl"))
@@ -40,7 +40,7 @@ def record_of(instances, image_id=0, exhaustive=True):
 
 
 def instance(box, label=1, **fields):
-    """Make an instance whose mask is what a full mask on its box is pasted to."""
+    """Make an instance whose mask is a full mask pasted on its box."""
     fields.setdefault("segmentation", paste_mask(np.ones((28, 28)), np.array(box), SIZE, SIZE))
     return Instance(box=tuple(float(v) for v in box), label=label, **fields)
 
@@ -59,7 +59,7 @@ def random_box(rng, smallest=4, largest=70):
 
 
 def random_pair(rng, image_id):
-    """Make a picture, and detections some of which are its instances, moved a little."""
+    """Make an image with detections, some of them near its instances."""
     instances = [
         instance(random_box(rng), int(rng.integers(1, 4)), crowd=bool(rng.random() < 0.15))
         for _ in range(rng.integers(0, 7))
@@ -75,7 +75,7 @@ def random_pair(rng, image_id):
 
 
 def by_files(pairs, kind, folder):
-    """Score as anyone does: two JSON files in COCO's formats, read back by pycocotools."""
+    """Score through two JSON files in COCO's formats that pycocotools reads."""
     images, annotations, found = [], [], []
     for record, result in pairs:
         images.append({"id": record.image_id, "height": SIZE, "width": SIZE})
@@ -141,7 +141,7 @@ def test_perfect_detections_reach_one_and_print_nothing(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_picture_without_objects_gives_false_positives():
+def test_an_image_without_objects_has_false_positives():
     truth = record_of([instance((5, 5, 60, 40))])
     found = result_of([(5, 5, 60, 40)], [0.5], [1])
     negative = (record_of([], 1), result_of([(5, 5, 60, 40)], [0.9], [1]))
@@ -149,7 +149,7 @@ def test_a_picture_without_objects_gives_false_positives():
     assert scored((truth, found), negative)["box/AP50"] == pytest.approx(0.5)
 
 
-def test_an_instance_without_a_mask_counts_for_boxes_alone():
+def test_an_instance_without_a_mask_counts_only_for_boxes():
     with_mask = instance((5, 5, 60, 40))
     box_only = instance((70, 60, 110, 115), segmentation=None)
     truth = record_of([with_mask, box_only])
@@ -158,12 +158,12 @@ def test_an_instance_without_a_mask_counts_for_boxes_alone():
     assert scored((truth, found_both))["mask/AP"] == pytest.approx(1)
     assert scored((truth, found_one))["mask/AP"] == pytest.approx(1)
     assert scored((truth, found_one))["box/AP"] < 0.6
-    # Found roughly, and once more within its box: still neither right nor wrong.
+    # A rough detection and another within the box are neither true nor false positives.
     rough = [(66, 55, 106, 113), (75, 70, 100, 100), (5, 5, 60, 40)]
     assert scored((truth, result_of(rough, [0.9, 0.85, 0.8], [1, 1, 1])))[
         "mask/AP"
     ] == pytest.approx(1)
-    # Found as another class, it is wrong.
+    # A detection of another class is a false positive.
     other = instance((10, 50, 50, 110), 2)
     pair = record_of([with_mask, box_only, other])
     wrong = result_of([(70, 60, 110, 115), other.box], [0.9, 0.8], [2, 2])
@@ -196,7 +196,7 @@ def test_only_the_hundred_best_count():
     assert scored((truth, first))["box/AP"] == pytest.approx(1)
 
 
-def test_the_hundred_are_of_each_class():
+def test_the_hundred_are_per_class():
     boxes = [(2 * i, 0, 2 * i + 1, 9) for i in range(120)]
     truth = record_of([instance(box, i % 2 + 1) for i, box in enumerate(boxes)])
     found = result_of(boxes, np.linspace(0.9, 0.1, 120), [i % 2 + 1 for i in range(120)])
@@ -222,7 +222,7 @@ def test_every_form_of_segmentation_gives_the_same_mask():
     assert segmentation_rle(Instance((10, 5, 25, 20), 1), 30, 40) is None
 
 
-def test_curves_are_computed_once_and_again_after_another_picture(monkeypatch):
+def test_curves_are_computed_once_and_again_after_another_image(monkeypatch):
     scorer, runs, evaluate = CocoScorer(CATEGORIES), [], COCOeval.evaluate
     monkeypatch.setattr(COCOeval, "evaluate", lambda self: runs.append(self) or evaluate(self))
     truth = record_of([instance((5, 5, 60, 40))])

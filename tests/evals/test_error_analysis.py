@@ -1,4 +1,4 @@
-"""Confusion, calibration and the worst pictures, on cases worked out by hand."""
+"""Confusions, calibration and the worst images, on cases computed by hand."""
 
 import numpy as np
 from mistakes import check_faults, check_names
@@ -9,13 +9,13 @@ from mtl_jax.evals.error_analysis import WORST, Evidence, explain
 from mtl_jax.results import Result
 
 CATEGORIES = (Category(1, "cat"), Category(2, "dog"), Category(3, "cow"))
-PICTURE = np.zeros((100, 100, 3), np.uint8)
+PIXELS = np.zeros((100, 100, 3), np.uint8)
 A, B, C = (0, 0, 20, 20), (40, 40, 70, 70), (80, 80, 95, 95)
 
 
-def record(*things, exhaustive=True):
-    instances = tuple(Instance(box, label, crowd=crowd) for box, label, crowd in things)
-    return Record(PICTURE, 100, 100, 1, "a.png", instances, exhaustive)
+def record(*objects, exhaustive=True):
+    instances = tuple(Instance(box, label, crowd=crowd) for box, label, crowd in objects)
+    return Record(PIXELS, 100, 100, 1, "a.png", instances, exhaustive)
 
 
 def result(*found):
@@ -26,23 +26,23 @@ def result(*found):
     return Result(boxes, scores, classes, names, classes, 100, 100)
 
 
-def test_a_confusion_counts_hits_misses_and_false_alarms():
+def test_a_confusion_counts_hits_misses_and_false_positives():
     evidence = Evidence(CATEGORIES)
-    things = ((A, 1, False), (B, 2, False), (C, 3, False))
-    evidence.add(record(*things), result((A, 1, 0.9), (B, 1, 0.8), ((0, 50, 20, 70), 2, 0.7)))
-    wanted = np.zeros((4, 4), int)
-    wanted[1, 1] = 1  # the cat
-    wanted[2, 1] = 1  # the dog taken for a cat
-    wanted[3, 0] = 1  # the cow missed
-    wanted[0, 2] = 1  # a dog where there is nothing
-    np.testing.assert_array_equal(evidence.confusion, wanted)
+    objects = ((A, 1, False), (B, 2, False), (C, 3, False))
+    evidence.add(record(*objects), result((A, 1, 0.9), (B, 1, 0.8), ((0, 50, 20, 70), 2, 0.7)))
+    table = np.zeros((4, 4), int)
+    table[1, 1] = 1  # the cat
+    table[2, 1] = 1  # the dog detected as a cat
+    table[3, 0] = 1  # the cow missed
+    table[0, 2] = 1  # a dog where there is nothing
+    np.testing.assert_array_equal(evidence.confusion, table)
     assert evidence.right == [True, False, False]
     np.testing.assert_allclose(evidence.best_overlaps, [1, 1, 0])
     (case,) = evidence.worst
     assert (case.misses, case.false_alarms) == (2, 2)
 
 
-def test_what_scores_low_is_calibrated_and_no_alarm():
+def test_low_scores_count_for_calibration_and_not_as_false_positives():
     evidence = Evidence(CATEGORIES)
     evidence.add(record((A, 1, False)), result((A, 1, 0.9), (B, 1, 0.3)))
     assert evidence.confusion.sum() == 1
@@ -51,7 +51,7 @@ def test_what_scores_low_is_calibrated_and_no_alarm():
     assert evidence.worst == []
 
 
-def test_crowds_are_nobodys():
+def test_crowds_are_excluded():
     evidence = Evidence(CATEGORIES)
     evidence.add(record((B, 1, True)), result(((42, 42, 60, 60), 1, 0.9)))
     assert evidence.confusion.sum() == 0
@@ -59,30 +59,30 @@ def test_crowds_are_nobodys():
     assert evidence.best_overlaps == []
 
 
-def test_pictures_that_are_not_exhaustive_give_no_false_alarms():
+def test_images_that_are_not_exhaustive_have_no_false_positives():
     evidence = Evidence(CATEGORIES)
     evidence.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9), (B, 1, 0.9)))
     assert evidence.confusion.sum() == 1
     assert evidence.scores == []
 
 
-def test_the_worst_pictures_are_kept():
+def test_the_worst_images_are_kept():
     evidence = Evidence(CATEGORIES)
     for count in (*range(1, 12), 0):
-        things = tuple(((i, 0, i + 5, 5), 1, False) for i in range(0, 7 * count, 7))
-        evidence.add(record(*things), result())
+        objects = tuple(((i, 0, i + 5, 5), 1, False) for i in range(0, 7 * count, 7))
+        evidence.add(record(*objects), result())
     assert [case.misses for case in evidence.worst] == list(range(11, 11 - WORST, -1))
 
 
-def test_a_picture_without_anything_is_taken():
+def test_an_empty_image_is_accepted():
     evidence = Evidence(CATEGORIES)
     evidence.add(record(), result())
     assert evidence.confusion.sum() == 0
 
 
-def why(things, found, value, exhaustive=True):
+def why(objects, found, value, exhaustive=True):
     evidence = Evidence(CATEGORIES)
-    evidence.add(record(*things, exhaustive=exhaustive), result(*found))
+    evidence.add(record(*objects, exhaustive=exhaustive), result(*found))
     metrics = {"box/AP/dog": 1.0, "box/AP/cow": 1.0}
     if value is not None:
         metrics["box/AP/cat"] = value
@@ -90,7 +90,7 @@ def why(things, found, value, exhaustive=True):
     return line
 
 
-def test_an_average_precision_of_nothing_is_explained():
+def test_an_average_precision_of_zero_is_explained():
     cat = ((A, 1, False),)
     lines = [
         why((), ((A, 2, 0.9),), None),
@@ -118,7 +118,7 @@ def test_a_class_is_explained_by_its_own_boxes_and_masks_by_masks():
     check_names(mask, "mask", "AP", "cat")
     check_names(dog, "mask", "AP", "dog")
     assert mask.partition("cat")[2] != dog.partition("dog")[2]
-    masked = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/accuracy": 0.7}  # an attribute's
+    masked = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/accuracy": 0.7}  # an attribute's accuracy
     assert explain(evidence, masked) == []
     metrics = {"box/AP/cat": 0.9, "box/AP/dog": 0.9, "mask/AP": 0.5, "mask/AP/cat": 0.5}
     assert explain(evidence, metrics) == [dog]
@@ -126,7 +126,7 @@ def test_a_class_is_explained_by_its_own_boxes_and_masks_by_masks():
     assert explain(evidence, metrics)[1:] == [dog]
 
 
-def test_pictures_without_an_average_precision_explain_none():
+def test_images_without_an_average_precision_are_not_used_to_explain_one():
     evidence = Evidence(CATEGORIES[:1])
     evidence.add(record((A, 1, False)), result())
     evidence.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9)))
@@ -137,7 +137,7 @@ def test_pictures_without_an_average_precision_explain_none():
     check_names(line, "box", "AP", "cat", "0.00")
 
 
-def test_what_counts_is_what_the_options_say():
+def test_scores_and_overlaps_count_according_to_the_options():
     evidence = Evidence(CATEGORIES, EvalOptions(alarm_score=0.3, iou_threshold=0.3))
     evidence.add(record((A, 1, False)), result(((0, 0, 20, 8), 1, 0.35), (B, 1, 0.4)))
     assert evidence.right == [True, False]

@@ -1,4 +1,4 @@
-"""Landmark errors by yaw, worked out on paper."""
+"""Landmark errors by yaw, against values computed by hand."""
 
 import math
 
@@ -28,12 +28,12 @@ def face(yaw, points, box=BOX, **changes):
 
 
 def off(*shifts):
-    """Give the points (10, 10), (20, 20), (30, 30), each shifted."""
+    """Return the points (10, 10), (20, 20), (30, 30), each shifted."""
     return np.array([[10, 10], [20, 20], [30, 30.0]]) + np.array(shifts)
 
 
-def picture(instances, found):
-    """Give a picture; `found` holds predictions (yaw, three points) by the instance's place."""
+def image_with(instances, found):
+    """Make an image; `found` maps an instance's index to its prediction (yaw, three points)."""
     count = len(found)
     points = [[*np.concatenate([xy, [[1], [1], [1]]], 1).ravel()] for _, xy in found.values()]
     result = Result(
@@ -57,12 +57,12 @@ def test_visible_points_by_yaw_with_their_misses():
     all_seen = [(10, 10, 2), (20, 20, 2), (30, 30, 2)]
     instances = [
         face(-10, all_seen),  # 3, 4 and 5 pixels off: 4 / 40
-        face(30, [(10, 10, 2), (20, 20, 1), (30, 30)]),  # a hidden one; 6 and 2 off: 4 / 40
+        face(30, [(10, 10, 2), (20, 20, 1), (30, 30)]),  # one hidden; 6 and 2 pixels off: 4 / 40
         face(-45, all_seen),  # missed
         face(0, [None, (20, 20, 1), (None, None, 1)]),  # nothing visible
-        face(None, all_seen),  # 8 off each, of no known yaw
+        face(None, all_seen),  # 8 pixels off each, unknown yaw
         face(5, all_seen, crowd=True),
-        face(31, [(10, 10, 2), None, None]),  # right
+        face(31, [(10, 10, 2), None, None]),  # no error
     ]
     found = {
         0: (-14.0, off([3, 0], [0, 4], [-3, 4])),
@@ -71,7 +71,7 @@ def test_visible_points_by_yaw_with_their_misses():
         6: (31.0, off([0, 0], [9, 9], [9, 9])),
     }
     errors = FaceErrors(ATTRIBUTES)
-    errors.add(*picture(instances, found))
+    errors.add(*image_with(instances, found))
     by_yaw = errors.by_yaw()
     assert by_yaw["0 to 30"] == pytest.approx(Errors(2, 0, 0.1, 0.0))
     assert by_yaw["30 to 60"] == pytest.approx(Errors(2, 1, 0.0, 0.0))
@@ -80,7 +80,7 @@ def test_visible_points_by_yaw_with_their_misses():
     mean, values = 0.1, [0.1, 0.1, 0.2, 0.0]
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / 4)
     assert by_yaw["all"] == pytest.approx(Errors(5, 1, mean, deviation))
-    # 4 degrees, 320 that are 40, a miss, a miss (nothing visible, but its yaw is known), right.
+    # 4 degrees, 320 equal to 40, a miss, a miss without visible points, no error.
     assert sorted(errors.angles["head/yaw"]) == pytest.approx([0, 4, 40, math.inf, math.inf])
     assert errors.angles["head/pitch"] == []
     summary = errors.summary()

@@ -1,4 +1,4 @@
-"""Metrics of one attribute by the value of another, against picking the instances by hand."""
+"""Metrics of one attribute by the value of another, against selecting the instances directly."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_groups_are_compared_by_the_first_error():
 
 
 def random_people(count, seed=0):
-    """Make a picture for each person, its labels and what is found, nothing on every seventh."""
+    """Yield labels, detections and an image per person; every seventh is not detected."""
     rng = np.random.default_rng(seed)
     for i in range(count):
         labels = {
@@ -127,7 +127,7 @@ def random_people(count, seed=0):
         yield labels, found, guess, record, result
 
 
-def test_each_group_is_scored_as_if_it_were_alone():
+def test_each_group_is_scored_separately():
     options = EvalOptions(groups=GROUPS, limits=(("age", 5.0),))
     evaluator = Evaluator(CATEGORIES, ATTRIBUTES, options, (MASKED,))
     people = list(random_people(300))
@@ -168,7 +168,7 @@ def test_each_group_is_scored_as_if_it_were_alone():
             assert metrics[f"{name}/accuracy"] == pytest.approx(sum(right) / len(right))
             assert (f"{name}/macro_f1" in metrics) == (by != "gender")
             tested += 1
-    # Of smile and head there are no labels, and of ages without one no groups.
+    # Smile and head have no labels; instances without an age are in no age group.
     assert {name.split("/")[0] for name in metrics} == {"age", "gender"}
     assert len({name.rsplit("/", 1)[0] for name in metrics}) == 2 * tested
 
@@ -188,7 +188,7 @@ def test_groups_of_one_attribute_add_up_to_all():
             assert total / sum(found.values()) == pytest.approx(whole[f"age/{name}"])
 
 
-def test_a_group_that_was_always_missed_has_counts_alone():
+def test_a_group_that_was_always_missed_has_only_counts():
     options = EvalOptions(groups=(("gender", 0.0),))
     evaluator = Evaluator(CATEGORIES, ATTRIBUTES, options, (MASKED,))
     (_, found, _, record, result), *_ = random_people(1)

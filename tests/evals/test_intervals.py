@@ -1,4 +1,4 @@
-"""Split conformal intervals: their rank on paper, and what they promise by drawing."""
+"""Split conformal intervals: ranks computed by hand, and coverage by simulation."""
 
 import math
 
@@ -12,12 +12,12 @@ from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.intervals import calibrate
 
 
-def test_on_paper():
+def test_intervals_computed_by_hand():
     errors = np.array([5.0, 1.0, 9.0, 3.0, 7.0, 2.0, 8.0, 4.0, 6.0])
-    # Of ten ranks a tenth label may have nine are at most the ninth: 90 % are covered.
+    # Nine of the ten possible ranks of a tenth label are at most 9, which covers 90 %.
     assert calibrate(errors, 0.9) == (9.0, 9, 0.9)
     assert calibrate(errors, 0.8) == (8.0, 9, 0.8)
-    assert calibrate(errors, 0.75) == (8.0, 9, 0.75)  # rank 7.5, up
+    assert calibrate(errors, 0.75) == (8.0, 9, 0.75)  # rank 7.5, rounded up
     assert calibrate(errors, 0.91) is None  # rank 10 of 9
     assert calibrate(errors[:8], 0.9) is None
     assert calibrate(np.array([]), 0.5) is None
@@ -34,7 +34,7 @@ def test_the_rank_is_not_one_too_high_by_rounding(coverage):
 
 
 @pytest.mark.parametrize(("n", "coverage"), [(9, 0.9), (20, 0.9), (57, 0.8), (200, 0.95)])
-def test_errors_that_could_change_places_are_covered_as_promised(n, coverage):
+def test_exchangeable_errors_have_the_nominal_coverage(n, coverage):
     rng = np.random.default_rng(n)
     draws = 20_000
     errors = np.abs(rng.standard_t(3, (draws, n + 1)))
@@ -63,7 +63,7 @@ def errors_of(seed):
     ]
 
 
-def test_an_evaluator_states_its_intervals():
+def test_an_evaluator_reports_its_intervals():
     evaluator = filled(0, coverage=0.9, groups=(("gender", 0.0),))
     assert not any("interval" in name for name in evaluator.metrics())
     evaluator.calibrate(filled(1))

@@ -14,7 +14,7 @@ def iou(a, b):
 
 
 def match_slowly(boxes, scores, classes, gt_boxes, gt_classes, gt_crowd, threshold):
-    """Let the detections choose one after another."""
+    """Match the detections one after another."""
     found, taken = [-1] * len(boxes), set()
     for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
         best = threshold
@@ -60,7 +60,7 @@ def test_overlaps_equal_the_definition():
     np.testing.assert_allclose(overlaps(a, b)[0], expected)
 
 
-def test_what_lies_on_a_crowd_is_ignored_and_finds_nothing():
+def test_detections_on_a_crowd_are_ignored_and_unmatched():
     box = np.array([[0.0, 0.0, 100.0, 100.0]])
     crowd = Truth(box, np.array([1]), np.array([True]))
     boxes = np.array([[10, 10, 20, 20], [95, 95, 115, 115], [10, 10, 20, 20]], float)

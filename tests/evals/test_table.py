@@ -29,7 +29,7 @@ METRICS = {
 }
 
 
-def test_every_number_stands_in_the_table_and_no_line_is_too_long():
+def test_every_number_is_in_the_table_and_no_line_is_too_long():
     for width in (80, 100):
         table = format_table(METRICS, {"age/mae": 20.1}, width)
         assert max(len(line) for line in table.splitlines()) <= width
@@ -40,7 +40,7 @@ def test_every_number_stands_in_the_table_and_no_line_is_too_long():
         assert "0.290" in words
 
 
-def test_what_is_absent_shows_as_a_dash():
+def test_missing_metrics_are_shown_as_a_dash():
     table = format_table({"box/AP": 0.5, "mask/AP75": 0.25})
     box, mask = table.splitlines()[1:]
     assert box.split() == ["box", "0.500", "-"]
@@ -56,6 +56,6 @@ def test_columns_are_aligned():
         assert head.index(name) + len(name) == row.rindex(number) + len(number)
 
 
-def test_what_a_model_of_whole_pictures_does_not_say_is_left_out():
+def test_metrics_of_detection_are_left_out_for_models_of_whole_images():
     metrics = {"box/AP": 1.0, "val/box/AP": 1.0, "detections/false_alarms": 0.0, "age/mae": 5.0}
     assert without_boxes(metrics) == {"age/mae": 5.0}

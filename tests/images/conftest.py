@@ -8,6 +8,6 @@ HEIGHT, WIDTH = 30, 40
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     return cv2.resize(coarse, (WIDTH, HEIGHT))

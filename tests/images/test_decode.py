@@ -1,4 +1,4 @@
-"""The decoder against Pillow's."""
+"""The decoder against Pillow."""
 
 import io
 
@@ -26,13 +26,13 @@ def as_pillow(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(picture, kind, orientation, tmp_path):
+def test_exif_orientation_is_applied(image, kind, orientation, tmp_path):
     exif = Image.Exif()
     exif[0x112] = orientation
-    data = encoded(Image.fromarray(picture), kind, exif=exif)
+    data = encoded(Image.fromarray(image), kind, exif=exif)
     expected = as_pillow(data)
     np.testing.assert_array_equal(decode(data), expected)
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(data)
     assert image_size(path) == expected.shape[:2]
     np.testing.assert_array_equal(decode(path), expected)
@@ -40,11 +40,11 @@ def test_exif_orientation_is_applied(picture, kind, orientation, tmp_path):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_to_four_channels(picture, kind, orientation, tmp_path):
+def test_exif_orientation_is_applied_to_four_channels(image, kind, orientation, tmp_path):
     exif = Image.Exif()
     exif[0x112] = orientation
-    values = np.dstack([picture, 255 - picture[..., 0]])
-    path = tmp_path / "picture"
+    values = np.dstack([image, 255 - image[..., 0]])
+    path = tmp_path / "image"
     path.write_bytes(encoded(Image.fromarray(values), kind, exif=exif, lossless=True, exact=True))
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     np.testing.assert_array_equal(decode(path, 4), expected)
@@ -53,24 +53,25 @@ def test_exif_orientation_is_applied_to_four_channels(picture, kind, orientation
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "1", "CMYK"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP"])
-def test_modes_decode_as_pillow(picture, mode, kind):
-    source = Image.fromarray(picture)
+def test_modes_decode_as_pillow(image, mode, kind):
+    source = Image.fromarray(image)
     if mode in ("LA", "RGBA"):
-        source.putalpha(Image.fromarray(picture[..., 0]))
+        source.putalpha(Image.fromarray(image[..., 0]))
     try:
         data = encoded(source.convert(mode), kind)
     except (OSError, ValueError):
         pytest.skip(f"{kind} has no mode {mode}")
     if (kind, mode) == ("TIFF", "RGBA"):
-        expected = picture * (picture[..., :1] / 255)  # its red is its opacity, on black
+        # The opacity equals the red channel; OpenCV blends with black.
+        expected = image * (image[..., :1] / 255)
         np.testing.assert_allclose(decode(data), expected, atol=1)
         return
     difference = decode(data).astype(int) - as_pillow(data)
-    assert np.abs(difference).max() <= (1 if mode == "CMYK" else 0)  # their roundings differ
+    assert np.abs(difference).max() <= (1 if mode == "CMYK" else 0)  # rounding differs
 
 
-def test_palette_with_transparency_decodes_as_its_colours(picture):
-    data = encoded(Image.fromarray(picture).quantize(16), "PNG", transparency=3)
+def test_palette_with_transparency_decodes_as_its_colours(image):
+    data = encoded(Image.fromarray(image).quantize(16), "PNG", transparency=3)
     np.testing.assert_array_equal(decode(data), as_pillow(data))
 
 
@@ -88,10 +89,10 @@ def test_12_bit_values_in_16_bits_are_not_white():
     assert (decode(encoded(Image.fromarray(values), "PNG")) == 16).all()
 
 
-def test_gray_is_luma(picture):
-    got = decode(encoded(Image.fromarray(picture), "PNG"), channels=1)
+def test_gray_is_luma(image):
+    got = decode(encoded(Image.fromarray(image), "PNG"), channels=1)
     assert got.shape == (HEIGHT, WIDTH, 1)
-    np.testing.assert_allclose(got[..., 0], picture @ [0.299, 0.587, 0.114], atol=1)
+    np.testing.assert_allclose(got[..., 0], image @ [0.299, 0.587, 0.114], atol=1)
 
 
 @pytest.mark.parametrize("channels", [2, 5, 6])
@@ -107,8 +108,8 @@ def test_many_channels_come_from_npy_or_pages(channels):
         decode(tiff, channels + 2)
 
 
-def test_four_channels_keep_the_fourth(picture):
-    values = np.dstack([picture, 255 - picture[..., 0]])
+def test_four_channels_keep_the_fourth(image):
+    values = np.dstack([image, 255 - image[..., 0]])
     data = encoded(Image.fromarray(values, "RGBA"), "PNG")
     np.testing.assert_array_equal(decode(data, 4), values)
     with refused(error=ValueError):
@@ -131,46 +132,46 @@ def test_npy_of_objects_is_refused():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("part", [0.2, 0.6, 0.95, 0.999])
-def test_truncated_pictures_are_refused(kind, part):
+def test_truncated_images_are_refused(kind, part):
     values = np.random.default_rng(2).integers(0, 256, (300, 300, 3), np.uint8)
     data = encoded(Image.fromarray(values), kind)
     with refused(error=ValueError):
         decode(data[: int(part * len(data))])
-    with refused(error=ValueError):  # a download that reserved its space
+    with refused(error=ValueError):  # a partial download, filled with zeros
         decode(data[: int(part * len(data))].ljust(len(data), b"\0"))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_bytes_behind_the_end_do_not_matter(picture, kind):
-    data = encoded(Image.fromarray(picture), kind)
+def test_bytes_after_the_end_are_ignored(image, kind):
+    data = encoded(Image.fromarray(image), kind)
     np.testing.assert_array_equal(decode(data + b"\0trailing\n"), decode(data))
 
 
-def test_a_thumbnail_end_marker_does_not_make_a_jpeg_whole(picture):
-    thumbnail = encoded(Image.fromarray(picture), "JPEG")
+def test_a_thumbnail_end_marker_does_not_make_a_jpeg_whole(image):
+    thumbnail = encoded(Image.fromarray(image), "JPEG")
     comment = thumbnail + b"x"
-    data = encoded(Image.fromarray(picture), "JPEG", comment=comment, progressive=True)
+    data = encoded(Image.fromarray(image), "JPEG", comment=comment, progressive=True)
     assert data.count(b"\xff\xd9") == 2
     np.testing.assert_array_equal(decode(data), as_pillow(data))
     with refused(error=ValueError):
         decode(data[:-2])
 
 
-def test_cmyk_without_adobe_marker_is_refused(picture):
-    data = encoded(Image.fromarray(picture).convert("CMYK"), "JPEG")
+def test_cmyk_without_adobe_marker_is_refused(image):
+    data = encoded(Image.fromarray(image).convert("CMYK"), "JPEG")
     start = data.index(b"\xff\xee")
     length = int.from_bytes(data[start + 2 : start + 4], "big")
     with refused("CMYK", "RGB", error=ValueError):
         decode(data[:start] + data[start + 2 + length :])
 
 
-def test_what_is_no_picture_says_so():
-    said = set()
-    for data in (b"", b"hello, world" * 10, b"\xff\xd8"):  # empty, something else, cut off
+def test_files_other_than_images_are_refused():
+    messages = set()
+    for data in (b"", b"hello, world" * 10, b"\xff\xd8"):  # empty, not an image, truncated
         with refused(error=ValueError) as caught:
             decode(data)
-        said.add(str(caught.value))
-    assert len(said) == 3
+        messages.add(str(caught.value))
+    assert len(messages) == 3
 
 
 def test_float_pixels_are_refused():
@@ -193,5 +194,5 @@ def test_photographs_decode_as_pillow(folder):
         expected = as_pillow(path.read_bytes())
         assert image_size(path) == expected.shape[:2]
         difference = decode(path).astype(int) - expected
-        assert np.abs(difference).mean() < 0.5  # their versions of libjpeg may differ
+        assert np.abs(difference).mean() < 0.5  # versions of libjpeg may differ
         assert np.abs(difference).max() <= 4

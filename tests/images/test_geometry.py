@@ -1,4 +1,4 @@
-"""Where points and boxes come to lie."""
+"""Transforms of points and boxes."""
 
 import numpy as np
 import pytest

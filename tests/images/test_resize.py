@@ -9,7 +9,7 @@ from mtl_jax.images.geometry import Geometry, covered_box, scale_geometry
 from mtl_jax.images.resize import MODES, ResizeOptions, resize_and_pad, resize_geometry
 
 CASES = [
-    # mode, min, max, canvases, picture (h, w) -> canvas, size of the picture on it
+    # mode, min, max, padded sizes, image (h, w) -> padded size, size of the resized image
     ("shorter", 800, 1333, ((832, 1344), (1344, 832)), (480, 640), (832, 1344), (800, 1066)),
     ("shorter", 800, 1333, ((832, 1344), (1344, 832)), (640, 480), (1344, 832), (1066, 800)),
     ("shorter", 800, 1333, ((832, 1344), (1344, 832)), (500, 2000), (832, 1344), (333, 1333)),
@@ -26,7 +26,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("mode", "low", "high", "canvases", "shape", "canvas", "size"), CASES)
-def test_fit_gives_the_modes_of_torchvision_and_matterport(
+def test_modes_equal_those_of_torchvision_and_matterport(
     mode, low, high, canvases, shape, canvas, size
 ):
     got, geometry = resize_geometry(*shape, ResizeOptions(mode, low, high, canvases))
@@ -48,7 +48,7 @@ def test_zoom_multiplies_the_scale_of_every_mode(mode, low, high, canvases, shap
 
 
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (3, 3), (4000, 3000), (801, 799)])
-def test_fit_always_gives_a_picture_within_the_canvas(shape):
+def test_the_resized_image_is_always_within_the_padded_image(shape):
     canvas, geometry = resize_geometry(*shape, ResizeOptions())
     x1, y1, x2, y2 = geometry.boxes(np.array([0, 0, shape[1], shape[0]], float))
     assert (x1, y1) == (0, 0)
@@ -78,21 +78,21 @@ def test_wrong_options_are_refused():
 
 @pytest.mark.parametrize("size", [(60, 80), (15, 20), (30, 40), (47, 33), (11, 60)])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_ramp_lands_where_geometry_says(size, mirrored):
-    """A picture whose value is its x (or y) coordinate must hold it at the point moved back."""
+def test_a_ramp_is_moved_as_its_geometry_specifies(size, mirrored):
+    """The pixels of a ramp must equal the coordinates that they are moved back to."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     ramp = np.rint(np.dstack([x * 6, y * 6, 0 * x])).astype(np.uint8)
     geometry = scale_geometry(HEIGHT, WIDTH, size, (3, 5), mirrored)
-    canvas = (size[0] - 6, size[1] - 10)  # inside it on all sides, where no border is repeated
+    canvas = (size[0] - 6, size[1] - 10)  # cropped on all sides, to exclude repeated borders
     got = resize_and_pad(ramp, canvas, geometry)
     y, x = np.mgrid[: canvas[0], : canvas[1]] + 0.5
     back = geometry.inverse().points(np.stack([x, y], -1))
-    np.testing.assert_allclose(got[..., :2], back * 6, atol=1.6)  # two roundings
+    np.testing.assert_allclose(got[..., :2], back * 6, atol=1.6)  # rounded twice
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("scale", [0.25, 1, 3])
-def test_a_rectangle_lands_where_its_box_does(mirrored, scale):
+def test_a_rectangle_is_moved_as_its_box(mirrored, scale):
     image = np.zeros((48, 64, 3), np.uint8)
     image[8:24, 16:40] = 255
     size = (int(48 * scale), int(64 * scale))
@@ -104,28 +104,28 @@ def test_a_rectangle_lands_where_its_box_does(mirrored, scale):
     np.testing.assert_allclose(found, np.clip(expected, 0, [70, 60, 70, 60]))
 
 
-def test_shrinking_averages_areas(picture):
-    got = resize_and_pad(picture, (10, 20), scale_geometry(HEIGHT, WIDTH, (10, 20)))
-    means = picture.reshape(10, 3, 20, 2, 3).mean((1, 3))
+def test_shrinking_averages_areas(image):
+    got = resize_and_pad(image, (10, 20), scale_geometry(HEIGHT, WIDTH, (10, 20)))
+    means = image.reshape(10, 3, 20, 2, 3).mean((1, 3))
     np.testing.assert_allclose(got, means, atol=0.51)
 
 
 @pytest.mark.parametrize("size", [(37, 51), (90, 130)])
-def test_float_pixels_are_resized_as_torchvision_does(picture, size):
+def test_float_pixels_are_resized_as_torchvision_does(image, size):
     torch = pytest.importorskip("torch")
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     geometry = scale_geometry(height, width, size)
-    found = resize_and_pad(picture, size, geometry, ResizeOptions(interpolation="float").dtype)
-    nchw = torch.tensor(picture, dtype=torch.float32).permute(2, 0, 1)[None]
+    found = resize_and_pad(image, size, geometry, ResizeOptions(interpolation="float").dtype)
+    nchw = torch.tensor(image, dtype=torch.float32).permute(2, 0, 1)[None]
     expected = torch.nn.functional.interpolate(nchw, size, mode="bilinear", align_corners=False)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected[0].permute(1, 2, 0).numpy(), atol=2e-4)
 
 
-def test_the_rest_of_the_canvas_is_zero_and_the_rest_is_the_picture(picture):
+def test_the_padding_is_zero_and_the_rest_is_the_image(image):
     geometry = scale_geometry(HEIGHT, WIDTH, (HEIGHT, WIDTH))
-    got = resize_and_pad(picture, (50, 60), geometry)
-    np.testing.assert_array_equal(got[:HEIGHT, :WIDTH], picture)
+    got = resize_and_pad(image, (50, 60), geometry)
+    np.testing.assert_array_equal(got[:HEIGHT, :WIDTH], image)
     assert not got[HEIGHT:].any()
     assert not got[:, WIDTH:].any()
     np.testing.assert_array_equal(
@@ -135,10 +135,10 @@ def test_the_rest_of_the_canvas_is_zero_and_the_rest_is_the_picture(picture):
     np.testing.assert_array_equal(covered_box(HEIGHT, WIDTH, (50, 60), crop), [0, 0, 60, 50])
 
 
-def test_mirroring_twice_is_the_picture(picture):
+def test_mirroring_reverses_the_columns(image):
     once = scale_geometry(HEIGHT, WIDTH, (HEIGHT, WIDTH), mirrored=True)
-    mirror = resize_and_pad(picture, (HEIGHT, WIDTH), once)
-    np.testing.assert_array_equal(mirror, picture[:, ::-1])
+    mirror = resize_and_pad(image, (HEIGHT, WIDTH), once)
+    np.testing.assert_array_equal(mirror, image[:, ::-1])
 
 
 @pytest.mark.parametrize("size", [(15, 20), (60, 80)])
@@ -151,6 +151,6 @@ def test_channels_are_resized_alike(size):
         np.testing.assert_allclose(together[..., i], alone[..., 0], atol=1)  # OpenCV rounds twice
 
 
-def test_edges_between_pixels_are_refused(picture):
+def test_edges_between_pixels_are_refused(image):
     with refused(1.01 * WIDTH, error=ValueError):
-        resize_and_pad(picture, (50, 60), Geometry(1.01, 1.0))
+        resize_and_pad(image, (50, 60), Geometry(1.01, 1.0))

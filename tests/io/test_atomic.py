@@ -6,7 +6,7 @@ import pytest
 from mtl_jax.io.atomic import write_json, write_whole
 
 
-def test_a_file_takes_its_place_at_the_end(tmp_path):
+def test_a_file_is_renamed_to_its_path_at_the_end(tmp_path):
     path = tmp_path / "new" / "a.txt"
     with write_whole(path) as draft:
         draft.write_text("new")
@@ -25,7 +25,7 @@ def test_a_write_that_fails_names_its_file(tmp_path):
     assert caught.value.filename == str(tmp_path / "a.txt")
 
 
-def test_what_else_fails_meanwhile_is_not_its_files_fault(tmp_path):
+def test_other_errors_do_not_name_the_file(tmp_path):
     def fail():
         with write_whole(tmp_path / "a.txt"):
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -35,7 +35,7 @@ def test_what_else_fails_meanwhile_is_not_its_files_fault(tmp_path):
     assert caught.value.filename is None
 
 
-def test_what_fails_leaves_the_old_file_and_no_draft(tmp_path):
+def test_a_failure_leaves_the_old_file_and_no_draft(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -51,7 +51,7 @@ def test_what_fails_leaves_the_old_file_and_no_draft(tmp_path):
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_json_comes_back(tmp_path, readable):
+def test_json_is_read_back(tmp_path, readable):
     value = {"b": [1, 2.5], "a": "Å"}
     write_json(tmp_path / "a.json", value, readable)
     text = (tmp_path / "a.json").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ print(os.environ["GLIBC_TUNABLES"], sys.argv[1:])
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
-def test_a_process_starts_again_once_with_its_arguments():
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is used on Linux only")
+def test_a_process_restarts_once_with_its_arguments():
     plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     command = [sys.executable, "-c", PROGRAM, "--config", "a b"]
 

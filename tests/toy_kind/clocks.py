@@ -1,4 +1,4 @@
-"""Drawn clocks with one hand, for format="python"."""
+"""A source of drawn clocks with one hand, for format="python"."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""A kind of attribute that the library does not have: an hour of the day, around the clock."""
+"""A kind of attribute outside the library: an hour of the day, periodic in 24."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Hour(Attribute):
 
     def _read(self, raw: Any) -> tuple[Any, Any]:
         if not 0 <= read_number(self.name, raw) < 24:
-            raise ValueError(f"{self.name} is {raw!r}, which is not within 0 and 24")
+            raise ValueError(f"{self.name} must be within 0 and 24, got {raw!r}")
         return [raw], [True]
 
     def annotate(self, values: np.ndarray, known: np.ndarray) -> float | None:

@@ -1,4 +1,4 @@
-"""The outputs of an hour: the hand's direction."""
+"""The network's outputs for an hour: the direction of the hand."""
 
 import jax.numpy as jnp
 from toy_kind.hour import Hour

@@ -1,4 +1,4 @@
-"""Faces that wear masks: drawn into records when their pixels are read."""
+"""Face masks, drawn into records when their pixels are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,24 +14,25 @@ from mtl_jax.data.pixels import own_pixels
 from mtl_jax.data.records import Instance, Record
 
 BARE = "none"
-# The labels of drawn masks: which kind a face wears, and whether it wears one.
+# The labels of drawn masks: the kind of a face's mask, and whether the face is masked.
 WORN = Categorical("face_mask", classes=(BARE, *KINDS))
 COVERED = Categorical("masked", classes=("no", "yes"))
-FULL = 0.9  # of an image that a face's box covers from which on it is an aligned chip
+FULL = 0.9  # minimum share of an aligned chip that the face's box covers
 
 
 def with_masks(attributes: Sequence[Attribute]) -> tuple[Attribute, ...]:
-    """Return the declared attributes and, of WORN and COVERED, those that are not declared."""
+    """Return the declared attributes plus WORN and COVERED, unless these are declared."""
     declared = {attribute.name for attribute in attributes}
     return (*attributes, *(a for a in (WORN, COVERED) if a.name not in declared))
 
 
 @dataclass(frozen=True)
 class DrawMasks:
-    """A change of records, for `Record.deferred`: `mask_faces` with a generator that depends on the
-    seed and the image's name, so that the same faces wear the same masks each time.
+    """A change of records, for `Record.deferred`: `mask_faces` with the probability `share`.
 
-    Raises ValueError where `attributes` declares WORN or COVERED with other classes.
+    The random generator depends on `seed` and the image's name, so that the same faces have the
+    same masks each time. Raises ValueError if `share` is not a probability, or if `attributes`
+    declares WORN or COVERED without their classes.
     """
 
     attributes: tuple[Attribute, ...]
@@ -40,7 +41,7 @@ class DrawMasks:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise ValueError(f"masks {self.share} must be a probability, 0 to 1")
+            raise ValueError(f"masks must be a probability from 0 to 1, got {self.share}")
         declared = {attribute.name: attribute for attribute in self.attributes}
         for own in (WORN, COVERED):
             given = declared.get(own.name, own)
@@ -56,23 +57,23 @@ class DrawMasks:
 
 
 def face_rng(seed: int, name: str) -> np.random.Generator:
-    """Return the generator of an image, by its name: the same in every split and order."""
+    """Return the random generator of an image by name, the same in every split and order."""
     return np.random.default_rng([seed, *name.encode()])
 
 
 def mask_faces(
     record: Record, attributes: Sequence[Attribute], share: float, rng: np.random.Generator
 ) -> Record:
-    """Let the faces of a record wear masks with the probability `share`, all or none, and label
-    each with what it wears, one of KINDS or BARE, and with whether that is a mask.
+    """Draw masks on all faces of a record with the probability `share`, else on none.
 
-    A face is found by its landmarks, the first attribute of AFLW's 21 or iBUG's 68, or, where its
-    box is the whole image, by the template of aligned chips; others stay bare. What wears a mask
-    keeps it, and landmarks below it are hidden ones. A region that shows too little of a face to
-    have its labels stays as it is.
+    Each face is labelled with the kind of its mask, one of KINDS or BARE, and with whether it is
+    masked. Its position is taken from the first attribute with AFLW's 21 or iBUG's 68 landmarks or,
+    if its box is the whole image, from the template of aligned chips; other faces stay bare. A face
+    that is already masked keeps its mask. Visible landmarks below a mask become hidden. A region
+    that shows too little of a face to have its labels is unchanged.
 
-    Raises ValueError for a face whose box is smaller than the image where `attributes` declares no
-    such landmarks.
+    Raises ValueError if `attributes` declares no such landmarks and a face's box is smaller than
+    the image.
     """
     if record.region is not None and not record.exhaustive:
         return record
@@ -121,14 +122,14 @@ def _frame(
         return chip_frame(record.height, record.width, rng)
     if points is None:
         raise ValueError(
-            "masks are drawn by a face's landmarks, and no attribute declares any; set "
+            "drawing masks requires landmarks, and no attribute declares those of a face; set "
             'config.attributes.face=dict(kind="landmarks", points=LANDMARKS, flip=LANDMARK_FLIP)'
         )
     return None
 
 
 def _hide(instance: Instance, points: Attribute, outline: np.ndarray) -> Instance:
-    """Make those visible landmarks that lie in `outline` `[H, W]` hidden ones."""
+    """Mark the visible landmarks inside `outline` `[H, W]` as hidden."""
     if points.name not in instance.attributes:
         return instance
     values, known = instance.attributes[points.name]

@@ -1,4 +1,4 @@
-"""Put a mask on a face: stretched over it panel by panel, in the picture's own light."""
+"""Rendering of a mask on a face: stretched panel by panel, in the light of the image."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from mtl_jax.data.face_masks.textures import BANK, HEIGHT, KINDS, WIDTH, Texture
 
 _TOP = {"surgical": 0.45, "n95": 0.30, "kn95": 0.32, "cloth": 0.42, "scarf": 0.55}
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-_SKIN = np.array((1.25, 0.95, 0.80), np.float32)  # its colour in white light, over its mean
-BELOW_NOSE = 0.15  # of those who wear a mask
-_SMALLEST = 80  # pixels from eyes to chin below which it is drawn larger and shrunk
+_SKIN = np.array((1.25, 0.95, 0.80), np.float32)  # colour in white light, divided by its mean
+BELOW_NOSE = 0.15  # share of masks that are worn below the nose
+_SMALLEST = 80  # pixels from eyes to chin; smaller masks are drawn larger and shrunk
 
 
 class Wearing(NamedTuple):
-    """A mask, and how it sits."""
+    """A mask, and how it fits."""
 
     kind: str  # one of KINDS
     number: int  # in the kind's bank
@@ -25,11 +25,11 @@ class Wearing(NamedTuple):
 
 class Masked(NamedTuple):
     image: np.ndarray  # [H, W, C] uint8
-    outline: np.ndarray  # [H, W] bool: where the mask is, straps left out
+    outline: np.ndarray  # [H, W] bool: where the mask is, without straps
 
 
 def draw_wearing(rng: np.random.Generator) -> Wearing:
-    """Draw a mask; one in seven is worn below the nose."""
+    """Choose a random mask; a share BELOW_NOSE is worn below the nose."""
     kind = KINDS[rng.integers(len(KINDS))]
     fit = Fit(
         top=_TOP[kind] + rng.uniform(-0.12, 0.12),
@@ -42,7 +42,7 @@ def draw_wearing(rng: np.random.Generator) -> Wearing:
 
 
 def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
-    """Give a picture `[H, W, C]` uint8 (RGB, or gray of one channel) whose face wears a mask."""
+    """Return an image `[H, W, C]` uint8 (RGB, or gray with one channel) with a mask on its face."""
     height, width = image.shape[:2]
     drawn, grid = texture(wearing.kind, wearing.number), grid_of(frame, wearing.fit)
     around = np.concatenate([grid.reshape(-1, 2), frame.jaws[:, 0]])
@@ -75,7 +75,7 @@ def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
     gray = _is_gray(part)
     lit, left = _light(part, alpha, gray), 1 - _shadow(alpha, frame.width)
     strap = np.array(drawn.strap, np.float32)
-    if gray:  # a picture without colours stays so, in its own tint
+    if gray:  # an image without colours keeps its tint
         color = cv2.transform(color, np.tile(_LUMA, (3, 1)))
         strap = np.full(3, strap @ _LUMA, np.float32)
     result = cv2.multiply(part, cv2.merge([left] * part.shape[2]), dtype=cv2.CV_32F)
@@ -89,7 +89,7 @@ def put_on(image: np.ndarray, frame: Frame, wearing: Wearing) -> Masked:
 
 
 def _paint(image: np.ndarray, color: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Mix 0..255 of a colour `[h, w, 3]` into each pixel of an image `[h, w, 3]` or `[h, w]`."""
+    """Blend a colour `[h, w, 3]` into an image `[h, w, 3]` or `[h, w]` by `share`, 0 to 255."""
     if image.ndim == 2:
         color = cv2.transform(color, _LUMA[None])
     share = share * np.float32(1 / 255)
@@ -99,7 +99,7 @@ def _paint(image: np.ndarray, color: np.ndarray, share: np.ndarray) -> np.ndarra
 def _stretch(
     drawn: Texture, grid: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stretch a flat mask over a grid of points; panels that face away are not seen."""
+    """Stretch a flat mask over a grid of points; panels that face away are not drawn."""
     panels, places, seen = _panels(grid, size)
     at = np.flatnonzero(seen)
     y, x = (n.astype(np.float32) for n in np.divmod(at.astype(np.int32), size[0]))
@@ -111,16 +111,17 @@ def _stretch(
     maps[0, at] = (shown[0] + u) * ((WIDTH - 1) / (COLUMNS - 1))
     maps[1, at] = (left + u * (right - left)) * (HEIGHT - 1)
     maps = maps.reshape(2, size[1], size[0])
-    # Beyond its edge the colour goes on, so that a soft edge mixes no black in.
+    # The colour continues beyond its edge, so that a soft edge is not blended with black.
     color = cv2.remap(drawn.color, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
     alpha = cv2.remap(drawn.alpha, maps[0], maps[1], cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT)
     return color, alpha
 
 
 def _panels(grid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the panels of a grid that face the camera, the side farther away first: their corner and
-    edges `[8, n]`, their column and how far down the mask their corners lie, the upper two first
-    `[5, n]`, and which one, from 1, each pixel shows.
+    """Return the panels of a grid that face the camera, those of the farther side first.
+
+    The arrays are each panel's corner and edges `[8, n]`, its column and its corners' positions
+    down the mask, upper two first, `[5, n]`, and the panel, from 1, that each pixel shows `[h, w]`.
     """
     lengths = np.linalg.norm(np.diff(grid, axis=0), axis=-1)
     down = np.concatenate([np.zeros((1, COLUMNS)), lengths.cumsum(0)]) / lengths.sum(0)
@@ -143,7 +144,7 @@ def _panels(grid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
 
 
 def inverse_bilinear(panels: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Give where in its panel `[8, N]` each point lies, 0..1 across and down.
+    """Return the positions of points in their panels `[8, N]`, 0 to 1 across and down.
 
     Two panels agree along their common edge, where homographies would tear the mask. Source:
     Quilez, Inverse bilinear interpolation.
@@ -167,8 +168,9 @@ def _cross(a: np.ndarray, b: np.ndarray) -> float:
 def straps_of(
     grid: np.ndarray, jaws: np.ndarray, width: float, size: tuple[int, int]
 ) -> np.ndarray:
-    """Draw the straps from a mask's corners to each ear that is seen; the lower one not where it
-    would lie on the upper one, as on a face from the front.
+    """Draw the straps from a mask's corners to each visible ear.
+
+    The lower strap is omitted if it would lie on the upper one, as on a frontal face.
     """
     drawn = np.zeros((size[1], size[0]), np.uint8)
     thickness = max(1, round(0.013 * width))
@@ -185,7 +187,7 @@ def straps_of(
         along = jaws[jaw, 0] - corners[0]
         gap = abs(_cross(along, jaws[jaw, 1] - corners[0])) / (np.linalg.norm(along) + 1e-6)
         for corner, ear in list(zip(corners, jaws[jaw], strict=False))[: 1 + (gap > 0.06 * width)]:
-            # It is sewn on below the corner, which is round on many a mask.
+            # The strap begins below the corner, which is round on many masks.
             sewn = np.stack([grid[1, column], corner])
             sewn += 0.06 * (grid[1, 2] - sewn)
             line = np.rint((np.concatenate([sewn, ear[None] + away]) - 0.5) * 16).astype(np.int32)
@@ -199,31 +201,32 @@ def _soft(image: np.ndarray, width: float, share: float) -> np.ndarray:
 
 
 def _light(part: np.ndarray, alpha: np.ndarray, gray: bool) -> np.ndarray:
-    """Give the factor `[h, w, 3]` by which the face's light changes a mask's colours.
+    """Return the factor `[h, w, 3]` by which the light of the face changes a mask's colours.
 
-    What is broad in the face's brightness is its light; its mean tells the exposure, and its tint a
-    part of the lamp's.
+    The light is the low-frequency part of the face's brightness. The mean determines the exposure
+    and, partly, the tint of the lamp.
     """
     rgb = np.repeat(part, 3, 2) if part.shape[2] == 1 else part
     small = cv2.resize(rgb, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
     weight = cv2.resize(alpha, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) + 1
     sigma = 1.6
     spread = cv2.GaussianBlur(weight, (0, 0), sigma)
-    # Colours beyond the face, its ground's, have no part in its light.
+    # Weighted, so that the colours of the background have nearly no influence.
     broad = cv2.GaussianBlur(small * weight[..., None], (0, 0), sigma) / spread[..., None]
     mean = (small * weight[..., None]).sum((0, 1)) / weight.sum()
     brightness, level = broad @ _LUMA, float(mean @ _LUMA) + 1
     shape = np.clip(brightness / level, 0.5, 1.35) ** 0.9
     exposure = np.clip((level / 140) ** 0.6, 0.3, 1.0)
-    tint = (mean + 4) / (mean.mean() + 4)  # of what is nearly black nothing is known
+    tint = (mean + 4) / (mean.mean() + 4)  # nearly black pixels have no reliable tint
     tint = tint if gray else (tint / _SKIN) ** 0.35
     lit = np.clip(shape * exposure, 0.1, 1.06)[..., None] * tint
     return cv2.resize(lit.astype(np.float32), part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _is_gray(part: np.ndarray) -> bool:
-    """Say whether a part of a picture `[h, w, C]` shows no colours but those of one tint, as sepia:
-    they follow from the brightness alone.
+    """Return whether an image part `[h, w, C]` has no colours except one tint, such as sepia.
+
+    Such colours are a function of the brightness.
     """
     if part.shape[2] == 1:
         return True
@@ -236,7 +239,7 @@ def _is_gray(part: np.ndarray) -> bool:
 
 
 def _shadow(alpha: np.ndarray, width: float) -> np.ndarray:
-    """Give how much darker the face is beside the mask's edge, mostly below it."""
+    """Return how much darker the face is beside the mask's edge, mostly below it."""
     shift = max(1, round(0.012 * width))
     cast = cv2.GaussianBlur(alpha, (0, 0), max(0.6, 0.018 * width)).astype(np.float32)
     cast = cv2.copyMakeBorder(cast, shift, 0, 0, 0, cv2.BORDER_REPLICATE)[: len(alpha)]

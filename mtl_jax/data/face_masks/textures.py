@@ -1,4 +1,4 @@
-"""Masks laid out flat: five kinds, drawn plain or in patterns; a bank of each kind."""
+"""Flat textures of masks: five kinds, plain or with patterns, and a bank of each kind."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 KINDS = ("surgical", "n95", "kn95", "cloth", "scarf")
-BANK = 48  # different ones of a kind
+BANK = 48  # textures per kind
 HEIGHT, WIDTH = 144, 224
 _U, _V = np.meshgrid(
     np.linspace(-1, 1, WIDTH, dtype=np.float32), np.linspace(0, 1, HEIGHT, dtype=np.float32)
@@ -35,12 +35,12 @@ _PLAIN = {
 class Texture(NamedTuple):
     color: np.ndarray  # [HEIGHT, WIDTH, 3] uint8
     alpha: np.ndarray  # [HEIGHT, WIDTH] uint8, 255 where the mask is
-    strap: tuple[int, ...]  # its colour
+    strap: tuple[int, ...]  # colour of the straps
 
 
 @lru_cache(maxsize=len(KINDS) * BANK)
 def texture(kind: str, number: int) -> Texture:
-    """Draw a mask of a bank; `kind` is one of KINDS, `number` 0 .. BANK - 1."""
+    """Draw a texture of the bank; `kind` is one of KINDS, `number` from 0 to BANK - 1."""
     rng = np.random.default_rng((KINDS.index(kind), number))
     plain = np.array(_PLAIN[kind][rng.integers(len(_PLAIN[kind]))], np.float32)
     plain = np.clip(plain * rng.uniform(0.92, 1.06) + rng.normal(0, 4, 3), 12, 246)
@@ -60,16 +60,17 @@ def texture(kind: str, number: int) -> Texture:
 
 
 def _outline(kind: str) -> np.ndarray:
-    """Give the flat mask's own shape, soft over a texel."""
+    """Return the alpha of the flat mask, with an edge that is soft over a texel."""
     (a, b, c), (d, e, f) = _EDGES[kind]
     side = np.abs(_U)
     inside = np.minimum(_V - a - b * side**c, 1 - d - e * side**f - _V) * HEIGHT
-    inside = np.minimum(inside, (1 - side) * WIDTH / 2) - 2  # what is stretched ends harder
+    # Two texels of margin, because an edge at the border would be harder when stretched.
+    inside = np.minimum(inside, (1 - side) * WIDTH / 2) - 2
     return np.clip(255 * (inside + 0.5), 0, 255).astype(np.uint8)
 
 
 def _folds(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Give the light that a mask's own relief leaves, about 1."""
+    """Return the brightness due to a mask's relief, about 1."""
     light = 1.04 - 0.16 * np.abs(_U) ** 2 - 0.10 * (_V - 0.35) ** 2
     if kind == "surgical":
         spread = 0.5 + (_V - 0.5) * (1 - 0.25 * _U**2)  # pleats run together at the ears
@@ -84,7 +85,7 @@ def _folds(kind: str, rng: np.random.Generator) -> np.ndarray:
         light -= 0.12 * np.exp(-(((_V - 0.12 - 0.28 * _U**2) / 0.012) ** 2))
         light -= 0.10 * np.exp(-(((1 - _V - 0.09 - 0.4 * np.abs(_U) ** 2.2) / 0.012) ** 2))
     elif kind == "kn95":
-        light += 0.05 * np.sign(_U) * rng.choice((-1, 1))  # its two flat sides face apart
+        light += 0.05 * np.sign(_U) * rng.choice((-1, 1))  # its flat sides differ in direction
         light -= 0.22 * np.exp(-((_U / 0.012) ** 2))
         rim = np.abs(_V - 0.07 - 0.26 * np.abs(_U) ** 1.3) < 0.012
         rim |= np.abs(1 - _V - 0.07 - 0.38 * np.abs(_U) ** 1.6) < 0.012
@@ -101,13 +102,13 @@ def _folds(kind: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def _weave(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Give the fine grain of the stuff, about 1."""
+    """Return the brightness due to the grain of the fabric, about 1."""
     strength = {"cloth": 0.03, "scarf": 0.035}.get(kind, 0.012)
     return 1 + strength * rng.normal(0, 1, (HEIGHT, WIDTH)).astype(np.float32)
 
 
 def _pattern(plain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Print a pattern in a second colour, and flowers' hearts in a third."""
+    """Print a pattern in a second colour, with the hearts of flowers in a third."""
     drawn = (_checks, _stripes, _dots, _flowers, _blotches)[rng.integers(5)](rng)
     second = plain * 0.35 if plain.mean() > 130 else 255 - (255 - plain) * 0.25
     second = np.clip(second + rng.normal(0, 30, 3), 10, 245)
@@ -170,7 +171,7 @@ def _blotches(rng: np.random.Generator) -> Print:
 
 
 def _add_valve(color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Set the round valve of an N95 beside its middle."""
+    """Draw the round valve of an N95 beside its middle."""
     u, v, radius = rng.choice((-0.34, 0.34)), rng.uniform(0.52, 0.62), rng.uniform(0.13, 0.17)
     near = np.hypot(_U - u, (_V - v) * 2 * HEIGHT / WIDTH) / radius
     tone = np.array(rng.choice((232.0, 210.0, 120.0)))

@@ -1,4 +1,4 @@
-"""What stands in a scene beside heads: shoulders, boxes, balls in skin's colours, writing."""
+"""Objects in a scene besides heads: shoulders, boxes, balls in skin colours, writing."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from mtl_jax.data.synthetic.looks import Color, Rng, random_skin, shade
 
 
 def draw_distractor(size: int, rng: Rng, texture_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one for a picture of shorter side `size`: pixels `[P, P, 3]` and cover `[P, P]`."""
+    """Draw a distractor for an image of shorter side `size`: pixels `[P, P, 3]`, cover `[P, P]`."""
     half = max(6, int(size * rng.uniform(0.04, 0.16)))
     side = 2 * half + 2
     pixels = np.empty((side, side, 3), np.uint8)
@@ -33,7 +33,7 @@ def draw_distractor(size: int, rng: Rng, texture_seed: int) -> tuple[np.ndarray,
 
 
 def _strokes(mask: np.ndarray, half: int, rng: Rng) -> None:
-    """Write a few lines of random letters-like strokes."""
+    """Draw lines of random letter-like strokes."""
     step = max(4, half // 3)
     width = max(1, step // 5)
     for y in range(step, 2 * half - step, 2 * step):
@@ -45,7 +45,7 @@ def _strokes(mask: np.ndarray, half: int, rng: Rng) -> None:
 
 
 def _pattern(pixels: np.ndarray, rng: Rng, texture_seed: int) -> None:
-    """Lay stripes or a piece of a ground over the colour."""
+    """Draw stripes or a part of a background texture over the colour."""
     if rng.random() < 0.5:
         start, step = int(rng.integers(0, 4)), int(rng.integers(3, 12))
         for y in range(start, len(pixels), step):
@@ -83,7 +83,7 @@ def draw_shoulders(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw neck and shoulders for a head of `height` pixels.
 
-    Give pixels, cover, and where their centre lies from the head's.
+    Return pixels, cover, and the offset of their centre from the head's.
     """
     side = int(2.2 * height)
     pixels = np.empty((side, side, 3), np.uint8)

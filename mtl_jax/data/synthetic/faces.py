@@ -1,4 +1,4 @@
-"""The skin of a drawn head, unrolled, with all that lies flat on it: eyes, lips, lines, beard.
+"""The unrolled skin of a drawn head, with everything flat on it: eyes, lips, wrinkles, beard.
 
 Column = angle about the upright axis, row = height (see `surfaces`).
 """
@@ -13,7 +13,7 @@ SKIN_SIZE = (256, 512)  # rows from crown to chin, columns once around
 
 
 class Skin:
-    """The unrolled picture, drawn on at front-view positions (x, y); drawings wait for `finish`."""
+    """The unrolled image; drawing uses front-view positions (x, y) and is done in `finish`."""
 
     def __init__(self, skull: Surface, color: Color) -> None:
         self.skull = skull
@@ -24,7 +24,7 @@ class Skin:
         self._waiting: list[tuple[np.ndarray, Color, int]] = []
 
     def line(self, xy: np.ndarray, color: Color, width: float) -> None:
-        """Draw a line of a width in half head heights."""
+        """Draw a line; `width` is in half head heights."""
         self._waiting.append((xy, color, max(1, round(width * SKIN_SIZE[0] / 2))))
 
     def fill(self, xy: np.ndarray, color: Color) -> None:
@@ -32,7 +32,7 @@ class Skin:
         self._waiting.append((xy, color, 0))
 
     def dots(self, xy: np.ndarray, factor: np.ndarray) -> None:
-        """Multiply two by two pixels around each of the points `[n, 2]` by its factor `[n]`."""
+        """Multiply the 2 x 2 pixels around each point `[n, 2]` by its factor `[n]`."""
         self.finish()
         column, row = (self._place(xy) // 16).T
         for dx in (0, 1):
@@ -42,7 +42,7 @@ class Skin:
                 self.pixels[y, x] = changed.astype(np.uint8)
 
     def finish(self) -> np.ndarray:
-        """Draw what waits, all placed at once, and give the pixels."""
+        """Draw all waiting lines and polygons, and return the pixels."""
         if self._waiting:
             ends = np.cumsum([len(xy) for xy, _, _ in self._waiting])
             placed = self._place(np.concatenate([xy for xy, _, _ in self._waiting]))
@@ -56,7 +56,7 @@ class Skin:
         return self.pixels
 
     def _place(self, xy: np.ndarray) -> np.ndarray:
-        """Give the pixels of points `[n, 2]`, in sixteenths, as OpenCV draws with shift=4."""
+        """Return the pixel positions of points `[n, 2]` in sixteenths, for OpenCV's shift=4."""
         xy = np.asarray(xy, np.float32)
         column = (self.skull.angle(xy[:, 0], xy[:, 1]) / (2 * np.pi) + 0.5) * SKIN_SIZE[1]
         row = (1 - xy[:, 1]) / 2 * SKIN_SIZE[0]
@@ -64,7 +64,7 @@ class Skin:
 
 
 def draw_face(look: Look, rng: Rng) -> np.ndarray:
-    """Draw the skin `[*SKIN_SIZE, 3]` with everything that lies flat on it."""
+    """Draw the unrolled skin `[*SKIN_SIZE, 3]` with everything flat on it."""
     skin = Skin(look.skull, look.skin)
     _draw_freckles(skin, look, rng)
     _draw_wrinkles(skin, look, rng)
@@ -78,7 +78,7 @@ def draw_face(look: Look, rng: Rng) -> np.ndarray:
 
 
 def _depth(rng: Rng, age: float, start: float) -> float:
-    """Give how dark a line of an age is that begins at `start`: 0 .. about 0.5."""
+    """Return the darkness, 0 to about 0.5, of a wrinkle that begins at the age `start`."""
     return float(np.clip((age - start) / (95 - start), 0, 1)) * 0.42 + (0.06 if age > start else 0)
 
 
@@ -264,9 +264,8 @@ def _draw_beard(skin: Skin, look: Look, rng: Rng) -> None:
             np.where(lip, x * 0.35, x),
             np.where(lip, rng.uniform(look.mouth_y + 0.06, look.nose_y - 0.04, count), y),
         )
-    bright = (
-        sum(look.skin) / 3 < 120 or look.age > 65
-    )  # white hairs, or hairs that dark skin would hide
+    # Bright hair, white with age or in contrast to dark skin.
+    bright = sum(look.skin) / 3 < 120 or look.age > 65
     low, high = (
         ((1.15, 1.7) if bright else (0.4, 0.8))
         if count != 260

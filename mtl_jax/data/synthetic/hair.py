@@ -1,4 +1,4 @@
-"""Hair, a shell around the skull: cut by gender, line and gray by age, coloured by neither."""
+"""Hair as a shell around the skull: cut by gender, hairline and gray by age, colour by neither."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ HAIR_SIZE = (192, 320)  # rows from the top of the hair to its end, columns once
 
 @dataclass(frozen=True)
 class Hair:
-    """A shell around the skull, and its unrolled picture."""
+    """A shell around the skull, and its unrolled image."""
 
     shell: Surface
     pixels: np.ndarray  # [*HAIR_SIZE, 4] uint8, RGB and 255 where there is hair
 
 
 def random_hair(look: Look, rng: Rng, texture_seed: int) -> Hair:
-    """Choose the cut by gender, the hair line and the gray by age, the strands by neither."""
+    """Choose the cut by gender, the hairline and the gray by age, the strands by neither."""
     rows, columns = HAIR_SIZE
     length = float(
         np.clip(1.15 + 0.3 * look.gender * (0.4 + 0.6 * look.grown) + rng.normal(0, 0.75), 0, 3)
     )
     puff = 1.03 + 0.04 * min(length, 1) + abs(rng.normal(0, 0.04))
-    end = 0.55 + 0.35 * max(length - 0.6, 0)  # how far it hangs below the eyes
+    end = 0.55 + 0.35 * max(length - 0.6, 0)  # length below the eyes
     skull = look.skull
     shell = Surface(
         skull.width * puff,
@@ -45,7 +45,7 @@ def random_hair(look: Look, rng: Rng, texture_seed: int) -> Hair:
     fringe = rng.random() < 0.25
     if fringe:
         line = line - 0.27
-    opening = rng.uniform(0.95, 1.25)  # radians, half of what the hair leaves of the face
+    opening = rng.uniform(0.95, 1.25)  # radians, half of the face's angle without hair
     low = np.where(across < opening, line, -0.92 * end)
     if length < 1.2 + 0.6 * rng.normal():  # cut around the ears
         burns = look.eye_y - rng.uniform(-0.05, 0.25)
@@ -58,7 +58,7 @@ def random_hair(look: Look, rng: Rng, texture_seed: int) -> Hair:
     row = (shell.top - low) / (shell.top + shell.bottom) * rows
     outline = np.concatenate([np.stack([column, row], -1), [(columns, 0), (0, 0)]])
     cv2.fillPoly(cover, [np.rint(outline).astype(np.int32)], 255)
-    if bald > 50:  # a bald path over the crown, which widens
+    if bald > 50:  # a bald patch on the crown, which grows
         reach = float(np.clip((bald - 50) / 45, 0.1, 1))
         rim = shell.top - 0.15 - 0.5 * reach
         edge = np.where(across < 0.3 + 0.9 * reach, shell.top - 1, rim) + rng.normal(0, 0.02, 97)
@@ -69,7 +69,7 @@ def random_hair(look: Look, rng: Rng, texture_seed: int) -> Hair:
 
 
 def _color_hair(look: Look, rng: Rng, texture_seed: int) -> np.ndarray:
-    """Give strands in the hair's colour, gray ones among them by age, with about the same mean."""
+    """Return strands in the hair's colour, some gray by age, with about the same mean colour."""
     strands = _strands(rng, texture_seed, 1)
     light = np.arange(256)[:, None] / 128
     pixels = _tinted(strands, light * look.hair)
@@ -88,12 +88,12 @@ def _color_hair(look: Look, rng: Rng, texture_seed: int) -> np.ndarray:
 
 
 def _strands(rng: Rng, texture_seed: int, step: int) -> np.ndarray:
-    """Give one of the bank's strands at the hair's size, only every `step`-th column of them."""
+    """Return strands of the bank at the hair's size, from every `step`-th column."""
     bank = textures.strands(texture_seed, int(rng.integers(textures.BANK)))
     shifted = np.roll(bank, int(rng.integers(bank.shape[1])), 1)
     return cv2.resize(shifted[:, ::step], HAIR_SIZE[::-1])
 
 
 def _tinted(brightness: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Give the colour `[256, 3]` of each brightness."""
+    """Map each brightness to its colour in `colors` `[256, 3]`."""
     return cv2.LUT(cv2.merge([brightness] * 3), np.clip(colors, 0, 255).astype(np.uint8)[None])

@@ -1,4 +1,4 @@
-"""A head in three dimensions, drawn from any side in a random light, and its 21 landmarks."""
+"""A head in three dimensions, drawn from any side in random light, with 21 landmarks."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ from mtl_jax.data.synthetic.looks import Color, Look, Rng, brow, mouth, shade
 from mtl_jax.data.synthetic.surfaces import Hits, Surface, rotation
 from mtl_jax.types import Array
 
-_GRID = 32  # cells a side on which surfaces are met; maps in between are linear
-_FINE_BELOW = 90.0  # pixels of head height below which it is drawn at twice its size
-_HIDDEN_BY = 0.04  # how much nearer a surface must be to hide a point, half head heights
+_GRID = 32  # cells per side where surfaces are intersected; linear in between
+_FINE_BELOW = 90.0  # pixels of head height; smaller heads are drawn at twice the size
+_HIDDEN_BY = 0.04  # a surface nearer by this hides a point; in half head heights
 _NOSE = (
     ("bridge", "left", "tip"),
     ("bridge", "tip", "right"),
@@ -25,18 +25,18 @@ _NOSE = (
 
 
 class Patch(NamedTuple):
-    """A drawn head on a square of pixels, and its landmarks there."""
+    """A drawn head on a square of pixels, with its landmarks there."""
 
     pixels: np.ndarray  # [P, P, 3] uint8
-    mask: np.ndarray  # [P, P] uint8, the covered part of each pixel, 0 .. 255
+    mask: np.ndarray  # [P, P] uint8, coverage of each pixel, 0 to 255
     points: np.ndarray  # [21, 2]
     visible: np.ndarray  # [21] bool: not hidden by the head itself
 
 
 class Parts(NamedTuple):
-    """What stands out from the skull, and the landmarks, in the head's axes."""
+    """The parts that stand out from the skull, and the landmarks, in the head's axes."""
 
-    nose: dict[str, np.ndarray]  # its corners [3]
+    nose: dict[str, np.ndarray]  # corners [3] by name
     ears: tuple[np.ndarray, np.ndarray]  # the outlines [12, 3] of the image's left and right one
     points: np.ndarray  # [21, 3]
 
@@ -77,7 +77,7 @@ def _ear(look: Look, side: int) -> np.ndarray:
 
 
 class _Drawing:
-    """A head's camera and light, and what is drawn of it; brightness is multiplied in at last."""
+    """The camera, the light and the pixels of a head; `finish` multiplies by the brightness."""
 
     def __init__(self, turn: np.ndarray, scale: float, side: int, rng: Rng) -> None:
         self.turn, self.scale, self.side = turn, scale, side
@@ -86,21 +86,21 @@ class _Drawing:
         self.ambient = float(rng.uniform(0.4, 0.75))
         cells = (((np.arange(_GRID) + 0.5) / _GRID - 0.5) * side / scale).astype(np.float32)
         self.x, self.y = np.meshgrid(cells, -cells)
-        # red, green, blue, and not 0 where anything is
+        # Red, green, blue, and a channel that is not 0 where anything is drawn.
         self.color = np.zeros((side, side, 4), np.uint8)
         self.bright = np.zeros((side, side), np.uint8)
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Give the pixels `[n, 2]` of points `[n, 3]` of the head."""
+        """Return the pixel positions `[n, 2]` of points `[n, 3]` of the head."""
         return (points @ self.turn.T)[:, :2] * (self.scale, -self.scale) + self.side / 2
 
     def lit(self, normal: Float[Array, "*S 3"]) -> UInt8[Array, "*S"]:
-        """Give the brightness, 0 .. 255, of what faces `normal` `[..., 3]`, in camera axes."""
+        """Return the brightness, 0 to 255, of surfaces with `normal` `[..., 3]` in camera axes."""
         direct = np.maximum(normal @ self.light, 0)
         return (255 * (self.ambient + (1 - self.ambient) * direct)).astype(np.uint8)
 
     def fill(self, points: np.ndarray, color: Color, normal: np.ndarray) -> None:
-        """Fill the polygon of points `[n, 3]` that faces `normal`."""
+        """Fill the polygon of points `[n, 3]` with the given `normal`."""
         corners = self.sixteenths(points)
         cv2.fillPoly(self.color, [corners], (*color, 255), cv2.LINE_8, 4)
         cv2.fillPoly(self.bright, [corners], (int(self.lit(normal)),), cv2.LINE_8, 4)
@@ -120,9 +120,10 @@ class _Drawing:
         pixels: np.ndarray,
         bright: np.ndarray,
     ) -> np.ndarray:
-        """Draw an unrolled picture `[h, w, 4]` on a surface; give where, `[P, P]` bool.
+        """Draw an unrolled image `[h, w, 4]` on a surface; return where, `[P, P]` bool.
 
-        `points` `[..., 3]` are seen on the grid where `inside` > 0, and are `bright` 0 .. 255.
+        `points` `[..., 3]` of the surface are visible on the grid where `inside` > 0, with the
+        brightness `bright`, 0 to 255.
         """
         rows, columns = pixels.shape[:2]
         x = self._enlarge(points[..., 0] / surface.width)
@@ -144,7 +145,7 @@ class _Drawing:
         return np.rint((self.project(points) - 0.5) * 16).astype(np.int32)
 
     def finish(self, fine: int) -> tuple[np.ndarray, np.ndarray]:
-        """Give the lit colours and the cover 0 .. 255, `fine` times smaller."""
+        """Return the lit colours and the cover, 0 to 255, `fine` times smaller."""
         full = np.full_like(self.bright, 255)
         bright = cv2.merge([self.bright, self.bright, self.bright, full])
         lit = cv2.multiply(self.color, bright, scale=1 / 255)
@@ -156,7 +157,7 @@ class _Drawing:
         lit, cover = (
             cv2.resize(array, (side, side), interpolation=cv2.INTER_AREA) for array in (lit, cover)
         )
-        # averaged over what is covered alone: nothing of the empty ground bleeds in
+        # Averaged over covered pixels only, so that the empty background does not bleed in.
         weight = 255 / np.maximum(cover, 1).astype(np.float32)
         return cv2.multiply(lit, cv2.merge([weight] * 3), dtype=cv2.CV_8U), cover
 
@@ -194,7 +195,7 @@ def draw_head(
 
 
 def _draw_skull(drawing: _Drawing, look: Look, hits: Hits, face: np.ndarray) -> None:
-    while len(face) > 1.4 * 2 * drawing.scale:  # average first, or thin lines are missed
+    while len(face) > 1.4 * 2 * drawing.scale:  # average first, to keep thin lines
         face = cv2.resize(face, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     face = cv2.cvtColor(face, cv2.COLOR_RGB2RGBA)
     drawing.wrap(look.skull, hits.front, hits.inside, face, drawing.lit(hits.normal))
@@ -208,7 +209,7 @@ def _draw_ear(drawing: _Drawing, look: Look, outline: np.ndarray, sign: int) -> 
 
 
 def _draw_nose(drawing: _Drawing, look: Look, corners: dict[str, np.ndarray]) -> np.ndarray:
-    """Draw the nose's sides that face the camera, far ones first; give where, `[P, P]` uint8."""
+    """Draw the nose's sides that face the camera, far ones first; return where, `[P, P]` uint8."""
     where = np.zeros_like(drawing.bright)
     facing = []
     for names in _NOSE:
@@ -232,7 +233,7 @@ def _draw_nose(drawing: _Drawing, look: Look, corners: dict[str, np.ndarray]) ->
 def _unhidden(
     drawing: _Drawing, look: Look, points: np.ndarray, nose: np.ndarray, hair: np.ndarray
 ) -> np.ndarray:
-    """Say which landmarks neither the skull, the nose nor the hair hides, `[21]`."""
+    """Return which landmarks `[21]` are not hidden by the skull, the nose or the hair."""
     seen = (points @ drawing.turn.T).astype(np.float32)
     hits = look.skull.cast(seen[:, 0], seen[:, 1], drawing.turn)
     clear = (hits.inside < 0) | (seen[:, 2] > hits.depth - _HIDDEN_BY)

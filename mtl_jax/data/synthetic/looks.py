@@ -1,7 +1,7 @@
-"""A drawn person's proportions and colours, from age, gender and smile.
+"""Proportions and colours of a drawn person, from age, gender and smile.
 
-Each feature follows age or gender with an error of its own, so that no single one decides;
-the colours of skin and hair follow neither.
+Each feature depends on age or gender with an independent error, so that no single feature is
+sufficient. The colours of skin and hair depend on neither.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import numpy as np
 from mtl_jax.data.synthetic.surfaces import Surface
 
 SMILES = ("none", "slight", "broad")
-_AGE_ERROR = 6.0  # years, of each feature
-_GENDER_ERROR = 0.6  # of each feature, where male is -1 and female 1
+_AGE_ERROR = 6.0  # standard deviation of each feature, in years
+_GENDER_ERROR = 0.6  # standard deviation of each feature; male is -1, female 1
 
 Rng = np.random.Generator
 Color = tuple[float, float, float]
@@ -38,18 +38,18 @@ class Look:
     brow_width: float  # half
     nose_y: float  # its base
     nose_width: float  # half
-    nose_length: float  # how far its tip stands out
+    nose_length: float  # distance of its tip from the face
     mouth_y: float
     mouth_width: float  # half
-    mouth_curve: float  # how far its corners stand above its centre
+    mouth_curve: float  # height of its corners above its centre
     ear: float  # half height
 
     def aged(self, rng: Rng) -> float:
-        """Give the age that one feature shows."""
+        """Return the age for one feature: the true age with a random error."""
         return self.age + _AGE_ERROR * float(rng.normal())
 
     def gendered(self, rng: Rng) -> float:
-        """Give the gender that one feature shows, about -1 male, 1 female."""
+        """Return the gender for one feature, with an error: about -1 for male, 1 for female."""
         return self.gender + _GENDER_ERROR * float(rng.normal())
 
 
@@ -103,18 +103,19 @@ def random_look(age: float, gender: str, smile: str, rng: Rng) -> Look:
 
 
 def random_skin(rng: Rng) -> Color:
-    """Choose a colour such as faces have, from dark to light and from pale to ruddy."""
+    """Choose a colour of skin, from dark to light and from pale to ruddy."""
     return from_hsv(rng.uniform(4, 17), rng.uniform(40, 150), rng.uniform(95, 250))
 
 
 def _random_hair(rng: Rng) -> Color:
-    """Choose any colour, most of them muted: it says nothing about age or gender."""
+    """Choose any colour, mostly muted, independent of age and gender."""
     if rng.random() < 0.25:  # dyed
         return from_hsv(rng.uniform(0, 180), rng.uniform(60, 180), rng.uniform(60, 230))
     return from_hsv(rng.uniform(5, 20), rng.uniform(0, 150), rng.uniform(25, 225))
 
 
 def from_hsv(hue: float, saturation: float, value: float) -> Color:
+    """Convert a colour from OpenCV's HSV: hue 0 to 180, saturation and value 0 to 255."""
     pixel = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
     return float(pixel[0]), float(pixel[1]), float(pixel[2])
 
@@ -126,7 +127,7 @@ def shade(color: Color, factor: float) -> Color:
 
 
 def mix(a: Color, b: Color, weight: float) -> Color:
-    """Blend two colours; weight 1 gives b."""
+    """Blend two colours; weight 1 returns b."""
     red, green, blue = ((1 - weight) * x + weight * y for x, y in zip(a, b, strict=True))
     return red, green, blue
 
@@ -136,7 +137,7 @@ _BULGE = 4 * _STEPS * (1 - _STEPS)
 
 
 def arc(x0: float, y0: float, x1: float, y1: float, bulge: float) -> np.ndarray:
-    """Give a curve `[9, 2]` from one end to the other that rises by `bulge` in its middle."""
+    """Return a curve `[9, 2]` between two ends that rises by `bulge` in its middle."""
     curve = np.empty((9, 2))
     curve[:, 0] = x0 + (x1 - x0) * _STEPS
     curve[:, 1] = y0 + (y1 - y0) * _STEPS + bulge * _BULGE
@@ -144,7 +145,7 @@ def arc(x0: float, y0: float, x1: float, y1: float, bulge: float) -> np.ndarray:
 
 
 def brow(look: Look, side: int) -> np.ndarray:
-    """Give the brow's middle line `[9, 2]`, from the image's left to its right."""
+    """Return the brow's middle line `[9, 2]`, from the image's left to its right."""
     x, lift = side * (look.eye_x + 0.01), 0.03 + 0.012 * look.gender
     inner, outer = look.brow_y - 0.01, look.brow_y + 0.004 * look.gender
     left, right = (inner, outer) if side > 0 else (outer, inner)
@@ -152,6 +153,6 @@ def brow(look: Look, side: int) -> np.ndarray:
 
 
 def mouth(look: Look) -> np.ndarray:
-    """Give the line between the lips `[9, 2]`, from the image's left to its right."""
+    """Return the line between the lips `[9, 2]`, from the image's left to its right."""
     corner = look.mouth_y + look.mouth_curve
     return arc(-look.mouth_width, corner, look.mouth_width, corner, -look.mouth_curve)

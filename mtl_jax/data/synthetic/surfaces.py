@@ -1,4 +1,4 @@
-"""Rounded bodies seen from any side: where a line of sight meets them, which way they face there.
+"""Rounded bodies seen from any side: their intersections with lines of sight, and normals.
 
 Axes of a body: x to the image's right when it is seen from the front, y up, z to the front; a head
 is 2 high, from chin -1 to crown 1. Axes of the camera: x to the image's right, y up, z to the
@@ -13,15 +13,15 @@ from jaxtyping import Float
 
 from mtl_jax.types import Array
 
-# of Newton's method; the gap to the exact surface is then below a pixel
+# Iterations of Newton's method, after which the error is below a pixel.
 _MIN_STEPS, _ROOT_STEPS = 3, 2
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Give the matrix from body to camera axes; degrees, signs as in `attributes.Pose`.
+    """Return the matrix from body to camera axes; degrees, signs as in `attributes.Pose`.
 
-    The head nods first, then turns about the upright axis, then tilts in the image plane: (yaw,
-    pitch) are the angles of the nose's direction, a mirrored picture shows (-yaw, pitch, -roll).
+    The head nods first, then turns about the upright axis, then tilts in the image plane. (yaw,
+    pitch) are the angles of the nose's direction; a mirrored image shows (-yaw, pitch, -roll).
     """
     y, p, r = np.radians([-yaw, -pitch, -roll])
     turn = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
@@ -31,7 +31,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 class Hits(NamedTuple):
-    """What lines of sight `[...]` meet; of one that misses, `front` is where it passes closest."""
+    """Intersections of lines of sight `[...]`; if a line misses, `front` is its nearest point."""
 
     inside: np.ndarray  # [...] > 0 where the line meets the body; smooth, 0 on the outline
     front: np.ndarray  # [..., 3] the body's point nearest to the camera
@@ -44,9 +44,9 @@ class Hits(NamedTuple):
 class Surface:
     """The points where (x / width)^2 + ((z - slant y) / depth)^2 = f(y).
 
-    f falls from 1 at y = 0 to 0 at `top` and at -`bottom`; the weights of (y / end)^2, ^4 and ^8
-    say how: an ellipsoid is (1, 0, 0), a drum (0, 0, 1). They sum to 1; f is concave, so a line
-    enters and leaves the body once.
+    f falls from 1 at y = 0 to 0 at `top` and at -`bottom`. `upper` and `lower` are the weights of
+    (y / end)^2, ^4 and ^8: an ellipsoid is (1, 0, 0), a drum (0, 0, 1). They sum to 1. f is
+    concave, so a line enters and leaves the body once.
     """
 
     width: float
@@ -60,7 +60,7 @@ class Surface:
     def profile(
         self, y: Float[Array, "*S"]
     ) -> tuple[Float[Array, "*S"], Float[Array, "*S"], Float[Array, "*S"]]:
-        """Give f, f' and f'' at heights y."""
+        """Return f, f' and f'' at heights y."""
         table = np.array([(-1 / self.bottom, *self.lower), (1 / self.top, *self.upper)], np.float32)
         scale, a, b, c = table.T[:, (y > 0).view(np.int8)]
         s = np.minimum(y * scale, 1.3)
@@ -73,22 +73,22 @@ class Surface:
         return value, slope, curve
 
     def radius(self, y: Float[Array, "*S"]) -> Float[Array, "*S"]:
-        """Give how far the body reaches at heights y, in units of its width and depth."""
+        """Return the body's radius at heights y, in units of its width and depth."""
         return np.sqrt(np.maximum(self.profile(np.asarray(y, np.float32))[0], 1e-4))
 
     def angle(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Give the angle about the upright axis, radians, of the front points (x, y)."""
+        """Return the angle about the upright axis, in radians, of the front points (x, y)."""
         return np.arcsin(np.clip(np.asarray(x) / (self.width * self.radius(y)), -1, 1))
 
     def lift(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Give the front points `[..., 3]` at (x, y)."""
+        """Return the front points `[..., 3]` at (x, y)."""
         z = self.slant * np.asarray(y) + self.depth * self.radius(y) * np.cos(self.angle(x, y))
         return np.stack(np.broadcast_arrays(x, y, z), -1)
 
     def cast(self, x: np.ndarray, y: np.ndarray, turn: np.ndarray, *, back: bool = False) -> Hits:
-        """Follow the lines of sight through camera positions (x, y), each `[...]`.
+        """Intersect the body with the lines of sight through camera positions (x, y), each `[...]`.
 
-        `turn` is the body's rotation. Without `back`, the far points are rough.
+        `turn` is the body's rotation. Without `back`, the far points are approximate.
         """
         turn = turn.astype(np.float32)
         start, along = x[..., None] * turn[0] + y[..., None] * turn[1], turn[2]

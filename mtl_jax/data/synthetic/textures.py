@@ -1,17 +1,17 @@
-"""Patterns drawn once and used again: grounds, strands of hair, noise; a bank a `texture_seed`."""
+"""Textures, drawn once and reused: backgrounds, hair, noise; one bank per `texture_seed`."""
 
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-BANK = 48  # grounds and strands of a seed
+BANK = 48  # number of backgrounds, and of strands, per seed
 GROUND_SIZE, STRANDS_SIZE, NOISE_SIZE = 384, (192, 384), 640
 
 
 @lru_cache(maxsize=8 * BANK)
 def ground(texture_seed: int, number: int) -> np.ndarray:
-    """Give a ground `[GROUND_SIZE, GROUND_SIZE, 3]` uint8: patterns over a gradient."""
+    """Return a background `[GROUND_SIZE, GROUND_SIZE, 3]` uint8: patterns over a gradient."""
     rng = np.random.default_rng((texture_seed, 1, number))
     size = GROUND_SIZE
     x, y = np.meshgrid(
@@ -29,7 +29,7 @@ def ground(texture_seed: int, number: int) -> np.ndarray:
 
 
 def _clouds(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give smooth noise of several scales in about -1 .. 1."""
+    """Return smooth noise of several scales, about -1 to 1."""
     total = np.zeros_like(x)
     for octave in range(5):
         cells = int(4 * 2**octave)
@@ -79,7 +79,7 @@ _PATTERNS = (_clouds, _stripes, _checks, _bricks, _rings)
 
 @lru_cache(maxsize=8 * BANK)
 def strands(texture_seed: int, number: int) -> np.ndarray:
-    """Give the brightness `STRANDS_SIZE` uint8, around 128, of hair that runs down the columns."""
+    """Return the brightness `STRANDS_SIZE` uint8, around 128, of hair along the columns."""
     rng = np.random.default_rng((texture_seed, 2, number))
     rows, columns = STRANDS_SIZE
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
@@ -108,6 +108,6 @@ def strands(texture_seed: int, number: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def noise(texture_seed: int) -> np.ndarray:
-    """Give normal noise `[NOISE_SIZE, NOISE_SIZE, 3]` int16 of standard deviation 64."""
+    """Return normal noise `[NOISE_SIZE, NOISE_SIZE, 3]` int16 of standard deviation 64."""
     rng = np.random.default_rng((texture_seed, 3))
     return np.rint(rng.normal(0, 64, (NOISE_SIZE, NOISE_SIZE, 3))).astype(np.int16)

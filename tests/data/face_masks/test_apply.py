@@ -1,4 +1,4 @@
-"""Sources whose faces wear masks."""
+"""Sources with masks drawn on their faces."""
 
 import numpy as np
 from annotated import labels_of, open_format
@@ -26,7 +26,7 @@ KNOWN = with_masks(FACES)
 
 
 class Chips(Source):
-    """Gray chips that fill their pictures."""
+    """Gray images filled by one face."""
 
     categories = (Category(1, "face"),)
 
@@ -47,7 +47,7 @@ class Chips(Source):
 
 
 def masked_faces(source, attributes=FACES, **options):
-    """Give a source whose faces wear masks, which are drawn when its pixels are read."""
+    """Return a source with masks, drawn on its faces when the pixels are read."""
     return Subset(source, range(len(source)), deferred=(DrawMasks(attributes, **options),))
 
 
@@ -97,12 +97,12 @@ def test_a_mask_that_cannot_be_drawn_names_the_image():
     for read in (materialize, lambda record: read_pixels(record, 3)):
         with refused("3.png", "config.attributes", "landmarks"):
             read(part[3])
-    kept = InMemory(part)[3]  # which draws no mask before one is needed
+    kept = InMemory(part)[3]  # draws no mask before the pixels are needed
     with refused("3.png", "landmarks"):
         materialize(kept)
 
 
-def test_masks_are_fitted_to_a_faces_points_whatever_else_is_declared():
+def test_masks_are_fitted_to_a_faces_points_if_other_landmarks_are_declared():
     hand = from_config({"hand": {"kind": "landmarks", "points": ("thumb", "palm")}})
     points = [p and (*p[:2], 2) for p in from_ibug(ibug((32.0, 32.0), 40.0))]
     chips = Chips(box=(0.0, 0.0, 60.0, 60.0), attributes={"face": points})
@@ -110,7 +110,7 @@ def test_masks_are_fitted_to_a_faces_points_whatever_else_is_declared():
     assert labels(masked)["face_mask"] in KINDS
 
 
-def test_labels_of_masks_that_are_declared_otherwise_are_refused():
+def test_mask_labels_declared_with_other_classes_are_refused():
     other = from_config({"masked": {"kind": "categorical", "classes": ("bare", "covered")}})
     with refused("config.attributes.masked", "no", "yes", error=ValueError):
         DrawMasks(other)
@@ -119,8 +119,8 @@ def test_labels_of_masks_that_are_declared_otherwise_are_refused():
         open_sources(SourceOptions(sources=(block,)), other)
 
 
-def test_points_of_coco_that_are_not_labelled_are_no_places():
-    """In every way of writing them: COCO fills in 0, 0, 0."""
+def test_unlabelled_points_of_coco_have_no_position():
+    """Compare all label formats; COCO writes 0, 0, 0 for unlabelled points."""
     points = [p and (*p[:2], 2) for p in from_ibug(ibug((32.0, 32.0), 40.0))]
     ways = (
         points,
@@ -165,7 +165,7 @@ def test_a_block_of_a_config_puts_masks_on():
     bare, masked = first(), first(masks=1.0, mask_seed=2)
     assert (bare.image != masked.image).any()
     assert labels(masked)["face_mask"] in KINDS
-    # Landmarks below it are hidden now; others, and places, are as they were.
+    # Landmarks below the mask become hidden; others, and all positions, are unchanged.
     before, after = (labels(record)["face"] for record in (bare, masked))
     hidden = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
     assert len(hidden) >= 3
@@ -175,7 +175,7 @@ def test_a_block_of_a_config_puts_masks_on():
     elsewhere = first(masks=1.0, mask_splits=("train",))
     np.testing.assert_array_equal(elsewhere.image, bare.image)
     again = mask_faces(masked, declared, 1.0, np.random.default_rng(0))
-    np.testing.assert_array_equal(again.image, masked.image)  # it wears one
+    np.testing.assert_array_equal(again.image, masked.image)  # already masked
     every = with_masks(declared)
     assert labels_of(again.instances[0], every) == labels_of(masked.instances[0], every)
     with refused("config.data", "masks", "synthetic", 0, 1):

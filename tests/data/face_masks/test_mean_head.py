@@ -1,4 +1,4 @@
-"""Points of a face that are not marked, placed by a mean head."""
+"""Missing landmarks of a face, placed by the mean head."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from mtl_jax.data.readers.faces.aflw2000 import read_ibug, read_mats
 MIRROR = np.arange(21)
 for left, right in LANDMARK_FLIP:
     MIRROR[[AT[left], AT[right]]] = AT[right], AT[left]
-# What a head that turns to the image's left hides of its own left side.
+# Points that are hidden when the head turns to the image's left.
 HIDDEN = np.flatnonzero(MEAN_HEAD[:, 0] < -0.3)
 
 
@@ -41,7 +41,7 @@ def test_a_turned_mean_head_is_found_again(yaw, pitch, roll):
 
 
 def test_it_lies_nearest_to_the_known_points():
-    """As near as the best of scipy's fits from many sides."""
+    """Compare with the best of scipy's fits from several initial rotations."""
     rng = np.random.default_rng(0)
     known = np.delete(np.arange(21), HIDDEN)
 
@@ -70,7 +70,7 @@ def test_a_mirrored_face_has_mirrored_points():
     np.testing.assert_allclose(complete(mirrored)[MIRROR] * (-1, 1), complete(points), atol=1e-6)
 
 
-def test_too_few_points_tell_no_head():
+def test_too_few_points_are_refused():
     def keep(*names):
         return hide(seen(0), [i for name, i in AT.items() if not name.startswith(names)])
 
@@ -84,7 +84,7 @@ def test_too_few_points_tell_no_head():
         complete(hide(line, HIDDEN))
 
 
-def test_masks_of_aflw2000_lie_where_its_68_points_have_them():
+def test_masks_of_aflw2000_lie_where_its_68_points_place_them():
     folder = data_set("aflw2000_prnet16")
     gaps = {}
     for face in read_mats(folder).annotations:

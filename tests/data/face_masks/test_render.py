@@ -1,4 +1,4 @@
-"""Masks on faces: where they lie, what they leave alone, in which light."""
+"""Masks on faces: position, unchanged pixels, and light."""
 
 import cv2
 import numpy as np
@@ -106,7 +106,7 @@ def test_a_face_from_the_front_has_a_symmetric_mask(kind):
     assert overlap(outline, outline[:, ::-1]) > 0.98
 
 
-def test_the_mask_turns_with_the_picture():
+def test_the_mask_rotates_with_the_image():
     points = ibug(center=(100.0, 95.0), width=100.0)
     image = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     plain = put_on(image, frame_of(points), wearing("cloth")).outline
@@ -123,7 +123,7 @@ def test_twentyone_points_give_nearly_the_mask_of_sixtyeight():
 
 
 @pytest.mark.parametrize("yaw", [-80, -50, 50, 80])
-def test_points_that_a_turned_head_hides_leave_its_mask(yaw):
+def test_hidden_points_of_a_turned_head_hardly_change_its_mask(yaw):
     found = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -139,7 +139,7 @@ def test_points_that_a_turned_head_hides_leave_its_mask(yaw):
     assert min(found) > 0.7
 
 
-def test_points_that_are_no_face_are_refused():
+def test_points_other_than_a_faces_are_refused():
     with refused(5, 68, 21, error=ValueError):
         frame_of(np.zeros((5, 2)))
     broken = ibug()
@@ -163,7 +163,7 @@ def test_a_larger_and_a_looser_mask_reach_farther():
     assert width(tightness=0.0) == pytest.approx(width() + 2 * 0.06 * frame.width, rel=1e-2)
 
 
-def test_a_mask_has_the_light_of_its_picture():
+def test_a_mask_has_the_light_of_its_image():
     frame = chip_frame(160, 160)
 
     def brightness(image):
@@ -183,7 +183,7 @@ def test_a_mask_has_the_light_of_its_picture():
     assert right / even[1] > 1.05
 
 
-def test_gray_pictures_stay_gray():
+def test_gray_images_stay_gray():
     image = np.random.default_rng(0).integers(60, 200, (96, 96, 1), np.uint8)
     done = put_on(image, chip_frame(96, 96), wearing("cloth"))
     assert done.image.shape == image.shape
@@ -192,7 +192,7 @@ def test_gray_pictures_stay_gray():
     assert np.abs(done.image[..., 0] - luma).max() < 3
 
 
-def test_a_bank_holds_different_masks_and_gives_the_same_again():
+def test_a_bank_has_different_masks_and_is_deterministic():
     for kind in KINDS:
         assert len({texture(kind, n).color.tobytes() for n in range(6)}) == 6
         again = texture.__wrapped__(kind, 3)
@@ -206,7 +206,7 @@ def test_a_bank_holds_different_masks_and_gives_the_same_again():
 
 @pytest.mark.parametrize("yaw", [-90, -60, -30, 0, 30, 60, 90])
 def test_a_turned_head_wears_its_mask_on_the_side_of_its_nose(yaw):
-    # A sphere-like head: points on it turned about the upright axis.
+    # Points on a nearly spherical head, turned about the upright axis.
     front = ibug(center=(0.0, 0.0), width=1.0)
     depth = 0.55 * np.sqrt(np.clip(1 - (front[:, 0] / 0.52) ** 2, 0, None))
     depth[27:36] += 0.12
@@ -222,7 +222,7 @@ def test_a_turned_head_wears_its_mask_on_the_side_of_its_nose(yaw):
         assert abs(middle) < 3
 
 
-def test_a_picture_without_colours_gets_none():
+def test_an_image_without_colours_gets_none():
     color = np.random.default_rng(0).integers(60, 200, (120, 120, 1), np.uint8).repeat(3, 2)
     frame = frame_of(ibug((60.0, 60.0), 60.0))
     for number in range(12):
@@ -233,13 +233,13 @@ def test_a_picture_without_colours_gets_none():
 
 
 def test_a_photograph_of_one_tint_keeps_to_it():
-    """Along every colour of the mask a channel is the sepia's share of the brightness."""
+    """For every colour of the mask, a channel is the brightness times its factor in sepia."""
     light = np.random.default_rng(0).integers(60, 200, (120, 120, 1)).repeat(3, 2)
     sepia = np.array((1.15, 1.0, 0.8))
-    picture = (light * sepia).astype(np.uint8)
+    image = (light * sepia).astype(np.uint8)
     frame = frame_of(ibug((60.0, 60.0), 60.0))
     for number in range(12):
-        done = put_on(picture, frame, Wearing("cloth", number, Fit()))
+        done = put_on(image, frame, Wearing("cloth", number, Fit()))
         worn = done.image[done.outline].astype(float)
         worn = worn[(worn.max(1) < 250)]
         np.testing.assert_allclose(worn, worn @ LUMA[:, None] * sepia / (LUMA @ sepia), atol=3)
@@ -268,11 +268,11 @@ def test_in_profile_the_hidden_ear_has_no_strap():
 def test_real_chips_wear_masks_where_their_mouths_are():
     folder = data_set("ytfaces68_udacity")
     table = (folder / "keypoints.csv").read_text().splitlines()[1:20]
-    pictures = {path.name: path for path in folder.rglob("*.jpg")}
+    images = {path.name: path for path in folder.rglob("*.jpg")}
     for i, line in enumerate(table):
         name, *numbers = line.split(",")
         points = np.array(numbers, float).reshape(68, 2)
-        image = cv2.imread(str(pictures[name.split("/")[-1]]))
+        image = cv2.imread(str(images[name.split("/")[-1]]))
         outline = put_on(image, frame_of(points), wearing("surgical", seed=i)).outline
         mouth = np.rint(points[48:]).astype(int)
         eyes = np.rint(points[36:48]).astype(int)

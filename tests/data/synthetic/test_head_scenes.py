@@ -46,14 +46,14 @@ def _equal(a, b):
     )
 
 
-def test_a_picture_depends_on_seed_and_position_alone(records):
+def test_an_image_depends_only_on_seed_and_position(records):
     again = SyntheticSource(500, 11, attributes=DECLARED)
     for i in (17, 3):
         assert _equal(records[i], again[i])
 
 
 @pytest.mark.parametrize("change", [{"seed": 12}, {"texture_seed": 1}, {"size": (192, 256)}])
-def test_other_arguments_give_other_pictures(records, change):
+def test_other_arguments_give_other_images(records, change):
     other = SyntheticSource(**({"length": 120, "seed": 11} | change))
     assert not np.array_equal(other[3].image, records[3].image)
 
@@ -76,7 +76,7 @@ def test_boxes_are_the_tight_boxes_of_disjoint_masks(records):
     assert len({n.id for n in _instances(records)}) == len(_instances(records))
 
 
-def test_faces_boxes_go_from_forehead_to_chin_and_ear_to_ear(records):
+def test_face_boxes_reach_from_forehead_to_chin_and_ear_to_ear(records):
     source = SyntheticSource(120, 11, boxes="face", attributes=DECLARED)
     compared = 0
     for i, record in enumerate(records):
@@ -94,7 +94,7 @@ def test_faces_boxes_go_from_forehead_to_chin_and_ear_to_ear(records):
     assert compared > 200
 
 
-def test_every_head_shows_enough():
+def test_every_head_is_visible_enough():
     source = SyntheticSource(40, 3, heads=(4, 8), min_visible=0.25)
     areas = [n.area for n in _instances(source)]
     heights = [n.box[3] - n.box[1] for n in _instances(source)]
@@ -130,7 +130,7 @@ def test_all_labels_parse(records):
         assert instance.attributes.keys() | {"smile"} == ATTRIBUTES.keys()
 
 
-def test_a_smile_is_labelled_where_some_of_the_mouth_shows(records):
+def test_a_smile_is_labelled_if_a_part_of_the_mouth_is_visible(records):
     mouth = [i for i, name in enumerate(LANDMARKS) if name.startswith("mouth_")]
     labelled = []
     for instance in _instances(records):
@@ -186,7 +186,7 @@ def test_landmarks_lie_in_the_order_of_their_names():
 
 
 def test_a_mirrored_head_has_mirrored_labels():
-    """Negated yaw and roll give what `Attribute.move` makes of the labels in a mirrored picture."""
+    """Negating yaw and roll has the effect of `Attribute.move` for a mirrored image."""
     pose, head = from_config({"head": ATTRIBUTES["head"], "face": ATTRIBUTES["face"]})
     angles = (35.0, -20.0, 15.0)
     left, right = _head(angles), _head((-35.0, -20.0, -15.0))
@@ -201,7 +201,7 @@ def test_a_mirrored_head_has_mirrored_labels():
 
 @pytest.mark.parametrize(("yaw", "hidden", "seen"), [(60, "right", "left"), (-60, "left", "right")])
 def test_a_turned_head_hides_its_far_side(yaw, hidden, seen):
-    """Nose to the left: the ear that shows is the one on the image's right."""
+    """With the nose to the left, the visible ear is the one on the image's right."""
     visible = np.mean([_head((yaw, 0, 0), seed).visible for seed in range(12)], 0)
     assert visible[AT[f"{seen}_ear"]] == 0
     assert visible[AT[f"{hidden}_ear"]] >= 0.15  # unless hair covers it
@@ -216,7 +216,7 @@ def test_a_frontal_head_hides_nothing_but_ears():
 
 
 def test_visible_landmarks_lie_on_their_head(records):
-    """Those on the outline, as the chin, may fall a pixel beside it."""
+    """Landmarks on the outline, such as the chin, may be a pixel outside."""
     for record in records:
         for instance in record.instances:
             near = cv2.dilate(instance.segmentation.astype(np.uint8), np.ones((5, 5)))
@@ -232,7 +232,7 @@ def test_visible_share_is_moderate(records):
 
 @pytest.mark.parametrize("pose", [(0, 0, 0), (50, 30, 10), (-70, -40, -25)])
 def test_lines_of_sight_meet_the_surface(pose):
-    """A dense search along each line finds the same first point."""
+    """Compare with the first point found by a dense search along each line."""
     surface, turn = Surface(0.74, 0.86, lower=(0.5, 0.2, 0.3), slant=-0.12), rotation(*pose)
     x, y = np.meshgrid(
         np.linspace(-1, 1, 21, dtype=np.float32), np.linspace(-1, 1, 21, dtype=np.float32)
@@ -296,7 +296,7 @@ def _thumbnails(source):
 
 
 def _ridge(train, target, test):
-    """Give what several strengths find; the best on the test set overstates the thumbnail."""
+    """Yield the predictions for several strengths; the best on the test set is an upper bound."""
     center, mean = train.mean(0), target.mean()
     gram, right = (train - center).T @ (train - center), (train - center).T @ (target - mean)
     for strength in (0.1, 1.0, 10.0, 100.0):
@@ -304,7 +304,7 @@ def _ridge(train, target, test):
 
 
 @pytest.mark.slow
-def test_a_thumbnail_does_not_tell_age_or_gender():
+def test_a_thumbnail_is_not_sufficient_for_age_or_gender():
     train, age, female = _thumbnails(SyntheticSource(800, 1, attributes=DECLARED))
     test, test_age, test_female = _thumbnails(SyntheticSource(400, 2, attributes=DECLARED))
     trivial = np.abs(test_age - np.median(age)).mean()

@@ -12,7 +12,7 @@ def _iou(a, b):
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
-def test_a_picture_depends_on_seed_and_position_alone():
+def test_an_image_depends_only_on_seed_and_position():
     first, again, other = ShapesSource(20, 3), ShapesSource(50, 3), ShapesSource(20, 4)
     for i in (0, 7, 19):
         np.testing.assert_array_equal(first[i].image, again[i].image)
@@ -41,8 +41,8 @@ def test_a_mask_shows_one_colour_and_nothing_is_left_over():
         assert len(np.unique(record.image[ground], axis=0)) == 1
 
 
-def test_shapes_are_what_their_labels_say():
-    """An unhidden one fills its box as a square, a disc and a triangle do."""
+def test_shapes_match_their_labels():
+    """An unhidden shape fills the share of its box that a square, disc or triangle does."""
     filled = {1: [], 2: [], 3: []}
     for record in (ShapesSource(200, 2, max_shapes=1)[i] for i in range(200)):
         for instance in record.instances:
@@ -56,7 +56,7 @@ def test_shapes_are_what_their_labels_say():
 
 
 def test_few_overlap_much():
-    """Suppression is by the shapes' whole squares: boxes of what shows overlap little more."""
+    """Suppression uses the shapes' squares; boxes of visible parts overlap slightly more."""
     worst = [
         _iou(a.box, b.box)
         for record in (ShapesSource(100, 5)[i] for i in range(100))
