@@ -1,4 +1,4 @@
-"""What lies in the inputs: pictures, videos, and files that are neither."""
+"""Files of the inputs: images, videos, and files that are neither."""
 
 import glob
 import os
@@ -11,33 +11,33 @@ import cv2
 from mtl_jax.errors import UserError
 from mtl_jax.inference.video import is_video
 
-# What these hold is a picture or a broken one; what others hold is looked at.
-PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp"}
+# Files with these suffixes are taken for images, even if damaged; others are detected by content.
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp"}
 
 
 class InputFile(NamedTuple):
-    """Where a file lies, and its name in the output."""
+    """The path of an input file, and its name in the output."""
 
     path: Path
     name: str  # relative to the input folder, with /
 
 
 class Collected(NamedTuple):
-    """What lies in the inputs, each in sorted order."""
+    """Files of the inputs, each list in sorted order."""
 
-    pictures: list[InputFile]
+    images: list[InputFile]
     videos: list[InputFile]
-    others: list[InputFile]  # neither by their name nor by their content, or misnamed
+    others: list[InputFile]  # neither images nor videos, or not named in UTF-8
 
 
 def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Collected:
-    """List files, those of folders however deep, and what fits a pattern; hidden files and what is
-    `leave_out` or below it are passed over.
+    """List the files of `inputs`, which are files, folders (read recursively) or patterns.
 
-    A pattern has `*`, `?` or `[...]`, and `**` for folders however deep; what exists by such a name
-    is that file or folder. Names are relative to the folder given, of a pattern to those of its
-    folders that exist, or, where two inputs would give one name, to the folder common to all.
-    Raises UserError for an input that is not there and a pattern that nothing fits.
+    A pattern contains `*`, `?` or `[...]`; `**` matches folders at any depth. An existing file or
+    folder of that name takes precedence. Hidden files, and files in or below `leave_out`, are
+    skipped. Names are relative to the input folder, or to the longest existing folder at the start
+    of a pattern. If two files would have the same name, all names are relative to their common
+    folder. Raises UserError if an input does not exist or a pattern matches nothing.
     """
     left_out = [path.resolve() for path in leave_out]
     found: dict[Path, InputFile] = {}
@@ -58,8 +58,8 @@ def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Col
     for file in sorted(files, key=lambda file: file.name):
         if is_misnamed(file.path):
             collected.others.append(file)
-        elif _may_be_picture(file.path):
-            collected.pictures.append(file)
+        elif _may_be_image(file.path):
+            collected.images.append(file)
         elif is_video(file.path):
             collected.videos.append(file)
         else:
@@ -68,17 +68,17 @@ def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Col
 
 
 def _expand(given: str) -> tuple[Path, list[Path]]:
-    """Give the files of one input, and the folder that their names are relative to."""
+    """Return the folder that the names of an input's files are relative to, and the files."""
     path = Path(given)
     if path.exists():
         return path if path.is_dir() else path.parent, _walk(path)
     if glob.escape(given) == given:
-        raise UserError(f"{given}: no such picture, video or folder")
+        raise UserError(f"{given}: no such image, video or folder")
     root = next(folder for folder in path.parents if folder.is_dir())
     pattern = path.relative_to(root).as_posix()
     matches = sorted(glob.glob(pattern, root_dir=root, recursive=True))
     if not matches:
-        raise UserError(f"{given}: nothing fits this pattern")
+        raise UserError(f"{given}: no file matches this pattern")
     return root, [file for match in matches for file in _walk(root / match)]
 
 
@@ -87,7 +87,7 @@ def _walk(given: Path) -> list[Path]:
         return [given]
     paths, seen = [], set()
     for folder, folders, names in os.walk(given, followlinks=True):
-        if (resolved := Path(folder).resolve()) in seen:  # a link to a folder above
+        if (resolved := Path(folder).resolve()) in seen:  # a link to a folder that was listed
             folders.clear()
             continue
         seen.add(resolved)
@@ -97,8 +97,9 @@ def _walk(given: Path) -> list[Path]:
 
 
 def is_misnamed(path: Path) -> bool:
-    """Say whether a name is no UTF-8, as old archives leave some: no JSON can hold it, and OpenCV
-    breaks down on it.
+    """Return whether a path is not valid UTF-8, as in some old archives.
+
+    Such a path can be neither written to JSON nor opened by OpenCV.
     """
     try:
         str(path).encode()
@@ -107,6 +108,6 @@ def is_misnamed(path: Path) -> bool:
     return False
 
 
-def _may_be_picture(path: Path) -> bool:
-    """Say whether a file is a picture by its name, or else by its first bytes."""
-    return path.suffix.lower() in PICTURE_SUFFIXES or cv2.haveImageReader(str(path))
+def _may_be_image(path: Path) -> bool:
+    """Return whether a file is an image by its suffix or by its first bytes."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or cv2.haveImageReader(str(path))

@@ -1,4 +1,4 @@
-"""Pictures and videos to `predictions.json` and what is drawn on them."""
+"""Prediction on image and video files: writes `predictions.json`, overlays and crops."""
 
 import hashlib
 import sys
@@ -23,18 +23,18 @@ from mtl_jax.visualize.drawing.draw import enlarge, to_show
 from mtl_jax.visualize.drawing.styles import LABELLED, STYLES
 from mtl_jax.visualize.drawing.window import Window
 
-MANY = 10  # so many files of a kind that is no picture's are listed; beyond, they are counted
+MANY = 10  # at most so many skipped files of one suffix are listed; more are counted
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written beside `predictions.json`."""
+    """What is written in addition to `predictions.json`."""
 
-    style: str = "overlay"  # of visualize.styles
-    csv: bool = False  # also predictions.csv
-    crops: bool = False  # also crops/<name>/<number>_<class>.png
-    show: bool = False  # also in a window
-    resume: bool = False  # go on where an earlier process stopped
+    style: str = "overlay"  # a key of visualize.drawing.styles.STYLES
+    csv: bool = False  # also write predictions.csv
+    crops: bool = False  # also write crops/<name>/<number>_<class>.png
+    show: bool = False  # also show overlays in a window
+    resume: bool = False  # continue where an earlier process stopped
 
 
 def predict_folder(
@@ -43,23 +43,26 @@ def predict_folder(
     output: str | Path,
     options: OutputOptions | None = None,
 ) -> int:
-    """Write, below `output`, `predictions.json` and `overlays/<name>.png` of every picture or
-    `overlays/<name>.mp4` of every video in `inputs`; print where the time went; give the exit code.
+    """Predict images and videos, write the results below `output` and return the exit code.
 
-    Entries are kept in `predictions.jsonl` as they come. Where an error or a signal ends this
-    function, what was found stays there, and `options.resume` goes on with it.
+    Writes `predictions.json`, and `overlays/<name>.png` for each image or `overlays/<name>.mp4`
+    for each video in `inputs`. Prints the time spent on each part.
 
-    0: all good; 1: some files were skipped or broke off, each named on stderr; 2: nothing could be
-    read. Raises UserError for inputs that are not there, and an output that is no folder.
+    Entries are appended to `predictions.jsonl` as they are computed. If an error or a signal ends
+    this function, they stay there, and a call with `options.resume` continues from them.
+
+    Exit codes: 0: all files were read; 1: some files were skipped or ended early, each named on
+    stderr; 2: no file could be read. Raises UserError if an input does not exist, `output` is not a
+    folder, or the predictions cannot be resumed.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: the output must be a folder, and this is a file")
-    pictures, videos, others = collect(inputs, leave_out=[output / name for name in WRITTEN])
+        raise UserError(f"{output}: the output must be a folder, but this is a file")
+    images, videos, others = collect(inputs, leave_out=[output / name for name in WRITTEN])
     start = time.perf_counter()
     options = options or OutputOptions()
     _report_others(others)
-    names = "\n".join(file.name for file in (*pictures, *videos))
+    names = "\n".join(file.name for file in (*images, *videos))
     made_by = {
         "model": predictor.name,
         "files": hashlib.sha256(names.encode()).hexdigest(),
@@ -69,31 +72,29 @@ def predict_folder(
     with Journal(output, made_by, options.resume) as journal:
         job = _Job(predictor, output, options, journal)
         try:
-            job.predict_pictures(pictures)
-            first_id = len(pictures)
+            job.predict_images(images)
+            first_id = len(images)
             for file in videos:
                 first_id += job.predict_video(file, first_id)
         except BaseException:
             if journal.done:
-                kept = f"{len(journal.done)} images and videos are kept in {journal.path}"
-                print(f"{kept}; --resume goes on from there", file=sys.stderr)
+                saved = f"{len(journal.done)} images and videos are saved in {journal.path}"
+                print(f"{saved}; rerun with --resume to continue", file=sys.stderr)
             raise
-        if job.images:
+        if job.total:
             journal.write(predictor.attributes, options.csv)
-    if not job.images:
-        print(
-            f"no picture or video could be read in {', '.join(map(str, inputs))}", file=sys.stderr
-        )
+    if not job.total:
+        print(f"no image or video could be read in {', '.join(map(str, inputs))}", file=sys.stderr)
         return 2
     print(f"{job.counted()}, {job.detections} detections: {output / 'predictions.json'}")
-    drawn = f", {job.drawn} drawn, of a score of {CONFIDENT} and more; --threshold sets another"
+    drawn = f", {job.drawn} detections with a score of at least {CONFIDENT} (see --threshold)"
     print(f"overlays: {output / 'overlays'}{drawn if job.drawn < job.detections else ''}")
-    print(predictor.times.line(job.images, time.perf_counter() - start))
+    print(predictor.times.line(job.total, time.perf_counter() - start))
     return 1 if job.faults or others else 0
 
 
 class _Job:
-    """Carries pictures and videos to their files, and counts them."""
+    """Predicts images and videos, writes their files and counts them."""
 
     def __init__(
         self, predictor: Predictor, output: Path, options: OutputOptions, journal: Journal
@@ -103,21 +104,21 @@ class _Job:
         self._options = options
         self._journal = journal
         self._window = Window() if options.show else None
-        self.pictures = self.frames = self.detections = self.drawn = self.faults = 0
+        self.images = self.frames = self.detections = self.drawn = self.faults = 0
 
     @property
-    def images(self) -> int:
-        return self.pictures + self.frames
+    def total(self) -> int:
+        return self.images + self.frames
 
     def counted(self) -> str:
-        """Say how many pictures and frames were read."""
+        """Return the numbers of images and frames that were read, as text."""
         frames = f"{self.frames} frames" if self.frames else ""
-        pictures = f"{self.pictures} pictures" if self.pictures or not frames else ""
-        return " and ".join(filter(None, (pictures, frames)))
+        images = f"{self.images} images" if self.images or not frames else ""
+        return " and ".join(filter(None, (images, frames)))
 
-    def predict_pictures(self, files: Sequence[InputFile]) -> None:
-        """Write what is found on each picture."""
-        self.pictures += sum(self._is_done(file) for file in files)
+    def predict_images(self, files: Sequence[InputFile]) -> None:
+        """Predict images and write their results."""
+        self.images += sum(self._is_done(file) for file in files)
         left = [i for i, file in enumerate(files) if file.name not in self._journal.done]
         for place, result in self._predictor.predict_files([files[i].path for i in left]):
             position = left[place]
@@ -133,11 +134,12 @@ class _Job:
                 self._add(entries)
                 self._journal.finish(name, position, 1, len(entries))
             self._show(drawn, wait=True)
-            self.pictures += 1
+            self.images += 1
 
     def predict_video(self, file: InputFile, first_id: int) -> int:
-        """Write what is found on each frame, the first with id `first_id`; give how many were
-        read.
+        """Predict a video, write its results and return the number of frames read.
+
+        Image ids count from `first_id`.
         """
         if self._is_done(file):
             frames = self._journal.done[file.name].images
@@ -157,7 +159,7 @@ class _Job:
                         self._add([{**entry, **place} for entry in entries])
                     self._show(drawn, wait=False)
                     read += 1
-        except ValueError as error:  # of the file, or of a model with other channels than a video
+        except ValueError as error:  # an unreadable file, or a model with other channels
             if read:
                 raise
             self._skip(file, error)
@@ -165,17 +167,17 @@ class _Job:
         self._journal.finish(file.name, first_id, read, self.detections - found)
         self.frames += read
         if abs(writer.fps - video.fps) > 0.01:
-            print(f"{writer.path} plays at {writer.fps:g} frames a second, not {video.fps:.3f}")
+            print(f"{writer.path}: {writer.fps:g} frames per second instead of {video.fps:.3f}")
         if not read:
             self._skip(file, ValueError("no frame could be read"))
         elif video.breaks_off(read):
-            fault = f"breaks off after {read} of {video.count} frames, which are kept"
+            fault = f"ends after {read} of {video.count} frames, which were predicted"
             print(f"{file.path}: {fault}", file=sys.stderr)
             self.faults += 1
         return read
 
     def _is_done(self, file: InputFile) -> bool:
-        """Say whether an earlier process finished a file, and count its detections."""
+        """Return whether an earlier process finished `file`, and count its detections."""
         done = self._journal.done.get(file.name)
         self.detections += done.entries if done else 0
         return done is not None
@@ -210,21 +212,19 @@ class _Job:
 
 
 def _report_others(others: Sequence[InputFile]) -> None:
-    """Name the files that are neither pictures nor videos, or misnamed, on stderr."""
+    """Report files that are neither images nor videos, or not named in UTF-8, on stderr."""
     misnamed = [file for file in others if is_misnamed(file.path)]
     for file in misnamed:
-        _report(file, ValueError("its name is not UTF-8; rename it"))
+        _report(file, ValueError("the file name is not valid UTF-8; rename the file"))
     others = [file for file in others if file not in misnamed]
     kinds = Counter(file.path.suffix.lower() for file in others)
     for kind, count in kinds.items():
-        of_kind = [file for file in others if file.path.suffix.lower() == kind]
+        matching = [file for file in others if file.path.suffix.lower() == kind]
         if count > MANY:
-            print(
-                f"skipped {count} {kind or 'other'} files: not pictures or videos", file=sys.stderr
-            )
+            print(f"skipped {count} {kind or 'other'} files: not images or videos", file=sys.stderr)
             continue
-        for file in of_kind:
-            fault = "the file is empty" if _is_empty(file.path) else "not a picture or video"
+        for file in matching:
+            fault = "the file is empty" if _is_empty(file.path) else "not an image or video"
             _report(file, ValueError(fault))
 
 

@@ -1,7 +1,7 @@
-"""Predictions as they come, which survive a process that is killed: `predictions.jsonl`.
+"""`predictions.jsonl`: predictions saved as they are computed, to survive a killed process.
 
-Entries are appended as whole lines. `predictions.progress.jsonl` notes each image or video that is
-done, with its part of the entries, so that a later process can go on.
+Entries are appended as whole lines. `predictions.progress.jsonl` records each finished image or
+video with the byte range of its entries, so that a later process can continue.
 """
 
 import json
@@ -19,22 +19,22 @@ JOURNAL, PROGRESS = "predictions.jsonl", "predictions.progress.jsonl"
 
 
 class Done(NamedTuple):
-    """One image or video that is done: the part of the journal that its entries are."""
+    """A finished image or video, and the byte range of its entries in the journal."""
 
     file_name: str
     first_id: int
-    images: int  # 1, or the frames of a video
+    images: int  # 1, or the number of frames of a video
     entries: int
-    start: int  # bytes
-    size: int
+    start: int  # in bytes
+    size: int  # in bytes
 
 
 class Journal:
-    """Entries of `Result.to_json`, kept as they come. To be used in a `with`.
+    """Entries of `Result.to_json`, saved as they are computed. Use it as a context manager.
 
-    `made_by` describes what the predictions depend on. With `resume` the journal of a process that
-    did not finish goes on; `done` has its images and videos by name. Raises UserError where there
-    is none, or another `made_by` began it.
+    `made_by` describes what the predictions depend on. With `resume`, the journal of an unfinished
+    process is continued, and `done` contains its finished images and videos by name. Raises
+    UserError if there is no such journal or if its `made_by` differs.
     """
 
     def __init__(self, folder: Path, made_by: Mapping[str, Any], resume: bool = False):
@@ -51,16 +51,16 @@ class Journal:
             lines = self._progress_path.read_bytes().splitlines(keepends=True)
         except OSError:
             raise UserError(
-                f"{self._progress_path.parent}: has no predictions to resume; omit --resume"
+                f"{self._progress_path.parent}: no predictions to resume here; omit --resume"
             ) from None
-        # A line without its end was being written when the process was killed.
+        # The process was killed while it wrote a line without a line end.
         whole = [line for line in lines if line.endswith(b"\n")]
         self._progress_end = sum(map(len, whole))
         header, *rest = [json.loads(line) for line in whole] or [{}]
         for name, value in self._made_by.items():
             if header.get(name) != value:
                 raise UserError(
-                    f"{self._progress_path}: the predictions were begun with another {name}; "
+                    f"{self._progress_path}: the interrupted run differs in {name}; "
                     "resume with the same arguments, or omit --resume to start again"
                 )
         return {found.file_name: found for found in (Done(**line) for line in rest)}
@@ -80,7 +80,7 @@ class Journal:
             journal.flush()
 
     def finish(self, file_name: str, first_id: int, images: int, entries: int) -> None:
-        """Note that all entries of an image or video are there."""
+        """Record that all entries of an image or video were added."""
         journal, progress = self._open()
         size = journal.tell() - self._end
         done = Done(file_name, first_id, images, entries, self._end, size)
@@ -91,7 +91,7 @@ class Journal:
     def _open(self) -> tuple[BinaryIO, BinaryIO]:
         if self._files is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # What follows the ends is of an image that was not finished; it is predicted again.
+            # Bytes beyond the ends belong to an unfinished image, which is predicted again.
             journal = self._append(self.path, self._end)
             progress = self._append(self._progress_path, self._progress_end)
             if not self._progress_end:
@@ -106,8 +106,9 @@ class Journal:
         return self._opened.enter_context(open(path, "ab"))
 
     def write(self, declared: Sequence[Attribute], with_csv: bool) -> None:
-        """Write `predictions.json`, and `predictions.csv`, in the order of the images, and remove
-        the journal.
+        """Write `predictions.json`, with `with_csv` also `predictions.csv`; remove the journal.
+
+        Entries are ordered by image id.
         """
         self._open()
         self.__exit__()

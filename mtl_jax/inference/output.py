@@ -1,4 +1,4 @@
-"""What a run writes: `predictions.json`, `predictions.csv`, pictures and crops."""
+"""Output of a prediction run: `predictions.json`, `predictions.csv` and crops."""
 
 import csv
 import json
@@ -21,15 +21,15 @@ from mtl_jax.visualize.drawing.draw import as_rgb, to_show
 COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", "score")
 BOX = ("x", "y", "width", "height")
 _CROP = re.compile(r"(\d{6}_)?\d+_[\w.-]+\.png")
-# Below the output's folder.
+# Files and folders that are written below the output folder.
 WRITTEN = ("predictions.json", "predictions.csv", "predictions.jsonl", "overlays", "crops")
 
 
 class Predictions:
-    """`predictions.json`, and `predictions.csv` where it is asked for, written as entries come.
+    """Writer of `predictions.json` and, optionally, `predictions.csv`.
 
-    To be used in a `with`. Both are put in place at its end; after an error, or where `add` was
-    never called, there are none.
+    Use it as a context manager. Entries are written as they are added, and on exit both files are
+    moved into place. After an error, or if `add` was never called, neither file is written.
     """
 
     def __init__(self, folder: Path, declared: Sequence[Attribute], with_csv: bool = False):
@@ -45,17 +45,17 @@ class Predictions:
         return self
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Write entries of `Result.to_json`, with `frame` and `time`, or `source`, in some."""
+        """Write entries of `Result.to_json`, some extended by `frame` and `time` or by `source`."""
         if self._json is None:
             self._json = self._open("predictions.json")
-            if not self._with_csv:  # one of a run before is of other predictions
+            if not self._with_csv:  # a table of an earlier run does not match the new predictions
                 (self._folder / "predictions.csv").unlink(missing_ok=True)
             else:
                 self._csv = csv.writer(self._open("predictions.csv"))
                 names = [name for a in self._declared for name in _empty(a)]
                 self._csv.writerow([*COLUMNS, *BOX, *names])
         for entry in entries:
-            # An entry a line: large files stay readable, and comparable line by line.
+            # One entry per line: large files stay readable and can be compared line by line.
             text = json.dumps(entry, allow_nan=False, ensure_ascii=False)
             self._json.write(f"{self._separator}\n{text}")
             self._separator = ","
@@ -78,16 +78,17 @@ class Predictions:
 
 
 def clear_crops(folder: Path) -> None:
-    """Remove the crops of a run before: with other classes they have other names."""
+    """Remove the crops of an earlier run, which are not overwritten if their classes differ."""
     for path in folder.glob("*.png"):
         if _CROP.fullmatch(path.name):
             path.unlink()
 
 
 def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "") -> None:
-    """Write the box of each detection that is drawn, from the picture's own pixels, as
-    `<number>_<class>.png`: the number counts the picture's detections from 0, the highest score
-    first. A box without a pixel is left out.
+    """Crop the box of each drawn detection from `image` and write it to `<number>_<class>.png`.
+
+    The number counts the image's detections from 0, highest score first. `prefix` is put before
+    it. A box that contains no pixel is skipped.
     """
     for i in to_show(image, result):
         x1, y1 = (max(math.floor(v), 0) for v in result.boxes[i, :2])
@@ -100,7 +101,7 @@ def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "
 
 def _row(entry: dict[str, Any], declared: Sequence[Attribute]) -> list[Any]:
     found = [a.cells(entry["attributes"][a.name]) for a in declared]
-    values = [value for of_attribute in found for value in of_attribute.values()]
+    values = [value for cells in found for value in cells.values()]
     return [*(entry.get(column, "") for column in COLUMNS), *entry["bbox"], *values]
 
 

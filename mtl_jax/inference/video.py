@@ -1,4 +1,4 @@
-"""Videos in and out, by OpenCV: frames in order, a few of them in memory."""
+"""Video input and output with OpenCV: frames in order, with only a few in memory."""
 
 import os
 import re
@@ -15,16 +15,17 @@ from mtl_jax.errors import UserError
 from mtl_jax.inference.times import Times
 from mtl_jax.io.atomic import draft_of
 
-# Read when FFmpeg is first used. What is wrong with a video is said here, in one line.
+# FFmpeg reads this at its first use. Its own log is silenced: errors are reported in one line.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-AHEAD = 8  # frames that are decoded before they are asked for
-USUAL_FPS = 25.0  # of a file that does not say
-NOT_IN_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # control characters but spaces, ESC
+AHEAD = 8  # frames that are decoded in advance
+USUAL_FPS = 25.0  # of a file that does not specify its rate
+# Control characters that do not occur in text: all except white space and ESC.
+NOT_IN_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def is_video(path: Path) -> bool:
-    """Say whether OpenCV opens a file as a video, and it is no text: those it plays as drawings."""
+    """Return whether OpenCV opens a file as a video. Text, which it can render, is excluded."""
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -39,22 +40,23 @@ def is_video(path: Path) -> bool:
 
 
 class Video:
-    """A video's frames and what its head says. Raises ValueError where OpenCV cannot open it."""
+    """Frames and metadata of a video. Raises ValueError if OpenCV cannot open it."""
 
     def __init__(self, path: Path):
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise ValueError("not a video that OpenCV can decode")
-        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 4.11 alone does not by itself
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # off by default in OpenCV 4.11 only
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else USUAL_FPS
-        self.count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))  # 0 or less: not known
+        self.count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))  # 0 or less: unknown
         self._size: tuple[int, int] | None = None
-        self._seconds: list[float] = []  # when each frame that was read is shown
+        self._seconds: list[float] = []  # display time of each frame read
 
     def frames(self, times: Times) -> Iterator[np.ndarray]:
-        """Give the frames, RGB `[H, W, 3]` as displayed, all of the first one's size; a thread
-        decodes ahead.
+        """Yield the frames, RGB uint8 `[H, W, 3]` as displayed, all in the size of the first.
+
+        A thread decodes in advance.
         """
         try:
             with ThreadPoolExecutor(1) as decoder:
@@ -66,13 +68,13 @@ class Video:
             self._capture.release()
 
     def time_of(self, frame: int) -> float:
-        """Give when a frame that was read is shown, in seconds; telephones' rates vary."""
+        """Return the display time of a frame that was read, in seconds. Frame rates may vary."""
         return self._seconds[frame]
 
     def breaks_off(self, read: int) -> bool:
-        """Say whether `read` frames are far fewer than the head counts.
+        """Return whether `read` frames are far fewer than the frame count of the file's header.
 
-        Where it counts by time alone, it counts up to where the sound ends.
+        A count that is derived from the duration also covers audio after the last frame.
         """
         return read < self.count - max(1.0, min(self.fps, self.count / 10))
 
@@ -85,7 +87,7 @@ class Video:
             if not done:
                 return None
             seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if self._seconds and seconds <= self._seconds[-1]:  # not known of every container
+            if self._seconds and seconds <= self._seconds[-1]:  # unknown in some containers
                 seconds = self._seconds[-1] + 1 / self.fps
             self._seconds.append(seconds)
             height, width = frame.shape[:2]
@@ -96,12 +98,14 @@ class Video:
 
 
 class VideoWriter:
-    """Writes RGB frames of one size to `stem` with .mp4 behind it, or .avi where OpenCV's mp4 does
-    not do: without its codec, and for an odd width or height, of which it would cut a pixel.
+    """Writer of RGB frames of one size to `stem` with the suffix .mp4 or .avi.
 
-    To be used in a `with`. At its end the file is put in place as `path`; after an error, or
-    without a frame, there is none. It plays at `fps`: as it was asked for, but for an odd size,
-    where OpenCV counts whole frames a second. Raises UserError where no video can be written.
+    AVI is used if OpenCV has no codec for MP4, and for an odd width or height, where MP4 would drop
+    a row or column of pixels.
+
+    Use it as a context manager. On exit the file is moved into place as `path`. After an error, or
+    without a frame, no file is written. `fps` is the requested frame rate, except for an odd size,
+    where OpenCV supports only whole numbers. Raises UserError if no video can be written.
     """
 
     def __init__(self, stem: Path, fps: float):
@@ -136,7 +140,7 @@ class VideoWriter:
     def _open(self, height: int, width: int) -> cv2.VideoWriter:
         self._stem.parent.mkdir(parents=True, exist_ok=True)
         formats = [(".mp4", cv2.CAP_ANY, "mp4v"), (".avi", cv2.CAP_ANY, "MJPG")]
-        if height % 2 or width % 2:  # FFmpeg's writers would cut a pixel off, OpenCV's own does not
+        if height % 2 or width % 2:  # FFmpeg's writers drop a pixel, OpenCV's own does not
             formats = [(".avi", cv2.CAP_OPENCV_MJPEG, "MJPG")]
             self.fps = max(1.0, round(self.fps))
         for suffix, backend, codec in formats:
@@ -147,11 +151,14 @@ class VideoWriter:
             if writer.isOpened():
                 return writer
             self._partial.unlink(missing_ok=True)
-        raise UserError(f"{self.path}: OpenCV can write neither mp4 nor Motion JPEG here")
+        raise UserError(
+            f"{self.path}: OpenCV cannot write this video as MP4 or Motion JPEG; check its codecs "
+            "and the permissions of the folder"
+        )
 
     def _check(self) -> None:
-        """Raise UserError where the file does not hold every frame: OpenCV does not tell."""
+        """Raise UserError if the file misses frames, since OpenCV does not report write errors."""
         capture = cv2.VideoCapture(str(self._partial))
         if int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) != self._count:
-            raise UserError(f"{self.path}: could not be written to its end; is the disk full?")
+            raise UserError(f"{self.path}: the video is incomplete; check the free disk space")
         capture.release()

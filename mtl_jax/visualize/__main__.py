@@ -1,4 +1,4 @@
-"""Look at data before training, and into a model after it: pages that open in a browser.
+"""Inspect data before training, and a model after it, on pages for a browser.
 
 python -m mtl_jax.visualize data --config configs/balloon.py --output look
 """
@@ -10,43 +10,49 @@ from pathlib import Path
 from mtl_jax import commandline
 from mtl_jax.config.overrides import load_config_file, override
 
-_DATA = """Show a config's data: counts, sizes, labels, problems, anchors, and what training sees.
+_DATA = """Show a config's data: counts, sizes, labels, problems, anchors and training input.
 
     python -m mtl_jax.visualize data --config configs/shapes.py --output look
     python -m mtl_jax.visualize data --config configs/prima_pose.py --split val --output look
 
-Writes OUTPUT/index.html, which holds its pictures, and each picture as a PNG. Records with faults
-are listed and left out."""
+Writes OUTPUT/index.html, with embedded images, and each image as a PNG. Records with errors are
+listed and skipped."""
 
-_MODEL = """Follow one picture through a trained model: proposals, regions, filters, masks, layers.
+_MODEL = """Show how a trained model processes an image: proposals, regions, filters, masks, layers.
 
     python -m mtl_jax.visualize model --workdir runs/shapes --input test:0 --output look
     python -m mtl_jax.visualize model --input photo.jpg --output look
 
-A picture of the run's data (by its file, or as SPLIT:NUMBER) shows its annotations too. Writes
-OUTPUT/index.html, which holds its pictures, each picture as a PNG, and architecture.svg."""
+For an image of the run's data (its file, or SPLIT:NUMBER), annotations are shown as well. Writes
+OUTPUT/index.html, with embedded images, each image as a PNG, and architecture.svg."""
 
 
 def main(argv: Sequence[str]) -> int:
     parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.visualize")
     commands = parser.add_subparsers(dest="command", required=True, metavar="data|model")
     data = commands.add_parser("data", doc=_DATA)
+    data.add_argument("--config", required=True, help="config file, FILE.py or FILE.py:variant")
+    data.add_argument("--output", type=Path, required=True, help="folder to write")
+    data.add_argument("--split", default="train", help="train, val or test (default: train)")
     data.add_argument(
-        "--config", required=True, help="the config's file, FILE.py or FILE.py:variant"
+        "--limit", type=int, default=2000, help="maximum number of records measured (default: 2000)"
     )
-    data.add_argument("--output", type=Path, required=True, help="the folder to write")
-    data.add_argument("--split", default="train", help="train, val or test (train)")
-    data.add_argument("--limit", type=int, default=2000, help="records that are measured (2000)")
-    data.add_argument("--seed", type=int, default=0, help="which pictures are shown (0)")
+    data.add_argument(
+        "--seed", type=int, default=0, help="seed that selects the images shown (default: 0)"
+    )
     data.set_defaults(run=_show_data)
     model = commands.add_parser("model", doc=_MODEL)
-    model.add_argument("--workdir", help="the run's folder; by default the newest one under runs")
+    model.add_argument("--workdir", help="run folder (default: the newest below runs)")
     model.add_argument(
-        "--input", required=True, help="a picture, or SPLIT:NUMBER of the run's data"
+        "--input", required=True, help="image file, or SPLIT:NUMBER of the run's data"
     )
-    model.add_argument("--output", type=Path, required=True, help="the folder to write")
-    model.add_argument("--step", default="best", help="best, latest or a number of steps")
-    model.add_argument("--seed", type=int, default=0, help="which random regions are shown (0)")
+    model.add_argument("--output", type=Path, required=True, help="folder to write")
+    model.add_argument(
+        "--step", default="best", help="checkpoint: best, latest or a step number (default: best)"
+    )
+    model.add_argument(
+        "--seed", type=int, default=0, help="seed that selects the regions shown (default: 0)"
+    )
     model.set_defaults(run=_show_model)
     arguments, overrides = parser.parse_with_overrides(argv)
     return arguments.run(arguments, overrides)

@@ -1,4 +1,4 @@
-"""From what a user names to a record: a picture's file, or a place in a run's data."""
+"""Look up the record of an image file or of a position in a run's data."""
 
 from pathlib import Path
 
@@ -13,10 +13,9 @@ from mtl_jax.runs.loading import Run
 
 
 def named_record(run: Run, workdir: Path, name: str) -> tuple[Record, bool]:
-    """Give a record, and whether its annotations are known: those of a picture of the run's data
-    are.
+    """Return a record, and whether its annotations are known, as those of the run's data are.
 
-    `name` is a file, or SPLIT:NUMBER. Raises UserError where there is no such picture.
+    `name` is an image file or SPLIT:NUMBER. Raises UserError if there is no such image.
     """
     split, _, number = name.partition(":")
     if split in splits.NAMES and number.isdigit():
@@ -25,8 +24,8 @@ def named_record(run: Run, workdir: Path, name: str) -> tuple[Record, bool]:
     try:
         pixels = decode(path, run.channels)
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path}: {said}; give a picture, or the like of test:0") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path}: {reason}; expected an image or SPLIT:NUMBER") from None
     found = _by_file(run, workdir, path)
     if found is not None:
         return found, True
@@ -39,22 +38,24 @@ def _in_split(run: Run, workdir: Path, split: str, number: int) -> Record:
         return materialize(find_record(sources, number))
     except IndexError:
         total = sum(map(len, sources))
-        raise UserError(f"{split}:{number}: that split holds {total} records, from 0 on") from None
+        raise UserError(
+            f"{split}:{number}: the split has {total} records, numbered from 0"
+        ) from None
 
 
 def _by_file(run: Run, workdir: Path, path: Path) -> Record | None:
-    """Look a file up in the run's data, where that is there."""
-    wanted = path.resolve()
+    """Return the record of a file of the run's data; None if it or the data is not found."""
+    target = path.resolve()
     for split in splits.NAMES:
         try:
             sources = open_data(run.setup.experiment, split, workdir, run.categories).sources
         except UserError:
-            return None  # the data need not be where the model is
+            return None  # the data may not be on this machine
         for source in sources:
             for position in range(len(source)):
                 record = source[position]
-                if isinstance(record.image, Path) and record.image.resolve() == wanted:
+                if isinstance(record.image, Path) and record.image.resolve() == target:
                     return materialize(record)
                 if not isinstance(record.image, Path):
-                    break  # drawn, or packed: none of its records is a file
+                    break  # a generated or packed source has no image files
     return None

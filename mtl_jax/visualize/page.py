@@ -1,4 +1,4 @@
-"""One HTML page that holds its pictures itself: it can be sent, and asks no network."""
+"""A self-contained HTML page: images are embedded, and it needs no network."""
 
 import base64
 import html
@@ -11,8 +11,8 @@ import numpy as np
 from mtl_jax.images.decode import encode_png
 from mtl_jax.io.atomic import write_whole
 
-WIDEST = 1600  # pixels of a picture on the page; its file has them all
-PHOTOGRAPH = 0.1  # bytes of a PNG by those of its pixels; of drawings it is far less
+WIDEST = 1600  # pixels; wider images are embedded smaller, their files keep the full size
+PHOTOGRAPH = 0.1  # ratio of PNG size to raw size from which an image is a photograph
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1rem;
@@ -31,14 +31,12 @@ pre { background: #f4f5f7; padding: .75rem; overflow-x: auto; }
 
 
 class Page:
-    """Text, tables and pictures one below the other; `write` makes `index.html` of them, and a PNG
-    of each picture beside it.
-    """
+    """Text, tables and images in order. `write` saves `index.html`, and each image as a file."""
 
     def __init__(self, title: str):
         self._title = title
         self._parts: list[str] = []
-        self._pictures: dict[str, bytes] = {}  # by the name of the file
+        self._images: dict[str, bytes] = {}  # contents by file name
 
     def heading(self, text: str) -> None:
         self._parts.append(f"<h2>{html.escape(text)}</h2>")
@@ -54,13 +52,13 @@ class Page:
         self._parts.append(f"<ul>{items}</ul>")
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Add a table; numbers stand at the right of their column."""
+        """Add a table. Numbers are right-aligned."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
         self._parts.append(f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>')
 
-    def picture(self, name: str, image: np.ndarray, caption: str = "") -> None:
-        """Add RGB pixels `[H, W, 3]` uint8, whose file is `name`.png."""
+    def image(self, name: str, image: np.ndarray, caption: str = "") -> None:
+        """Add an RGB image, uint8 `[H, W, 3]`, whose file is `name`.png."""
         shown = image
         if image.shape[1] > WIDEST:
             height = round(image.shape[0] * WIDEST / image.shape[1])
@@ -75,9 +73,9 @@ class Page:
     def _add(
         self, name: str, file: bytes, kind: str, shown: bytes, caption: str, size: str
     ) -> None:
-        if name in self._pictures:
-            raise ValueError(f"two pictures are named {name!r}")
-        self._pictures[name] = file
+        if name in self._images:
+            raise ValueError(f"two images are named {name!r}")
+        self._images[name] = file
         text, data = html.escape(caption), base64.b64encode(shown).decode()
         self._parts.append(
             f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}" {size}>'
@@ -85,8 +83,8 @@ class Page:
         )
 
     def write(self, folder: Path) -> Path:
-        """Write the page and the pictures' files, and give the page's path."""
-        for name, data in self._pictures.items():
+        """Write the page and the image files, and return the path of the page."""
+        for name, data in self._images.items():
             with write_whole(folder / name) as draft:
                 draft.write_bytes(data)
         title, body = html.escape(self._title), "\n".join(self._parts)
@@ -103,7 +101,7 @@ class Page:
 
 
 def _encode(image: np.ndarray) -> tuple[str, bytes]:
-    """Give a picture's format and its bytes: a photograph as JPEG, which is smaller."""
+    """Return the format and the bytes of an image: JPEG for photographs, which is smaller."""
     kind, data = "png", encode_png(image)
     if len(data) > PHOTOGRAPH * image.size:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

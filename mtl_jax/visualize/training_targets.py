@@ -1,4 +1,4 @@
-"""What training makes of one row: which anchors and regions are examples of what."""
+"""Training targets of one image: which anchors and regions are sampled, and their targets."""
 
 from typing import NamedTuple
 
@@ -14,37 +14,37 @@ from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.masks import mask_targets
 from mtl_jax.types import Batch, Proposals
 
-RANDOM_REGIONS = 2000  # in place of a network's proposals
+RANDOM_REGIONS = 2000  # used instead of a network's proposals
 MASK_SIDE = 28
 
 
 class AnchorExamples(NamedTuple):
-    """One image's anchors; N of them, R sampled."""
+    """Anchors of one image: N anchors, R of them sampled."""
 
     boxes: np.ndarray  # [N, 4]
     level_sizes: list[tuple[int, int]]  # rows and columns of P2 .. P6
     strides: np.ndarray  # [L, 2]
     positive: np.ndarray  # [N] bool, before sampling
     negative: np.ndarray
-    neutral: np.ndarray  # within the picture, and neither
+    neutral: np.ndarray  # inside the image, neither positive nor negative
     sampled_positive: np.ndarray  # [R+] indices
     sampled_negative: np.ndarray  # [R-] indices
-    refined: np.ndarray  # [R+, 4]: where the targets move the sampled positive ones
+    refined: np.ndarray  # [R+, 4]: sampled positive anchors moved by their targets
 
 
 class RegionExamples(NamedTuple):
-    """One image's sampled regions, positives first; without rows that hold nothing."""
+    """Sampled regions of one image, positive ones first, without padding rows."""
 
     boxes: np.ndarray  # [R, 4]
     positive: np.ndarray  # [R] bool
     classes: np.ndarray  # [R]
     gt_index: np.ndarray  # [R]
     refined: np.ndarray  # [R, 4]
-    masks: np.ndarray  # [R, 28, 28] in 0..1, of positives
+    masks: np.ndarray  # [R, 28, 28] in 0..1, for positive regions
 
 
 def anchor_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> AnchorExamples:
-    """Match and sample the anchors of a row (a batch without its leading axis)."""
+    """Match and sample the anchors of `row`, a batch without its leading axis."""
     batch = clean(jax.tree.map(lambda x: np.asarray(x)[None], row))
     pyramid = jax.tree.map(lambda x: x[0], outline(batch, options.size_divisible))
     anchors = image_anchors(pyramid, options.rpn)
@@ -72,7 +72,7 @@ def anchor_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> AnchorEx
 def region_examples(
     row: Batch, options: MaskRCNNOptions, full_size_masks: bool, seed: int
 ) -> RegionExamples:
-    """Sample regions of a row from random ones: half of them anywhere, half near its objects."""
+    """Sample regions of `row` from random ones, half of them anywhere, half near its objects."""
     batch = clean(jax.tree.map(lambda x: np.asarray(x)[None], row))
     gt = jax.tree.map(lambda x: x[0], batch.gt)
     proposals = _random_regions(row, seed)
@@ -86,8 +86,8 @@ def region_examples(
     )
     refined = box_ops.decode(regions.deltas, regions.boxes, options.box_head.box_weights)
     height, width = row.images.shape[:2]
-    canvas = np.broadcast_to(np.array([0, 0, width, height], np.float32), gt.boxes.shape)
-    frames = canvas if full_size_masks else gt.boxes
+    whole = np.broadcast_to(np.array([0, 0, width, height], np.float32), gt.boxes.shape)
+    frames = whole if full_size_masks else gt.boxes
     masks = mask_targets(
         gt.masks, frames, regions.boxes, regions.gt_index, MASK_SIDE, options.roi.aligned
     )

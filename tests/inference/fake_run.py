@@ -1,4 +1,4 @@
-"""A run without a network: the bright rectangle of a black picture is found exactly."""
+"""A run without a network, which detects the bright rectangle of a black image exactly."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ SLOTS = 3
 
 
 class FakeRun:
-    """Finds the box of what is brighter than 128 on each row, and remembers the batches."""
+    """Detects the box of the pixels brighter than 128 in each row, and records the batches."""
 
     categories = (Category(11, "light"), Category(12, "dark"))
     attributes = from_config({"eye": {"kind": "landmarks", "points": ("a",)}})
@@ -23,7 +23,7 @@ class FakeRun:
         self.resize = resize or ResizeOptions("square", 64, 128, ((128, 128), (64, 128)))
         self.batches = []
 
-    propose = None  # its model looks everywhere
+    propose = None  # the model requires no proposals
 
     def class_of(self, image):
         return 1

@@ -1,4 +1,4 @@
-"""Predict a folder and stop in the middle: by a signal to itself, or by an error.
+"""Predict a folder and stop midway, by a signal to the process itself or by an error.
 
 python tests/inference/stopped_predict.py INPUT OUTPUT BATCHES SIGNAL [resume]
 """

@@ -1,6 +1,4 @@
-"""A real model, its weights random: batches through one compiled function find what single pictures
-do.
-"""
+"""A real model with random weights has the same detections in batches as in single images."""
 
 from functools import partial
 
@@ -21,7 +19,7 @@ from mtl_jax.training.sharding import make_mesh
 
 
 @pytest.mark.slow
-def test_batches_of_frames_find_what_single_pictures_do():
+def test_batches_of_frames_have_the_detections_of_single_images():
     source = SyntheticSource(6, seed=5)
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
     config.eval.batch_size = 4

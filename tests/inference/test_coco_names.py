@@ -1,4 +1,4 @@
-"""COCO's eighty names, each through its category id to what is written."""
+"""COCO's eighty class names, from the category id to the output files."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from mtl_jax.inference.predictor import Predictor
 
 
 class CocoRun(FakeRun):
-    """Finds the class whose number is how much brighter than 128 its rectangle is."""
+    """Detects the class whose number is the brightness of the rectangle minus 128."""
 
     def __init__(self, categories):
         super().__init__()
@@ -24,15 +24,15 @@ class CocoRun(FakeRun):
         return int(image.max()) - 128
 
 
-# torchvision's models number classes as COCO does, with gaps; matterport's count the eighty.
+# torchvision's models number classes as COCO does, with gaps; matterport's have no gaps.
 @pytest.mark.parametrize("categories", [coco_categories(), coco_things()], ids=["gaps", "eighty"])
 def test_each_name_is_written_with_its_id(tmp_path, categories):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    things = {thing.id: thing.name for thing in coco_things()}
-    assert len(things) == 80
+    names = {category.id: category.name for category in coco_things()}
+    assert len(names) == 80
     for number, category in enumerate(categories, 1):
-        if category.id in things:
+        if category.id in names:
             image = picture(64, 128, (20, 10, 60, 50)) // 255 * (128 + number)
             cv2.imwrite(str(folder / f"{category.id:02d}.png"), image)
     options = OutputOptions(csv=True, crops=True)
@@ -43,7 +43,7 @@ def test_each_name_is_written_with_its_id(tmp_path, categories):
     assert len(entries) == len(rows) == 80
     for entry, row in zip(entries, rows, strict=True):
         category_id = int(entry["file_name"][:2])
-        name = things[category_id]
+        name = names[category_id]
         assert (entry["category_id"], entry["category"]) == (category_id, name)
         assert (row["category_id"], row["category"]) == (str(category_id), name)
         crops = list((output / "crops" / entry["file_name"]).iterdir())
@@ -54,12 +54,12 @@ def test_the_names_are_those_of_torchvision():
     detection = pytest.importorskip("torchvision.models.detection")
     named = detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     expected = {i: name for i, name in enumerate(named) if name not in ("__background__", "N/A")}
-    assert {thing.id: thing.name for thing in coco_things()} == expected
+    assert {category.id: category.name for category in coco_things()} == expected
 
 
 def test_the_names_are_those_of_coco_s_annotations():
     text = (data_set("coco_mini") / "annotations/instances.json").read_text()
     expected = {c["id"]: c["name"] for c in json.loads(text)["categories"]}
     assert len(expected) >= 79
-    found = {thing.id: thing.name for thing in coco_things()}
+    found = {category.id: category.name for category in coco_things()}
     assert {category_id: found[category_id] for category_id in expected} == expected

@@ -1,4 +1,4 @@
-"""Which files stand in the inputs, and what they are called."""
+"""Files of the inputs, and their names in the output."""
 
 import cv2
 from inference.fake_run import picture
@@ -22,12 +22,12 @@ def test_folders_are_walked_in_sorted_order(tmp_path):
         write(tmp_path / name)
     write(tmp_path / ".hidden" / "e.png")
     (tmp_path / ".DS_Store").write_bytes(b"x")
-    # FFmpeg plays long texts as drawings.
+    # FFmpeg can open long texts as videos.
     (tmp_path / "notes.txt").write_text("nothing of length, über alles\n" * 40, "latin-1")
     (tmp_path / "a.png").rename(tmp_path / "no suffix")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     found = collect([tmp_path])
-    assert names(found.pictures) == [
+    assert names(found.images) == [
         "a.jpg",
         "b.png",
         "broken.png",
@@ -38,16 +38,16 @@ def test_folders_are_walked_in_sorted_order(tmp_path):
     assert names(found.others) == ["notes.txt"]
 
 
-def test_a_file_goes_by_its_own_name_and_equal_names_by_their_folders(tmp_path):
+def test_a_file_has_its_own_name_and_equal_names_have_their_folders(tmp_path):
     write(tmp_path / "x" / "a.png")
     write(tmp_path / "y" / "a.png")
-    assert names(collect([tmp_path / "x" / "a.png"]).pictures) == ["a.png"]
-    assert names(collect([tmp_path / "x", tmp_path / "x" / "a.png"]).pictures) == ["a.png"]
+    assert names(collect([tmp_path / "x" / "a.png"]).images) == ["a.png"]
+    assert names(collect([tmp_path / "x", tmp_path / "x" / "a.png"]).images) == ["a.png"]
     both = collect([tmp_path / "x", tmp_path / "y" / "a.png"])
-    assert names(both.pictures) == ["x/a.png", "y/a.png"]
+    assert names(both.images) == ["x/a.png", "y/a.png"]
 
 
-def test_what_is_not_there_is_a_mistake(tmp_path):
+def test_a_missing_input_is_refused(tmp_path):
     with refused(tmp_path / "missing"):
         collect([tmp_path / "missing"])
 
@@ -65,32 +65,32 @@ def test_a_pattern_is_expanded(tmp_path, monkeypatch):
         ("deep/*.jpg", ["a.jpg"]),
         ("**", ["a1.jpg", "a2.jpg", "b.png", "deep/a.jpg", "deep/er/c.jpg"]),
     ):
-        assert names(collect([f"{tmp_path}/in/{pattern}"]).pictures) == found, pattern
+        assert names(collect([f"{tmp_path}/in/{pattern}"]).images) == found, pattern
     monkeypatch.chdir(tmp_path / "in")
-    assert names(collect(["*.jpg", "a1.jpg"]).pictures) == ["a1.jpg", "a2.jpg"]
-    assert names(collect(["./d*/*.jpg"]).pictures) == ["deep/a.jpg"]
+    assert names(collect(["*.jpg", "a1.jpg"]).images) == ["a1.jpg", "a2.jpg"]
+    assert names(collect(["./d*/*.jpg"]).images) == ["deep/a.jpg"]
 
 
-def test_a_pattern_that_nothing_fits_is_a_mistake(tmp_path):
+def test_a_pattern_without_matches_is_refused(tmp_path):
     write(tmp_path / "a.png")
     for pattern in ("*.jpg", "missing/*.png"):
         with refused(tmp_path / pattern):
             collect([tmp_path / pattern])
 
 
-def test_brackets_in_a_real_name_are_no_pattern(tmp_path):
+def test_brackets_in_an_existing_name_are_not_a_pattern(tmp_path):
     write(tmp_path / "a[1].png")
     write(tmp_path / "a1.png")
     write(tmp_path / "my [old] pictures" / "b.png")
-    assert names(collect([tmp_path / "a[1].png"]).pictures) == ["a[1].png"]
-    assert names(collect([tmp_path / "my [old] pictures" / "*.png"]).pictures) == ["b.png"]
+    assert names(collect([tmp_path / "a[1].png"]).images) == ["a[1].png"]
+    assert names(collect([tmp_path / "my [old] pictures" / "*.png"]).images) == ["b.png"]
 
 
-def test_a_video_is_known_by_its_content(tmp_path):
+def test_a_video_is_detected_by_its_content(tmp_path):
     write(tmp_path / "a.png")
     write_video(tmp_path / "film.avi").rename(tmp_path / "film")
     (tmp_path / "not.avi").write_text("nothing")
     found = collect([tmp_path])
-    assert names(found.pictures) == ["a.png"]
+    assert names(found.images) == ["a.png"]
     assert names(found.videos) == ["film"]
     assert names(found.others) == ["not.avi"]

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 class TwoClasses(FakeRun):
-    """Finds something dark, the second class, where the picture is not quite white."""
+    """Detects the second class, dark, in images that are not nearly white."""
 
     def class_of(self, image):
         return 1 if image.max() > 200 else 2
@@ -58,17 +58,17 @@ def test_all_good(tmp_path, capsys):
         ("deep/b.png.png", (10, 300, 3)),
     ):
         assert cv2.imread(str(output / "overlays" / name)).shape == shape
-    said = capsys.readouterr()
-    counted, drawn, _ = said.out.splitlines()
+    printed = capsys.readouterr()
+    counted, drawn, _ = printed.out.splitlines()
     assert re.findall(r"\d+", counted.replace(str(tmp_path), "")) == ["3", "2"]
     check_names(counted, output / "predictions.json")
     check_names(drawn, output / "overlays")
-    assert "--threshold" not in said.out
-    assert said.err == ""
+    assert "--threshold" not in printed.out
+    assert printed.err == ""
     assert sorted(p.name for p in output.iterdir()) == ["overlays", "predictions.json"]
 
 
-def test_what_is_found_and_not_drawn_is_told(tmp_path, capsys):
+def test_detections_that_are_not_drawn_are_reported(tmp_path, capsys):
     write(tmp_path / "a.png")
     assert predict_folder(Predictor(FakeRun(score=0.3)), [tmp_path], tmp_path / "out") == 0
     _, drawn, _ = capsys.readouterr().out.splitlines()
@@ -76,7 +76,7 @@ def test_what_is_found_and_not_drawn_is_told(tmp_path, capsys):
     assert re.findall(r"\d[\d.]*", drawn.replace(str(tmp_path), "")) == ["0", "0.5"]
 
 
-def test_the_overlay_keeps_the_picture_s_colours(tmp_path):
+def test_the_overlay_keeps_the_colours_of_the_image(tmp_path):
     image = np.full((140, 160, 3), (200, 30, 10), np.uint8)  # BGR
     cv2.imwrite(str(tmp_path / "a.png"), image)
     predict_folder(Predictor(FakeRun(), 0.99), [tmp_path / "a.png"], tmp_path / "out")
@@ -84,7 +84,7 @@ def test_the_overlay_keeps_the_picture_s_colours(tmp_path):
     np.testing.assert_array_equal(overlay, image)
 
 
-def test_a_chip_is_drawn_enlarged_but_for_styles_without_text(tmp_path):
+def test_a_small_image_is_enlarged_except_in_styles_without_text(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), picture(48, 48, (0, 0, 48, 48)))
     for style, side in (("overlay", 288), ("splash", 48)):
         options = OutputOptions(style=style)
@@ -100,14 +100,15 @@ def test_some_skipped(tmp_path, capsys):
     (folder / "b.jpg").touch()
     (folder / "notes.txt").write_text("nothing")
     assert predict_folder(Predictor(FakeRun()), [folder], tmp_path / "out") == 1
-    said = capsys.readouterr().err.splitlines()
-    check_faults(said, (folder / "notes.txt",), (folder / "b.jpg",))
-    assert said[0].partition("notes.txt")[2] != said[1].partition("b.jpg")[2]  # it is empty
+    printed = capsys.readouterr().err.splitlines()
+    check_faults(printed, (folder / "notes.txt",), (folder / "b.jpg",))
+    # The reasons differ, since b.jpg is empty.
+    assert printed[0].partition("notes.txt")[2] != printed[1].partition("b.jpg")[2]
     entries = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [(e["image_id"], e["file_name"]) for e in entries] == [(0, "a.png"), (2, "c.png")]
 
 
-def test_a_name_that_is_no_utf_8_is_skipped(tmp_path, capsys):
+def test_a_name_that_is_not_utf_8_is_skipped(tmp_path, capsys):
     write(tmp_path / "good.png")
     for name in (b"caf\xe9.png", b"caf\xe9.mp4", b"caf\xe9.txt"):
         path = os.fsencode(tmp_path) + b"/" + name
@@ -123,7 +124,7 @@ def test_a_name_that_is_no_utf_8_is_skipped(tmp_path, capsys):
     assert [entry["file_name"] for entry in entries] == ["good.png"]
 
 
-def test_what_a_run_before_left_is_no_result_of_this_one(tmp_path):
+def test_stale_results_of_an_earlier_run_are_removed(tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     write(folder / "a.png")
     write_video(folder / "film.avi", frames=2)
@@ -148,7 +149,7 @@ def test_what_a_run_before_left_is_no_result_of_this_one(tmp_path):
     ]
 
 
-def test_many_files_of_a_kind_are_counted(tmp_path, capsys):
+def test_many_files_of_one_suffix_are_counted(tmp_path, capsys):
     write(tmp_path / "in" / "a.png")
     for i in range(30):
         (tmp_path / "in" / f"{i}.xml").write_text("<a/>")
@@ -157,16 +158,16 @@ def test_many_files_of_a_kind_are_counted(tmp_path, capsys):
     check_names(line, 30, ".xml")
 
 
-def test_links_in_a_circle_end_and_broken_ones_are_skipped(tmp_path, capsys):
+def test_circular_links_end_and_broken_links_are_skipped(tmp_path, capsys):
     write(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    assert [file.name for file in collect([tmp_path / "in"]).pictures] == ["a.png", "gone.jpg"]
+    assert [file.name for file in collect([tmp_path / "in"]).images] == ["a.png", "gone.jpg"]
     assert predict_folder(Predictor(FakeRun()), [tmp_path / "in"], tmp_path / "out") == 1
     check_names(capsys.readouterr().err, "gone.jpg")
 
 
-def test_nothing_done(tmp_path, capsys):
+def test_without_readable_inputs_nothing_is_written(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     assert predict_folder(Predictor(FakeRun()), [tmp_path / "in"], tmp_path / "out") == 2
     check_names(capsys.readouterr().err, tmp_path / "in")
@@ -175,14 +176,14 @@ def test_nothing_done(tmp_path, capsys):
     assert not (tmp_path / "out" / "predictions.json").exists()
 
 
-def test_an_output_that_is_a_file_is_a_mistake(tmp_path):
+def test_an_output_that_is_a_file_is_refused(tmp_path):
     write(tmp_path / "a.png")
     with refused(tmp_path / "a.png"):
         predict_folder(Predictor(FakeRun()), [tmp_path / "a.png"], tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("below", ["out", "."])
-def test_overlays_of_the_last_time_are_no_pictures(tmp_path, below):
+def test_overlays_of_an_earlier_run_are_not_inputs(tmp_path, below):
     write(tmp_path / "a.png")
     for _ in range(2):
         assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / below) == 0
@@ -190,7 +191,7 @@ def test_overlays_of_the_last_time_are_no_pictures(tmp_path, below):
         assert [e["file_name"] for e in entries] == ["a.png"]
 
 
-def test_a_partial_picture_is_not_left(tmp_path, monkeypatch):
+def test_no_partial_image_is_left(tmp_path, monkeypatch):
     write(tmp_path / "a.png")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
@@ -199,7 +200,7 @@ def test_a_partial_picture_is_not_left(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_style_is_what_is_written(tmp_path, style):
+def test_overlays_have_the_given_style(tmp_path, style):
     write(tmp_path / "a.png")
     options = OutputOptions(style=style)
     predictor = Predictor(FakeRun())
@@ -209,7 +210,7 @@ def test_a_style_is_what_is_written(tmp_path, style):
     np.testing.assert_array_equal(written, STYLES[style](result.image, result))
 
 
-def test_only_the_classes_asked_for(tmp_path):
+def test_only_the_given_classes_are_written(tmp_path):
     write(tmp_path / "light.png")
     dark = picture(64, 128, (20, 10, 60, 50)) // 255 * 150
     cv2.imwrite(str(tmp_path / "dark.png"), dark)
@@ -232,10 +233,10 @@ def test_only_the_classes_asked_for(tmp_path):
         ]
 
 
-def test_crops_are_the_picture_s_own_pixels(tmp_path):
+def test_crops_have_the_pixels_of_the_image(tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     write(folder / "deep" / "a.png")
-    write(folder / "b.png", 10, 300, (0, 0, 0, 0))  # black: nothing found
+    write(folder / "b.png", 10, 300, (0, 0, 0, 0))  # black: no detections
     write_video(folder / "film.avi", frames=2)
     predictor = Predictor(FakeRun())
     assert predict_folder(predictor, [folder], output, OutputOptions(crops=True)) == 0
@@ -251,7 +252,7 @@ def test_crops_are_the_picture_s_own_pixels(tmp_path):
     crop = cv2.imread(str(output / "crops/deep/a.png/0_light.png"))
     assert crop.shape == (40, 40, 3)
     assert (crop == 255).all()
-    # What is not drawn is not cropped.
+    # Detections that are not drawn are not cropped.
     assert (
         predict_folder(
             Predictor(FakeRun(score=0.3)), [folder], tmp_path / "b", OutputOptions(crops=True)
@@ -261,7 +262,7 @@ def test_crops_are_the_picture_s_own_pixels(tmp_path):
     assert not (tmp_path / "b/crops").exists()
 
 
-def test_a_table_beside_the_json(tmp_path):
+def test_the_table_matches_the_json(tmp_path):
     write(tmp_path / "in" / 'a, "b".png')
     write_video(tmp_path / "in" / "film.avi", frames=2)
     options = OutputOptions(csv=True)
@@ -279,7 +280,7 @@ def test_a_table_beside_the_json(tmp_path):
         assert [float(row[f"eye/a/{part}"]) for part in ("x", "y", "visibility")] == point
 
 
-def test_where_the_time_went(tmp_path, capsys):
+def test_the_time_of_each_part_is_printed(tmp_path, capsys):
     write(tmp_path / "a.png")
     predictor = Predictor(FakeRun())
     assert predict_folder(predictor, [tmp_path / "a.png"], tmp_path / "out") == 0
@@ -287,7 +288,7 @@ def test_where_the_time_went(tmp_path, capsys):
     seconds = predictor.times.seconds
     spent = (f"{seconds[part]:.2f}" for part in ("decode", "first", "draw"))
     check_names(line, "decode", "infer", "draw", *spent)
-    assert len(re.findall(r"\d+\.\d+", line)) == 5  # all of infer and the rate, too
+    assert len(re.findall(r"\d+\.\d+", line)) == 5  # also the sum of infer, and the rate
     assert min(seconds["decode"], seconds["first"], seconds["draw"]) > 0
     assert seconds["infer"] == 0
     predictor(tmp_path / "a.png")  # a batch of one: another shape
@@ -297,8 +298,8 @@ def test_where_the_time_went(tmp_path, capsys):
     assert predictor.times.seconds["first"] == first
 
 
-class Told(FakeRun):
-    """A model that is told where to look, slowly, and looks only there."""
+class WithProposals(FakeRun):
+    """A model that requires proposals, which are slow."""
 
     def propose(self, batch):
         time.sleep(0.05)
@@ -310,15 +311,15 @@ class Told(FakeRun):
         return super().predict(batch)
 
 
-def test_the_time_of_a_picture_is_split_into_proposals_and_network(tmp_path, capsys):
+def test_the_time_of_an_image_is_split_into_proposals_and_network(tmp_path, capsys):
     for name in "abcdef":
         write(tmp_path / f"{name}.png")
-    predictor = Predictor(Told(batch_size=2))
+    predictor = Predictor(WithProposals(batch_size=2))
     assert predict_folder(predictor, [tmp_path], tmp_path / "out") == 0
     line = capsys.readouterr().out.splitlines()[-1]
     check_names(line, "decode", "proposals", "network")
     *_, proposals, network = map(float, re.findall(r"\d+\.\d+", line))
-    # Two of the three batches, each of two pictures; the first one's time is another.
+    # Two of the three batches, each of two images; the first batch is measured separately.
     seconds = predictor.times.seconds
     assert seconds["propose"] >= 0.1
     assert proposals == pytest.approx(seconds["propose"] / 4, abs=1e-3)
@@ -326,15 +327,15 @@ def test_the_time_of_a_picture_is_split_into_proposals_and_network(tmp_path, cap
     assert seconds["first"] >= 0.05
 
 
-def test_what_is_drawn_is_shown(tmp_path, monkeypatch):
+def test_overlays_are_shown_in_a_window(tmp_path, monkeypatch):
     write(tmp_path / "a.png")
     write_video(tmp_path / "film.avi", frames=2)
     shown = []
-    monkeypatch.setattr(Window, "show", lambda self, picture, wait: shown.append((picture, wait)))
+    monkeypatch.setattr(Window, "show", lambda self, image, wait: shown.append((image, wait)))
     options = OutputOptions(style="panels", show=True)
     assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / "out", options) == 0
     assert [wait for _, wait in shown] == [True, False, False]
-    assert all(picture.shape == (64, 3 * 128, 3) for picture, _ in shown)
+    assert all(image.shape == (64, 3 * 128, 3) for image, _ in shown)
 
 
 def write_many(folder, count=30):
@@ -348,7 +349,7 @@ STOPS = [("SIGKILL", -signal.SIGKILL), ("SIGTERM", -signal.SIGTERM), ("SIGINT", 
 
 
 @pytest.mark.parametrize(("how", "code"), STOPS)
-def test_what_was_found_is_kept_and_resumed(how, code, tmp_path):
+def test_predictions_are_kept_and_resumed(how, code, tmp_path):
     folder, output, whole = (tmp_path / name for name in ("in", "out", "whole"))
     write_many(folder)
     write_video(folder / "z.avi", 6)
@@ -403,7 +404,7 @@ def test_predictions_are_not_resumed_with_other_arguments(tmp_path):
     assert predict_folder(Predictor(FakeRun(), name="a"), [folder], output) == 0
 
 
-def test_a_line_that_was_cut_off_is_predicted_again(tmp_path):
+def test_an_image_with_an_incomplete_line_is_predicted_again(tmp_path):
     folder, output = tmp_path / "in", tmp_path / "out"
     write_many(folder, 8)
     journal = Journal(output, {"model": "a"})
@@ -413,7 +414,7 @@ def test_a_line_that_was_cut_off_is_predicted_again(tmp_path):
         journal.add([{"file_name": "01.png", "image_id": 1}])
         journal.finish("01.png", 1, 1, 1)
     for path, size in ((journal.path, 60), (output / "predictions.progress.jsonl", 150)):
-        os.truncate(path, size)  # as a process that was killed may leave them
+        os.truncate(path, size)  # as a killed process may leave them
     again = Journal(output, {"model": "a"}, resume=True)
     assert list(again.done) == ["00.png"]
     with again:

@@ -1,4 +1,4 @@
-"""The files of a run, read back."""
+"""The output files of predictions, read back."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ def entry(**more):
     return common | {"bbox": [1.0, 2.0, 3.0, 4.5], "score": 0.5, "attributes": described} | more
 
 
-def test_every_attribute_has_columns_of_its_own(tmp_path):
+def test_every_attribute_has_its_own_columns(tmp_path):
     with Predictions(tmp_path, ATTRIBUTES, with_csv=True) as predictions:
         predictions.add([entry()])
         predictions.add([])
@@ -70,7 +70,7 @@ def test_every_attribute_has_columns_of_its_own(tmp_path):
     ]
 
 
-def test_a_run_that_finds_nothing_has_empty_files(tmp_path):
+def test_a_run_without_detections_has_empty_files(tmp_path):
     with Predictions(tmp_path, ATTRIBUTES, with_csv=True) as predictions:
         predictions.add([])
     assert json.loads((tmp_path / "predictions.json").read_text()) == []
@@ -79,7 +79,7 @@ def test_a_run_that_finds_nothing_has_empty_files(tmp_path):
     assert header[-len(COLUMNS) :] == list(COLUMNS)
 
 
-def test_predictions_are_there_whole_or_not_at_all(tmp_path):
+def test_predictions_are_written_completely_or_not_at_all(tmp_path):
     def write(*entries):
         with Predictions(tmp_path / "out", ()) as predictions:
             for one in entries:
@@ -95,7 +95,7 @@ def test_predictions_are_there_whole_or_not_at_all(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_crops_are_clipped_and_empty_ones_left_out(tmp_path):
+def test_crops_are_clipped_and_empty_crops_are_skipped(tmp_path):
     image = noise(40, 60)
     boxes = [(10.4, 5.2, 20.1, 15), (50, 30, 60, 40), (8, 8, 8, 20), (30, 0, 40, 10)]
     names = ["traffic light", "a/b", "thin", "weak"]

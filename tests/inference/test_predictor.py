@@ -8,7 +8,7 @@ from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.visualize.drawing.draw import draw
 
-# Heights, widths and boxes whose edges stay between pixels on the 64 or 128 canvas.
+# Heights, widths and boxes whose edges lie between pixels when resized to 64 or 128.
 SCENES = [
     (64, 128, (20, 10, 60, 50)),
     (128, 256, (20, 10, 60, 50)),
@@ -31,7 +31,7 @@ def same(a, b):
     assert (a.height, a.width, a.class_names) == (b.height, b.width, b.class_names)
 
 
-def test_boxes_masks_and_landmarks_come_in_the_picture_s_own_pixels():
+def test_boxes_masks_and_landmarks_are_in_pixels_of_the_image():
     for image, (height, width, box) in zip(scenes(), SCENES, strict=True):
         result = Predictor(FakeRun())(image)
         assert (result.height, result.width) == (height, width)
@@ -45,10 +45,10 @@ def test_boxes_masks_and_landmarks_come_in_the_picture_s_own_pixels():
         assert result.category_ids.tolist() == [11]
         bright = image[..., 0] > 0
         common = (bright & result.masks[0]).sum() / (bright | result.masks[0]).sum()
-        assert common > 0.8 or height == width == 64  # that one has four pixels
+        assert common > 0.8 or height == width == 64  # its mask has four pixels
 
 
-def test_batches_equal_single_pictures_and_keep_the_order():
+def test_batches_equal_single_images_and_keep_the_order():
     single = [Predictor(FakeRun())(image) for image in scenes()]
     for size in (1, 2, 4, 16):
         run = FakeRun(batch_size=size)
@@ -59,7 +59,7 @@ def test_batches_equal_single_pictures_and_keep_the_order():
         assert sorted(index.tolist()) == list(range(len(SCENES)))
 
 
-def test_rows_that_fill_a_batch_up_say_so():
+def test_rows_that_only_fill_a_batch_are_not_valid():
     run = FakeRun(batch_size=8)
     Predictor(run)(scenes()[:3])
     for batch in run.batches:
@@ -71,13 +71,13 @@ def test_rows_that_fill_a_batch_up_say_so():
     assert sum(int(batch.valid.sum()) for batch in run.batches) == 3
 
 
-def test_one_picture_is_a_batch_of_one():
+def test_one_image_is_a_batch_of_one():
     run = FakeRun(batch_size=8)
     Predictor(run)(scenes()[0])
     assert [len(batch.images) for batch in run.batches] == [1]
 
 
-def test_files_and_arrays_and_strings_are_the_same(tmp_path):
+def test_paths_strings_and_arrays_have_the_same_result(tmp_path):
     image = scenes()[0]
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), image)
@@ -97,24 +97,24 @@ def test_a_model_of_another_number_of_channels():
         Predictor(run)(image[..., :3])
 
 
-def test_crops_come_back_where_they_were():
+def test_results_of_cropped_inputs_are_in_pixels_of_the_image():
     run = FakeRun(resize=ResizeOptions("crop", 64, 128))
     image = picture(64, 200, (90, 20, 110, 50))
     np.testing.assert_allclose(Predictor(run)(image).boxes, [[90, 20, 110, 50]], atol=1e-4)
 
 
-def test_nothing_on_a_picture_is_an_empty_result():
+def test_an_image_without_objects_has_an_empty_result():
     result = Predictor(FakeRun())(np.zeros((50, 60, 3), np.uint8))
     assert len(result) == 0
     assert result.masks.shape == (0, 50, 60)
     assert draw(result.image, result).shape == (50, 60, 3)
 
 
-def test_a_list_without_pictures_is_an_empty_list():
+def test_an_empty_list_of_images_has_an_empty_list_of_results():
     assert Predictor(FakeRun())([]) == []
 
 
-def test_a_result_keeps_the_image_that_it_is_drawn_on():
+def test_a_result_keeps_its_image():
     image = scenes()[0]
     result = Predictor(FakeRun())(image)
     drawn = draw(result.image, result)
@@ -122,7 +122,7 @@ def test_a_result_keeps_the_image_that_it_is_drawn_on():
     assert (drawn != image).any()
 
 
-def test_the_threshold_says_what_is_returned_and_drawn():
+def test_the_threshold_applies_to_returned_and_drawn_detections():
     image = scenes()[0]
     assert len(Predictor(FakeRun(), 0.7)(image)) == 1
     assert len(Predictor(FakeRun(), 0.9)(image)) == 0
@@ -135,7 +135,7 @@ def test_the_threshold_says_what_is_returned_and_drawn():
         Predictor(run, 1.5)
 
 
-def test_a_class_that_the_model_does_not_know():
+def test_an_unknown_class_is_refused():
     with refused("lihgt", "light"):
         Predictor(FakeRun(), None, ["dark", "lihgt"])
     with refused("xyz", "light", "dark"):
@@ -144,7 +144,7 @@ def test_a_class_that_the_model_does_not_know():
     same(Predictor(FakeRun(), None, ["light"])(scenes()[0]), Predictor(FakeRun())(scenes()[0]))
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
+def test_an_unreadable_image_is_named(tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()
     with refused(empty):
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         Predictor(FakeRun())([scenes()[0], np.zeros((5, 5, 3))])
 
 
-def test_pictures_are_read_a_few_at_a_time():
+def test_only_a_few_images_are_read_at_a_time():
     asked = []
 
     def endless():
@@ -169,5 +169,5 @@ def test_pictures_are_read_a_few_at_a_time():
     stream.close()
 
 
-def test_the_package_exports_it():
+def test_the_package_exports_the_predictor():
     assert Exported is Predictor

@@ -22,7 +22,7 @@ def entries_of(output):
 
 
 def numbers(line, folder):
-    """Return the whole numbers that `line` names beside the paths below `folder`."""
+    """Return the whole numbers in `line`, without those in paths below `folder`."""
     return re.findall(r"\d+", line.replace(str(folder), ""))
 
 
@@ -46,19 +46,19 @@ def test_a_video_keeps_its_rate_size_and_frames(tmp_path, capsys):
         np.testing.assert_allclose(entry["bbox"], [x1, y1, x2 - x1, y2 - y1], atol=2)
         columns = np.flatnonzero((frames[i].max(-1) > 128).any(0))  # drawn on its own frame
         np.testing.assert_allclose([columns[0], columns[-1] + 1], [x1, x2], atol=3)
-    said = capsys.readouterr()
-    check_names(said.out, output / "predictions.json", "decode")
-    assert numbers(said.out.splitlines()[0], tmp_path) == ["20", "20"]
-    assert said.err == ""
+    printed = capsys.readouterr()
+    check_names(printed.out, output / "predictions.json", "decode")
+    assert numbers(printed.out.splitlines()[0], tmp_path) == ["20", "20"]
+    assert printed.err == ""
 
 
-def test_pictures_keep_their_numbers_and_frames_follow(tmp_path, capsys):
+def test_images_keep_their_ids_and_frames_follow(tmp_path, capsys):
     folder = tmp_path / "in"
     write_video(folder / "a.avi", frames=3)
     write_video(folder / "c.avi", frames=2).rename(folder / "no suffix")
     for name in ("b.png", "z.png"):
         cv2.imwrite(str(folder / name), picture(64, 128, (20, 10, 60, 50)))
-    (folder / "y.jpg").touch()  # has a number, and is skipped
+    (folder / "y.jpg").touch()  # has an image id, but is skipped
     assert predict_folder(Predictor(FakeRun()), [folder], tmp_path / "out") == 1
     found = [(e["image_id"], e["file_name"], e.get("frame")) for e in entries_of(tmp_path / "out")]
     assert found == [
@@ -70,7 +70,7 @@ def test_pictures_keep_their_numbers_and_frames_follow(tmp_path, capsys):
     assert numbers(capsys.readouterr().out.splitlines()[0], tmp_path) == ["2", "5", "7"]
 
 
-def test_a_video_that_breaks_off_keeps_its_frames(tmp_path, capsys):
+def test_a_truncated_video_keeps_its_readable_frames(tmp_path, capsys):
     path = write_video(tmp_path / "film.avi")
     break_off(path)
     readable = len(read_video(path)[0])
@@ -83,23 +83,23 @@ def test_a_video_that_breaks_off_keeps_its_frames(tmp_path, capsys):
     assert len(frames) == len(entries_of(tmp_path / "out")) == readable
 
 
-def test_a_head_that_counts_a_second_too_many_is_whole(tmp_path):
+def test_a_header_that_counts_an_extra_second_is_accepted(tmp_path):
     film = video.Video(write_video(tmp_path / "film.mp4", frames=50))
     assert not film.breaks_off(50)
     assert not film.breaks_off(46)
     assert film.breaks_off(44)
-    film.count = 0  # a head that does not count
+    film.count = 0  # a header without a frame count
     assert not film.breaks_off(1)
 
 
-def test_what_is_no_video_is_skipped(tmp_path, capfd):
+def test_an_invalid_video_is_skipped(tmp_path, capfd):
     (tmp_path / "film.mp4").write_bytes(b"no video" * 100)
     write_video(tmp_path / "cut.mp4")
     data = (tmp_path / "cut.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     assert predict_folder(Predictor(FakeRun()), [tmp_path], tmp_path / "out") == 2
-    said = capfd.readouterr().err.splitlines()
-    check_faults(said, (tmp_path / "cut.mp4",), (tmp_path / "film.mp4",), ())
+    printed = capfd.readouterr().err.splitlines()
+    check_faults(printed, (tmp_path / "cut.mp4",), (tmp_path / "film.mp4",), ())
     assert not (tmp_path / "out").exists()
 
 
@@ -116,7 +116,8 @@ def test_an_odd_size_is_kept(tmp_path, capsys):
     assert read_video(tmp_path / "out/odd.avi")[1] == writer.fps == 24
 
 
-@pytest.mark.parametrize("fps", [23.976, 29.97, 60.0, 0.5, 89.1234])  # the last is no MP4's
+# MP4 does not support the last rate.
+@pytest.mark.parametrize("fps", [23.976, 29.97, 60.0, 0.5, 89.1234])
 def test_the_rate_is_kept(tmp_path, fps):
     with video.VideoWriter(tmp_path / "film", fps) as writer:
         for _ in range(3):
@@ -141,10 +142,10 @@ def test_motion_jpeg_where_mp4_cannot_be_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "named"),
     [(KeyError, "stopped"), (UserError, "film.mp4")],
 )
-def test_half_a_video_is_not_left(tmp_path, fault, told):
+def test_no_partial_video_is_left(tmp_path, fault, named):
     def write():
         with video.VideoWriter(tmp_path / "film", 10.0) as writer:
             writer.write(np.zeros((32, 48, 3), np.uint8))
@@ -152,23 +153,23 @@ def test_half_a_video_is_not_left(tmp_path, fault, told):
             if fault is KeyError:
                 raise KeyError("stopped")
 
-    with refused(told, error=fault):
+    with refused(named, error=fault):
         write()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_video_of_a_telephone_is_upright(tmp_path):
+def test_a_rotated_video_of_a_phone_is_upright(tmp_path):
     path = write_video(tmp_path / "film.mp4", frames=3)
     turn(path)
     assert predict_folder(Predictor(FakeRun()), [path], tmp_path / "out") == 0
     frames, _ = read_video(tmp_path / "out/overlays/film.mp4.mp4")
     assert frames.shape == (3, 128, 64, 3)
-    x1, y1, x2, y2 = box_of(0)  # a quarter clockwise: the left side comes up
+    x1, y1, x2, y2 = box_of(0)  # 90 degrees clockwise: the left side is up
     found = entries_of(tmp_path / "out")[0]["bbox"]
     np.testing.assert_allclose(found, [64 - y2, x1, y2 - y1, x2 - x1], atol=2)
 
 
-def test_frames_of_a_rate_that_varies_have_their_own_times(tmp_path, monkeypatch):
+def test_frames_of_a_variable_rate_have_their_own_times(tmp_path, monkeypatch):
     with video.VideoWriter(tmp_path / "film", 25.0) as writer:
         for _ in range(6):
             writer.write(np.zeros((32, 32, 3), np.uint8))
@@ -176,7 +177,7 @@ def test_frames_of_a_rate_that_varies_have_their_own_times(tmp_path, monkeypatch
     capture = cv2.VideoCapture(str(writer.path))
 
     class Capture:
-        """A telephone's: slower in the dark; of the last frames no time is known."""
+        """A phone's video: slower in the dark, the times of the last frames unknown."""
 
         positions = iter([0.0, 40.0, 160.0, 280.0, 0.0, 0.0])
         isOpened, set = capture.isOpened, capture.set
@@ -203,12 +204,12 @@ def test_panels_of_a_video_are_three_wide(tmp_path):
 def test_a_model_of_other_channels_skips_a_video(tmp_path, capsys):
     path = write_video(tmp_path / "film.mp4")
     assert predict_folder(Predictor(FakeRun(channels=5)), [path], tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    check_names(said, path)
-    check_names(numbers(said, path), 3, 5)
+    printed = capsys.readouterr().err
+    check_names(printed, path)
+    check_names(numbers(printed, path), 3, 5)
 
 
-def test_frames_come_in_order_whatever_their_canvas():
+def test_frames_of_several_sizes_keep_their_order():
     sizes = [(64, 128), (64, 128), (64, 128), (128, 128), (64, 128), (128, 128), (128, 128)]
     frames = [picture(*size, (5 + i, 10, 45, 50)) for i, size in enumerate(sizes)]
     run = FakeRun(batch_size=2)
@@ -220,7 +221,7 @@ def test_frames_come_in_order_whatever_their_canvas():
         list(Predictor(run).predict_frames([np.zeros(5)]))
 
 
-def test_few_frames_are_in_memory(tmp_path):
+def test_only_a_few_frames_are_in_memory(tmp_path):
     asked = []
 
     def endless():

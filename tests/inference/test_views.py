@@ -1,4 +1,4 @@
-"""A run with views: what its config says, and results in the picture's own pixels."""
+"""A run with test-time views: its config, and results in pixels of the image."""
 
 import json
 
@@ -22,11 +22,11 @@ WIDTH = 110
 
 def tiny_setup():
     config = load_config_file("configs/mtl_synthetic.py:tiny")
-    config.model.detection.score_threshold = 0.0  # random weights find something, whatever it is
+    config.model.detection.score_threshold = 0.0  # so that random weights have detections
     return Setup.build(resolve(config), [Category(7, "head")])
 
 
-def test_a_run_that_is_older_than_a_field_has_its_default():
+def test_a_field_that_an_older_run_does_not_store_has_its_default():
     stored = json.loads(json.dumps(tiny_setup().metadata))
     del stored["config"]["eval"]["flip"], stored["config"]["data"]["resize"]["zoom"]
     assert Setup.from_metadata(stored).experiment.eval.flip is False
@@ -35,7 +35,7 @@ def test_a_run_that_is_older_than_a_field_has_its_default():
         Setup.from_metadata(stored, ["--config.eval.scales=(0.0,)"])
 
 
-def test_pictures_come_at_the_largest_of_the_scales():
+def test_images_are_resized_to_the_largest_scale():
     setup = Setup.from_metadata(tiny_setup().metadata, VIEWS)
     assert setup.experiment.data.resize.canvases == ((192, 192),)
     stored = setup.metadata["config"]["data"]["resize"]
@@ -43,17 +43,17 @@ def test_pictures_come_at_the_largest_of_the_scales():
 
 
 @pytest.mark.slow
-def test_a_mirrored_picture_has_mirrored_results(tmp_path):
+def test_a_mirrored_image_has_mirrored_results(tmp_path):
     setup = tiny_setup()
     save_run(tmp_path / "run", setup, draw_variables(variable_shapes(setup)))
     predictor = Predictor.from_checkpoint(tmp_path / "run", overrides=VIEWS)
     blocks = np.random.default_rng(0).integers(0, 256, (5, WIDTH // 10, 3), np.uint8)
-    picture = np.kron(blocks, np.ones((10, 10, 1), np.uint8))
-    result, other = predictor(picture), predictor(np.ascontiguousarray(picture[:, ::-1]))
+    image = np.kron(blocks, np.ones((10, 10, 1), np.uint8))
+    result, other = predictor(image), predictor(np.ascontiguousarray(image[:, ::-1]))
     assert len(result) > 5
     assert result.boxes[:, 2].max() <= WIDTH
     mirror = Geometry(-1.0, 1.0, float(WIDTH), 0.0)
-    # To rounding: colours of the enlarged picture are whole numbers.
+    # Up to rounding: pixels of the enlarged image are integers.
     np.testing.assert_allclose(result.scores, other.scores, atol=1e-3)
     np.testing.assert_allclose(result.boxes, mirror.boxes(other.boxes), atol=0.5)
     for attribute in predictor.attributes:

@@ -11,7 +11,7 @@ FPS = 12.5
 
 
 def box_of(frame: int) -> tuple[int, int, int, int]:
-    """Give where the bright rectangle of a frame is: it moves to the right."""
+    """Return the box of the bright rectangle in a frame; it moves to the right."""
     return 10 + 2 * frame, 10, 40 + 2 * frame, 50
 
 
@@ -28,7 +28,7 @@ def write_video(path: Path, frames=20, height=64, width=128, fps=FPS, backend=cv
 
 
 def read_video(path: Path) -> tuple[np.ndarray, float]:
-    """Give the frames, BGR `[T, H, W, 3]`, and their number a second."""
+    """Return the frames, BGR `[T, H, W, 3]`, and the frame rate."""
     capture = cv2.VideoCapture(str(path))
     frames = []
     while (read := capture.read())[0]:
@@ -45,7 +45,7 @@ def break_off(path: Path) -> None:
 
 
 def turn(path: Path) -> None:
-    """Have an MP4 say that it is to be shown turned by a quarter, as telephones do."""
+    """Mark an MP4 to be displayed rotated by 90 degrees, as phones do."""
     data = bytearray(path.read_bytes())
     matrix = data.index(b"tkhd") + 44
     one = 1 << 16

@@ -1,4 +1,4 @@
-"""The three pages, each written once for all tests of it."""
+"""The three pages, each written once for all of its tests."""
 
 import json
 
@@ -44,7 +44,7 @@ def data_page(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fresh_run(tmp_path_factory):
-    """Make a run of fresh weights that finds everything, since nothing scores too low."""
+    """Create a run with random weights and a score threshold of 0, so that it has detections."""
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py:tiny"))
     override(config, ["--config.model.detection.score_threshold=0.0"])
     setup = Setup.build(resolve(config), [Category(1, "head")])
@@ -61,9 +61,9 @@ def model_page(fresh_run, tmp_path_factory):
     return output
 
 
-def make_picture(rng: np.random.Generator, number: int) -> tuple[Record, Result]:
-    """Make a picture with three things, of which most are found, more or less well."""
-    things, boxes, attributes = [], [], []
+def make_example(rng: np.random.Generator, number: int) -> tuple[Record, Result]:
+    """Return an image with three objects, and detections of them with random errors."""
+    instances, boxes, attributes = [], [], []
     for _ in range(3):
         x, y, w, h = rng.uniform((0, 0, 20, 20), (60, 50, 40, 40))
         labels = {
@@ -75,7 +75,7 @@ def make_picture(rng: np.random.Generator, number: int) -> tuple[Record, Result]
         }
         box = (x, y, x + w, y + h)
         polygon = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-        things.append(
+        instances.append(
             Instance(
                 box, int(rng.integers(1, 3)), polygon, attributes=parse_labels(ATTRIBUTES, labels)
             )
@@ -83,9 +83,9 @@ def make_picture(rng: np.random.Generator, number: int) -> tuple[Record, Result]
         boxes.append(np.array(box) + rng.normal(0, 2, 4))
         guess = {a.name: a.as_prediction(*a.parse(labels[a.name])) for a in ATTRIBUTES}
         attributes.append({name: v + rng.normal(0, 1, v.shape) for name, v in guess.items()})
-    picture = rng.integers(0, 255, (100, 120, 3), np.uint8)
-    record = Record(picture, 120, 100, number, f"{number}.png", tuple(things))
-    classes = np.array([thing.label for thing in things])
+    image = rng.integers(0, 255, (100, 120, 3), np.uint8)
+    record = Record(image, 120, 100, number, f"{number}.png", tuple(instances))
+    classes = np.array([instance.label for instance in instances])
     classes[0] = rng.integers(1, 3)
     result = Result(
         np.clip(boxes, 0, [120, 100, 120, 100]).astype(np.float32),
@@ -109,7 +109,7 @@ def report(tmp_path_factory):
     evaluator, evidence = Evaluator(CATEGORIES, ATTRIBUTES, groups), Evidence(CATEGORIES)
     rng = np.random.default_rng(0)
     for number in range(12):
-        record, result = make_picture(rng, number)
+        record, result = make_example(rng, number)
         evaluator.add(record, result)
         evidence.add(record, result)
     rows = [{"step": i, "train/loss": 1 / (i + 1), "val/box/AP": i / 9} for i in range(10)]

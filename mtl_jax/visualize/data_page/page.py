@@ -1,4 +1,4 @@
-"""A page that shows a data set as it is, as training sees it, and what training makes of it."""
+"""A page on a data set: its annotations, the network's input, and the training targets."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ from mtl_jax.visualize.data_page.statistics import (
 from mtl_jax.visualize.data_page.training_examples import add_anchors, add_regions
 from mtl_jax.visualize.drawing import plots
 from mtl_jax.visualize.drawing.annotations import (
-    cut_to_picture,
+    crop_padding,
     record_result,
     row_pixels,
     row_result,
@@ -42,13 +42,13 @@ from mtl_jax.visualize.drawing.palette import class_color
 from mtl_jax.visualize.drawing.sheets import sheet
 from mtl_jax.visualize.page import Page
 
-SHOWN = 4  # pictures on a sheet
+SHOWN = 4  # images on a sheet
 CLASSES = 4  # whose masks are shown
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a page is made of."""
+    """The data that a page shows, and the options of the model to be trained."""
 
     opened: Opened
     attributes: Sequence[Attribute]
@@ -62,8 +62,9 @@ class Shown:
 
     @classmethod
     def from_config(cls, config: ConfigDict, split: str = "train", seed: int = 0) -> "Shown":
-        """Open a split of a config's data; records with faults are listed and left out. Raises
-        UserError where there are no records.
+        """Open a split of a config's data. Records with errors are skipped and listed on the page.
+
+        Raises UserError if there are no records.
         """
         experiment = resolve(config)
         options = replace(experiment.sources, on_error="skip")
@@ -79,8 +80,9 @@ class Shown:
 
 
 def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
-    """Write the page, with the numbers of the first `limit` records and with pictures of any, and
-    give its path.
+    """Write the page and return its path.
+
+    Statistics cover the first `limit` records; the images are chosen from all records.
     """
     page = Page(title)
     sources = shown.opened.sources
@@ -114,15 +116,16 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
 def _records(
     sources: Sequence[Source], positions: Iterable[int], faults: list[str]
 ) -> Iterator[Record]:
-    """Give the records at positions but those that cannot be made; add what is wrong with the
-    pictures to `faults`.
+    """Yield the records at `positions` and append errors of their images to `faults`.
+
+    Records that cannot be loaded are skipped.
     """
     for position in positions:
         try:
             record = find_record(sources, position)
             with named(record):
                 record = materialize(record)
-        except UserError as error:  # masks are drawn on pictures that are read
+        except UserError as error:  # drawing a mask reads the image
             faults.append(str(error))
             continue
         if fault := _fault_of(record):
@@ -131,8 +134,9 @@ def _records(
 
 
 def _fault_of(record: Record) -> str:
-    """Say what is wrong with a record's picture, of a file by its first bytes and its end; '' for
-    nothing.
+    """Return what is wrong with a record's image; '' if nothing is.
+
+    Of a file, only the header and the end are checked.
     """
     image = record.image
     if isinstance(image, bytes):
@@ -145,96 +149,97 @@ def _fault_of(record: Record) -> str:
 
 
 def _choose(sources: Sequence[Source], limit: int, seed: int) -> list[int]:
-    """Choose positions of a few faultless records with things on them, the same for the same seed;
-    at most `limit` are looked at.
+    """Return positions of up to SHOWN random records without faults and with objects.
+
+    At most `limit` records are examined.
     """
 
     def is_fit(position: int) -> bool:
         faults: list[str] = []
-        things = [t for r in _records(sources, [position], faults) for t in r.instances]
-        return not faults and not all(thing.crowd for thing in things)
+        instances = [i for r in _records(sources, [position], faults) for i in r.instances]
+        return not faults and not all(instance.crowd for instance in instances)
 
     order = np.random.default_rng(seed).permutation(sum(map(len, sources)))[:limit].tolist()
     return list(islice(filter(is_fit, order), SHOWN))
 
 
 def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> None:
-    page.heading("What is there")
-    things = sum(numbers.instances)
+    page.heading("Overview")
+    objects = sum(numbers.instances)
     rows: list[tuple[str, object]] = [
-        ("pictures", total),
-        ("of them measured here", numbers.pictures),
-        ("without things (negatives)", numbers.instances.count(0)),
-        ("things", things),
-        ("without a mask", numbers.without_masks),
+        ("images", total),
+        ("images measured", numbers.pictures),
+        ("images without objects (negatives)", numbers.instances.count(0)),
+        ("objects", objects),
+        ("objects without a mask", numbers.without_masks),
         ("crowds", numbers.crowds),
-        ("things on a picture, mean", float(np.mean(numbers.instances or [0]))),
-        ("most things on a picture", max(numbers.instances, default=0)),
+        ("objects per image (mean)", float(np.mean(numbers.instances or [0]))),
+        ("objects per image (maximum)", max(numbers.instances, default=0)),
     ]
     page.table(("", "number"), rows)
     page.table(
-        ("class", "things", "share"),
+        ("class", "objects", "share"),
         [
-            (c.name, numbers.classes[c.name], numbers.classes[c.name] / max(things, 1))
+            (c.name, numbers.classes[c.name], numbers.classes[c.name] / max(objects, 1))
             for c in shown.categories
         ],
     )
     over = sum(count > shown.data.max_instances for count in numbers.instances)
     if over:
         page.text(
-            f"{over} pictures hold more things than config.data.max_instances="
-            f"{shown.data.max_instances}; what is beyond is not trained on."
+            f"{over} images have more objects than config.data.max_instances="
+            f"{shown.data.max_instances}; objects beyond it are not used in training."
         )
 
 
 def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: DataNumbers) -> None:
     page.heading("Problems")
     if shown.opened.skipped:
-        page.text(f"{len(shown.opened.skipped)} records or labels are left out:")
+        page.text(f"{len(shown.opened.skipped)} records or labels were skipped:")
         page.list(shown.opened.skipped)
     if faults:
-        page.text(f"{len(faults)} pictures will stop the training, unless on_error is 'skip':")
+        page.text(f"{len(faults)} invalid images, which stop training unless on_error is 'skip':")
         page.list(faults)
     unlabelled = [name for name, found in numbers.values.items() if not found]
     if unlabelled:
-        page.text(f"Labels that nothing on the {numbers.pictures} measured pictures has:")
+        page.text(f"Attributes without a label in the {numbers.pictures} images measured:")
         page.list(unlabelled)
     empty = not numbers.boxes and not numbers.crowds
     if empty:
-        page.text(f"Nothing is annotated on the {numbers.pictures} measured pictures.")
+        page.text(f"The {numbers.pictures} images measured have no annotations.")
     if not shown.opened.skipped and not faults and not unlabelled and not empty:
-        page.text("None found.")
+        page.text("No problems found.")
     if shown.opened.undeclared:
         page.text("Labels that no attribute of the config reads:")
         page.list(shown.opened.undeclared)
 
 
 def _add_sizes(page: Page, numbers: DataNumbers) -> None:
-    page.heading("Sizes")
+    page.heading("Distributions")
     sizes, boxes = np.reshape(numbers.sizes, (-1, 2)), np.reshape(numbers.boxes, (-1, 4))
     sides = boxes[:, 2:] - boxes[:, :2]
     placed = np.reshape(numbers.placed, (-1, 4))
-    on_canvas = np.sqrt((placed[:, 2:] - placed[:, :2]).prod(1))
-    page.picture("classes", plots.bars(numbers.classes, "things"), "Things of each class")
-    page.picture(
+    box_sizes = np.sqrt((placed[:, 2:] - placed[:, :2]).prod(1))
+    page.image("classes", plots.bars(numbers.classes, "objects"), "Objects by class")
+    page.image(
         "instances_per_picture",
-        plots.histogram(numbers.instances, "things on a picture"),
-        "Things on a picture",
+        plots.histogram(numbers.instances, "objects"),
+        "Objects per image",
     )
-    page.picture(
+    page.image(
         "picture_sizes",
         plots.histogram(sizes.max(1, initial=0), "pixels"),
-        "The pictures' longer sides",
+        "Longer side of the images",
     )
-    page.picture(
+    page.image(
         "box_sizes",
-        plots.histogram(on_canvas, "pixels", log=True),
-        "Boxes on the network's canvas: the square root of their area",
+        plots.histogram(box_sizes, "pixels", log=True),
+        "Square root of the box area, in pixels of the network's input",
     )
-    page.picture(
+    page.image(
         "aspect_ratios",
         plots.histogram(sides[:, 1] / sides[:, 0], "height / width", log=True),
-        "Boxes: height by width",
+        "Aspect ratio of the boxes, height / width",
     )
 
 
@@ -249,14 +254,14 @@ def _add_labels(page: Page, numbers: DataNumbers) -> None:
     for name, found in numbers.values.items():
         if found and isinstance(found[0], str):
             counts = {value: float(found.count(value)) for value in sorted(set(found))}
-            picture = plots.bars(counts, "labels")
+            image = plots.bars(counts, "labels")
         else:
-            picture = plots.histogram(found, name)
-        page.picture(f"attribute_{name.replace('/', '.')}", picture, f"Labels of {name}")
+            image = plots.histogram(found, name)
+        page.image(f"attribute_{name.replace('/', '.')}", image, f"Labels of {name}")
 
 
 def _add_anchor_fit(page: Page, rpn: RpnOptions, numbers: DataNumbers) -> None:
-    page.heading("Anchors and boxes")
+    page.heading("Anchor fit")
     boxes = np.reshape(numbers.placed, (-1, 4)).astype(float)
     boxes = boxes[(boxes[:, 2:] - boxes[:, :2]).min(1, initial=1e9) > 0]
     if not len(boxes):
@@ -265,7 +270,7 @@ def _add_anchor_fit(page: Page, rpn: RpnOptions, numbers: DataNumbers) -> None:
     suggested = suggest_anchors(boxes, rpn.anchor_sizes, STRIDES)
     rows = []
     for name, sizes, ratios in (
-        ("the config's", rpn.anchor_sizes, rpn.anchor_ratios),
+        ("config", rpn.anchor_sizes, rpn.anchor_ratios),
         ("suggested", *suggested),
     ):
         best = best_overlaps(boxes, sizes, ratios, STRIDES)
@@ -274,13 +279,20 @@ def _add_anchor_fit(page: Page, rpn: RpnOptions, numbers: DataNumbers) -> None:
             (name, str([list(s) for s in sizes]), str(list(ratios)), *found, float(best.mean()))
         )
     page.text(
-        "The recall of an anchor set is the share of boxes that some anchor overlaps by so much; a "
-        "box that none does still has its best one as an example."
+        "The recall of an anchor set is the share of boxes that an anchor overlaps by at least the "
+        "given IoU. Training also uses the best anchor of each other box as a positive example."
     )
-    header = ("anchors", "sizes", "ratios", "recall at 0.5", f"at {rpn.positive_iou}", "mean IoU")
+    header = (
+        "anchors",
+        "sizes",
+        "ratios",
+        "recall at 0.5",
+        f"recall at {rpn.positive_iou}",
+        "mean IoU",
+    )
     page.table(header, rows)
     if rows[1][-1] > rows[0][-1] + 0.02:
-        page.text("To use the suggested set, in the config:")
+        page.text("To use the suggested anchors, set in the config:")
         page.code(
             [
                 f"config.model.rpn.anchor_sizes = {suggested[0]}",
@@ -290,38 +302,38 @@ def _add_anchor_fit(page: Page, rpn: RpnOptions, numbers: DataNumbers) -> None:
 
 
 def _add_samples(page: Page, shown: Shown, records: Sequence[Record]) -> None:
-    page.heading("Pictures as annotated")
+    page.heading("Annotated images")
     results = [record_result(r, shown.categories, shown.attributes) for r in records]
     pixels = [as_rgb(read_pixels(r, shown.data.channels)) for r in records]
     drawn = [draw(*enlarge(p, result)) for p, result in zip(pixels, results, strict=True)]
     names = [record.file_name for record in records]
-    page.picture("samples", sheet(drawn, 2, names, (440, 560)), "Boxes, masks and attributes")
-    page.picture("instances", drawn[0], f"{names[0]}: its things")
+    page.image("samples", sheet(drawn, 2, names, (440, 560)), "Boxes, masks and attributes")
+    page.image("instances", drawn[0], f"Objects of {names[0]}")
     found = Counter(name for result in results for name in result.class_names)
     kinds = [kind for kind, _ in found.most_common(CLASSES)]
     cells, captions = [], []
-    for picture, result, name in zip(pixels, results, names, strict=True):
-        cells += [picture, *(_class_mask(result, kind) for kind in kinds)]
+    for image, result, name in zip(pixels, results, names, strict=True):
+        cells += [image, *(_class_mask(result, kind) for kind in kinds)]
         captions += [name, *kinds]
     if any(result.masks is not None for result in results):
-        page.picture(
+        page.image(
             "top_masks",
             sheet(cells, 1 + len(kinds), captions, (200, 220)),
-            "Masks of the classes that are commonest here",
+            "Masks of the most frequent classes of these images",
         )
     if results[0].masks is not None:
         masks = [255 * m.astype(np.uint8) for m in results[0].masks[:12]]
-        page.picture(
-            "masks", sheet(masks, 4, results[0].class_names[:12], (200, 260)), "Masks one by one"
+        page.image(
+            "masks", sheet(masks, 4, results[0].class_names[:12], (200, 260)), "Individual masks"
         )
 
 
 def _class_mask(result: Result, kind: str) -> np.ndarray:
-    picture = np.zeros((result.height, result.width, 3), np.uint8)
+    image = np.zeros((result.height, result.width, 3), np.uint8)
     for i, name in enumerate(result.class_names):
         if name == kind and result.masks is not None:
-            picture[result.masks[i]] = class_color(name)
-    return picture
+            image[result.masks[i]] = class_color(name)
+    return image
 
 
 def _row(shown: Shown, record: Record, index: int, augmented: bool, draw_number: int = 0) -> Batch:
@@ -338,29 +350,29 @@ def _draw_row(shown: Shown, row: Batch) -> np.ndarray:
 
 
 def _add_input(page: Page, shown: Shown, records: Sequence[Record], indices: Sequence[int]) -> None:
-    page.heading("As the network sees them")
+    page.heading("Network input")
     rows = [_row(shown, r, i, augmented=False) for r, i in zip(records, indices, strict=True)]
     drawn = [_draw_row(shown, row) for row in rows]
     captions = [f"{row.images.shape[1]} x {row.images.shape[0]}" for row in rows]
-    page.picture("resized", sheet(drawn, 2, captions, (440, 560)), "Resized, on their canvas")
+    page.image("resized", sheet(drawn, 2, captions, (440, 560)), "Resized and padded")
     varied = [
         _draw_row(shown, _row(shown, record, i, True, k))
         for record, i in zip(records[:2], indices[:2], strict=True)
         for k in range(3)
     ]
-    page.picture("augmented", sheet(varied, 3, (), (360, 400)), "Augmented, as training draws them")
+    page.image("augmented", sheet(varied, 3, (), (360, 400)), "Augmented as in training")
     row = _row(shown, records[0], indices[0], augmented=True)
     result = _result(shown, row)
     if result.mask_probabilities is not None:
         masks = [np.rint(255 * m).astype(np.uint8) for m in result.mask_probabilities[:12]]
         side = shown.data.mask_size
-        page.picture(
+        page.image(
             "training_masks",
             sheet(masks, 6, result.class_names[:12], (160, 160)),
-            f"The masks that training sees, {side} x {side} on their boxes",
+            f"Masks used in training, {side} x {side} cells of their boxes",
         )
-        page.picture(
+        page.image(
             "training_masks_overlay",
-            cut_to_picture(row, draw(row_pixels(row), _result(shown, row))),
-            "The same laid back on the picture",
+            crop_padding(row, draw(row_pixels(row), _result(shown, row))),
+            "The same masks on the image",
         )

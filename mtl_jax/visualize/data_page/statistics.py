@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers: classes, sizes, labels, and how well anchors fit its boxes."""
+"""Statistics of a data set: classes, sizes, labels, and how well anchors fit its boxes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,18 +18,18 @@ Sizes = Sequence[Sequence[float]]
 
 @dataclass
 class DataNumbers:
-    """Counts and measures over records; crowds are counted apart and measured nowhere."""
+    """Counts and measurements of records. Crowds are counted separately and not measured."""
 
     pictures: int = 0
     crowds: int = 0
     without_masks: int = 0
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of each picture
-    instances: list[int] = field(default_factory=list)  # of each picture
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of each image
+    instances: list[int] = field(default_factory=list)  # number on each image
     classes: Counter[str] = field(default_factory=Counter)
-    boxes: list[np.ndarray] = field(default_factory=list)  # x1, y1, x2, y2 in the picture
-    placed: list[np.ndarray] = field(default_factory=list)  # the same on the network's canvas
+    boxes: list[np.ndarray] = field(default_factory=list)  # x1, y1, x2, y2 in pixels of the image
+    placed: list[np.ndarray] = field(default_factory=list)  # the same in the network's input
     values: dict[str, list[Any]] = field(default_factory=dict)  # known labels, by column
-    missing: Counter[str] = field(default_factory=Counter)  # labels that are not there, by column
+    missing: Counter[str] = field(default_factory=Counter)  # number of missing labels, by column
 
 
 def measure(
@@ -38,22 +38,22 @@ def measure(
     attributes: Sequence[Attribute],
     resize: ResizeOptions,
 ) -> DataNumbers:
-    """Measure records; an attribute's labels go to a column, a pose's to one for each angle."""
+    """Compute statistics of records. An attribute has one column, a pose one for each angle."""
     numbers = DataNumbers()
     for record in records:
         numbers.pictures += 1
         numbers.sizes.append((record.height, record.width))
         _, geometry = transforms.fit(record, resize)
-        things = [thing for thing in record.instances if not thing.crowd]
-        numbers.crowds += len(record.instances) - len(things)
-        numbers.instances.append(len(things))
-        for thing in things:
-            numbers.classes[categories[thing.label - 1].name] += 1
-            numbers.without_masks += thing.segmentation is None
-            numbers.boxes.append(np.array(thing.box))
-            numbers.placed.append(geometry.boxes(np.array([thing.box], np.float32))[0])
+        instances = [instance for instance in record.instances if not instance.crowd]
+        numbers.crowds += len(record.instances) - len(instances)
+        numbers.instances.append(len(instances))
+        for instance in instances:
+            numbers.classes[categories[instance.label - 1].name] += 1
+            numbers.without_masks += instance.segmentation is None
+            numbers.boxes.append(np.array(instance.box))
+            numbers.placed.append(geometry.boxes(np.array([instance.box], np.float32))[0])
             for attribute in attributes:
-                _add_label(numbers, attribute, thing.label_of(attribute))
+                _add_label(numbers, attribute, instance.label_of(attribute))
     return numbers
 
 
@@ -69,10 +69,10 @@ def _add_label(numbers: DataNumbers, attribute: Attribute, label: Label) -> None
 def best_overlaps(
     boxes: np.ndarray, anchor_sizes: Sizes, ratios: Sequence[float], strides: Sequence[int]
 ) -> np.ndarray:
-    """Give the IoU of each box `[N, 4]` of the canvas with the anchor that fits it best.
+    """Return the IoU of each box `[N, 4]`, in pixels of the network's input, with its best anchor.
 
-    Of anchors of one shape that is the one whose centre, on a grid of the level's stride, is
-    nearest to the box's.
+    Among anchors of one shape, the best is the one whose centre, on a grid with the level's stride,
+    is nearest to the centre of the box.
     """
     sizes, centers = boxes[:, 2:] - boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
     best = np.zeros(len(boxes))
@@ -89,10 +89,11 @@ def best_overlaps(
 def suggest_anchors(
     boxes: np.ndarray, anchor_sizes: Sizes, strides: Sequence[int]
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-    """Give anchor sizes and ratios that fit boxes `[N, 4]` of the canvas, on average, best.
+    """Return the anchor sizes and ratios with the best mean IoU for boxes `[N, 4]`.
 
-    The sizes are those given, all larger or smaller by one factor; the ratios (height by width)
-    are one, two or three quantiles of the boxes'. A further ratio must pay: .01 of the mean IoU.
+    Boxes are in pixels of the network's input. The sizes are `anchor_sizes` times one factor. The
+    ratios (height / width) are one, two or three quantiles of those of the boxes. A further
+    ratio must raise the mean IoU by 0.01.
     """
     logs = np.log((boxes[:, 3] - boxes[:, 1]) / (boxes[:, 2] - boxes[:, 0]))
     found: tuple[float, Any] = (-1.0, None)

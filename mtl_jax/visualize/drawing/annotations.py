@@ -1,5 +1,5 @@
-"""What is annotated, as a `Result`, to be drawn like what was found, its scores infinite; and the
-pixels of a row to draw it on.
+"""Annotations as a `Result` with infinite scores, to be drawn like detections; and pixels of a row
+of a batch to draw them on.
 """
 
 from collections.abc import Sequence
@@ -14,38 +14,39 @@ from mtl_jax.results import Result
 from mtl_jax.types import Batch, Detections
 from mtl_jax.visualize.drawing.draw import as_rgb
 
-CELLS = 224  # a side of the masks; finer than any that a model gives
+CELLS = 224  # side of the masks; finer than the masks of any model
 
 
 def record_result(
     record: Record, categories: Sequence[Category], attributes: Sequence[Attribute]
 ) -> Result:
-    """Give a record's things in the picture's own pixels, crowds left out; labels that are missing
-    are NaN.
+    """Return a record's instances, without crowds, in pixels of the image.
+
+    Missing labels are NaN.
     """
-    things = [thing for thing in record.instances if not thing.crowd]
-    classes = np.array([thing.label for thing in things], np.int64)
-    labels = [[thing.label_of(a) for thing in things] for a in attributes]
-    boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
+    instances = [instance for instance in record.instances if not instance.crowd]
+    classes = np.array([instance.label for instance in instances], np.int64)
+    labels = [[instance.label_of(a) for instance in instances] for a in attributes]
+    boxes = np.array([instance.box for instance in instances], np.float32).reshape(-1, 4)
     return Result(
         boxes=boxes,
-        scores=np.full(len(things), np.inf, np.float32),
+        scores=np.full(len(instances), np.inf, np.float32),
         classes=classes,
         class_names=tuple(categories[c - 1].name for c in classes),
         category_ids=np.array([categories[c - 1].id for c in classes], np.int64),
         height=record.height,
         width=record.width,
-        mask_probabilities=_masks(record, boxes, [thing.segmentation for thing in things]),
+        mask_probabilities=_masks(record, boxes, [i.segmentation for i in instances]),
         attributes={
-            a.name: _predictions(a, of_things)
-            for a, of_things in zip(attributes, labels, strict=True)
+            a.name: _predictions(a, of_instances)
+            for a, of_instances in zip(attributes, labels, strict=True)
         },
         declared=tuple(attributes),
     )
 
 
 def _masks(record: Record, boxes: np.ndarray, segmentations: Sequence) -> np.ndarray | None:
-    """Give the masks on the cells of their boxes, empty where there is none; None without any."""
+    """Return masks on the cells of their boxes, empty if not annotated; None if none is."""
     if all(segmentation is None for segmentation in segmentations):
         return None
     masks = np.zeros((len(boxes), CELLS, CELLS), np.float32)
@@ -70,9 +71,10 @@ def row_result(
     attributes: Sequence[Attribute],
     full_size_masks: bool,
 ) -> Result:
-    """Give what one row of a batch (without its leading axis) holds, in pixels of the canvas.
+    """Return the annotations of `row`, a batch without its leading axis, in its own pixels.
 
-    Crowds are left out. Masks are those that training sees, but for masks of the whole canvas.
+    Crowds are omitted. Masks are those used in training; masks of the whole padded image are
+    omitted.
     """
     gt = row.gt
     masks = np.where(gt.mask_valid[:, None, None], gt.masks, 0).astype(np.float32) / 255
@@ -91,11 +93,11 @@ def row_result(
 
 
 def row_pixels(row: Batch) -> np.ndarray:
-    """Give the pixels of a row's canvas, RGB uint8."""
+    """Return the pixels of a row, with padding, RGB uint8."""
     return as_rgb(np.clip(np.rint(row.images), 0, 255).astype(np.uint8))
 
 
-def cut_to_picture(row: Batch, canvas: np.ndarray) -> np.ndarray:
-    """Cut off what of pixels of the canvas is beyond the row's own picture."""
+def crop_padding(row: Batch, pixels: np.ndarray) -> np.ndarray:
+    """Return pixels of a row without its padding."""
     height, width = np.ceil(row.sizes).astype(int)
-    return canvas[:height, :width].copy()
+    return pixels[:height, :width].copy()

@@ -1,4 +1,4 @@
-"""Text on a picture: blocks of lines that stay inside it and keep clear of each other."""
+"""Labels on an image: blocks of text that stay inside it and do not overlap each other."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ import numpy as np
 from mtl_jax.visualize.drawing.palette import Color, text_color
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-CAPITALS = 22  # pixels from their top to the baseline, at the font's scale 1
-LINE = 1.6  # from one line to the next, in capitals
-CROWDED = 0.5  # a label that hides so much of others is written only once for its class
+CAPITALS = 22  # height of capital letters in pixels, at font scale 1
+LINE = 1.6  # line spacing, in heights of capital letters
+CROWDED = 0.5  # boxes; a label that hides more is written once per class, with one line
 Rectangle = tuple[int, int, int, int]  # x, y, width, height
 
 
 def text_height(height: int, width: int) -> int:
-    """Give the pixels from one line to the next.
+    """Return the line spacing in pixels for an image of `height` x `width`.
 
-    Readable on a thumbnail, and on a large picture that is shown to fit a screen.
+    Text is readable on a thumbnail, and on a large image that is scaled to fit a screen.
     """
     return max(13, round(max(height, width) / 45))
 
 
 class Labels:
-    """Writes labels on one picture, the more important first, and remembers where they lie.
+    """Writes labels on one image, the most important first, and keeps track of their positions.
 
-    `boxes` `[D, 4]` are what stands on the picture; labels keep off them where they can.
+    Labels avoid the image's `boxes` `[D, 4]` if possible.
     """
 
     def __init__(self, height: int, width: int, boxes: np.ndarray):
@@ -40,11 +40,11 @@ class Labels:
         self._written: set[str] = set()
 
     def put(
-        self, picture: np.ndarray, box: np.ndarray, name: str, lines: Sequence[str], color: Color
+        self, image: np.ndarray, box: np.ndarray, name: str, lines: Sequence[str], color: Color
     ) -> bool:
-        """Write `lines` at `box`: all where there is room, else the first alone, else nothing.
+        """Write all `lines` at `box`, or only the first, or nothing, depending on the space.
 
-        Says whether something was written. `name` is the class's, `color` the background.
+        Returns whether something was written. `name` is the class name, `color` the background.
         """
         for block in (lines, lines[:1]):
             block = self._fit(block)
@@ -60,13 +60,13 @@ class Labels:
             crowded = hidden[best] > CROWDED and len(self._boxes) > 1
             if crowded and (len(block) > 1 or name in self._written):
                 continue
-            self._write(picture, places[best], block, color)
+            self._write(image, places[best], block, color)
             self._written.add(name)
             return True
         return False
 
     def _fit(self, lines: Sequence[str]) -> list[str]:
-        """Cut lines off, and the ends of lines, that the picture has no room for."""
+        """Drop or shorten lines that do not fit the image."""
         height, width = self._size
         room = max((height - self._pad) // self._line, 1)
         return [self._shorten(_ascii(line), width - 2 * self._pad) for line in lines[:room]]
@@ -76,7 +76,7 @@ class Labels:
         return min(widest + 2 * self._pad, self._size[1]), len(lines) * self._line + self._pad
 
     def _places(self, box: np.ndarray, width: int, height: int) -> list[Rectangle]:
-        """Give where the block may lie, the best first: above the box, below, beside, inside."""
+        """Return possible positions, the best first: above the box, below, beside, inside."""
         left, top, right, bottom = (round(float(v)) for v in box)
         corners = [
             (left, top - height),
@@ -94,28 +94,28 @@ class Labels:
         ]
         most_x, most_y = self._size[1] - width, max(self._size[0] - height, 0)
         inside = [(min(max(x, 0), most_x), min(max(y, 0), most_y)) for x, y in corners]
-        # Those that had to be moved into the picture come last: they may lie away from the box.
+        # Positions that were moved into the image come last: they may be away from the box.
         order = sorted(range(len(corners)), key=lambda i: corners[i] != inside[i])
         return [(*inside[i], width, height) for i in order]
 
     def _hides(self, place: Rectangle) -> float:
-        """Give how many boxes the label would cover, parts of boxes as fractions."""
+        """Return the number of boxes a label would cover; parts of boxes count as fractions."""
         start, stop = np.array(place[:2]), np.array(place[:2]) + place[2:]
         sides = np.minimum(self._boxes[:, 2:], stop) - np.maximum(self._boxes[:, :2], start)
         areas = (self._boxes[:, 2:] - self._boxes[:, :2]).prod(1)
         return float((np.clip(sides, 0, None).prod(1) / np.maximum(areas, 1)).sum())
 
     def _write(
-        self, picture: np.ndarray, place: Rectangle, lines: Sequence[str], color: Color
+        self, image: np.ndarray, place: Rectangle, lines: Sequence[str], color: Color
     ) -> None:
         x, y, width, height = place
         self._taken.append(place)
-        picture[y : y + height, x : x + width] = color
+        image[y : y + height, x : x + width] = color
         for i, line in enumerate(lines):
-            # The baseline: under the capitals, which stand in the middle of their line.
+            # The baseline that centres capital letters vertically in their line.
             low = y + self._pad // 2 + round((i + 0.5 + 0.5 / LINE) * self._line)
             ink, at = text_color(color), (x + self._pad, low)
-            cv2.putText(picture, line, at, FONT, self._scale, ink, self._stroke, cv2.LINE_AA)
+            cv2.putText(image, line, at, FONT, self._scale, ink, self._stroke, cv2.LINE_AA)
 
     def _text_width(self, line: str) -> int:
         return cv2.getTextSize(line, FONT, self._scale, self._stroke)[0][0]
@@ -129,7 +129,7 @@ class Labels:
 
 
 def _ascii(line: str) -> str:
-    """Spell a line with the letters that OpenCV's font has."""
+    """Return a line with only the characters that OpenCV's font supports."""
     plain = unicodedata.normalize("NFKD", line)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return plain.encode("ascii", "replace").decode()

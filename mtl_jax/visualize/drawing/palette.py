@@ -1,24 +1,22 @@
-"""The colour of each class, the same in every run, whatever other classes a model knows; and
-those of boxes that have none.
-"""
+"""Colours of classes, which depend only on the class name, and of boxes without a class."""
 
 import colorsys
 import zlib
 
 Color = tuple[int, int, int]
 
-GRAY: Color = (150, 150, 150)  # background, and where a box began
-GREEN: Color = (40, 170, 60)  # where it ends
+GRAY: Color = (150, 150, 150)  # background, and boxes before refinement
+GREEN: Color = (40, 170, 60)  # boxes after refinement
 RED: Color = (215, 40, 40)
 
 HUES = 24
-SHADES = ((0.85, 1.0), (0.5, 1.0), (0.9, 0.8))  # saturation, value: none too dark or too pale
-SALT = 13995  # found by search: heads, faces, persons, shapes and balloons lie far apart
+SHADES = ((0.85, 1.0), (0.5, 1.0), (0.9, 0.8))  # saturation, value: neither too dark nor too pale
+SALT = 13995  # found by search: heads, faces, persons, shapes and balloons differ clearly
 
 
 def class_color(name: str) -> Color:
-    """Give the RGB colour of a class by its name alone."""
-    # crc32 and not hash(): the latter changes from one process to the next.
+    """Return the RGB colour of a class, which depends only on its name."""
+    # crc32 instead of hash(), which differs between processes.
     code = zlib.crc32(f"{SALT}:{name}".encode())
     saturation, value = SHADES[code // HUES % len(SHADES)]
     rgb = colorsys.hsv_to_rgb(code % HUES / HUES, saturation, value)
@@ -26,7 +24,7 @@ def class_color(name: str) -> Color:
 
 
 def text_color(background: Color) -> Color:
-    """Give black or white, whichever stands out more. Source: WCAG 2.1, relative luminance."""
+    """Return black or white, whichever contrasts more. Source: WCAG 2.1, relative luminance."""
     linear = [
         (part / 255 / 12.92) if part / 255 <= 0.04045 else ((part / 255 + 0.055) / 1.055) ** 2.4
         for part in background

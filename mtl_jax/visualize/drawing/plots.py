@@ -1,4 +1,4 @@
-"""Plots as pictures, all of one look. Drawn by Matplotlib without a display."""
+"""Plots as RGB images in one style, drawn by Matplotlib without a display."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,7 +14,7 @@ _DPI = 110
 def plot(
     draw: Callable[[Axes], None], title: str = "", size: tuple[float, float] = (6.4, 4.0)
 ) -> np.ndarray:
-    """Let `draw` draw on axes, and give the picture: uint8 `[H, W, 3]`. `size` is in inches."""
+    """Return a plot, uint8 `[H, W, 3]`, drawn by `draw` on its axes. `size` is in inches."""
     return plots([(title, draw)], 1, size)
 
 
@@ -23,7 +23,7 @@ def plots(
     columns: int,
     size: tuple[float, float] = (4.2, 3.2),
 ) -> np.ndarray:
-    """Draw several plots, each with its title, in rows of `columns`."""
+    """Draw plots with titles in rows of `columns`. `size` of each plot is in inches."""
     rows = -(-len(cells) // columns)
     figure = Figure((size[0] * columns, size[1] * rows), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -37,13 +37,13 @@ def plots(
 
 
 def histogram(values: Sequence[float] | np.ndarray, label: str, log: bool = False) -> np.ndarray:
-    """Draw how often values occur; `log` spaces the bins by factors."""
+    """Draw a histogram of the finite values; with `log`, of positive ones on a log scale."""
 
     def draw(axes: Axes) -> None:
         found = np.asarray(values, float)
         found = found[np.isfinite(found) & ((found > 0) if log else True)]
         if not len(found):
-            axes.text(0.5, 0.5, "nothing", ha="center", transform=axes.transAxes)
+            axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
             return
         low, high = found.min(), found.max()
         if low == high:
@@ -59,7 +59,7 @@ def histogram(values: Sequence[float] | np.ndarray, label: str, log: bool = Fals
 
 
 def bars(counts: Mapping[str, float], label: str, most: int = 30) -> np.ndarray:
-    """Draw a bar for each name, the `most` largest."""
+    """Draw a horizontal bar for each of the `most` largest counts."""
     kept = sorted(counts.items(), key=lambda item: -item[1])[:most][::-1]
 
     def draw(axes: Axes) -> None:
@@ -78,8 +78,9 @@ def matrix(
     across: str,
     down: str,
 ) -> np.ndarray:
-    """Draw a table of shades `[R, C]` in 0..1 with a text in each cell, which large ones go
-    without.
+    """Draw a table of shades `[R, C]` in 0..1 with a text in each cell.
+
+    The texts are omitted if a side has more than 30 cells.
     """
 
     def draw(axes: Axes) -> None:
@@ -99,7 +100,7 @@ def matrix(
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draw a confusion matrix [annotated, found]; shades are shares of the row."""
+    """Draw a confusion matrix [annotated, predicted]. Shades are shares of the row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     texts = [[f"{count:,}" if count else "" for count in row] for row in counts.tolist()]
-    return matrix(shares, texts, names, names, "found", "annotated")
+    return matrix(shares, texts, names, names, "predicted", "ground truth")

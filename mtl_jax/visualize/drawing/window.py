@@ -1,4 +1,4 @@
-"""A window that shows pictures as they are drawn, where there is a display."""
+"""A window that shows images as they are drawn. It requires a display."""
 
 import os
 import re
@@ -14,33 +14,33 @@ QUIT = (ord("q"), 27)  # 27: Escape
 
 
 def require_display() -> None:
-    """Raise UserError where no window can be opened."""
-    # Asked without opening one: Qt ends the process where it finds no display.
+    """Raise UserError if no window can be opened."""
+    # Checked without opening a window: Qt ends the process if it finds no display.
     if re.search(r"GUI: +NONE", cv2.getBuildInformation()):
         raise UserError(
-            "--show: this OpenCV was built without windows (headless); install "
-            "opencv-contrib-python in the place of opencv-contrib-python-headless, or leave --show "
-            "out and look at the files"
+            "--show requires an OpenCV with support for windows, and this one is headless; install "
+            "opencv-contrib-python instead of opencv-contrib-python-headless, or omit --show and "
+            "open the written files"
         )
     linux = sys.platform.startswith("linux")
     if linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UserError(
-            "--show: there is no display (DISPLAY is not set); leave --show out and look at the "
+            "--show requires a display, and DISPLAY is not set; omit --show and open the written "
             "files"
         )
 
 
 class Window:
-    """Shows RGB pictures one after the other, until q or Escape is pressed."""
+    """Shows RGB images one after the other, until q or Escape is pressed."""
 
     def __init__(self) -> None:
         self._open = True
 
-    def show(self, picture: np.ndarray, wait: bool) -> None:
-        """Show one; `wait` for a key, as a video's frames do not."""
+    def show(self, image: np.ndarray, wait: bool) -> None:
+        """Show an image. With `wait`, return only after a key was pressed."""
         if not self._open:
             return
-        cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        cv2.imshow(TITLE, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if cv2.waitKey(0 if wait else 1) & 0xFF in QUIT:
             cv2.destroyAllWindows()
             self._open = False

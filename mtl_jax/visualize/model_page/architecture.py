@@ -1,4 +1,4 @@
-"""A network as a drawing and as a table of its layers."""
+"""Architecture of a network: a drawing, and a table of its layers."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-WIDTH, HEIGHT, GAP = 190, 46, 22  # of a box, and between two
+WIDTH, HEIGHT, GAP = 190, 46, 22  # pixels: size of a box, and the gap between boxes
 COLUMN = WIDTH + 80
 
 
 class Layer(NamedTuple):
     path: str
-    output: str  # shape without the batch, by `x`
-    parameters: int  # of all below it too
+    output: str  # shape without the batch axis, as `8 x 8 x 2`
+    parameters: int  # including those of layers below
 
 
 class _Box(NamedTuple):
@@ -25,13 +25,15 @@ class _Box(NamedTuple):
 
 
 def layers(activations: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> list[Layer]:
-    """Give the layers that were called, and those of the heads that were not, with the number of
-    their parameters. `arrays` are the parameters by path.
+    """Return the layers of a network with their output shapes and parameter counts.
+
+    Layers of heads that were not called have no output shape. `arrays` contains the parameters by
+    path.
     """
     paths: dict[str, str] = {}
     for path, output in activations.items():
-        of_level = path.rpartition("/")
-        name = of_level[0] if of_level[2].isdigit() else path
+        parent, _, level = path.rpartition("/")
+        name = parent if level.isdigit() else path
         paths.setdefault(name, " x ".join(map(str, output.shape[1:])))
     for path in arrays:
         paths.setdefault(path.rpartition("/")[0], "")
@@ -39,7 +41,7 @@ def layers(activations: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarra
 
 
 def count(arrays: Mapping[str, np.ndarray], path: str) -> int:
-    """Give the number of parameters at and below a path."""
+    """Return the number of parameters at and below a path."""
     return sum(int(np.size(a)) for name, a in arrays.items() if name.startswith(f"{path}/"))
 
 
@@ -49,30 +51,30 @@ def architecture_svg(
     arrays: Mapping[str, np.ndarray],
     outputs: Sequence[str],
 ) -> str:
-    """Draw the network from its picture `(H, W, C)` to what each head gives.
+    """Return an SVG drawing of the network, from its input image `(H, W, C)` to its heads.
 
-    `outputs` names the attributes.
+    `outputs` contains the names of the attributes.
     """
-    boxes = [_Box("picture", (_shape(image),), 0, 5)]
+    boxes = [_Box("image", (_shape(image),), 0, 5)]
     for row, stage in zip(
         (4, 3, 2, 1, 0), ("stem", *(f"stage{n}" for n in range(2, 6))), strict=True
     ):
         path = f"backbone/{stage}"
-        boxes.append(_Box(stage, _say(activations[path], arrays, path), 0, row))
+        boxes.append(_Box(stage, _output_and_count(activations[path], arrays, path), 0, row))
     for level in range(2, 7):
         shape = _shape(activations[f"fpn/{level - 2}"].shape[1:])
         boxes.append(_Box(f"P{level}", (shape,), 1, 5.0 - level if level < 6 else -1))
     pyramid, rpn = count(arrays, "fpn"), count(arrays, "rpn")
     boxes.append(_Box("RPN", (f"{rpn:,} parameters", "proposals"), 2, 0))
-    boxes.append(_Box("ROIAlign", ("of P2 to P5",), 2, 2))
+    boxes.append(_Box("ROIAlign", ("on P2 to P5",), 2, 2))
     heads = [("box_head", "classes and boxes")]
     heads += [("mask_head", "masks")] if count(arrays, "mask_head") else []
     heads += [("attribute_head", ", ".join(outputs))] if outputs else []
-    for row, (name, gives) in enumerate(heads):
-        lines = (f"{count(arrays, name):,} parameters", gives)
+    for row, (name, output) in enumerate(heads):
+        lines = (f"{count(arrays, name):,} parameters", output)
         boxes.append(_Box(name, lines, 3, 1.0 + 1.2 * row))
     places = {box.name: box for box in boxes}
-    stack = ["picture", "stem", "stage2", "stage3", "stage4", "stage5"]
+    stack = ["image", "stem", "stage2", "stage3", "stage4", "stage5"]
     arrows = list(pairwise(stack))
     arrows += [(f"stage{n}", f"P{n}") for n in range(2, 6)] + [("P5", "P6")]
     arrows += [(f"P{n}", f"P{n - 1}") for n in range(5, 2, -1)]
@@ -84,7 +86,7 @@ def architecture_svg(
     left, top = _corner(places["P6"])
     parts.append(f'<text x="{left}" y="{top - 10}" class="note">{note}</text>')
     width = 4 * COLUMN
-    height = _corner(places["picture"])[1] + HEIGHT + 20
+    height = _corner(places["image"])[1] + HEIGHT + 20
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:g}" '
         f'width="{width}" height="{height:g}" font-family="sans-serif" font-size="12">\n'
@@ -102,7 +104,9 @@ def _shape(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _say(output: np.ndarray, arrays: Mapping[str, np.ndarray], path: str) -> tuple[str, ...]:
+def _output_and_count(
+    output: np.ndarray, arrays: Mapping[str, np.ndarray], path: str
+) -> tuple[str, ...]:
     return _shape(output.shape[1:]), f"{count(arrays, path):,} parameters"
 
 

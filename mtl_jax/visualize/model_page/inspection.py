@@ -1,4 +1,4 @@
-"""A model and one picture: what it sees of it, what it finds, and boxes drawn on that."""
+"""A model and one image: its input, its intermediate values, its detections, and drawn boxes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from mtl_jax.ops import boxes as box_ops
 from mtl_jax.results import Result
 from mtl_jax.runs.loading import Run, load_run
 from mtl_jax.types import Batch
-from mtl_jax.visualize.drawing.annotations import cut_to_picture, row_pixels
+from mtl_jax.visualize.drawing.annotations import crop_padding, row_pixels
 from mtl_jax.visualize.drawing.palette import GREEN, Color
 from mtl_jax.visualize.drawing.sheets import rectangle
 from mtl_jax.visualize.named_record import named_record
 
-SIDE = 480  # pixels that a small canvas is enlarged to, so that boxes on it can be told apart
+SIDE = 480  # pixels; smaller images are enlarged to about this, so that boxes stay distinct
 
 
 @dataclass(frozen=True)
 class Look:
-    """A model and one picture; `known` says that the picture's annotations are there."""
+    """A model and one image. `known`: whether the image's annotations are available."""
 
     run: Run
     record: Record
@@ -45,21 +45,22 @@ class Look:
         overrides: Sequence[str] = (),
         seed: int = 0,
     ) -> "Look":
-        """Load the model of a run's folder and a picture: a file, or SPLIT:NUMBER of the run's
-        data. Raises UserError.
+        """Load the model of a run folder and an image: a file, or SPLIT:NUMBER of the run's data.
+
+        Raises UserError if the model is not of the family mask_rcnn or either cannot be loaded.
         """
         run = load_run(workdir, step, overrides)
-        run.setup.experiment.mask_rcnn(f"{workdir}: the page of a model")
+        run.setup.experiment.mask_rcnn(f"{workdir}: the model page")
         record, known = named_record(run, workdir, name)
         return cls(run, record, known, seed)
 
     @cached_property
     def options(self) -> MaskRCNNOptions:
-        return self.run.setup.experiment.mask_rcnn("the page of a model")
+        return self.run.setup.experiment.mask_rcnn("the model page")
 
     @cached_property
     def row(self) -> Batch:
-        """The picture as evaluation sees it, without the batch's axis."""
+        """The image as evaluation loads it, a batch without its leading axis."""
         return transforms.load(self.record, 0, self.run.attributes, self.run.setup.experiment.data)
 
     @cached_property
@@ -78,13 +79,13 @@ class Look:
         return Inside(jax.tree.map(lambda x: x[0], found.steps), found.activations)
 
     @cached_property
-    def canvas(self) -> np.ndarray:
-        """The pixels of the canvas that the picture covers, RGB uint8."""
-        return cut_to_picture(self.row, row_pixels(self.row))
+    def pixels(self) -> np.ndarray:
+        """The network's input without padding, RGB uint8."""
+        return crop_padding(self.row, row_pixels(self.row))
 
     @cached_property
     def result(self) -> Result:
-        """What is found, in the picture's own pixels."""
+        """The detections, in pixels of the original image."""
         detections = self.run.predict(self.batch)
         _, geometry = transforms.fit(self.record, self.run.resize)
         return Result.from_detections(
@@ -116,24 +117,24 @@ class Look:
     def draw(
         self, boxes: np.ndarray, colors: Sequence[Color] | Color = GREEN, dotted: bool = False
     ) -> np.ndarray:
-        """Draw boxes on the canvas, enlarged, the first over the others."""
-        picture = self.enlarged()
+        """Return the `enlarged` image with boxes drawn on it, the first box on top."""
+        image = self.enlarged()
         for i in range(len(boxes))[::-1]:
             color = colors if isinstance(colors[0], int) else colors[i]
-            self.add_box(picture, boxes[i], color, 1, dotted)  # pyright: ignore[reportArgumentType]
-        return picture
+            self.add_box(image, boxes[i], color, 1, dotted)  # pyright: ignore[reportArgumentType]
+        return image
 
     def enlarged(self) -> np.ndarray:
-        """Give the canvas to draw on by `add_box`, a small one enlarged."""
-        return self.canvas.repeat(self._zoom, 0).repeat(self._zoom, 1)
+        """Return a copy of `pixels` to draw on with `add_box`, enlarged if it is small."""
+        return self.pixels.repeat(self._zoom, 0).repeat(self._zoom, 1)
 
     def add_box(
-        self, picture: np.ndarray, box: np.ndarray, color: Color, stroke: int, dotted: bool = False
+        self, image: np.ndarray, box: np.ndarray, color: Color, stroke: int, dotted: bool = False
     ) -> None:
-        """Draw a box of the canvas on the `enlarged` one."""
+        """Draw a box, in pixels of the network's input, on an `enlarged` image."""
         stroke *= max(1, self._zoom // 2)
-        rectangle(picture, self._zoom * np.asarray(box), color, stroke, dotted)
+        rectangle(image, self._zoom * np.asarray(box), color, stroke, dotted)
 
     @property
     def _zoom(self) -> int:
-        return max(1, SIDE // max(self.canvas.shape[:2]))
+        return max(1, SIDE // max(self.pixels.shape[:2]))

@@ -1,5 +1,5 @@
-"""A page that follows one picture through a model: anchors, proposals, regions, detections, masks,
-what layers give, and their weights.
+"""A page on how a model processes one image: detections, proposals, regions, masks, activations,
+weights and the architecture.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ from mtl_jax.visualize.page import Page
 from mtl_jax.visualize.training_targets import anchor_examples, region_examples
 
 TOP_ANCHORS, TOP_PROPOSALS, REGIONS, REFINED = 100, 50, 200, 5
-CHANNELS = 4  # of a layer that are shown
+CHANNELS = 4  # shown of each layer
 MOST_MASKS = 12
 
 
 def write_model_page(title: str, look: Look, folder: Path) -> Path:
-    """Write the page and its pictures, and give its path."""
+    """Write the page and its images, and return its path."""
     page = Page(title)
     _add_detections(page, look)
     _add_proposals(page, look)
@@ -40,11 +40,11 @@ def write_model_page(title: str, look: Look, folder: Path) -> Path:
 
 
 def _add_detections(page: Page, look: Look) -> None:
-    page.heading("What is found")
-    picture, result = look.result.image, look.result
-    assert picture is not None  # it was kept above
-    page.picture("detections", draw(picture, result), "Detections that score 0.5 and more")
-    page.picture("splash", splash(picture, result), "Colour where something is found")
+    page.heading("Detections")
+    image, result = look.result.image, look.result
+    assert image is not None  # `Look.result` keeps it
+    page.image("detections", draw(image, result), "Detections with a score of at least 0.5")
+    page.image("splash", splash(image, result), "Detections in colour on a gray image")
     rows = [
         (result.class_names[i], float(result.scores[i]), *map(float, result.boxes[i].round(1)))
         for i in range(len(result))
@@ -55,22 +55,23 @@ def _add_detections(page: Page, look: Look) -> None:
 
 
 def _add_overlaps(page: Page, look: Look) -> None:
-    truth = np.array([thing.box for thing in look.record.instances], np.float32)
-    kinds = [look.names[thing.label] for thing in look.record.instances]
+    truth = np.array([instance.box for instance in look.record.instances], np.float32)
+    classes = [look.names[instance.label] for instance in look.record.instances]
     overlaps = np.asarray(box_ops.iou(look.result.boxes, truth))
     names = [
         f"{name} {score:.2f}"
         for name, score in zip(look.result.class_names, look.result.scores, strict=True)
     ]
     texts = [
-        [_right(value, look.result.class_names[i], kinds[j]) for j, value in enumerate(row)]
+        [_overlap_text(v, look.result.class_names[i], classes[j]) for j, v in enumerate(row)]
         for i, row in enumerate(overlaps.tolist())
     ]
-    picture = plots.matrix(overlaps, texts, names, kinds, "annotated", "found")
-    page.picture("overlaps", picture, "IoU of detections and annotations; ok: right")
+    image = plots.matrix(overlaps, texts, names, classes, "ground truth", "detections")
+    caption = "IoU of detections and ground truth; ok: IoU of at least 0.5 and the same class"
+    page.image("overlaps", image, caption)
 
 
-def _right(overlap: float, found: str, annotated: str) -> str:
+def _overlap_text(overlap: float, found: str, annotated: str) -> str:
     if overlap <= 0.01:
         return ""
     return f"{overlap:.2f}" + (" ok" if overlap >= 0.5 and found == annotated else "")
@@ -82,43 +83,48 @@ def _add_proposals(page: Page, look: Look) -> None:
     anchors = np.asarray(steps.anchors.boxes)
     if look.known:
         found = anchor_examples(look.row, look.options, look.seed)
-        picture = look.draw(found.boxes[found.sampled_positive], GRAY, dotted=True)
+        image = look.draw(found.boxes[found.sampled_positive], GRAY, dotted=True)
         for box in found.refined:
-            look.add_box(picture, box, GREEN, 2)
-        caption = "Positive anchors, dotted, and where training would move them"
-        page.picture("rpn_targets", picture, caption)
+            look.add_box(image, box, GREEN, 2)
+        caption = "Positive anchors (dotted) and their target boxes (solid)"
+        page.image("rpn_targets", image, caption)
     scores = np.where(steps.anchors.valid, steps.rpn_logits, -np.inf)
     order = np.argsort(-scores, kind="stable")
     top = order[:TOP_ANCHORS]
-    page.picture("top_anchors", look.draw(anchors[top]), f"The {len(top)} best anchors")
+    page.image("top_anchors", look.draw(anchors[top]), f"The {len(top)} highest-scoring anchors")
     best = order[: rpn.pre_nms]
     refined = look.decode(steps.rpn_deltas[best], anchors[best], rpn.box_weights)
     clipped = look.clip(refined)
     few = slice(TOP_PROPOSALS)
     sides = [look.draw(anchors[best[few]], GRAY, True), look.draw(refined[few])]
-    page.picture(
-        "anchors_refined", sheet(sides, 2, ("before", "after"), (480, 560)), "The best 50, refined"
+    page.image(
+        "anchors_refined",
+        sheet(sides, 2, ("before", "after"), (480, 560)),
+        "The 50 highest-scoring anchors before and after refinement",
     )
-    page.picture("anchors_clipped", look.draw(clipped[few]), "Clipped to the picture")
+    page.image("anchors_clipped", look.draw(clipped[few]), "The same, clipped to the image")
     kept, valid = nms(clipped, scores[best], np.isfinite(scores[best]), rpn.nms_iou, TOP_PROPOSALS)
     after_nms = clipped[np.asarray(kept)[np.asarray(valid)]]
-    page.picture("anchors_nms", look.draw(after_nms), f"After NMS at {rpn.nms_iou}: the best 50")
+    caption = f"The 50 highest-scoring refined anchors after NMS at IoU {rpn.nms_iou}"
+    page.image("anchors_nms", look.draw(after_nms), caption)
     proposals = np.asarray(steps.proposals.boxes)[np.asarray(steps.proposals.valid)]
-    page.picture("proposals", look.draw(proposals[few]), "The best 50 of the network's proposals")
+    page.image("proposals", look.draw(proposals[few]), "The 50 highest-scoring proposals")
     if look.known:
         truth = look.row.gt.boxes[look.row.gt.valid & ~look.row.gt.crowd]
         stages = {"anchors": anchors, "refined": refined, "proposals": proposals}
         rows = [(name, len(boxes), *_recall(truth, boxes)) for name, boxes in stages.items()]
-        page.text("The share of annotated boxes that one of them overlaps by IoU 0.5 and 0.7:")
-        page.table(("", "boxes", "at 0.5", "at 0.7"), rows)
+        page.text("Recall of the annotated boxes at IoU 0.5 and 0.7:")
+        page.table(("stage", "boxes", "recall at 0.5", "recall at 0.7"), rows)
     cells = [
         (name, _histogram(np.asarray(steps.rpn_deltas)[best, i]))
         for i, name in enumerate(("dx", "dy", "dw", "dh"))
     ]
-    page.picture(
-        "rpn_histograms", plots.plots(cells, 4, (3.0, 2.4)), "The best anchors' refinements"
+    page.image(
+        "rpn_histograms",
+        plots.plots(cells, 4, (3.0, 2.4)),
+        "Predicted refinements of the highest-scoring anchors",
     )
-    page.picture("proposal_corners", plots.plot(_corners(proposals)), "The proposals' corners")
+    page.image("proposal_corners", plots.plot(_corners(proposals)), "Corners of the proposals")
 
 
 def _recall(truth: np.ndarray, boxes: np.ndarray) -> tuple[float, float]:
@@ -137,8 +143,8 @@ def _histogram(values: np.ndarray):
 
 def _corners(boxes: np.ndarray):
     def draw_on(axes: Axes) -> None:
-        axes.scatter(boxes[:, 0], boxes[:, 1], s=6, color=plots.BLUE, label="left top")
-        axes.scatter(boxes[:, 2], boxes[:, 3], s=6, color=plots.ORANGE, label="right bottom")
+        axes.scatter(boxes[:, 0], boxes[:, 1], s=6, color=plots.BLUE, label="top left")
+        axes.scatter(boxes[:, 2], boxes[:, 3], s=6, color=plots.ORANGE, label="bottom right")
         axes.invert_yaxis()
         axes.legend(fontsize=8)
 
@@ -146,7 +152,7 @@ def _corners(boxes: np.ndarray):
 
 
 def _add_regions(page: Page, look: Look) -> None:
-    page.heading("Regions and detections")
+    page.heading("From regions to detections")
     steps, options = look.inside.steps, look.options
     usable = np.flatnonzero(np.asarray(steps.proposals.valid))
     boxes = np.asarray(steps.proposals.boxes)[usable]
@@ -156,40 +162,41 @@ def _add_regions(page: Page, look: Look) -> None:
     refined = look.clip(look.decode(deltas, boxes, options.box_head.box_weights))
     colors = [class_color(look.names[c]) if c else GRAY for c in classes]
     order = np.random.default_rng(look.seed).permutation(len(boxes))[:REGIONS]
-    picture = look.enlarged()
+    image = look.enlarged()
     for i in order:
-        look.add_box(picture, boxes[i], colors[i], 1, dotted=not classes[i])
-    page.picture(
-        "rois", picture, f"{len(order)} regions before refinement (dotted gray: background)"
-    )
+        look.add_box(image, boxes[i], colors[i], 1, dotted=not classes[i])
+    page.image("rois", image, f"{len(order)} regions before refinement (dotted gray: background)")
     found = np.flatnonzero(classes)
     best = found[np.argsort(-scores[found, classes[found]])]
-    picture = look.enlarged()
+    image = look.enlarged()
     for i in best[:REFINED]:
-        look.add_box(picture, boxes[i], GRAY, 1, dotted=True)
-        look.add_box(picture, refined[i], colors[i], 2)
-    page.picture("rois_refined", picture, "The best five that are something, before and after")
+        look.add_box(image, boxes[i], GRAY, 1, dotted=True)
+        look.add_box(image, refined[i], colors[i], 2)
+    caption = "The five highest-scoring foreground regions, before (dotted) and after refinement"
+    page.image("rois_refined", image, caption)
     sure = best[scores[best, classes[best]] > options.detection.score_threshold]
     selected = np.asarray(steps.selected.boxes)[np.asarray(steps.selected.valid)]
-    kinds = np.asarray(steps.selected.classes)[np.asarray(steps.selected.valid)]
+    selected_classes = np.asarray(steps.selected.classes)[np.asarray(steps.selected.valid)]
     filters = (
-        ("filter_background", "that are something", refined[best], [colors[i] for i in best]),
+        ("filter_background", "classified as foreground", refined[best], [colors[i] for i in best]),
         (
             "filter_score",
-            f"that score above {options.detection.score_threshold}",
+            f"with a score above {options.detection.score_threshold}",
             refined[sure],
             [colors[i] for i in sure],
         ),
         (
             "filter_nms",
-            f"after NMS by class at {options.detection.nms_iou}: the detections",
+            f"after per-class NMS at IoU {options.detection.nms_iou} (the detections)",
             selected,
-            [class_color(look.names[c]) for c in kinds],
+            [class_color(look.names[c]) for c in selected_classes],
         ),
     )
-    page.table(("regions", ""), [("proposals", len(boxes)), *((f[1], len(f[2])) for f in filters)])
-    for name, text, kept, of_each in filters:
-        page.picture(name, look.draw(kept, of_each or GRAY), f"Regions {text}")
+    page.table(
+        ("regions", "number"), [("proposals", len(boxes)), *((f[1], len(f[2])) for f in filters)]
+    )
+    for name, text, kept, box_colors in filters:
+        page.image(name, look.draw(kept, box_colors or GRAY), f"Regions {text}")
 
 
 def _add_masks(page: Page, look: Look) -> None:
@@ -201,33 +208,31 @@ def _add_masks(page: Page, look: Look) -> None:
         cells = [np.rint(255 * found.masks[i]).astype(np.uint8) for i in chosen]
         names = [look.names[found.classes[i]] for i in chosen]
         if cells:
-            page.picture(
+            page.image(
                 "mask_targets",
                 sheet(cells, 6, names, (160, 160)),
-                "What masks of sampled regions should be",
+                "Mask targets of sampled regions",
             )
     result = look.result
     if result.mask_probabilities is None or not len(result):
-        page.text("The model gives no masks, or finds nothing here.")
+        page.text("The model predicts no masks, or there are no detections.")
         return
     cells = [np.rint(255 * p).astype(np.uint8) for p in result.mask_probabilities[:MOST_MASKS]]
     names = result.class_names[:MOST_MASKS]
     side = result.mask_probabilities.shape[-1]
-    page.picture(
-        "masks_raw", sheet(cells, 6, names, (160, 160)), f"The masks as predicted, {side} x {side}"
-    )
+    page.image("masks_raw", sheet(cells, 6, names, (160, 160)), f"Predicted masks, {side} x {side}")
     pasted = [255 * result.mask_crop(i)[0].astype(np.uint8) for i in range(len(names))]
     shown = [(p, n) for p, n in zip(pasted, names, strict=True) if p.size]
-    page.picture(
+    page.image(
         "masks_full",
         sheet([p for p, _ in shown], 6, [n for _, n in shown], (160, 160)),
-        "The same at the picture's own size, cut at 0.5",
+        "The same at the resolution of the image, thresholded at 0.5",
     )
 
 
 def _add_activations(page: Page, look: Look) -> None:
-    page.heading("What layers give")
-    page.picture("input", look.canvas, "The network's input")
+    page.heading("Activations")
+    page.image("input", look.pixels, "The network's input")
     activations = look.inside.activations
     chosen = {f"C{n}": f"backbone/stage{n}" for n in range(2, 6)}
     chosen |= {f"P{n}": f"fpn/{n - 2}" for n in range(2, 7)}
@@ -235,15 +240,13 @@ def _add_activations(page: Page, look: Look) -> None:
         maps = np.asarray(activations[path][0, :, :, :CHANNELS], np.float32)
         cells = [_as_gray(maps[..., i]) for i in range(maps.shape[-1])]
         captions = [f"channel {i}" for i in range(len(cells))]
-        page.picture(
-            f"activations_{name}", sheet(cells, 4, captions, (240, 240)), f"{name} ({path})"
-        )
+        page.image(f"activations_{name}", sheet(cells, 4, captions, (240, 240)), f"{name} ({path})")
     dead = dead_channels(activations)
     if dead:
-        page.text("Layers of which more than half of the channels are 0 all over this picture:")
-        page.list(f"{name}: {count} of {total}" for name, (count, total) in dead.items())
+        page.text("Layers in which more than half of the channels are 0 on the whole image:")
+        page.list(f"{name}: {count} of {total} channels" for name, (count, total) in dead.items())
     else:
-        page.text("No layer has more than half of its channels 0 all over this picture.")
+        page.text("In no layer are more than half of the channels 0 on the whole image.")
 
 
 def _as_gray(values: np.ndarray) -> np.ndarray:
@@ -255,14 +258,16 @@ def _add_weights(page: Page, look: Look) -> None:
     page.heading("Weights")
     found = array_numbers(look.parameters)
     alerts = [f"{numbers.name}: {numbers.alert}" for numbers in found if numbers.alert]
-    page.text("Arrays to look at:" if alerts else "No array is dead, huge or not finite.")
+    page.text(
+        "Warnings:" if alerts else "No array is very large or non-finite; no kernel is constant."
+    )
     page.list(alerts)
     kernels = [n for n in found if n.name.endswith("kernel")]
     largest = sorted(kernels, key=lambda n: -np.prod(n.shape))[:24]
     cells = [(n.name, _histogram(look.parameters[n.name])) for n in largest]
-    page.picture("weights", plots.plots(cells, 3, (4.2, 2.2)), "The largest kernels")
+    page.image("weights", plots.plots(cells, 3, (4.2, 2.2)), "Histograms of the largest kernels")
     page.table(
-        ("array", "shape", "min", "max", "mean", "std", ""),
+        ("array", "shape", "min", "max", "mean", "std", "warning"),
         [
             (n.name, " x ".join(map(str, n.shape)), n.low, n.high, n.mean, n.std, n.alert)
             for n in found
@@ -271,11 +276,13 @@ def _add_weights(page: Page, look: Look) -> None:
 
 
 def _add_architecture(page: Page, look: Look) -> None:
-    page.heading("The network")
+    page.heading("Architecture")
     activations, arrays = look.inside.activations, look.parameters
     names = [attribute.name for attribute in look.run.attributes]
     svg = architecture_svg(look.row.images.shape, activations, arrays, names)
-    page.drawing("architecture", svg, "From the picture to the heads, one picture's shapes")
+    page.drawing(
+        "architecture", svg, "From the input image to the heads, with the shapes for one image"
+    )
     total = sum(int(np.size(a)) for a in arrays.values())
     page.text(f"{total:,} parameters.")
     page.table(("layer", "output", "parameters"), layers(activations, arrays))

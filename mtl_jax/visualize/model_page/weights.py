@@ -1,12 +1,12 @@
-"""A model's arrays in numbers, and what is wrong with them or with what its layers give."""
+"""Statistics of a model's arrays, and warnings about its arrays and layers."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-HUGE = 1000.0  # an entry beyond it: matterport's bound for "overflow"
-DEAD_SHARE = 0.5  # of a layer's channels that give 0 everywhere on a picture
+HUGE = 1000.0  # larger absolute values are reported: matterport's bound for "overflow"
+DEAD_SHARE = 0.5  # of a layer's channels; layers with more dead channels are reported
 
 
 class ArrayNumbers(NamedTuple):
@@ -16,12 +16,14 @@ class ArrayNumbers(NamedTuple):
     high: float
     mean: float
     std: float
-    alert: str  # '' where nothing is wrong
+    alert: str  # '' if nothing is wrong
 
 
 def array_numbers(arrays: Mapping[str, np.ndarray]) -> list[ArrayNumbers]:
-    """Measure arrays. A kernel whose entries are all alike has learned nothing; biases, scales and
-    means begin so.
+    """Compute statistics of arrays.
+
+    A kernel whose entries are all equal is reported, since it has learned nothing. Other arrays
+    (biases, scales, means) are initialised that way.
     """
     result = []
     for name, array in arrays.items():
@@ -37,15 +39,16 @@ def _alert(name: str, values: np.ndarray) -> str:
     if not np.isfinite(values).all():
         return f"{(~np.isfinite(values)).sum()} entries are not finite"
     if np.abs(values).max() > HUGE:
-        return f"beyond {HUGE:g}"
+        return f"an absolute value is above {HUGE:g}"
     if name.endswith("kernel") and values.std() < 1e-8:
-        return "all entries are alike: dead?"
+        return "all entries are equal"
     return ""
 
 
 def dead_channels(activations: Mapping[str, np.ndarray]) -> dict[str, tuple[int, int]]:
-    """Give how many channels of how many are 0 everywhere, of each layer (its output `[..., C]` by
-    its path) where more than half are.
+    """Return the numbers of dead and of all channels of layers where more than half are dead.
+
+    A dead channel is 0 everywhere. `activations` contains the layers' outputs `[..., C]` by path.
     """
     result = {}
     for name, output in activations.items():

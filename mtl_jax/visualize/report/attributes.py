@@ -1,4 +1,4 @@
-"""What an evaluation's page says of attributes: errors, also by group, and cases to look at."""
+"""Sections of an evaluation's page on attributes: errors, errors by group, and examples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -16,12 +16,12 @@ from mtl_jax.visualize.drawing.draw import as_rgb
 from mtl_jax.visualize.drawing.sheets import sheet
 from mtl_jax.visualize.page import Page
 
-Groups = Mapping[str, Mapping[str, float]]  # the metrics of each group
+Groups = Mapping[str, Mapping[str, float]]  # metrics by group and name
 _BINS = 10
 
 
 def add_attributes(page: Page, evaluator: Evaluator, channels: int) -> None:
-    """Add what an evaluator gathered of each attribute; `channels` are the pictures'."""
+    """Add the results of each attribute. `channels` is the number of channels of the images."""
     tables = evaluator.by_group()
     for attribute, labels, predictions in evaluator.matched():
         _add_attribute(page, attribute, labels, predictions)
@@ -35,7 +35,7 @@ def _add_attribute(
 ) -> None:
     page.heading(f"Attribute {attribute.name}")
     if not len(predictions):
-        page.text("No labelled thing was found.")
+        page.text("No labelled instance was detected.")
         return
     for name, figure in attribute.figures(predictions, labels):
         match figure:
@@ -44,12 +44,12 @@ def _add_attribute(
             case Scatter():
                 _add_scatter(page, name, figure)
             case Bars():
-                picture = plots.bars(figure.values, figure.label, most=68)
-                page.picture(f"attribute_{name}", picture, f"{name}: mean {figure.label}")
+                image = plots.bars(figure.values, figure.label, most=68)
+                page.image(f"attribute_{name}", image, f"{name}: mean {figure.label}")
 
 
 def _add_groups(page: Page, name: str, tables: Mapping[str, Groups]) -> None:
-    """Add a table of an attribute's metrics for each grouping, and draw the first of them."""
+    """Add a table of an attribute's metrics for each grouping, and plot the compared metric."""
     cells = []
     for by, groups in tables.items():
         columns = columns_of(groups)
@@ -59,8 +59,8 @@ def _add_groups(page: Page, name: str, tables: Mapping[str, Groups]) -> None:
             labelled = [int(groups[group]["labelled"]) for group in known]
             cells.append((f"{metric} by {by}", _group_bars(metric, known, labelled)))
     if cells:
-        caption = f"{name} by group; above each bar the number of labels"
-        page.picture(f"groups_{name}", plots.plots(cells, 2), caption)
+        caption = f"{name} by group, with the number of labels above each bar"
+        page.image(f"groups_{name}", plots.plots(cells, 2), caption)
 
 
 def _group_rows(groups: Groups, columns: Sequence[str]) -> Iterator[tuple]:
@@ -73,7 +73,7 @@ def _group_rows(groups: Groups, columns: Sequence[str]) -> Iterator[tuple]:
 def _group_bars(
     metric: str, values: Mapping[str, float], labelled: Sequence[int]
 ) -> Callable[[Axes], None]:
-    """Draw a bar for each group, with the number of its labels."""
+    """Return a function that draws a bar and the number of labels for each group."""
 
     def draw_on(axes: Axes) -> None:
         bars = axes.bar(range(len(values)), list(values.values()), color=plots.BLUE)
@@ -88,7 +88,8 @@ def _group_bars(
 def _add_confusion(page: Page, name: str, figure: Confusion) -> None:
     counts = np.zeros((len(figure.classes), len(figure.classes)), int)
     np.add.at(counts, (figure.truth, figure.predicted), 1)
-    page.picture(f"attribute_{name}", plots.confusion(counts, figure.classes), f"{name}: confusion")
+    caption = f"{name}: confusion matrix"
+    page.image(f"attribute_{name}", plots.confusion(counts, figure.classes), caption)
 
 
 def _add_scatter(page: Page, name: str, figure: Scatter) -> None:
@@ -105,36 +106,36 @@ def _add_scatter(page: Page, name: str, figure: Scatter) -> None:
     def scatter(axes: Axes) -> None:
         axes.plot([low, high], [low, high], color=plots.GRAY, linewidth=1)
         axes.scatter(truth, found, s=6, alpha=0.5, color=plots.BLUE, linewidths=0)
-        axes.set_xlabel("annotated")
+        axes.set_xlabel("ground truth")
         axes.set_ylabel("predicted")
 
     def by_range(axes: Axes) -> None:
         filled = counts > 0
         middle = (edges[:-1] + edges[1:]) / 2
         axes.bar(middle[filled], means[filled], width=0.9 * (edges[1] - edges[0]), color=plots.BLUE)
-        axes.set_xlabel("annotated")
+        axes.set_xlabel("ground truth")
         axes.set_ylabel("mean error")
 
-    cells = [("annotated and predicted", scatter), ("error by range", by_range)]
-    page.picture(
+    cells = [("predicted against ground truth", scatter), ("error by ground truth", by_range)]
+    page.image(
         f"attribute_{name}", plots.plots(cells, 2), f"{name}: mean error {errors.mean():.3g}"
     )
 
 
 def _add_cases(page: Page, cases: AttributeCases, channels: int) -> None:
-    """Show the instances whose attributes are found best and worst."""
+    """Add the instances whose attributes are predicted best and worst."""
     if not cases.best:
         return
-    page.heading("Attributes found best and worst")
+    page.heading("Best and worst attribute predictions")
     for name, chosen in (("successes", cases.best), ("failures", cases.worst)):
-        pictures = [_cut(case, channels) for case in chosen]
-        captions = [_found_and_annotated(case, cases.attributes) for case in chosen]
-        what = f"{name}: what is found (what is annotated)"
-        page.picture(name, sheet(pictures, 3, captions, (240, 340)), what)
+        crops = [_crop(case, channels) for case in chosen]
+        captions = [_prediction_and_label(case, cases.attributes) for case in chosen]
+        what = f"{name}: prediction (ground truth)"
+        page.image(name, sheet(crops, 3, captions, (240, 340)), what)
 
 
-def _cut(case: AttributeCase, channels: int) -> np.ndarray:
-    """Cut an instance's box out of its picture."""
+def _crop(case: AttributeCase, channels: int) -> np.ndarray:
+    """Crop an instance's box from its image."""
     pixels = as_rgb(read_pixels(case.record, channels))
     x1, y1, x2, y2 = (round(v) for v in case.instance.box)
     height, width = pixels.shape[:2]
@@ -142,7 +143,7 @@ def _cut(case: AttributeCase, channels: int) -> np.ndarray:
     return pixels[top : max(y2, top + 1), left : max(x2, left + 1)]
 
 
-def _found_and_annotated(case: AttributeCase, attributes: Sequence[Attribute]) -> str:
+def _prediction_and_label(case: AttributeCase, attributes: Sequence[Attribute]) -> str:
     labelled = [attribute for attribute in attributes if attribute.name in case.labels]
     found = ", ".join(a.caption(case.predictions[a.name]) for a in labelled)
     annotated = ", ".join(a.caption_label(*case.labels[a.name]) for a in labelled)

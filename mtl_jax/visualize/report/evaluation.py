@@ -1,4 +1,4 @@
-"""The page of an evaluation: curves, confusion, attributes, the worst pictures, in one file."""
+"""The page of an evaluation: curves, confusion matrix, attributes and worst images in one file."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +25,9 @@ from mtl_jax.visualize.report.attributes import add_attributes
 RECALLS = np.linspace(0, 1, 101)
 MOST_CURVES = 12  # classes whose curves are drawn
 BINS = 10
-MOST_PANELS = 30  # plots of the course of training
-NO_LOSSES = ("grad_norm", "images_per_second", "learning_rate")  # that are logged beside losses
-METRICS = ("AP", "AP50", "mae", "accuracy", "nme")  # whose course is drawn
+MOST_PANELS = 30  # plots of the training history
+NO_LOSSES = ("grad_norm", "images_per_second", "learning_rate")  # logged beside the losses
+METRICS = ("AP", "AP50", "mae", "accuracy", "nme")  # whose history is plotted
 
 
 def write_report(
@@ -41,11 +41,11 @@ def write_report(
     history: Path | None = None,
     has_boxes: bool = True,
 ) -> Path:
-    """Write the page of an evaluation and its pictures, and give its path.
+    """Write the page of an evaluation and its images, and return its path.
 
-    `metrics` are the evaluator's, `evidence` is of the same pictures, `channels` are theirs,
-    `history` is the run's metrics.jsonl. Of a model without boxes, of whole pictures, nothing is
-    said of where things are.
+    `metrics` are those of `evaluator`. `evidence` covers the same images, whose number of channels
+    is `channels`. `history` is the run's metrics.jsonl. With `has_boxes=False`, for a model of
+    whole images, results on boxes are omitted.
     """
     page = Page(title)
     reasons = explain(evidence, metrics) if has_boxes else []
@@ -64,7 +64,7 @@ def write_report(
 
 
 def _add_numbers(page: Page, reasons: Sequence[str], metrics: Mapping[str, float]) -> None:
-    page.heading("In numbers")
+    page.heading("Metrics")
     if reasons:
         page.list(reasons)
     page.table(("metric", "value"), metrics.items())
@@ -82,14 +82,14 @@ def _add_curves(page: Page, kind: str, precision: np.ndarray, names: Sequence[st
 
     def by_overlap(axes: Axes) -> None:
         for t in (0, 2, 4, 6, 8):
-            of_classes = precision[t][:, shown, 0]
-            if of_classes.size:
+            by_recall = precision[t][:, shown, 0]
+            if by_recall.size:
                 label = f"IoU {0.5 + 0.05 * t:.2f}"
-                axes.plot(RECALLS, of_classes.mean(1), label=label, linewidth=1.2)
+                axes.plot(RECALLS, by_recall.mean(1), label=label, linewidth=1.2)
         _finish(axes, "recall", "precision", legend=bool(shown))
 
-    cells = [("at IoU 0.5, by class", by_class), ("mean of the classes, by IoU", by_overlap)]
-    page.picture(f"{kind}_curves", plots.plots(cells, 2, (5.4, 4.0)), "Precision by recall")
+    cells = [("at IoU 0.5, by class", by_class), ("mean over classes, by IoU", by_overlap)]
+    page.image(f"{kind}_curves", plots.plots(cells, 2, (5.4, 4.0)), "Precision-recall curves")
     rows = []
     for k, name in enumerate(names):
         cells_of = [_mean(precision[:, :, k, 0]), _mean(precision[0, :, k, 0])]
@@ -99,7 +99,7 @@ def _add_curves(page: Page, kind: str, precision: np.ndarray, names: Sequence[st
 
 
 def _mean(precision: np.ndarray) -> float:
-    """Average what is there; NaN where nothing is."""
+    """Return the mean of the precisions that are defined (above -1); NaN if there are none."""
     return float(precision[precision > -1].mean()) if (precision > -1).any() else float("nan")
 
 
@@ -113,26 +113,27 @@ def _finish(axes: Axes, x: str, y: str, legend: bool = False) -> None:
 
 
 def _add_confusion(page: Page, evidence: Evidence) -> None:
-    page.heading("Confusion")
+    page.heading("Confusion matrix")
     options = evidence.options
     page.text(
-        f"Detections by score {options.alarm_score:g} and more against annotations, matched at IoU "
-        f"{options.iou_threshold:g} whatever their class. In background's row stand false alarms, "
-        "in its column misses."
+        f"Detections with a score of at least {options.alarm_score:g} against ground truth, "
+        f"matched at IoU {options.iou_threshold:g} regardless of class. The background row "
+        "contains false positives, the background column false negatives."
     )
-    page.picture("confusion", plots.confusion(evidence.confusion, evidence.names), "Confusion")
+    image = plots.confusion(evidence.confusion, evidence.names)
+    page.image("confusion", image, "Confusion matrix")
     if evidence.best_overlaps:
-        page.picture(
+        page.image(
             "overlaps",
             plots.histogram(evidence.best_overlaps, "IoU"),
-            "How well the best detection of whatever class overlaps each annotated thing",
+            "IoU of each annotated instance with its best detection of any class",
         )
 
 
 def _add_calibration(page: Page, evidence: Evidence) -> None:
     if not evidence.scores:
         return
-    page.heading("Scores")
+    page.heading("Score calibration")
     counts, hits, error = calibration(evidence.scores, evidence.right, BINS)
     middle = (np.arange(BINS) + 0.5) / BINS
 
@@ -140,32 +141,32 @@ def _add_calibration(page: Page, evidence: Evidence) -> None:
         filled = counts > 0
         axes.plot([0, 1], [0, 1], color=plots.GRAY, linewidth=1)
         axes.bar(middle[filled], hits[filled] / counts[filled], width=0.9 / BINS, color=plots.BLUE)
-        _finish(axes, "score", "share that is right")
+        _finish(axes, "score", "share of correct detections")
 
     def number(axes: Axes) -> None:
         axes.bar(middle, counts, width=0.9 / BINS, color=plots.GRAY)
         axes.set_xlabel("score")
         axes.set_ylabel("detections")
 
-    cells = [("calibration", reliability), ("how many", number)]
-    page.picture("calibration", plots.plots(cells, 2), "Do scores keep what they promise?")
+    cells = [("calibration", reliability), ("number of detections", number)]
+    page.image("calibration", plots.plots(cells, 2), "Share of correct detections by score")
     page.text(f"Expected calibration error: {error:.3f}.")
 
 
 def _add_faces(page: Page, faces: FaceErrors) -> None:
-    """Draw the share of instances by the error that they stay below, and say landmarks' by yaw."""
+    """Plot cumulative distributions of errors, and add a table of landmark errors by yaw."""
     cells = []
     if faces.landmarks is not None and faces.nme:
-        page.heading(f"Points of {faces.landmarks.name} by yaw")
+        page.heading(f"Landmarks of {faces.landmarks.name} by yaw")
         rows = [(name, *errors) for name, errors in faces.by_yaw().items()]
-        page.table(("yaw, degrees", "instances", "misses", "NME", "deviation"), rows)
-        cells.append(("visible points", _cumulative("NME", NME_LIMITS, {"": faces.nme})))
+        page.table(("yaw (degrees)", "instances", "misses", "NME (mean)", "NME (std)"), rows)
+        cells.append(("visible landmarks", _cumulative("NME", NME_LIMITS, {"": faces.nme})))
     angles = {name: errors for name, errors in faces.angles.items() if errors}
     if angles:
         cells.append(("angles", _cumulative("degrees", ANGLE_LIMITS, angles)))
     if cells:
-        caption = "share of all labelled instances with at most that error"
-        page.picture("cumulative_errors", plots.plots(cells, 2), caption)
+        caption = "Share of all labelled instances with an error of at most the limit"
+        page.image("cumulative_errors", plots.plots(cells, 2), caption)
 
 
 def _cumulative(
@@ -174,7 +175,7 @@ def _cumulative(
     def draw_on(axes: Axes) -> None:
         for name, values in errors.items():
             axes.plot(limits, cumulative(values, limits), label=name)
-        _finish(axes, f"at most, {label}", "share", legend=len(errors) > 1)
+        _finish(axes, f"limit ({label})", "share of instances", legend=len(errors) > 1)
         axes.set_xlim(0, limits[-1])
 
     return draw_on
@@ -184,9 +185,7 @@ Points = Sequence[tuple[int, float]]  # step, value
 
 
 def _add_history(page: Page, history: Path | None, has_boxes: bool) -> None:
-    """Draw the losses, of training and of the validation, and the validation's metrics over the
-    steps of training.
-    """
+    """Plot training losses, validation losses and validation metrics over the training steps."""
     series: dict[str, list[tuple[int, float]]] = {}
     for row in _read_history(history):
         for name, value in row.items():
@@ -213,11 +212,11 @@ def _add_history(page: Page, history: Path | None, has_boxes: bool) -> None:
         return draw_on
 
     cells = [(title, curves(lines)) for title, lines in list(panels.items())[:MOST_PANELS]]
-    page.picture("training", plots.plots(cells, 3, (3.6, 2.4)), "Over the steps of training")
+    page.image("training", plots.plots(cells, 3, (3.6, 2.4)), "Losses and metrics by step")
 
 
 def _panels(series: Mapping[str, Points]) -> dict[str, dict[str, Points]]:
-    """Give the titles of the plots of training, and the lines in each."""
+    """Return the titles of the plots of the training history, and the lines in each."""
     panels: dict[str, dict[str, Points]] = {}
     for name, points in series.items():
         part, _, rest = name.partition("/")
@@ -245,12 +244,12 @@ def _read_history(history: Path | None) -> list[dict]:
 
 
 def _add_worst(page: Page, evidence: Evidence, channels: int) -> None:
-    page.heading("The worst pictures")
+    page.heading("Worst images")
     cases = evidence.worst
     if not cases:
-        page.text("There is no miss and no false alarm.")
+        page.text("There are no false negatives and no false positives.")
         return
-    page.picture(
+    page.image(
         "worst",
         sheet(
             [p for case in cases for p in _beside(case, evidence.categories, channels)],
@@ -258,14 +257,14 @@ def _add_worst(page: Page, evidence: Evidence, channels: int) -> None:
             [text for case in cases for text in _captions(case)],
             (400, 560),
         ),
-        "As annotated (left), and what is found (right)",
+        "Ground truth (left) and detections (right)",
     )
     case = max(cases[:4], key=lambda c: len(c.record.instances) * min(len(c.result), 1))
     if len(case.result) and case.record.instances:
-        page.picture(
+        page.image(
             "overlap_grid",
             _overlap_grid(case, evidence.categories),
-            f"{case.record.file_name}: IoU",
+            f"{case.record.file_name}: IoU of detections and ground truth",
         )
 
 
@@ -276,16 +275,16 @@ def _beside(case: Case, categories: Sequence[Category], channels: int) -> list[n
 
 
 def _captions(case: Case) -> list[str]:
-    wrong = f"{case.misses} misses, {case.false_alarms} false alarms"
+    wrong = f"{case.misses} false negatives, {case.false_alarms} false positives"
     return [case.record.file_name, wrong]
 
 
 def _overlap_grid(case: Case, categories: Sequence[Category]) -> np.ndarray:
     shown = [i for i in range(len(case.result)) if case.result.scores[i] >= case.result.draw_score]
     shown = shown[:20] or list(range(min(len(case.result), 20)))
-    boxes = np.array([thing.box for thing in case.record.instances])
+    boxes = np.array([instance.box for instance in case.record.instances])
     iou, _ = overlaps(case.result.boxes[shown], boxes)
     names = [f"{case.result.class_names[i]} {case.result.scores[i]:.2f}" for i in shown]
     texts = [[f"{value:.2f}" if value > 0.01 else "" for value in row] for row in iou.tolist()]
-    kinds = [categories[thing.label - 1].name for thing in case.record.instances]
-    return plots.matrix(iou, texts, names, kinds, "annotated", "found")
+    classes = [categories[instance.label - 1].name for instance in case.record.instances]
+    return plots.matrix(iou, texts, names, classes, "ground truth", "detections")

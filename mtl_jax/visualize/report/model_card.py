@@ -1,6 +1,6 @@
-"""A model card of a model that says something about people, with what was measured. Markdown.
+"""Model cards in Markdown, with measured metrics, for models that predict attributes of people.
 
-Source of its parts: Mitchell et al., Model Cards for Model Reporting, 2019.
+Source of the sections: Mitchell et al., Model Cards for Model Reporting, 2019.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,25 +12,26 @@ from mtl_jax.evals.groups import columns_of, compared_metric
 from mtl_jax.evals.table import COUNTS
 from mtl_jax.io.atomic import write_whole
 
-FEWEST = 30  # labels of a group from which on it is named as the best or the worst
+FEWEST = 30  # labels that a group must have to be named as the best or the worst
 
 _LABELS = """\
-Labels of people are impressions: what annotators or a program took a face for. They are not what
-these people say of themselves, and they are noisy; a model repeats their mistakes. That gender has
-two classes, or race a few, is how the data were sorted, not how people are."""
+Labels of people are impressions: annotators or a program assigned them to faces. They are not what
+these people state about themselves. They are noisy, and a model reproduces their errors. The two
+classes of gender and the few of race describe how the data were sorted, not how people are."""
 _LIMITS = """\
-The numbers are of the split named above; of other pictures they say little. A group with few labels
-is measured badly, and one that the data do not hold is not measured at all."""
+The metrics apply to the split named above and say little about other images. Metrics of a group
+with few labels are unreliable, and a group that the data do not contain is not measured at all."""
 _USES = """\
-It is for research on such models, and for counting over many pictures where single mistakes do no
-harm. It must not be used
+The model is intended for research on such models, and for statistics over many images where single
+errors do no harm. It must not be used
 
 - to decide anything about a person: work, credit, insurance, schooling, asylum, policing, care;
-- to check an age where the law or someone's safety depends on it;
-- to identify or follow people, or to sort them by gender or race;
-- on people who have not agreed to it, where their agreement is needed.
+- to verify an age where the law or someone's safety depends on it;
+- to identify or track people, or to sort them by gender or race;
+- on people who have not given their consent, where consent is required.
 
-Where the tables show that it errs more for some than for others, any use passes that on to them."""
+If the tables show larger errors for some groups than for others, every use of the model affects
+those groups more."""
 
 
 def write_card(
@@ -40,26 +41,27 @@ def write_card(
     metrics: Mapping[str, float],
     evaluator: Evaluator,
 ) -> Path:
-    """Write the card of a model with the `metrics` of an `evaluator`, and give its path; `data`
-    says of each source what its labels of people are.
+    """Write the card of a model with the `metrics` of an `evaluator`, and return its path.
+
+    `data` contains a line for each source that describes its labels of people.
     """
     attributes = evaluator.attributes
     names = {attribute.name for attribute in attributes}
     measured = [(k, v) for k, v in metrics.items() if k.partition("/")[0] in names]
     parts = [
         f"# Model card: {title}",
-        "## What it predicts",
+        "## Predictions",
         *_list(f"{attribute.name}: {attribute.summary}" for attribute in attributes),
-        "## What the labels are",
+        "## Labels",
         *_list(data),
         _LABELS,
-        "## How well",
+        "## Metrics",
         _table(("metric", "value"), ((name, _number(value)) for name, value in measured)),
         *_list(_intervals(metrics, evaluator)),
         _LIMITS,
-        "## For whom",
+        "## Metrics by group",
         *_groups(evaluator.by_group()),
-        "## What it is for, and what not",
+        "## Intended use and limitations",
         _USES,
     ]
     with write_whole(path) as draft:
@@ -72,16 +74,16 @@ def _intervals(metrics: Mapping[str, float], evaluator: Evaluator) -> Iterator[s
         covered = metrics.get(f"{name}/interval/coverage")
         if covered is not None:
             yield (
-                f"{name}: intervals of {interval.coverage:.0%}, {interval.half_width:.3g} less or "
-                f"more than predicted by the errors on {interval.labels} labels of the split val; "
-                f"they cover {covered:.1%} of the labels that were found"
+                f"{name}: {interval.coverage:.0%} prediction intervals of plus or minus "
+                f"{interval.half_width:.3g}, from the errors on {interval.labels} labels of the "
+                f"validation split; they cover {covered:.1%} of the labels of detected instances"
             )
 
 
 def _groups(tables: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
-    """Give who is best and worst off in each table, and then the tables."""
+    """Yield the best and the worst group of each table, then the tables."""
     if not tables:
-        yield "Not measured: config.eval.groups names nothing to group by that is labelled here."
+        yield "Not measured: config.eval.groups is empty or names attributes without labels here."
     yield from _list(
         line for (name, by), table in tables.items() for line in _extremes(f"{name} by {by}", table)
     )

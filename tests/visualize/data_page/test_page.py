@@ -1,4 +1,4 @@
-"""The page of a data set: the numbers on it, and that each of its pictures shows something."""
+"""The page of a data set: its numbers are correct, and none of its images is blank."""
 
 import html
 import re
@@ -28,7 +28,7 @@ from mtl_jax.visualize.data_page.statistics import best_overlaps, measure, sugge
 
 SIZES = ((32,), (64,), (128,), (256,), (512,))
 RATIOS = (0.5, 1.0, 2.0)
-# What each picture of matterport's inspect_data notebooks is called here.
+# The images of matterport's notebooks inspect_data, and their names here.
 NOTEBOOK = {
     "display_top_masks": "top_masks",
     "an image with boxes of its masks": "instances",
@@ -48,28 +48,28 @@ MORE += ("box_sizes", "aspect_ratios", "attribute_age", "attribute_head.yaw")
 
 
 @pytest.mark.parametrize("name", [*NOTEBOOK.values(), *MORE])
-def test_each_picture_is_there_and_shows_something(data_page, name):
-    picture = cv2.imread(str(data_page / f"{name}.png"))
-    assert picture.std() > 3
+def test_each_image_exists_and_is_not_blank(data_page, name):
+    image = cv2.imread(str(data_page / f"{name}.png"))
+    assert image.std() > 3
 
 
-def test_the_page_tells_the_numbers(data_page):
+def test_the_page_contains_the_numbers(data_page):
     text = (data_page / "index.html").read_text()
-    for wanted in ("P2", "config.model.rpn.anchor_sizes", "config.model.rpn.anchor_ratios"):
-        assert wanted in text
+    for expected in ("P2", "config.model.rpn.anchor_sizes", "config.model.rpn.anchor_ratios"):
+        assert expected in text
     cells = re.findall('<td class="number">([^<]*)</td>', text.partition("</table>")[0])
-    pictures, measured, empty, things, *_, mean, most = cells
-    assert (pictures, measured, empty) == ("2,000", "6", "0")
-    assert float(mean) == pytest.approx(int(things) / 6, rel=1e-3)
-    assert 1 <= int(most) <= int(things)
+    images, measured, empty, objects, *_, mean, most = cells
+    assert (images, measured, empty) == ("2,000", "6", "0")
+    assert float(mean) == pytest.approx(int(objects) / 6, rel=1e-3)
+    assert 1 <= int(most) <= int(objects)
     assert "://" not in text
-    said, listed = problems(text)
-    assert len(said) == 1
+    sentences, listed = problems(text)
+    assert len(sentences) == 1
     assert listed == []
 
 
 def problems(text):
-    """Return the sentences and the list items of the page's second part."""
+    """Return the sentences and the list items of the page's second section."""
     part = text.split("<h2>")[2]
     found = (re.findall(f"<{tag}>(.*?)</{tag}>", part) for tag in ("p", "li"))
     return [[html.unescape(line) for line in lines] for lines in found]
@@ -82,49 +82,49 @@ class ListSource(list, Source):
 SQUARE = ResizeOptions("square", 64, 64, ((64, 64),))
 
 
-def test_pictures_that_cannot_be_read_are_listed(tmp_path):
+def test_unreadable_images_are_listed(tmp_path):
     good, cut, other = (tmp_path / f"{name}.png" for name in ("good", "cut", "other"))
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     cv2.imwrite(str(good), image)
     cut.write_bytes(good.read_bytes()[:900])
     cv2.imwrite(str(other), image[:30])
-    thing = (Instance((5, 5, 40, 30), 1),)
+    instances = (Instance((5, 5, 40, 30), 1),)
     records = [
-        Record(path, 60, 40, i, path.name, thing) for i, path in enumerate((good, cut, other))
+        Record(path, 60, 40, i, path.name, instances) for i, path in enumerate((good, cut, other))
     ]
 
     source = ListSource(records)
     opened = Opened((source,), (1.0,), source.categories)
     shown = Shown(opened, (), DataOptions(resize=SQUARE), None)
-    # Masks are drawn when the picture is read, which may fail.
+    # Drawing masks reads the image, which may fail.
     masked = Subset(source, range(3), deferred=(DrawMasks(DECLARED),))
     again = replace(shown, opened=opened._replace(sources=(masked,)))
     text = write_data_page("three", again, 10, tmp_path / "masked").read_text()
     damaged, resized = (cut,), ("other.png", "60 x 30", "60 x 40")
     check_faults(problems(text)[1], damaged, resized)
     text = write_data_page("three", shown, 10, tmp_path / "page").read_text()
-    said, listed = problems(text)
-    check_faults(said, (2, "on_error", "skip"))
+    sentences, listed = problems(text)
+    check_faults(sentences, (2, "on_error", "skip"))
     check_faults(listed, damaged, resized)
 
 
-def test_what_nothing_is_learnt_of_is_told(tmp_path):
-    picture = np.zeros((50, 100, 3), np.uint8)
+def test_missing_annotations_are_listed(tmp_path):
+    image = np.zeros((50, 100, 3), np.uint8)
 
     attributes = from_config({"head": {"kind": "pose", "angles": ("yaw", "roll")}})
 
-    def page(*things):
-        source = ListSource([Record(picture, 100, 50, 1, "a", things)])
+    def page(*instances):
+        source = ListSource([Record(image, 100, 50, 1, "a", instances)])
         opened = Opened((source,), (1.0,), source.categories)
         shown = Shown(opened, attributes, DataOptions(resize=SQUARE), None)
-        return write_data_page("one", shown, 10, tmp_path / str(len(things))).read_text()
+        return write_data_page("one", shown, 10, tmp_path / str(len(instances))).read_text()
 
     turned = parse_labels(attributes, {"head": {"yaw": 5}})
-    said, listed = problems(page(Instance((0, 0, 10, 20), 1, attributes=turned)))
-    check_faults(said, (1,))
+    sentences, listed = problems(page(Instance((0, 0, 10, 20), 1, attributes=turned)))
+    check_faults(sentences, (1,))
     assert listed == ["head/roll"]
-    said, listed = problems(page())
-    check_faults(said, (1,))
+    sentences, listed = problems(page())
+    check_faults(sentences, (1,))
     assert listed == []
 
 
@@ -138,13 +138,13 @@ def test_records_are_measured():
     )
     aged = parse_labels(attributes, {"age": 30, "head": {"yaw": 5}})
     female = parse_labels(attributes, {"sex": "f"})
-    things = (
+    instances = (
         Instance((0, 0, 10, 20), 1, attributes=aged),
         Instance((10, 10, 30, 20), 2, [[10, 10, 30, 10, 30, 20]], attributes=female),
         Instance((0, 0, 100, 50), 1, crowd=True),
     )
-    picture = np.zeros((50, 100, 3), np.uint8)
-    records = [Record(picture, 100, 50, 1, "a", things), Record(picture, 100, 50, 2, "b")]
+    image = np.zeros((50, 100, 3), np.uint8)
+    records = [Record(image, 100, 50, 1, "a", instances), Record(image, 100, 50, 2, "b")]
     resize = ResizeOptions("square", 50, 50, ((50, 50),))
     found = measure(records, (Category(1, "x"), Category(7, "y")), attributes, resize)
     assert (found.pictures, found.crowds, found.without_masks) == (2, 1, 1)
@@ -162,11 +162,11 @@ def test_the_best_overlap_is_that_with_all_anchors():
     shapes = [(512 // stride, 512 // stride) for stride in STRIDES]
     strides = np.array([(stride, stride) for stride in STRIDES])
     anchors = pyramid_anchors(shapes, strides, SIZES, RATIOS)
-    wanted = np.asarray(box_ops.iou(boxes.astype(np.float32), anchors)).max(1)
-    np.testing.assert_allclose(best_overlaps(boxes, SIZES, RATIOS, STRIDES), wanted, atol=1e-4)
+    expected = np.asarray(box_ops.iou(boxes.astype(np.float32), anchors)).max(1)
+    np.testing.assert_allclose(best_overlaps(boxes, SIZES, RATIOS, STRIDES), expected, atol=1e-4)
 
 
-def test_suggested_anchors_fit_boxes_that_the_usual_do_not():
+def test_suggested_anchors_fit_boxes_better_than_the_usual_anchors():
     rng = np.random.default_rng(1)
     centers = rng.uniform(50, 450, (200, 2))
     sides = np.stack([rng.uniform(8, 40, 200), rng.uniform(30, 160, 200)], 1)  # narrow and high

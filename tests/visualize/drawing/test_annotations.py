@@ -12,7 +12,7 @@ from mtl_jax.visualize.drawing.annotations import record_result, row_result
 from mtl_jax.visualize.drawing.draw import draw, label_lines
 
 HEIGHT, WIDTH = 60, 90
-PICTURE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+IMAGE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
 CATEGORIES = (Category(3, "cat"), Category(5, "dog"))
 ATTRIBUTES = from_config(
     {
@@ -23,12 +23,12 @@ ATTRIBUTES = from_config(
 )
 POLYGON = [[10, 10, 50, 10, 50, 40]]
 LABELS = [parse_labels(ATTRIBUTES, raw) for raw in ({"age": 4, "head": {"yaw": 9}}, {"sex": "m"})]
-THINGS = (
+INSTANCES = (
     Instance((10, 10, 50, 40), 2, POLYGON, attributes=LABELS[0]),
     Instance((60, 5, 80, 50), 1, attributes=LABELS[1]),
     Instance((0, 0, 90, 60), 1, crowd=True),
 )
-RECORD = Record(PICTURE, WIDTH, HEIGHT, 1, "a.png", THINGS)
+RECORD = Record(IMAGE, WIDTH, HEIGHT, 1, "a.png", INSTANCES)
 
 
 def check(result):
@@ -42,25 +42,27 @@ def check(result):
 def test_a_record_is_drawn_as_annotated():
     result = record_result(RECORD, CATEGORIES, ATTRIBUTES)
     check(result)
-    np.testing.assert_array_equal(result.boxes, [thing.box for thing in THINGS[:2]])
-    # As pasted: right to a pixel.
-    wanted, around = to_mask(POLYGON, HEIGHT, WIDTH).astype(np.uint8), np.ones((3, 3), np.uint8)
-    assert not (result.masks[0] & (cv2.dilate(wanted, around) == 0)).any()
-    assert not (~result.masks[0] & (cv2.erode(wanted, around) == 1)).any()
+    np.testing.assert_array_equal(result.boxes, [instance.box for instance in INSTANCES[:2]])
+    # A pasted mask is correct to within a pixel.
+    expected, around = to_mask(POLYGON, HEIGHT, WIDTH).astype(np.uint8), np.ones((3, 3), np.uint8)
+    assert not (result.masks[0] & (cv2.dilate(expected, around) == 0)).any()
+    assert not (~result.masks[0] & (cv2.erode(expected, around) == 1)).any()
     assert not result.masks[1].any()
-    assert draw(PICTURE, result).shape == PICTURE.shape
+    assert draw(IMAGE, result).shape == IMAGE.shape
 
 
-def test_a_row_is_drawn_as_training_sees_it():
+def test_a_row_is_drawn_as_used_in_training():
     resize = ResizeOptions("square", 180, 180, ((180, 180),))
     options = DataOptions(resize=resize, mask_size=28, max_instances=4)
     row = transforms.load(RECORD, 0, ATTRIBUTES, options)
     result = row_result(row, CATEGORIES, ATTRIBUTES, False)
     check(result)
-    np.testing.assert_allclose(result.boxes, 2 * np.array([thing.box for thing in THINGS[:2]]))
+    np.testing.assert_allclose(
+        result.boxes, 2 * np.array([instance.box for instance in INSTANCES[:2]])
+    )
     assert abs(result.masks[0].sum() / 4 / to_mask(POLYGON, HEIGHT, WIDTH).sum() - 1) < 0.05
 
 
-def test_a_record_without_things_is_drawn_too():
-    result = record_result(Record(PICTURE, WIDTH, HEIGHT, 1, "a.png"), CATEGORIES, ATTRIBUTES)
-    np.testing.assert_array_equal(draw(PICTURE, result), PICTURE)
+def test_a_record_without_instances_is_drawn():
+    result = record_result(Record(IMAGE, WIDTH, HEIGHT, 1, "a.png"), CATEGORIES, ATTRIBUTES)
+    np.testing.assert_array_equal(draw(IMAGE, result), IMAGE)

@@ -50,7 +50,7 @@ def noise(height, width, channels=3):
     return np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
 
 
-def test_the_picture_given_is_not_touched():
+def test_the_given_image_is_not_modified():
     image = noise(90, 120)
     before = image.copy()
     drawn = draw(image, result_of([(10, 10, 60, 60)], 90, 120, masks=np.ones((1, 28, 28))))
@@ -60,7 +60,7 @@ def test_the_picture_given_is_not_touched():
     assert (drawn != image).any()
 
 
-def test_nothing_found_draws_nothing():
+def test_without_detections_nothing_is_drawn():
     image = noise(40, 50)
     np.testing.assert_array_equal(draw(image, result_of([], 40, 50)), image)
     weak = result_of([(5, 5, 30, 30)], 40, 50, scores=[0.3])
@@ -101,13 +101,13 @@ def test_landmarks_are_filled_where_visible_and_hollow_where_hidden():
 @pytest.mark.parametrize(
     ("angles", "nose"),
     [
-        ({"yaw": 60}, (-1, 0)),  # to the picture's left
+        ({"yaw": 60}, (-1, 0)),  # to the left of the image
         ({"pitch": 60}, (0, -1)),  # up
         ({"yaw": -90, "roll": 45}, (1, 0)),
         ({}, (0, 0)),
     ],
 )
-def test_the_nose_points_where_the_angles_say(angles, nose):
+def test_the_nose_points_as_the_angles_specify(angles, nose):
     x, y = head_axes(**angles)[2, :2]
     direction = np.array([x, y]) / max(np.hypot(x, y), 1e-9) if np.hypot(x, y) > 1e-6 else (0, 0)
     np.testing.assert_allclose(direction, nose, atol=1e-6)
@@ -133,8 +133,8 @@ def test_colours_depend_on_the_name_alone_in_every_process():
         "from mtl_jax.visualize.drawing.palette import class_color as c; "
         f"print([c(n) for n in {names}] == {colors})"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "True"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
 
 
 def luminance(color):
@@ -143,7 +143,7 @@ def luminance(color):
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_text_stands_out_from_every_class_s_colour():
+def test_text_contrasts_with_the_colour_of_every_class():
     for i in range(300):
         background = class_color(f"class {i}")
         a, b = luminance(background), luminance(text_color(background))
@@ -151,7 +151,7 @@ def test_text_stands_out_from_every_class_s_colour():
 
 
 @pytest.mark.parametrize("size", [(20, 30), (128, 128), (90, 700), (700, 90), (1500, 1100)])
-def test_labels_stay_inside_the_picture_and_apart(size):
+def test_labels_stay_inside_the_image_and_apart(size):
     height, width = size
     rng = np.random.default_rng(0)
     corners = rng.uniform(-0.1, 0.9, (30, 2)) * (width, height)
@@ -161,9 +161,9 @@ def test_labels_stay_inside_the_picture_and_apart(size):
     covered = np.zeros((height, width), int)
     lines = ["a class of long name 0.93", "age 33"]
     for i, box in enumerate(boxes):
-        picture = np.zeros((2 * height, 2 * width, 3), np.uint8)  # what is beyond would be seen
-        written = labels.put(picture, box, f"{i}", lines, class_color(f"{i}"))
-        y, x = np.nonzero(picture.any(-1))
+        image = np.zeros((2 * height, 2 * width, 3), np.uint8)  # larger, to detect overflow
+        written = labels.put(image, box, f"{i}", lines, class_color(f"{i}"))
+        y, x = np.nonzero(image.any(-1))
         assert written == bool(len(x))
         if written:
             assert y.max() < height
@@ -191,7 +191,7 @@ def test_any_number_of_channels_is_drawn_on(channels):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (13, 400)])
-def test_odd_sizes_and_degenerate_boxes_are_survived(size):
+def test_odd_sizes_and_degenerate_boxes_are_drawn(size):
     height, width = size
     boxes = [(0, 0, width, height), (0, 0, 0, 0), (width, height, width, height)]
     attributes = full_attributes(3, (1e9, -1e9, 1, np.nan, 0, 0))
@@ -200,7 +200,7 @@ def test_odd_sizes_and_degenerate_boxes_are_survived(size):
     assert draw(noise(height, width), result).shape == (height, width, 3)
 
 
-def test_a_small_picture_is_enlarged_with_its_result():
+def test_a_small_image_is_enlarged_with_its_result():
     points = np.array([[10.0, 20.0, 1.0, 30.0, 40.0, 0.0]])
     small = result_of(
         [(1, 2, 40, 47)],
@@ -209,14 +209,14 @@ def test_a_small_picture_is_enlarged_with_its_result():
         masks=np.ones((1, 28, 28)),
         attributes={**full_attributes(1), "face": points},
     )
-    picture, result = enlarge(noise(48, 40), small)
-    assert picture.shape == (288, 240, 3)
-    np.testing.assert_array_equal(picture[::6, ::6], noise(48, 40))
+    image, result = enlarge(noise(48, 40), small)
+    assert image.shape == (288, 240, 3)
+    np.testing.assert_array_equal(image[::6, ::6], noise(48, 40))
     np.testing.assert_array_equal(result.boxes, [[6, 12, 240, 282]])
     np.testing.assert_array_equal(result.attributes["face"], [[60, 120, 1, 180, 240, 0]])
     np.testing.assert_array_equal(result.attributes["head"], small.attributes["head"])
     assert result.masks.sum() == pytest.approx(36 * small.masks.sum(), rel=0.1)
-    label = (draw(picture, result) == class_color("cat")).all(-1).mean()
+    label = (draw(image, result) == class_color("cat")).all(-1).mean()
     assert label < 0.5
     kept = noise(128, 128)
     assert enlarge(kept, small)[0] is kept
@@ -224,7 +224,7 @@ def test_a_small_picture_is_enlarged_with_its_result():
     assert enlarge(noise(48, 48), part)[1] is part
 
 
-def test_a_picture_of_another_size_is_refused():
+def test_an_image_of_another_size_is_refused():
     with refused("40 x 30", error=ValueError):
         draw(noise(30, 40), result_of([], 40, 30))
 
@@ -232,18 +232,18 @@ def test_a_picture_of_another_size_is_refused():
 def test_in_a_crowd_each_class_is_named_once_whatever_its_colour():
     boxes = np.array([[0, 0, 200, 200]] * 900)
     labels = Labels(200, 200, boxes)
-    picture = np.zeros((200, 200, 3), np.uint8)
+    image = np.zeros((200, 200, 3), np.uint8)
     color = class_color("person")
-    written = [labels.put(picture, boxes[0], name, [name], color) for name in ("a", "a", "b")]
+    written = [labels.put(image, boxes[0], name, [name], color) for name in ("a", "a", "b")]
     assert written == [True, False, True]
 
 
-def test_points_of_which_nobody_says_are_filled_and_hidden_ones_rings():
+def test_points_are_filled_unless_hidden_also_if_visibility_is_unknown():
     filled = []
     for visible in (np.nan, 1.0, 0.0):
         attributes = full_attributes(1, (100, 100, visible, 150, 150, 1))
         result = result_of([(0, 0, 200, 200)], 200, 200, attributes=attributes)
         result = replace(result, declared=[a for a in ATTRIBUTES if a.name == "face"])
-        picture = draw(np.zeros((200, 200, 3), np.uint8), result)
-        filled.append(bool(picture[100, 100].any()))
+        drawn = draw(np.zeros((200, 200, 3), np.uint8), result)
+        filled.append(bool(drawn[100, 100].any()))
     assert filled == [True, True, False]

@@ -1,4 +1,4 @@
-"""Each style against NumPy on the same picture."""
+"""Each style against NumPy on the same image."""
 
 import cv2
 import numpy as np
@@ -16,8 +16,8 @@ BOXES = [(10, 20, 60, 50), (40, 30, 100, 80)]
 NAMES = ["cat", "dog"]
 
 
-def things(with_masks=True, **options):
-    """Give two detections that overlap, and where each lies."""
+def detections(with_masks=True, **options):
+    """Return two detections that overlap, and the region of each."""
     halves = np.zeros((2, 28, 28), np.float32)
     halves[0, :, :14] = 1  # the left half
     halves[1] = 1
@@ -32,17 +32,17 @@ def things(with_masks=True, **options):
 
 @pytest.mark.parametrize("with_masks", [True, False])
 def test_masks_are_their_classes_colours_on_black(with_masks):
-    result, regions = things(with_masks)
+    result, regions = detections(with_masks)
     expected = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     expected[regions[1]] = class_color("dog")
-    expected[regions[0]] = class_color("cat")  # the higher score lies above
+    expected[regions[0]] = class_color("cat")  # the higher score is on top
     np.testing.assert_array_equal(masks(noise(HEIGHT, WIDTH), result), expected)
 
 
 @pytest.mark.parametrize("with_masks", [True, False])
-def test_a_splash_leaves_colour_to_what_was_found(with_masks):
+def test_a_splash_keeps_the_colour_of_detections(with_masks):
     image = noise(HEIGHT, WIDTH)
-    result, regions = things(with_masks)
+    result, regions = detections(with_masks)
     drawn = splash(image, result)
     inside = regions.any(0)
     np.testing.assert_array_equal(drawn[inside], image[inside])
@@ -51,15 +51,15 @@ def test_a_splash_leaves_colour_to_what_was_found(with_masks):
     assert (drawn[~inside] == drawn[~inside][:, :1]).all()
 
 
-def test_a_splash_of_nothing_is_all_gray():
+def test_a_splash_without_detections_is_gray():
     drawn = splash(noise(HEIGHT, WIDTH), result_of([], HEIGHT, WIDTH))
     assert (drawn == drawn[..., :1]).all()
     assert drawn.std() > 10
 
 
-def test_panels_are_three_pictures_side_by_side():
+def test_panels_are_three_images_side_by_side():
     image = noise(HEIGHT, WIDTH)
-    result, _ = things()
+    result, _ = detections()
     boxes, filled, both = np.split(panels(image, result), 3, axis=1)
     np.testing.assert_array_equal(boxes, STYLES["boxes"](image, result))
     np.testing.assert_array_equal(filled, masks(image, result))
@@ -68,26 +68,26 @@ def test_panels_are_three_pictures_side_by_side():
 
 def test_boxes_are_the_overlay_of_a_model_without_masks():
     image = noise(HEIGHT, WIDTH)
-    boxed = STYLES["boxes"](image, things()[0])
-    np.testing.assert_array_equal(boxed, draw(image, things(with_masks=False)[0]))
-    assert (boxed != STYLES["overlay"](image, things()[0])).any()
+    boxed = STYLES["boxes"](image, detections()[0])
+    np.testing.assert_array_equal(boxed, draw(image, detections(with_masks=False)[0]))
+    assert (boxed != STYLES["overlay"](image, detections()[0])).any()
 
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_a_style_leaves_its_picture_and_takes_any_channels(style, channels):
+def test_a_style_does_not_modify_its_image_and_accepts_any_channels(style, channels):
     image = noise(HEIGHT, WIDTH, channels)
     before = image.copy()
-    drawn = STYLES[style](image, things()[0])
+    drawn = STYLES[style](image, detections()[0])
     np.testing.assert_array_equal(image, before)
     assert drawn.shape == (HEIGHT, 3 * WIDTH if style == "panels" else WIDTH, 3)
     assert drawn.dtype == np.uint8
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_what_scores_low_is_not_shown(style):
+def test_low_scores_are_not_drawn(style):
     image = noise(HEIGHT, WIDTH)
-    weak, _ = things(scores=[0.4, 0.3])
+    weak, _ = detections(scores=[0.4, 0.3])
     none = result_of([], HEIGHT, WIDTH)
     np.testing.assert_array_equal(STYLES[style](image, weak), STYLES[style](image, none))
     with refused("60 x 90", error=ValueError):
@@ -110,7 +110,7 @@ def test_no_window_without_a_display(monkeypatch):
 
 def test_a_window_shows_until_it_is_closed(monkeypatch):
     shown, waits, keys = [], [], iter([ord("n"), ord("q")])
-    monkeypatch.setattr(cv2, "imshow", lambda title, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
     monkeypatch.setattr(cv2, "waitKey", lambda wait: waits.append(wait) or next(keys))
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
     opened = window.Window()

@@ -1,4 +1,4 @@
-"""The page of a model: each picture of the originals' notebooks is there and shows something."""
+"""The page of a model: it has each image of the original notebooks, and none is blank."""
 
 import re
 
@@ -14,7 +14,7 @@ from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.model_page.architecture import layers
 from mtl_jax.visualize.model_page.weights import array_numbers, dead_channels
 
-# What each picture of matterport's inspect_model and inspect_weights notebooks is called here.
+# The images of matterport's notebooks inspect_model and inspect_weights, and their names here.
 NOTEBOOK = {
     "predictions": "detections",
     "colour splash": "splash",
@@ -40,40 +40,39 @@ NOTEBOOK = {
     "scatter of proposals": "proposal_corners",
     "weight histograms": "weights",
 }
-OF_TRUTH = {"overlaps", "rpn_targets", "mask_targets"}
+OF_ANNOTATIONS = {"overlaps", "rpn_targets", "mask_targets"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOK.values())
-def test_each_picture_is_there_and_shows_something(model_page, name):
-    picture = cv2.imread(str(model_page / f"{name}.png"))
-    assert picture.std() > 3
+def test_each_image_exists_and_is_not_blank(model_page, name):
+    image = cv2.imread(str(model_page / f"{name}.png"))
+    assert image.std() > 3
 
 
 @pytest.mark.slow
-def test_the_page_tells_the_numbers(model_page, fresh_run):
+def test_the_page_contains_the_numbers(model_page, fresh_run):
     text = (model_page / "index.html").read_text()
     trained = load_run(fresh_run).variables["params"]
     total = sum(np.size(leaf) for leaf in jax.tree.leaves(trained))
-    for wanted in (f"{total:,}", "<td>backbone/stem/conv1/kernel</td>", "P6"):
-        assert wanted in text
+    for expected in (f"{total:,}", "<td>backbone/stem/conv1/kernel</td>", "P6"):
+        assert expected in text
     assert re.search(r"<td>[^<]*\bNMS\b[^<]*\b0\.5\b[^<]*</td><td class=\"number\">\d+</td>", text)
     assert "://" not in text
     assert (model_page / "architecture.svg").read_text().startswith("<svg")
 
 
 @pytest.mark.slow
-def test_a_picture_that_is_not_in_the_data_is_followed_without_its_truth(fresh_run, tmp_path):
+def test_an_image_outside_the_data_is_shown_without_annotations(fresh_run, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
     (tmp_path / "photo.png").write_bytes(encode_png(noise))
     output = tmp_path / "look"
-    picture = str(tmp_path / "photo.png")
+    photo = str(tmp_path / "photo.png")
     assert (
-        main(["model", "--workdir", str(fresh_run), "--input", picture, "--output", str(output)])
-        == 0
+        main(["model", "--workdir", str(fresh_run), "--input", photo, "--output", str(output)]) == 0
     )
     found = {path.stem for path in output.glob("*.png")}
-    assert set(NOTEBOOK.values()) - found == OF_TRUTH
+    assert set(NOTEBOOK.values()) - found == OF_ANNOTATIONS
 
 
 def test_mistakes_are_one_line(fresh_run, tmp_path):
@@ -82,7 +81,7 @@ def test_mistakes_are_one_line(fresh_run, tmp_path):
             main(["model", "--workdir", str(fresh_run), "--input", name, "--output", str(tmp_path)])
 
 
-def test_arrays_with_something_wrong_are_named():
+def test_arrays_with_unusual_values_are_named():
     rng = np.random.default_rng(0)
     arrays = {
         "a/kernel": rng.normal(size=(3, 3)),

@@ -1,4 +1,4 @@
-"""The page of an evaluation, of a made-up model on pictures drawn here."""
+"""The page of an evaluation, for a made-up model on generated images."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from mtl_jax.results import Result
 from mtl_jax.visualize.drawing import plots
 from mtl_jax.visualize.report.evaluation import write_report
 
-PICTURES = (
+IMAGES = (
     "box_curves",
     "mask_curves",
     "confusion",
@@ -28,17 +28,17 @@ PICTURES = (
     "training",
     "worst",
 )
-PICTURES += ("overlap_grid", "attribute_age", "attribute_sex", "attribute_size", "attribute_face")
-PICTURES += ("cumulative_errors", "successes", "failures", "groups_age", "groups_head")
-PICTURES += tuple(f"attribute_head.{angle}" for angle in ("yaw", "pitch", "roll"))
+IMAGES += ("overlap_grid", "attribute_age", "attribute_sex", "attribute_size", "attribute_face")
+IMAGES += ("cumulative_errors", "successes", "failures", "groups_age", "groups_head")
+IMAGES += tuple(f"attribute_head.{angle}" for angle in ("yaw", "pitch", "roll"))
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_each_picture_is_there_and_shows_something(report, name):
+@pytest.mark.parametrize("name", IMAGES)
+def test_each_image_exists_and_is_not_blank(report, name):
     assert cv2.imread(str(report[0] / f"{name}.png")).std() > 3
 
 
-def test_the_page_holds_the_metrics(report):
+def test_the_page_contains_the_metrics(report):
     folder, metrics = report
     text = (folder / "index.html").read_text()
     assert "://" not in text
@@ -46,7 +46,7 @@ def test_the_page_holds_the_metrics(report):
         assert f'<td>{name}</td><td class="number">{metrics[name]:.4g}</td>' in text
 
 
-def test_errors_stand_in_tables_by_group(report):
+def test_errors_are_in_tables_by_group(report):
     folder, metrics = report
     text = (folder / "index.html").read_text()
     for name, group in (("age", "age"), ("age", "sex"), ("face", "sex"), ("sex", "age")):
@@ -60,12 +60,12 @@ def test_errors_stand_in_tables_by_group(report):
         assert f"<tr><td>{group.partition('/')[2]}</td>{row}</tr>" in text
 
 
-def test_of_a_model_of_whole_pictures_nothing_is_said_of_boxes(tmp_path):
+def test_the_page_of_a_model_of_whole_images_has_no_results_on_boxes(tmp_path):
     sex = from_config({"sex": dict(kind="categorical", classes=("f", "m"))})
     categories = (Category(1, "face"),)
     evaluator, evidence = Evaluator(categories, sex), Evidence(categories)
-    picture = np.full((50, 50, 3), 90, np.uint8)
-    thing = Instance((0, 0, 50, 50), 1, attributes=parse_labels(sex, {"sex": "f"}))
+    image = np.full((50, 50, 3), 90, np.uint8)
+    instance = Instance((0, 0, 50, 50), 1, attributes=parse_labels(sex, {"sex": "f"}))
     one = np.ones(1, np.int64)
     found = Result(
         np.array([[0, 0, 50, 50]], np.float32),
@@ -78,7 +78,7 @@ def test_of_a_model_of_whole_pictures_nothing_is_said_of_boxes(tmp_path):
         attributes={"sex": np.array([[0.9, 0.1]])},
         declared=sex,
     )
-    record = Record(picture, 50, 50, 1, "a.png", (thing,))
+    record = Record(image, 50, 50, 1, "a.png", (instance,))
     evaluator.add(record, found)
     evidence.add(record, found)
     metrics = evaluator.metrics()
@@ -91,7 +91,8 @@ def test_of_a_model_of_whole_pictures_nothing_is_said_of_boxes(tmp_path):
     assert "<td>sex/accuracy</td>" in text
     for other in ("box/AP", "false_alarms", "<p>"):
         assert other not in text
-    assert text.count("<h2>") == 4  # the numbers, the attribute, its best and worst, the training
+    # Metrics, the attribute, its best and worst predictions, the training history.
+    assert text.count("<h2>") == 4
     assert text.count("<figure>") == 4
     names = {path.stem for path in tmp_path.glob("*.png")}
     assert names == {"attribute_sex", "successes", "failures", "training"}
@@ -115,7 +116,7 @@ def test_losses_of_training_and_validation_share_a_plot(tmp_path, monkeypatch):
     panels = {}
 
     def draw(cells, *_):
-        panels.clear()  # those of training are the last
+        panels.clear()  # those of training are drawn last
         for title, draw_on in cells:
             axes = Figure().subplots()
             draw_on(axes)
@@ -144,19 +145,19 @@ def test_the_table_of_classes_is_pycocotools(report):
         assert f'<td>{name}</td><td class="number">{value:.4g}</td>' in text
 
 
-def test_a_model_that_finds_nothing_is_told_why(tmp_path):
+def test_the_page_explains_why_nothing_is_detected(tmp_path):
     categories = (Category(1, "cat"), Category(2, "dog"))
     evaluator, evidence = Evaluator(categories), Evidence(categories)
-    picture = np.zeros((50, 50, 3), np.uint8)
-    things = (Instance((5, 5, 30, 30), 1), Instance((20, 20, 40, 40), 2))
+    image = np.zeros((50, 50, 3), np.uint8)
+    instances = (Instance((5, 5, 30, 30), 1), Instance((20, 20, 40, 40), 2))
     none = np.zeros(0, np.int64)
     found = Result(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none, (), none, 50, 50)
-    record = Record(picture, 50, 50, 1, "a.png", things)
+    record = Record(image, 50, 50, 1, "a.png", instances)
     evaluator.add(record, found)
     evidence.add(record, found)
     write_report("nothing", evaluator, evidence, evaluator.metrics(), tmp_path)
     text = (tmp_path / "index.html").read_text()
-    why = "model.detection.score_threshold"
+    option = "model.detection.score_threshold"
     faults = re.findall("<li>(.*?)</li>", text)
-    check_faults(faults, ("box", "AP", "cat", why), ("box", "AP", "dog", why))
+    check_faults(faults, ("box", "AP", "cat", option), ("box", "AP", "dog", option))
     assert (tmp_path / "worst.png").is_file()

@@ -1,4 +1,4 @@
-"""Model cards: what was measured, and for whom."""
+"""Model cards: metrics, overall and by group."""
 
 import re
 
@@ -23,7 +23,7 @@ def filled(count, **options):
 
 
 def tables(text):
-    """Read tables back: of each its title, the first cell, and its cells by row."""
+    """Parse tables: yield the first cell of each header, and the other cells by row."""
     for part in text.split("\n\n"):
         if part.startswith("|"):
             lines = part.splitlines()
@@ -39,16 +39,16 @@ def by_group(text, name, group):
 
 
 def items(text, start):
-    """Return the lines of lists that begin with `start`."""
+    """Return the list items that begin with `start`."""
     return [line for line in text.splitlines() if line.startswith(f"- {start}")]
 
 
 def check_order(line, *parts):
-    """Assert that `line` names `parts` one after the other."""
+    """Assert that `line` contains `parts` in this order."""
     assert re.search(".*".join(rf"(?<!\w){re.escape(part)}(?!\w)" for part in parts), line), line
 
 
-def test_a_card_says_what_was_measured_and_for_whom(tmp_path):
+def test_a_card_contains_metrics_overall_and_by_group(tmp_path):
     groups = (("age", 10.0), ("gender", 0.0))
     evaluator = filled(300, groups=groups, limits=(("age", 5.0),), coverage=0.9)
     evaluator.calibrate(evaluator)
@@ -68,8 +68,8 @@ def test_a_card_says_what_was_measured_and_for_whom(tmp_path):
     found = evaluator.by_group()["age", "gender"]
     for group in ("male", "female"):
         for name, value in found[group].items():
-            wanted = f"{value:.0f}" if name in ("labelled", "misses") else f"{value:.4g}"
-            assert by_gender[group][name] == wanted
+            expected = f"{value:.0f}" if name in ("labelled", "misses") else f"{value:.4g}"
+            assert by_gender[group][name] == expected
     best, worst = sorted(found, key=lambda group: found[group]["mae"])
     (line,) = [line for line in items(text, "age ") if re.search(r"\bgender\b", line)]
     values = [f"{found[group]['mae']:.4g}" for group in (best, worst)]
@@ -81,7 +81,7 @@ def test_a_card_says_what_was_measured_and_for_whom(tmp_path):
     check_order(line, "accuracy", f"{enough[best]:.4g}", best, f"{enough[worst]:.4g}", worst)
 
 
-def test_a_few_labels_make_no_worst_group(tmp_path):
+def test_groups_with_few_labels_are_not_compared(tmp_path):
     text = card(tmp_path, filled(40, groups=(("gender", 0.0),)))
     assert by_group(text, "gender", "gender")
     assert not re.search(r"^- .*\bmae\b", text, re.MULTILINE)
