@@ -1,5 +1,5 @@
 # make quickstart   train, evaluate and predict on embedded synthetic data
-# make test         the tests that are not slow; before every commit
+# make test         tests that are not marked slow; run before every commit
 # make test-all     all tests
 # make lint         ruff and pyright
 

@@ -1,14 +1,19 @@
-"""Evaluate a trained model: COCO AP of boxes and masks, and every attribute's errors.
+"""Evaluate a trained model: COCO AP of boxes and masks, and the errors of all attributes.
 
     python evaluate.py
     python evaluate.py --workdir runs/mtl_synthetic --split test --step best
     python evaluate.py --workdir runs/prima_pose --data /data/other/prima_headpose
 
-Prints a table and writes RUN/evaluation/SPLIT/metrics.json (or RUN/evaluation/NAME/), beside it the
-config.json it was done with, predictions.json and, to open in a browser, report/index.html; of a
-model with landmarks also landmarks.json, of one of people model_card.md, whom it errs for. Without
---workdir: the newest run. Fields of `config.data`, `config.eval` and `config.model.detection` may
-be others than in training: `--config.FIELD=VALUE`.
+Prints a table of metrics and writes these files to RUN/evaluation/SPLIT (or RUN/evaluation/NAME):
+
+    metrics.json       all metrics
+    config.json        the config of the evaluation
+    predictions.json   the detections
+    report/index.html  a report to open in a browser
+    landmarks.json     landmark errors, if the model predicts landmarks
+    model_card.md      errors by group of people, for data sets of people
+
+`--config.FIELD=VALUE` changes a field of `config.data`, `config.eval` or `config.model.detection`.
 """
 
 from collections.abc import Sequence
@@ -19,15 +24,17 @@ from mtl_jax.io.malloc import restart_with_kept_memory
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument("--workdir", help="the run's folder; by default the newest one under runs")
-    parser.add_argument("--split", default="test", help="train, val or test")
-    parser.add_argument("--step", default="best", help="best, latest or a number of steps")
+    parser.add_argument("--workdir", help="the run folder (default: the newest under runs)")
+    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
+    parser.add_argument("--step", default="best", help="best, latest or a step (default: best)")
     parser.add_argument(
-        "--data", default="", help="a folder, laid out as one of the config's sources: all of it"
+        "--data", default="", help="evaluate this folder, in the format of one of the sources"
     )
-    parser.add_argument("--name", default="", help="of the folder below evaluation; the split's")
     parser.add_argument(
-        "--baseline", action="store_true", help="beside each error, that of the best constant"
+        "--name", default="", help="folder under evaluation (default: SPLIT or external)"
+    )
+    parser.add_argument(
+        "--baseline", action="store_true", help="also print metrics of the best constant predictor"
     )
     args, overrides = parser.parse_with_overrides(argv)
     workdir = find_run(args.workdir)

@@ -1,4 +1,4 @@
-"""Find things in pictures and videos, and draw them.
+"""Detect objects in images and videos, and draw them.
 
     python predict.py --input photo.jpg --output out
     python predict.py --workdir runs/mtl_synthetic --input FOLDER MORE.png --output out
@@ -7,14 +7,21 @@
     python predict.py --input 'holidays/**/*.jpg' film.mp4 --classes person dog --style splash \\
         --csv --crops --output out
 
-Writes OUT/predictions.json in COCO's results format and OUT/overlays/photo.jpg.png, of a video
-film.mp4 with its frame rate and size (.avi where its width or height is odd); then prints where the
-time went. While it runs, OUT/predictions.jsonl has what was found, an entry a line; where it was
-stopped, the same call with `--resume` goes on from there. `--config.FIELD=VALUE` changes a field of
-`config.eval` or `config.model.detection`. The styles: overlay has masks, boxes and labels; boxes no
-masks; masks are filled in their classes' colours on black; splash turns gray what was not found;
-panels puts boxes, masks on black, and 0.6 of the masks with 0.4 of the picture side by side into
-one file, three times as wide.
+Writes OUT/predictions.json in COCO's results format and OUT/overlays/photo.jpg.png. The overlay of
+a video is OUT/overlays/film.mp4, with the frame rate and the size of the video (.avi if its width
+or height is odd). At the end, the time of each step is printed.
+
+While it runs, OUT/predictions.jsonl contains the detections so far, one entry per line. If it was
+interrupted, the same command with `--resume` continues. `--config.FIELD=VALUE` changes a field of
+`config.eval` or `config.model.detection`.
+
+Styles:
+
+    overlay  masks, boxes and labels
+    boxes    boxes and labels
+    masks    masks in the colours of their classes, on black
+    splash   everything but the detected objects in gray
+    panels   three images side by side: boxes; masks on black; 0.6 masks blended with 0.4 image
 """
 
 from collections.abc import Sequence
@@ -28,44 +35,51 @@ from mtl_jax.visualize.drawing.window import require_display
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser(__doc__)
-    parser.add_argument("--workdir", help="the run's folder, or a packed model; the newest run")
+    parser.add_argument(
+        "--workdir", help="the run folder or a packed model (default: the newest run)"
+    )
     parser.add_argument(
         "--input",
         nargs="+",
         action="extend",
         required=True,
-        help="pictures, videos, folders of them, patterns in quotes",
+        help="images, videos, folders, or patterns in quotes",
     )
-    parser.add_argument("--output", required=True, help="the folder to write")
-    parser.add_argument("--step", default="best", help="best, latest or a number of steps")
+    parser.add_argument("--output", required=True, help="the output folder")
+    parser.add_argument("--step", default="best", help="best, latest or a step (default: best)")
     parser.add_argument(
         "--threshold",
         type=float,
-        help="least score written and drawn, from config.model.detection.score_threshold on",
+        help="minimum score of written and drawn detections; not below "
+        "config.model.detection.score_threshold",
     )
-    parser.add_argument("--flip", action="store_true", help="look at each picture mirrored too")
+    parser.add_argument("--flip", action="store_true", help="also predict on mirrored images")
     parser.add_argument(
         "--scales",
         nargs="+",
         action="extend",
         type=float,
         metavar="S",
-        help="look at sizes S times the run's, as .8 1 1.25",
+        help="predict at these multiples of the image size, such as .8 1 1.25",
     )
     parser.add_argument(
         "--proposals",
         metavar="KIND",
-        help="where a hyperface looks: windows; fast or quality, selective search; or a RUN of a "
-        "mask_rcnn, by its RPN",
+        help="proposals of a hyperface model: windows; fast or quality (selective search); or the "
+        "RUN of a mask_rcnn model, whose RPN is used",
     )
     parser.add_argument(
-        "--classes", nargs="+", action="extend", metavar="NAME", help="keep only these"
+        "--classes", nargs="+", action="extend", metavar="NAME", help="keep only these classes"
     )
-    parser.add_argument("--style", default="overlay", choices=STYLES, help="how it is drawn")
-    parser.add_argument("--csv", action="store_true", help="write OUT/predictions.csv too")
-    parser.add_argument("--crops", action="store_true", help="write what is drawn to OUT/crops too")
-    parser.add_argument("--resume", action="store_true", help="go on where a call before stopped")
-    parser.add_argument("--show", action="store_true", help="in a window too; q ends it")
+    parser.add_argument(
+        "--style", default="overlay", choices=STYLES, help="drawing style (default: overlay)"
+    )
+    parser.add_argument("--csv", action="store_true", help="also write OUT/predictions.csv")
+    parser.add_argument(
+        "--crops", action="store_true", help="also write drawn detections to OUT/crops"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    parser.add_argument("--show", action="store_true", help="also show a window; press q to stop")
     args, overrides = parser.parse_with_overrides(argv)
     if args.show:
         require_display()

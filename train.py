@@ -3,8 +3,9 @@
     python train.py --config configs/mtl_synthetic.py
     python train.py --config configs/utkface_age.py:tiny --workdir runs/try --config.train.seed=1
 
-A run folder that exists is resumed. `--config.FIELD=VALUE` changes a field of the config. With
-`--find learning_rate` or `--find batch_size` nothing is trained: it prints what to set.
+If the run folder exists, training resumes from its latest checkpoint. `--config.FIELD=VALUE`
+changes a field of the config. `--find learning_rate` and `--find batch_size` train no model; they
+print the value to use.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from mtl_jax.io.malloc import restart_with_kept_memory
 def main(argv: Sequence[str]) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="configs/NAME.py[:variant]")
-    parser.add_argument("--workdir", help="the run's folder; by default runs/NAME[_variant]")
+    parser.add_argument("--workdir", help="the run folder (default: runs/NAME[_variant])")
     parser.add_argument("--hosts", action="store_true", help="join the other hosts of a cluster")
-    parser.add_argument("--find", choices=("learning_rate", "batch_size"), help="what to set")
+    parser.add_argument("--find", choices=("learning_rate", "batch_size"), help="find a value")
     args, overrides = parser.parse_with_overrides(argv)
     config = load_config_file(args.config)
     override(config, overrides)
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
     if __name__ == "__main__":
         restart_with_kept_memory()
-    # After the command line is known to be right: TensorFlow and jax take seconds to import.
+    # Imported after the command line is checked: TensorFlow and jax take seconds to import.
     from mtl_jax import experiment
 
     if args.find:

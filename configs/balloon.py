@@ -1,20 +1,23 @@
-"""Balloons in 52 photographs, annotated with VIA: boxes and masks of one class.
+"""Mask R-CNN on the balloon data set: 52 photographs, annotated with VIA, one class.
 
     python -m mtl_jax.visualize data --config configs/balloon.py --output look
     python train.py --config configs/balloon.py:pretrain --workdir runs/pretrain
     python train.py --config configs/balloon.py --config.init.checkpoint=runs/pretrain
     python evaluate.py --workdir runs/balloon
 
-Without a checkpoint the weights are random. The variant pretrain trains the same network on drawn
-heads and COCO's photographs. The variant resnet50 is torchvision's network, to be started from its
-weights: --config.init.checkpoint=runs/coco, made by `python -m mtl_jax.convert torchvision`. It is
-not measured: those weights are not at hand.
+Without a checkpoint, training starts from random weights. Variants:
 
-Measured on the 16 photographs that are not trained on (splits val and test; benchmarks.finetune),
-three seeds, two CPU cores, AP50 of boxes and masks: 200 steps (--config.stages[0].steps=200) from
-1,000 of pretrain, 0.573 ± 0.012 and 0.573 ± 0.012; torchvision from the same weights, with the same
-batches and optimizer, 0.571 ± 0.015 and 0.573 ± 0.018. All 400 steps from random weights, 0.302 ±
-0.017 and 0.296 ± 0.037, torchvision 0.292 ± 0.054 and 0.283 ± 0.053.
+    pretrain  the same network on drawn heads and COCO photographs
+    resnet50  torchvision's network; start from its weights with --config.init.checkpoint=runs/coco,
+              a run created by `python -m mtl_jax.convert torchvision`. Not measured, since those
+              weights were not available.
+
+Measured on the 16 photographs that are not used for training (splits val and test;
+benchmarks.finetune), three seeds, two CPU cores, AP50 of boxes and masks: 200 steps
+(--config.stages[0].steps=200) from 1,000 steps of pretrain, 0.573 ± 0.012 and 0.573 ± 0.012;
+torchvision from the same weights, with the same batches and optimizer, 0.571 ± 0.015 and 0.573 ±
+0.018. All 400 steps from random weights, 0.302 ± 0.017 and 0.296 ± 0.037; torchvision, 0.292 ±
+0.054 and 0.283 ± 0.053.
 """
 
 from ml_collections import ConfigDict
@@ -31,7 +34,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config.train.batch_size = 2
     else:
         config = get_small(side=352)
-        config.model.backbone.width = 64  # torchvision's, so that weights can go there and back
+        config.model.backbone.width = 64  # torchvision's, for weight conversion both ways
         config.data.resize.update(
             mode="shorter", min_size=256, max_size=352, canvases=((256, 352), (352, 256))
         )
@@ -51,6 +54,6 @@ def get_config(variant: str = "") -> ConfigDict:
     else:
         config.data.sources = (dict(format="via", path="balloon", categories=("balloon",)),)
         config.data.fractions = (0.7, 0.1, 0.2)
-        rate = 2.5e-3 if variant == "resnet50" else 3e-4  # of sgd, of adamw
+        rate = 2.5e-3 if variant == "resnet50" else 3e-4  # for sgd and for adamw
         config.stages = (dict(layers="all", steps=400, learning_rate=rate),)
     return make_tiny(config) if variant == "tiny" else config

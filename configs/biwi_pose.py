@@ -1,13 +1,13 @@
-"""Yaw, pitch and roll of BIWI's heads (Kinect head pose database): MTL_MRCNN's second result, on
-people unseen.
+"""Yaw, pitch and roll on BIWI (Kinect head pose database): MTL_MRCNN's second result, with test
+people that are not in the training split.
 
     python train.py --config configs/mtl_synthetic.py:quickstart --workdir runs/quickstart
     python train.py --config configs/biwi_pose.py --config.init.checkpoint=runs/quickstart
     python evaluate.py --workdir runs/biwi_pose
 
-MTL_MRCNN reports mean errors of 6.2 degrees of yaw and 6.6 of pitch, on other frames of the people
-that it was trained on. Not measured: the data set is not part of this repository. The 2,000 steps
-show each of some 10,000 frames three times.
+MTL_MRCNN reports mean errors of 6.2 degrees for yaw and 6.6 for pitch, on other frames of the
+people in the training set. Not measured: the data set is not part of this repository. 2,000 steps
+are three epochs of about 10,000 frames.
 """
 
 from ml_collections import ConfigDict

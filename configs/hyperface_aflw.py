@@ -1,17 +1,20 @@
-"""HyperFace as the paper has it, on AFLW: AlexNet, five tasks, 1,000 pictures to test.
+"""HyperFace as in the paper, on AFLW: AlexNet, five tasks, 1,000 test images.
 
     python train.py --config configs/rcnn_face.py:aflw --workdir runs/rcnn_face
     python train.py --config configs/hyperface_aflw.py --config.init.checkpoint=runs/rcnn_face
     python evaluate.py --workdir runs/hyperface_aflw
 
-Regions are of selective search, as the paper's, in training and at test time; what it found is kept
-in the run's folder, that of training where config.data.regions.cache says. In an evaluation
---config.model.detection.proposals=windows looks everywhere instead; =rpn where the RPN points of
-the mask_rcnn whose RUN is config.model.detection.rpn. unfused is Multitask_Face, whose heads read
-pool5 alone; repository is the network of the Keras implementation (33,831,942 numbers).
+Training and evaluation use regions of selective search, as in the paper. They are stored in the
+run folder; config.data.regions.cache sets another folder for those of training. For an evaluation
+with sliding windows, pass --config.model.detection.proposals=windows. For an evaluation with the
+RPN of a mask_rcnn model, pass --config.model.detection.proposals=rpn and
+--config.model.detection.rpn=RUN.
 
-The paper: NME 4.26 %, yaw, pitch, roll 7.61, 6.13, 3.92 degrees. Not measured: the data set is not
-part of this repository, and is given on request for research alone.
+Variants: unfused is Multitask_Face, whose heads read only pool5; repository is the network of the
+Keras implementation (33,831,942 parameters).
+
+The paper reports NME 4.26 % and errors of 7.61, 6.13 and 3.92 degrees for yaw, pitch and roll. Not
+measured: the data set is not part of this repository and is available on request for research only.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.dropout = 0.5
     config.model.detection.proposals = "fast"
     config.data.format = "aflw"
-    config.data.fractions = (0.93, 0.02, 0.05)  # of some 21,000 pictures
+    config.data.fractions = (0.93, 0.02, 0.05)  # of about 21,000 images
     config.data.regions.update(proposals="fast", per_picture=32)
     config.stages = (dict(layers="all", steps=60_000, learning_rate=0.0),)
     config.train.update(eval_every=10_000, checkpoint_every=2000)

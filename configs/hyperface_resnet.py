@@ -1,10 +1,10 @@
-"""HyperFace-ResNet on AFLW: the stages of a ResNet-101 added up, no layer shared behind them.
+"""HyperFace-ResNet on AFLW: the stages of a ResNet-101 are added, with no shared layer after them.
 
     python train.py --config configs/hyperface_resnet.py
     python evaluate.py --workdir runs/hyperface_resnet
 
-synthetic is the same on drawn heads, which need no file. The paper, on AFLW: NME 2.93 %, yaw 6.24
-degrees. Not measured here.
+The variant synthetic is the same network on drawn heads, which require no files. The paper reports
+NME 2.93 % and a yaw error of 6.24 degrees on AFLW. Not measured.
 """
 
 from ml_collections import ConfigDict

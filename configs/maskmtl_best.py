@@ -1,23 +1,26 @@
-"""Age, gender and race of faces in masks, 96 x 96 in colour: a ResNet-18 for MaskMTL's trunk.
+"""Age, gender and race of masked faces, 96 x 96 in colour: MaskMTL with a ResNet-18 as its trunk.
 
     python train.py --config configs/maskmtl_best.py
     python evaluate.py --workdir runs/maskmtl_best
     python evaluate.py --name bare "--config.data.sources[0].masks=0"
     python evaluate.py --name half "--config.data.sources[0].masks=0.5"
 
-UTKFace's chips, and FairFace's on the training side, its ages as ranges, its races as UTKFace's. In
-training a face wears another mask each time, three of four times; in the validation and the test
-always the same one; with the last two commands the test's faces are bare, or half of them, and
-errors are then given by masked. `--data FOLDER` draws masks too; give masks=0 where faces wear real
-ones. The variant bare is without masks, and the same as configs/utkface_attributes.py.
+The training data are face chips of UTKFace and FairFace; validation and test use UTKFace only.
+Ages of FairFace are ranges, and its races are converted to UTKFace's. In training, three of four
+faces wear a drawn mask, a different one in each epoch; in validation and test all faces wear
+masks, always the same ones. The third command evaluates bare faces. The fourth evaluates half of
+the faces masked, with metrics by group `masked`. `--data FOLDER` also draws masks; pass masks=0
+if the faces wear real masks. The variant bare uses no masks; it is the same as
+configs/utkface_attributes.py.
 
-Measured on the 1,026 chips of the test (one H200, seeds 0, 1 and 2, `--step latest`): gender
-0.883 ± 0.006, race 0.806 ± 0.001, age 5.92 ± 0.02 years, 0.626 of them within 5; intervals of 90 %
-hold 0.892 and are 30 years wide. Errs most for the old (above 80: 13 years), for children's gender
-(0.761), and for the race of the few Black faces (0.419 of 39) and of Others (0.409).
+Measured on the 1,026 chips of split test (one H200, seeds 0, 1 and 2, `--step latest`): gender
+0.883 ± 0.006, race 0.806 ± 0.001, age 5.92 ± 0.02 years, 0.626 of them within 5; the coverage of
+90 % intervals is 0.892, their width 30 years. The errors are largest for old people (above 80: 13
+years), for the gender of children (0.761), and for the race of the few Black faces (0.419 of 39)
+and of Others (0.409).
 
-What the labels are: impressions of annotators and of programs, not what people say of themselves,
-and noisy. Do not decide anything about a person by them.
+The labels are noisy impressions of annotators and programs, not statements of the people
+themselves. Do not use them for decisions about a person.
 """
 
 from ml_collections import ConfigDict

@@ -1,30 +1,32 @@
-"""MaskMTL's headline: the hierarchical network with non-local blocks, on UTKFace's chips in masks.
+"""MaskMTL's main model: the hierarchical network with non-local blocks, on masked UTKFace chips.
 
     python train.py --config configs/maskmtl_nonlocal.py
     python evaluate.py --workdir runs/maskmtl_nonlocal
     python evaluate.py --name bare "--config.data.sources[0].masks=0"
     python evaluate.py --name half "--config.data.sources[0].masks=0.5"
 
-48 x 48 gray. In training a face wears another mask each time, three of four times; the validation
-and the test wear the same ones always. The recipe is that of maskmtl_utkface.py but for what makes
-its age err by a dozen years: between two rectified layers dropout changes the mean of what the
-output sees, so that without it, in evaluation, all ages are drawn together. There is less of it
-here, the age is learnt as a distribution, and the learning rate falls.
-With the last two commands the test's faces are bare, or half of them, and errors are then given by
-masked. `--data FOLDER` draws masks too; give masks=0 where faces wear real ones. The variant bare
-trains and tests on faces without masks.
+Images are 48 x 48 gray. In training, three of four faces wear a drawn mask, a different one in
+each epoch; in validation and test all faces wear masks, always the same ones. The third command
+evaluates bare faces. The fourth evaluates half of the faces masked, with metrics by group
+`masked`. `--data FOLDER` also draws masks; pass masks=0 if the faces wear real masks. The variant
+bare trains and evaluates on faces without masks.
 
-The original says, on a split that parts faces from their copies: masked gender 0.891, race 0.793,
-age 12.2; bare 0.897, 0.785, 11.6. Measured here on a split that parts no photograph, a quarter of
-the pictures (1,026 chips of the test; seeds 0, 1 and 2, `python -m benchmarks.maskmtl`): masked
-gender 0.816 ± 0.005, race 0.767 ± 0.003, age 7.64 ± 0.12 years; the variant bare 0.840 ± 0.007,
-0.801 ± 0.004, 6.06 ± 0.02. Without the non-local blocks that is not different (README has the
-table). Trained in masks and tested on the same faces, seed 0 on two CPU cores: masked 0.815, 0.765,
-7.55; bare (`--name bare`) 0.827, 0.786, 6.92.
+The recipe is that of maskmtl_utkface.py, except for the cause of its age error of about twelve
+years: dropout between two ReLU layers changes the mean of the output layer's input, so that in
+evaluation, without dropout, predicted ages are compressed. This config uses less dropout, a
+distribution loss for the age and a learning rate schedule.
 
-What the labels are: impressions of an annotator and of a program, not what people say of
-themselves, and noisy. Do not decide anything about a person by them; `evaluate.py` writes a
-model_card.md that says for whom the run errs most.
+The original reports, on a split with copies of faces on both sides: masked, gender 0.891, race
+0.793, age 12.2; bare, 0.897, 0.785, 11.6. Measured here on a split that never divides a
+photograph, with a quarter of the images (1,026 chips of split test; seeds 0, 1 and 2, `python -m
+benchmarks.maskmtl`): masked, gender 0.816 ± 0.005, race 0.767 ± 0.003, age 7.64 ± 0.12 years;
+variant bare, 0.840 ± 0.007, 0.801 ± 0.004, 6.06 ± 0.02. Results without non-local blocks do not
+differ; see the table in the README. Trained with masks and evaluated on the same faces, seed 0 on
+two CPU cores: masked, 0.815, 0.765, 7.55; bare (`--name bare`), 0.827, 0.786, 6.92.
+
+The labels are noisy impressions of an annotator and a program, not statements of the people
+themselves. Do not use them for decisions about a person; `evaluate.py` writes a model_card.md with
+the errors by group of people.
 """
 
 from ml_collections import ConfigDict

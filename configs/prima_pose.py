@@ -1,14 +1,15 @@
-"""Yaw and pitch of Prima's heads (Pointing'04): the first result of MTL_MRCNN, on people unseen.
+"""Yaw and pitch on Prima (Pointing'04): MTL_MRCNN's first result, with test people that are not in
+the training split.
 
     python train.py --config configs/mtl_synthetic.py:quickstart --workdir runs/quickstart
     python train.py --config configs/prima_pose.py --config.init.checkpoint=runs/quickstart
     python evaluate.py --workdir runs/prima_pose
 
-Measured on two people not trained on, 372 pictures (seed 0, eight people trained on, 1,200 steps
+Measured on two test people, 372 images (seed 0, eight people in the training split, 1,200 steps
 from the quick start of commit 8195e70, two CPU cores shared with other work, 31 CPU minutes): yaw
-8.5 and pitch 10.4 degrees (always answering the median: 47.4 and 31.3), 1 miss, box AP50 0.989, 62
-false alarms, mostly on one person's hair; on the one person of the validation 5.0 and 10.1.
-MTL_MRCNN's paper (IEEE Access 10, 2022, page 54703) reports 8.0 and 8.2.
+8.5 and pitch 10.4 degrees (always predicting the median: 47.4 and 31.3), 1 false negative, box
+AP50 0.989, 62 false positives, mostly on the hair of one person; on the one person of split val,
+5.0 and 10.1. The paper of MTL_MRCNN (IEEE Access 10, 2022, page 54703) reports 8.0 and 8.2.
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +22,7 @@ VARIANTS = ("", "tiny")
 def get_config(variant: str = "") -> ConfigDict:
     config = get_small(side=192)
     config.attributes = ConfigDict({"head": dict(kind="pose", angles=("yaw", "pitch"), weight=4.0)})
-    config.model.mask_head.enabled = False  # its boxes, and BIWI's, come without masks
+    config.model.mask_head.enabled = False  # Prima and BIWI have no masks
     config.model.attribute_head.update(features=128, dropout=0.3)
     config.model.roi.update(samples=16, positive_fraction=0.5)
     config.data.format = "prima"

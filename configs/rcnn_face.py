@@ -1,10 +1,11 @@
-"""R-CNN_Face: is a region a face? HyperFace's trunk learns this before it learns the rest.
+"""R-CNN_Face: classification of regions as face or background, to pretrain HyperFace's trunk.
 
     python train.py --config configs/rcnn_face.py
     python train.py --config configs/hyperface_aflw.py --config.init.checkpoint=runs/rcnn_face
 
-On drawn heads, which need no file; aflw trains on AFLW, repository is the network of the Keras
-implementation (batch norms, 43,604,226 numbers). Not measured: networks of this size want a GPU.
+Trains on drawn heads, which require no files. The variant aflw trains on AFLW; repository is the
+network of the Keras implementation (batch norms, 43,604,226 parameters). Not measured: networks of
+this size require a GPU.
 """
 
 from ml_collections import ConfigDict

@@ -1,18 +1,19 @@
-"""Age, gender and race of bare faces, 96 x 96 in colour, by a ResNet-18 on UTKFace's chips.
+"""Age, gender and race of bare faces: a ResNet-18 on UTKFace chips, 96 x 96 in colour.
 
     python train.py --config configs/utkface_attributes.py
     python evaluate.py --workdir runs/utkface_attributes
 
-FairFace's chips are added to the training side, their ages as ranges, their races as UTKFace's; the
-variant utkface does without. What the labels are: impressions of annotators and of programs, not
-what people say of themselves, and noisy. Do not decide anything about a person by them.
+The training split also has the face chips of FairFace, with ages as ranges and races converted to
+UTKFace's; the variant utkface omits them. No chip of FairFace is also in UTKFace. The labels are
+noisy impressions of annotators and programs, not statements of the people themselves. Do not use
+them for decisions about a person.
 
-Measured on the 1,026 chips of the test (one H200, seeds 0, 1 and 2, `--step latest`): gender
-0.890 ± 0.001, race 0.827 ± 0.001, age 4.78 ± 0.12 years, 0.681 of them within 5; intervals of 90 %
-hold 0.893 and are 23 years wide. The aim was 0.89, 0.84 and 5.3: race is 0.013 short. Errs most for
-the old (above 80: 9 years), for children's gender (0.750), and for the race of the few Black faces
-(0.632 of 39) and of Others (0.497). No chip of FairFace is one of UTKFace's. The variant utkface is
-not measured.
+Measured on the 1,026 chips of split test (one H200, seeds 0, 1 and 2, `--step latest`): gender
+0.890 ± 0.001, race 0.827 ± 0.001, age 4.78 ± 0.12 years, 0.681 of them within 5; the coverage of
+90 % intervals is 0.893, their width 23 years. The goal was 0.89, 0.84 and 5.3: race is 0.013
+below it. The errors are largest for old people (above 80: 9 years), for the gender of children
+(0.750), and for the race of the few Black faces (0.632 of 39) and of Others (0.497). The variant
+utkface is not measured.
 """
 
 from ml_collections import ConfigDict

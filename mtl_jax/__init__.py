@@ -1,5 +1,5 @@
-"""Multi-task Mask R-CNN and its relatives in JAX: find things in pictures and say what they are
-like.
+"""Multi-task Mask R-CNN and related models in JAX: object detection, instance segmentation and
+per-instance attributes.
 """
 
 from typing import Any

@@ -1,5 +1,5 @@
-"""What the scripts and the `python -m` commands share: arguments, the newest run, and mistakes in
-one line with exit code 2.
+"""Command-line code shared by the scripts and the `python -m` commands: argument parsing, the
+lookup of the newest run, and errors printed as one line with exit code 2.
 """
 
 import argparse
@@ -14,8 +14,10 @@ from mtl_jax.io.atomic import DISK_ERRORS
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
-    """Run `main` on the command line's arguments and exit with what it returns; a UserError, and a
-    file that cannot be read or written, is one line and exit 2.
+    """Run `main` on the command-line arguments and exit with its return value.
+
+    A UserError, and a file that cannot be read or written, is printed as one line; the exit code
+    is then 2.
     """
     try:
         code = main(sys.argv[1:])
@@ -34,7 +36,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
+    """An argument parser whose errors are one line."""
 
     def __init__(self, doc: str | None, **kwargs: Any):
         super().__init__(
@@ -48,13 +50,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{self.prog}: {message} (see {self.prog} --help)")
 
     def parse_with_overrides(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        """Parse `argv`; what is not this parser's must be `--config.field=value`, and is given
-        back.
+        """Parse `argv` and return the namespace and the `--config.field=value` arguments.
+
+        Raises UserError for any other unknown argument.
         """
         own: list[str] = []
         overrides: list[str] = []
         waiting = deque(argv)
-        while waiting:  # first, for argparse takes an option with a space for a value
+        while waiting:  # before argparse, which takes an option that contains a space for a value
             argument = waiting.popleft()
             if not argument.startswith("--config."):
                 own.append(argument)
@@ -70,16 +73,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def find_run(workdir: str | None, packed: bool = False) -> Path:
-    """Give the run's folder that was named, or the newest one under runs; where it may be `packed`,
-    also a packed model's file.
+    """Return the folder `workdir`, or the newest run under runs if it is None.
+
+    With `packed`, `workdir` can also be the file of a packed model. Raises UserError if there is no
+    run.
     """
     if workdir:
         if packed and Path(workdir).is_file():
             return Path(workdir)
         if not (Path(workdir) / "config.json").is_file():
-            raise UserError(f"{workdir}: not a run (it has no config.json); train.py makes one")
+            raise UserError(
+                f"{workdir}: not a run folder (config.json is missing); create one with train.py"
+            )
         return Path(workdir)
     configs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
     if not configs:
-        raise UserError("there is no run under runs; train one or give --workdir")
+        raise UserError("no run found under runs; train a model with train.py or pass --workdir")
     return configs[-1].parent

@@ -1,4 +1,4 @@
-"""Former place of `mtl_jax.config.defaults`: config files of earlier versions import from here."""
+"""Alias of `mtl_jax.config.defaults`, imported by config files of earlier versions."""
 
 from mtl_jax.config.defaults import (  # noqa: F401
     get_chips,

@@ -1,4 +1,4 @@
-"""From a config to a trained and evaluated model."""
+"""Training, tuning and evaluation of a config."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ from mtl_jax.runs.loading import (
     make_propose,
 )
 from mtl_jax.runs.setup import Setup
-from mtl_jax.training import tuning as finding
+from mtl_jax.training import tuning
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.gradient_balancing import make_balancing
@@ -61,9 +61,11 @@ def train(
     hosts: bool = False,
     batches: MakeBatches | None = None,
 ) -> None:
-    """Train a config in a run's folder; go on from the latest checkpoint where it has one.
+    """Train a config in a run folder, or resume from its latest checkpoint.
 
-    `batches` makes those of training from a step on, `train_batches` by default.
+    `hosts` joins the other hosts of a cluster. `batches` returns the training batches from a step
+    on; the default is `train_batches`. Raises UserError if the config or its data is invalid, or if
+    the folder has a run of another config.
     """
     if hosts:
         join_hosts()
@@ -80,7 +82,7 @@ def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
         print(f"{workdir}: all {total} steps are done")
         return
     if done:
-        print(f"{workdir}: goes on after step {done}")
+        print(f"{workdir}: resuming after step {done}")
     with removed_unless_done(workdir / "splits.json"):
         opened = sources.open_sources(
             experiment.sources,
@@ -134,7 +136,7 @@ def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
 def train_batches(
     setup: Setup, training: sources.Opened, loop: LoopOptions, start_step: int
 ) -> Iterator[Batch]:
-    """Give the batches of training from a step on."""
+    """Return the training batches from step `start_step` on."""
     return pipeline.train_batches(
         training.sources,
         training.weights,
@@ -147,8 +149,9 @@ def train_batches(
 
 
 def as_regions(setup: Setup, opened: sources.Opened, folder: Path | None = None) -> sources.Opened:
-    """Give regions of the pictures of sources, where training is on such; selective search is kept
-    in `folder`, and without one regions are jittered.
+    """Return regions of the images if `config.data.regions.proposals` is set, else the images.
+
+    `folder` stores the proposals of selective search; without it, regions are jittered boxes.
     """
     options = setup.experiment.data.regions
     if not options.proposals:
@@ -159,9 +162,11 @@ def as_regions(setup: Setup, opened: sources.Opened, folder: Path | None = None)
     return opened._replace(sources=cut)
 
 
-def find(config: ConfigDict, wanted: str) -> str:
-    """Find a learning rate, or the batch size that memory holds, for a config's first stage; give
-    the lines that say it.
+def find(config: ConfigDict, target: str) -> str:
+    """Find a learning rate, or the largest batch size that fits in memory, for the first stage.
+
+    `target` is 'learning_rate' or 'batch_size'. Returns the text to print, which ends with the
+    override to use. Raises UserError if not even the smallest batch fits.
     """
     experiment = resolve(config)
     enable_compilation_cache()
@@ -171,41 +176,44 @@ def find(config: ConfigDict, wanted: str) -> str:
     loop, options = experiment.train, experiment.optimizer
     variables, mesh = initial_variables(setup, loop.seed), make_mesh()
     mask = trainable(variables["params"], experiment.stages[0].layers)
-    if wanted == "learning_rate":
+    if target == "learning_rate":
         batches = train_batches(setup, training, loop, 0)
-        tried = finding.try_learning_rates(setup.model, variables, batches, options, mask, mesh)
+        tried = tuning.try_learning_rates(setup.model, variables, batches, options, mask, mesh)
         lines = [f"{t.rate:<12.2e}{t.loss:.4f}" for t in tried[:: max(1, len(tried) // 25)]]
-        found = finding.suggest_learning_rate(tried)
+        found = tuning.suggest_learning_rate(tried)
         return "\n".join(
             ["rate        loss", *lines, f"--config.optimizer.learning_rate={found:g}"]
         )
-    memory, multiple = finding.device_memory(), mesh.size * loop.accumulate
+    memory, multiple = tuning.device_memory(), mesh.size * loop.accumulate
     balancing = make_balancing(loop.balance, loop.balancing, setup.model, variables)
 
     def memory_of(count: int) -> int:
         batch = next(train_batches(setup, training, replace(loop, batch_size=count), 0))
-        return finding.step_memory(
+        return tuning.step_memory(
             setup.model, variables, batch, options, mask, mesh, loop.ema, balancing
         )
 
-    found = finding.largest_batch(memory_of, memory, multiple)
+    found = tuning.largest_batch(memory_of, memory, multiple)
     if not found:
-        raise UserError(f"a batch of {multiple} takes more than 80 % of {memory / 2**30:.1f} GiB")
-    return f"80 % of {memory / 2**30:.1f} GiB hold --config.train.batch_size={found}"
+        raise UserError(
+            f"a batch of {multiple} images requires more than 80 % of {memory / 2**30:.1f} GiB of "
+            "memory; use a smaller model or smaller images"
+        )
+    return f"80 % of {memory / 2**30:.1f} GiB of memory: --config.train.batch_size={found}"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run's evaluation gave."""
+    """The result of an evaluation."""
 
     folder: Path
     evaluator: Evaluator
     evidence: Evidence
     metrics: dict[str, float]
-    channels: int  # of the pictures
-    has_boxes: bool  # whether the model says where things are
-    people: tuple[str, ...] = ()  # what the labels of people are, a line for each source of such
-    trivial: Mapping[str, float] = field(default_factory=dict)  # what the best constants score
+    channels: int  # of the images
+    has_boxes: bool  # whether the model detects objects
+    people: tuple[str, ...] = ()  # a description of the labels for each source of people
+    trivial: Mapping[str, float] = field(default_factory=dict)  # of the best constant predictor
 
 
 def evaluate(
@@ -218,19 +226,22 @@ def evaluate(
     baseline: bool = False,
     name: str = "",
 ) -> Evaluation:
-    """Evaluate a run on a split, or on the whole of the folder `data`; write to
-    `RUN/evaluation/NAME`, by default the split's name (external), metrics.json, beside it the
-    config.json that it was done with, predictions.json with the data's own ids of pictures and,
-    where several sources are evaluated, the name of each entry's source, and landmarks.json where
-    the model gives landmarks.
-    With `baseline` the training labels are gone through, and what the best constants would score is
-    given beside.
+    """Evaluate a run on a split, or on all images of the folder `data`.
 
-    With `config.eval.coverage` the split test gets intervals, and val is gone through before, to
-    calibrate them; they promise nothing of other pictures.
+    Writes to `RUN/evaluation/NAME`; `name` defaults to the split's name, or external for `data`:
+
+    metrics.json      all metrics
+    config.json       the config of the evaluation
+    predictions.json  the detections with the data set's image ids and, if there are several
+                      sources, the names of the sources
+    landmarks.json    landmark errors, if the model predicts landmarks
+
+    `baseline` also computes the metrics of the best constant predictor fitted to the training
+    labels. `config.eval.coverage` adds prediction intervals on split test, calibrated on split val;
+    their coverage is not guaranteed for other data. Raises UserError if the split has no records.
     """
     if name == ".." or name != Path(name).name:
-        raise UserError(f"the evaluation's name {name!r} is no name of a folder")
+        raise UserError(f"evaluation name {name!r} is invalid; it must be the name of a folder")
     run = load_run(workdir, step, overrides, workdir / "proposals")
     experiment = run.setup.experiment
     if data:
@@ -245,8 +256,8 @@ def evaluate(
     if not opened.sources:
         there = [s for s in splits.NAMES if open_data(experiment, s, workdir).sources]
         raise UserError(
-            f"{workdir}: the config's data has no records for split {split!r}; it has for "
-            f"{', '.join(there) or 'none'}"
+            f"{workdir}: the config's data has no records for split {split!r}; it has records for "
+            f"{', '.join(there) or 'no split'}"
         )
     evaluator = make_evaluator(run.setup)
     evidence = Evidence(run.categories, experiment.eval)
@@ -286,7 +297,7 @@ def evaluate(
 
 
 def evaluate_validation(run: Run, workdir: Path) -> Evaluator:
-    """Evaluate a run on its split val."""
+    """Evaluate a run on split val, to calibrate prediction intervals."""
     opened = open_data(run.setup.experiment, "val", workdir, run.categories)
     if not opened.sources:
         raise UserError(
@@ -304,13 +315,16 @@ def make_validator(
     mesh: Mesh,
     propose: Propose | None = None,
 ) -> Callable[[Variables, int], dict[str, float]] | None:
-    """Give the function that measures a model during training; None without held-out records."""
+    """Return the validation function of training, or None if there are no held-out records.
+
+    It maps variables and a step to metrics by name, with prefix `val/`.
+    """
     checks = setup.experiment.eval
     if not held_out.sources:
         return None
     if checks.pictures:
         held_out = held_out._replace(sources=choose(held_out.sources, checks.pictures))
-    seen = as_regions(setup, held_out).sources  # as the loss sees them
+    seen = as_regions(setup, held_out).sources  # inputs of the loss
     predict = make_detect(setup.model, mesh)
     losses = make_eval_loss(setup.model, mesh)
 
@@ -332,7 +346,7 @@ def make_validator(
                 for source in seen
             )
             metrics |= {f"loss/{k}": v for k, v in losses(variables, batches).items()}
-        # Where nothing was found there is no error to measure: not a number is the worst of all.
+        # Without detections there are no errors: NaN is worse than every number.
         metrics = {checks.best_metric: math.nan, **metrics}
         return {f"val/{name}": value for name, value in metrics.items()}
 
@@ -342,7 +356,7 @@ def make_validator(
 def open_data(
     experiment: Experiment, split: str, workdir: Path, categories: Sequence[Category] = ()
 ) -> sources.Opened:
-    """Open a split of an experiment's data, divided as the run in `workdir` divided it."""
+    """Open a split of an experiment's data, with the split assignment of the run in `workdir`."""
     return sources.open_split(
         experiment.sources,
         experiment.attributes,
@@ -353,8 +367,8 @@ def open_data(
 
 
 def make_evaluator(setup: Setup) -> Evaluator:
-    """Build the evaluator of `config.eval`. Raises UserError where the attributes or the data do
-    not have what it asks for.
+    """Build the evaluator of `config.eval`. Raises UserError if it requires attributes or classes
+    that do not exist.
     """
     undeclared = with_masks(setup.attributes)[len(setup.attributes) :]
     try:
@@ -364,8 +378,9 @@ def make_evaluator(setup: Setup) -> Evaluator:
 
 
 def check_best_metric(setup: Setup) -> str:
-    """Return `config.eval.best_metric`: a metric, or a loss of the validation. Raises UserError
-    where the model has none of that name.
+    """Return `config.eval.best_metric`, a metric or a validation loss.
+
+    Raises UserError if the model has no metric or loss of that name.
     """
     options, masks = setup.experiment.eval, setup.experiment.has_masks
     known = metric_names(setup.categories, setup.attributes, masks, options)
@@ -374,6 +389,7 @@ def check_best_metric(setup: Setup) -> str:
         known += [f"loss/{name}" for name in ("loss", *setup.model.weights)]
     if options.best_metric not in known:
         raise UserError(
-            f"config.eval.best_metric {options.best_metric!r} is none of {', '.join(known)}"
+            f"config.eval.best_metric is {options.best_metric!r}; it must be one of "
+            f"{', '.join(known)}"
         )
     return options.best_metric

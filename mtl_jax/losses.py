@@ -1,4 +1,4 @@
-"""Element-wise losses, and the one place where they are averaged."""
+"""Element-wise losses, and masked sums to average them."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from mtl_jax.types import Array, MaskedSum, Term
 
 
 def masked_sum(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> MaskedSum:
-    """Add `values` up where `mask` holds, and count them.
+    """Compute the sum and the number of the `values` at which `mask` is True.
 
-    `mask` broadcasts against `values` from the left. What stands where it does not hold, NaN
-    included, has no part in the value or the gradient. Under jit over a mesh the sum is that of
-    all devices' elements.
+    `mask` is broadcast against `values` from the left. Masked values, also NaN, contribute neither
+    to the sum nor to the gradient. Under jit over a mesh, the sum is over the elements of all
+    devices.
     """
     mask = jnp.broadcast_to(
         mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape
@@ -23,7 +23,7 @@ def masked_sum(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> MaskedS
 
 
 def term_value(term: Term) -> Float[Array, ""]:
-    """Give a term: the sum of its means, of which one that counts nothing is 0."""
+    """Compute the value of a term, the sum of its means. The mean of no elements is 0."""
     means = [total / jnp.maximum(count, 1) for total, count in term]
     return sum(means, jnp.float32(0))
 
@@ -31,15 +31,16 @@ def term_value(term: Term) -> Float[Array, ""]:
 def weighted_sum(
     terms: Mapping[str, Float[Array, ""]], weights: Mapping[str, float]
 ) -> Float[Array, ""]:
-    """Give the objective that terms make with the weight of each."""
+    """Compute the weighted sum of loss terms."""
     return sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
 
 
 def smooth_l1(
     predictions: Float[Array, "*S"], targets: Float[Array, "*S"], beta: float
 ) -> Float[Array, "*S"]:
-    """Give d^2 / (2 beta) where |d| < beta, else |d| - beta / 2. Source: Girshick, Fast R-CNN, eq.
-    3 (beta 1).
+    """Compute the smooth L1 loss: d^2 / (2 beta) where |d| < beta, else |d| - beta / 2.
+
+    Source: Girshick, Fast R-CNN, eq. 3 (beta 1).
     """
     distance = jnp.abs(predictions - targets)
     if beta == 0:
@@ -48,7 +49,7 @@ def smooth_l1(
 
 
 def cross_entropy(logits: Float[Array, "*S K"], labels: Int[Array, "*S"]) -> Float[Array, "*S"]:
-    """Give minus the log-probability of each label."""
+    """Compute the negative log-likelihood of each label."""
     log_probabilities = jax.nn.log_softmax(logits)
     return -jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
 
@@ -56,15 +57,18 @@ def cross_entropy(logits: Float[Array, "*S K"], labels: Int[Array, "*S"]) -> Flo
 def binary_cross_entropy(
     logits: Float[Array, "*S"], targets: Float[Array, "*S"]
 ) -> Float[Array, "*S"]:
-    """Give the cross entropy of sigmoid(logits) with targets in 0..1, soft ones included."""
-    # Written with a maximum and a logarithm it has, at 0, gradients of its own.
+    """Compute the cross entropy of sigmoid(logits) with hard or soft targets in 0..1."""
+    # Smooth, unlike formulas with a maximum, whose gradient at a logit of 0 is ambiguous.
     return jnp.logaddexp(logits, 0.0) - logits * targets
 
 
 def regression(
     kind: str, predictions: Float[Array, "*S"], targets: Float[Array, "*S"], beta: float
 ) -> Float[Array, "*S"]:
-    """Give the smooth_l1, l1 or l2 loss that `kind` names."""
+    """Compute the element-wise loss `kind`: smooth_l1, l1 or l2.
+
+    `beta` is used by smooth_l1. Raises ValueError if the kind is unknown.
+    """
     match kind:
         case "smooth_l1":
             return smooth_l1(predictions, targets, beta)
@@ -72,4 +76,4 @@ def regression(
             return jnp.abs(predictions - targets)
         case "l2":
             return (predictions - targets) ** 2
-    raise ValueError(f"{kind!r} is none of smooth_l1, l1, l2")
+    raise ValueError(f"loss is {kind!r}; it must be one of smooth_l1, l1, l2")

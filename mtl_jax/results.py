@@ -1,4 +1,4 @@
-"""One picture's detections in its own pixels, the canvas forgotten. NumPy on the host."""
+"""Detections of one image in pixels of the original image, as NumPy arrays."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,23 +18,21 @@ THRESHOLD = 0.5  # of a mask's probability, as torchvision and detectron2
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What stands on one picture, highest score first. D detections; all coordinates are pixels of
-    the picture.
-    """
+    """The D detections of an image, highest score first. Coordinates are pixels of the image."""
 
-    boxes: np.ndarray  # [D, 4] float32: x1, y1, x2, y2, within the picture
+    boxes: np.ndarray  # [D, 4] float32: x1, y1, x2, y2, clipped to the image
     scores: np.ndarray  # [D] float32
-    classes: np.ndarray  # [D] int64: the model's, 1 .. K-1
+    classes: np.ndarray  # [D] int64: class indices of the model, 1 .. K-1
     class_names: tuple[str, ...]  # of each detection
-    category_ids: np.ndarray  # [D] int64: as the data set numbers the class
+    category_ids: np.ndarray  # [D] int64: category ids of the data set
     height: int
     width: int
     mask_probabilities: np.ndarray | None = None  # [D, S, S] on the cells of `mask_boxes`
     mask_boxes: np.ndarray | None = None  # [D, 4]: before clipping; None: `boxes`
-    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)  # [D, E] of each name
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)  # [D, E] by name
     declared: tuple[Attribute, ...] = ()
-    draw_score: float = 0.5  # `draw` leaves out what scores lower
-    image: np.ndarray | None = field(default=None, repr=False)  # the picture, where it was kept
+    draw_score: float = 0.5  # minimum score of a detection that `draw` shows
+    image: np.ndarray | None = field(default=None, repr=False)  # the image, if it was kept
 
     @classmethod
     def from_detections(
@@ -52,11 +50,11 @@ class Result:
         classes: Collection[int] | None = None,
         image: np.ndarray | None = None,
     ) -> "Result":
-        """Read row `row` of a batch's detections (NumPy arrays in canvas pixels).
+        """Convert row `row` of a batch's detections (NumPy arrays in pixels of the padded image).
 
-        `geometry` carried the picture of `height` x `width` to the canvas. Slots that are not
-        valid, those below `min_score`, and those of none of `classes` (the model's, 1 .. K-1) are
-        dropped.
+        `geometry` is the transform from the image of `height` x `width` pixels to the padded image.
+        Slots that are not valid, have scores below `min_score`, or have classes that are not in
+        `classes` (class indices 1 .. K-1) are dropped.
         """
         scores = np.asarray(detections.scores[row])
         slots = np.flatnonzero(np.asarray(detections.valid[row]) & (scores >= min_score))
@@ -96,7 +94,7 @@ class Result:
 
     @cached_property
     def masks(self) -> np.ndarray | None:
-        """The masks `[D, H, W]` bool, pasted when first asked for; None without a mask head."""
+        """The masks, bool `[D, H, W]`, computed on first use; None without a mask head."""
         if self.mask_probabilities is None:
             return None
         masks = np.zeros((len(self), self.height, self.width), bool)
@@ -105,8 +103,8 @@ class Result:
         return masks
 
     def mask_crop(self, i: int) -> tuple[np.ndarray, int, int]:
-        """Give detection i's mask where it can be true, bool `[h, w]`, and that window's first row
-        and column.
+        """Return the part of detection i's mask that can be True, bool `[h, w]`, and its first row
+        and column. Raises ValueError if the model predicts no masks.
         """
         if self.mask_probabilities is None:
             raise ValueError("this model predicts no masks")
@@ -114,8 +112,8 @@ class Result:
         return _paste(self.mask_probabilities[i], boxes[i], self.height, self.width)
 
     def rle(self, i: int) -> dict[str, Any]:
-        """Give detection i's mask as COCO's compressed RLE, `counts` as text."""
-        if i not in self._rles:  # evaluation scores it and writes it
+        """Return detection i's mask as COCO's compressed RLE, with `counts` as str."""
+        if i not in self._rles:  # evaluation uses it twice: for the metrics and for the file
             self._rles[i] = encode(*self.mask_crop(i), self.height, self.width)
         return self._rles[i]
 
@@ -124,7 +122,7 @@ class Result:
         return {}
 
     def enlarged(self, factor: int) -> "Result":
-        """Give the result of the picture that is `factor` times as large."""
+        """Return the result scaled to an image that is `factor` times as large."""
         larger = Geometry(factor, factor)
         return replace(
             self,
@@ -139,7 +137,7 @@ class Result:
         )
 
     def to_json(self, image_id: int | str, file_name: str) -> list[dict[str, Any]]:
-        """Give COCO's results format, one entry a detection; boxes are x, y, width, height."""
+        """Return one entry per detection in COCO's results format, with boxes as x, y, w, h."""
         entries = []
         for i, (x1, y1, x2, y2) in enumerate(self.boxes.tolist()):
             entry = {
@@ -160,10 +158,12 @@ class Result:
 
 
 def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize probabilities `[S, S]` onto their box: bool `[height, width]`, where above THRESHOLD.
+    """Resize probabilities `[S, S]` to their box and return the mask, bool `[height, width]`.
 
-    Source: torchvision's `paste_masks_in_image`: a cell of zeros is put around the mask, the box
-    grows in proportion and is cut to whole numbers, its last pixel included.
+    The mask is True where the probability is greater than THRESHOLD.
+
+    Source: torchvision's `paste_masks_in_image`. The mask is padded with one cell of zeros, and the
+    box is enlarged in proportion and truncated to integers, its last pixel included.
     """
     mask = np.zeros((height, width), bool)
     _fill(mask, *_paste(probabilities, box, height, width))
@@ -177,13 +177,11 @@ def _fill(mask: np.ndarray, crop: np.ndarray, y: int, x: int) -> None:
 def _paste(
     probabilities: np.ndarray, box: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, int, int]:
-    """Do what `paste_mask` does for the part of the picture that the grown box covers: its mask,
-    row, column.
-    """
+    """Return the mask of `paste_mask` inside the enlarged box, and its first row and column."""
     side = probabilities.shape[-1]
     padded = np.pad(np.asarray(probabilities, np.float32), 1)
     x1, y1, x2, y2 = np.asarray(box, np.float32)
-    # float32 and this order of operations, so that whole numbers are cut as torchvision cuts them.
+    # float32 and this order of operations truncate to the same integers as torchvision.
     grow, half = np.float32((side + 2) / side), np.float32(0.5)
     center_x, center_y = (x2 + x1) * half, (y2 + y1) * half
     half_w, half_h = (x2 - x1) * half * grow, (y2 - y1) * half * grow
@@ -195,10 +193,10 @@ def _paste(
 
 
 def _interpolation(first: int, last: int, limit: int, side: int) -> tuple[np.ndarray, int]:
-    """Weigh `side` cells for each pixel between `first` and `last` that lies in 0 .. `limit` - 1:
-    `[pixels, side]`.
+    """Compute the bilinear weights `[pixels, side]` of `side` cells, and the first pixel.
 
-    Bilinear with half-pixel centres (`align_corners=False`), the cells repeated beyond the border.
+    The cells span the pixels `first` to `last`; those outside 0 .. `limit` - 1 are left out.
+    Pixel centres are at halves (`align_corners=False`); border cells are repeated outside.
     """
     length = max(last - first + 1, 1)
     start, stop = min(max(first, 0), limit), max(min(first + length, limit), 0)

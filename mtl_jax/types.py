@@ -1,18 +1,21 @@
-"""The letters of every shape, and the values that cross package borders.
+"""Types that are shared between packages, and the notation of array shapes.
 
-Letters, used in every annotation of the package:
+Letters in all shape annotations of the package:
 
-    B images          H W  canvas height, width   C  channels
-    L pyramid levels  Hl Wl a level's height, width
-    A anchors a cell  N  anchors of an image      P  proposals of an image
-    R sampled RoIs    M  ground-truth slots       D  detection slots
-    K classes with background (0)                 S  side of a square mask
-    J landmarks       V  numbers in a label       E  numbers in a prediction
-    O outputs of a head                           F  features of a vector
+    B  images               H W    height, width of the padded image
+    C  channels             Hl Wl  height, width of a pyramid level
+    L  pyramid levels       A      anchors per cell
+    N  anchors of an image  P      proposals of an image
+    R  sampled RoIs         M      ground-truth slots
+    D  detection slots      K      classes, with background (0)
+    J  landmarks            S      side of a square mask
+    V  numbers in a label   E      numbers in a prediction
+    O  outputs of a head    F      features of a vector
 
-Boxes are `[x1, y1, x2, y2]`, continuous, in pixels of the canvas (the network's input): a picture
-of width W spans x from 0 to W, its first pixel's centre is at 0.5. Nothing here imports jax or
-TensorFlow: a batch of the input pipeline holds NumPy arrays, a batch inside the model traced ones.
+The padded image, or canvas, is the network's input: the resized image at the top left, and zeros.
+Boxes are `[x1, y1, x2, y2]`, continuous, in pixels of the padded image: an image of width W spans x
+from 0 to W, and the centre of its first pixel is at 0.5. This module imports neither jax nor
+TensorFlow: batches of the input pipeline have NumPy arrays, batches in a model traced arrays.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,59 +28,47 @@ Array = Any  # np.ndarray on the host, jax.Array on the device
 
 
 class AttributeLabels(NamedTuple):
-    """One attribute's labels. What the V numbers are is said by `attributes.Attribute` of each
-    kind.
-    """
+    """Labels of one attribute. The class of each kind of attribute defines the V numbers."""
 
     values: Float[Array, "*B M V"]
     known: Bool[Array, "*B M V"]
 
 
 class GroundTruth(NamedTuple):
-    """What is annotated on one image, in M slots; rows where `valid` is False hold nothing of
-    meaning.
-    """
+    """Annotations of an image, in M slots. Rows where `valid` is False are undefined."""
 
     boxes: Float[Array, "*B M 4"]
     classes: Int[Array, "*B M"]  # 1 .. K-1
     valid: Bool[Array, "*B M"]
     crowd: Bool[Array, "*B M"]  # a region of many objects: neither positive nor negative
-    masks: UInt8[
-        Array, "*B M S S"
-    ]  # coverage 0..255 of the S x S cells of the row's box (or of the whole canvas)
+    # Coverage 0..255 of the S x S cells of the row's box, or of the whole padded image.
+    masks: UInt8[Array, "*B M S S"]
     mask_valid: Bool[Array, "*B M"]
     attributes: Mapping[str, AttributeLabels]
 
 
 class Proposals(NamedTuple):
-    """Regions of an image in which things may be, in P slots; rows where `valid` is False hold
-    nothing of meaning.
-    """
+    """Candidate regions of an image, in P slots. Rows where `valid` is False are undefined."""
 
     boxes: Float[Array, "*B P 4"]
     valid: Bool[Array, "*B P"]
 
 
 class Batch(NamedTuple):
-    """Images of one canvas size and their ground truth."""
+    """Padded images of one size and their ground truth."""
 
     images: UInt8[Array, "*B H W C"] | Float[Array, "*B H W C"]  # 0..255
-    sizes: Float[
-        Array, "*B 2"
-    ]  # height, width of the part of the canvas that the picture covers, from its top left
-    valid: Bool[Array, "*B"]  # False: the row only fills the batch up
-    exhaustive: Bool[
-        Array, "*B"
-    ]  # False: unlabelled objects stand in the picture, so it gives no negatives
-    index: Int[Array, "*B"]  # the record's position in its data set; -1 where not valid
+    sizes: Float[Array, "*B 2"]  # height, width of the image without padding
+    valid: Bool[Array, "*B"]  # False: the row only completes the batch
+    # False: the image has unlabelled objects, so it is not used for negatives.
+    exhaustive: Bool[Array, "*B"]
+    index: Int[Array, "*B"]  # position of the record in its data set; -1 where not valid
     gt: GroundTruth
-    proposals: Proposals | None = None  # of a model that is told where to look
+    proposals: Proposals | None = None  # of a model that requires external proposals
 
 
 class Detections(NamedTuple):
-    """What a model found, in D slots ordered by score; rows where `valid` is False hold nothing of
-    meaning.
-    """
+    """Detections, in D slots ordered by score. Rows where `valid` is False are undefined."""
 
     boxes: Float[Array, "*B D 4"]
     scores: Float[Array, "*B D"]
@@ -92,26 +83,30 @@ Loss = Callable[[Variables, Batch, Array], tuple[Array, dict[str, Array], Any]]
 
 
 class MaskedSum(NamedTuple):
-    """What a mean is made of, so that the sums of a batch's parts make the mean of it all."""
+    """Sum and number of elements, so that parts of a batch combine to the mean of the batch."""
 
     total: Float[Array, ""]
     count: Int[Array, ""]
 
 
-Term = tuple[MaskedSum, ...]  # a term of an objective is the sum of such means
+Term = tuple[MaskedSum, ...]  # a loss term is the sum of these means
 Total = Callable[[Mapping[str, Term]], tuple[Array, dict[str, Array]]]
 
 
 class Model(NamedTuple):
-    """A network and its objective as pure functions.
+    """A network and its loss as pure functions.
 
-    `init(key, batch)` gives the variables. `loss(variables, batch, key)`, what training lowers,
-    gives the weighted scalar, the unweighted differentiable terms by name, and the new batch
-    statistics. `sums(variables, batch)` gives the terms of the network as it predicts, without
-    dropout and with the running statistics, to be added up over batches, of which `total(sums)`
-    gives the scalar and the terms. `predict(variables, batch)` gives detections in canvas pixels.
-    `weights` are those that the scalar gives to the terms of tasks; what else it holds, a penalty,
-    is no task's. `shared` is found in the paths of the parameters that all tasks share; '': none.
+    init(key, batch)             returns the variables.
+    loss(variables, batch, key)  returns the training loss: the weighted scalar, the unweighted
+                                 differentiable terms by name, and the new batch statistics.
+    sums(variables, batch)       returns the terms in evaluation mode, without dropout and with
+                                 running statistics, as sums to be added over batches.
+    total(sums)                  returns the weighted scalar and the terms of added sums.
+    predict(variables, batch)    returns detections in pixels of the padded image.
+    weights                      weights of the tasks' terms in the scalar. Regularisation terms are
+                                 not included.
+    shared                       pattern of the paths of the parameters shared by all tasks; '':
+                                 none.
     """
 
     init: Callable[[Array, Batch], Variables]

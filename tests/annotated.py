@@ -1,5 +1,5 @@
-"""Share among the tests of annotation formats: write a picture, open a source as a config does, and
-check the faults of a broken one.
+"""Functions for tests of annotation formats: write an image, open a source as a config does, and
+check the faults of invalid annotations.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def open_format(name: str, folder: Path, labels: Labels | None = None, **block):
 
 
 def faults(name: str, folder: Path, labels: Labels | None = None, **block) -> tuple[str, ...]:
-    """Return the faults that opening annotations raises, one line each."""
+    """Return the faults of the AnnotationErrors raised when annotations are opened."""
     with pytest.raises(AnnotationErrors) as caught:
         open_format(name, folder, labels, **block)
     assert not any("\n" in fault for fault in caught.value.faults)
@@ -41,8 +41,8 @@ def faults(name: str, folder: Path, labels: Labels | None = None, **block) -> tu
 
 
 def check_lines(lines: Sequence[str], place: Path, *expected: Sequence[object]) -> None:
-    """Assert that there is a line for each of `expected`, in this order, that starts with `place`
-    and names the parts after it.
+    """Assert that there is one line for each of `expected`, in order, which starts with `place` and
+    names the expected parts.
     """
     start = f"{place}: "
     assert all(line.startswith(start) for line in lines), lines
@@ -50,7 +50,7 @@ def check_lines(lines: Sequence[str], place: Path, *expected: Sequence[object]) 
 
 
 def labels_of(instance: Instance, attributes: Sequence[Attribute]) -> dict[str, Any]:
-    """Return an instance's labels by attribute, as they are annotated."""
+    """Return an instance's labels by attribute, in the form of annotations."""
     return {
         a.name: a.annotate(*instance.attributes[a.name])
         for a in attributes

@@ -1,5 +1,5 @@
-"""A data folder for the shipped configs: a few real files of each set, and made ones of those sets
-that cannot be had.
+"""A data folder for the configs of the repository: a few files of each data set, and generated
+files for data sets that are not available.
 """
 
 import glob
@@ -13,14 +13,16 @@ from data.readers.faces.test_aflw import FACE, POINTS, write
 from faces import write_biwi
 from real_data import data_set
 
-# Sets whose images are named in one file, which is not cut.
+# Data sets that are used completely.
 WHOLE = ("balloon", "coco_mini")
 FACES = ("helen_afw_68", "ytfaces68_udacity", "aflw2000_prnet16", "prima_headpose", "fairface")
 
 
 def few(name: str, root: Path, count: int) -> None:
-    """Copy about `count` images of a data set, evenly spaced, to `root`, with the files beside them
-    of the same name, and the data set's tables cut to these images.
+    """Copy about `count` evenly spaced images of a data set to `root`.
+
+    Files that differ from an image only in the suffix are copied too; tables are reduced to the
+    rows of these images.
     """
     folder = data_set(name)
     images = sorted(folder.rglob("*.jpg"))
@@ -38,7 +40,7 @@ def few(name: str, root: Path, count: int) -> None:
 
 
 def few_of_coco(root: Path, count: int) -> None:
-    """Copy about `count` images of coco_mini, evenly spaced, and cut its annotations to them."""
+    """Copy about `count` evenly spaced images of coco_mini to `root`, with their annotations."""
     few("coco_mini", root, count)
     names = {path.name for path in (root / "coco_mini").rglob("*.jpg")}
     for path in data_set("coco_mini").rglob("*.json"):
@@ -64,7 +66,7 @@ def write_aflw(folder: Path, images: int = 8) -> None:
 
 
 def write_all(root: Path) -> None:
-    """Lay out every set that a config reads."""
+    """Write every data set that a config reads."""
     for name in FACES:
         few(name, root, count=12)
     few("utkface_crop_part1", root, count=60)

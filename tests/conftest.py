@@ -1,5 +1,5 @@
-"""Settings of the whole suite: the CPU, quick compilation, one cache of compiled programs for all
-runs, and annotations that are checked.
+"""Settings of all tests: CPU, fast compilation, one cache of compiled programs for all test runs,
+and runtime checks of shape annotations.
 """
 
 import os
@@ -9,11 +9,11 @@ import shared_cache
 from jaxtyping import install_import_hook
 from xdist.scheduler import LoadFileScheduling
 
-# Read when jax is imported, and inherited by the processes that tests start. At the tests' sizes
-# optimized programs are no faster, and take three times as long to compile: the gradient of the
-# smallest Mask R-CNN 28.7 s, and 9.5 s with these flags.
+# Read when jax is imported, and inherited by subprocesses of tests. For small models, optimized
+# programs are not faster but take three times as long to compile: the gradient of the smallest Mask
+# R-CNN takes 28.7 s, and 9.5 s with these flags.
 FLAGS = ["--xla_backend_optimization_level=0"]
-if version("jaxlib").startswith("0.10."):  # an unknown flag ends the process
+if version("jaxlib").startswith("0.10."):  # an unknown flag terminates the process
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
@@ -21,9 +21,9 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(shared_cache.folder("programs", "jax", "jaxlib"))
 )
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-# PyTorch's threads would otherwise spin while they wait for a processor that another test uses.
+# Otherwise idle threads of PyTorch spin and slow down the tests of the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Shapes and types of every call are compared with the annotations, where these give shapes.
+# In these modules every call is checked against its shape and type annotations.
 ANNOTATED = (
     "data.synthetic.heads",
     "data.synthetic.surfaces",
@@ -41,8 +41,8 @@ def pytest_sessionstart(session):
         shared_cache.trim()
 
 
-# What a worker takes at once: a file of tests, but for these. The first share a trained run; the
-# second is the longest file, half of which does for one model and half for the other.
+# A file is the unit of work of a worker, with two exceptions: the files of the first folder share a
+# trained run, and the longest file is divided into two halves, one for each model.
 TOGETHER = {"tests/experiment/": "experiment", "[maskrcnn_resnet50_fpn_v2": "second model"}
 
 

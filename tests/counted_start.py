@@ -1,6 +1,6 @@
-"""Run a script and print how many programs it asked XLA for, and how many the cache held.
+"""Run a script, then print the number of compilation requests and of cache hits, as JSON.
 
-python counted_start.py train|evaluate|predict its arguments
+python counted_start.py train|evaluate|predict ARGUMENTS
 """
 
 import json

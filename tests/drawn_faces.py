@@ -1,4 +1,4 @@
-"""Drawn scenes of heads as plain arrays, and batches that teach HyperFace's rectangle."""
+"""Drawn scenes of heads as arrays, and training batches for HyperFace's face rectangle."""
 
 from functools import cache
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.synthetic.head_scenes import ATTRIBUTES, SyntheticSource
 from mtl_jax.types import Batch, GroundTruth
 
-SIDE = 192  # of the scenes, and of the region that a scene is taken for
+SIDE = 192  # pixels; each scene is one region
 
 
 class Scenes(NamedTuple):
@@ -20,13 +20,13 @@ class Scenes(NamedTuple):
     valid: np.ndarray  # [B, 3]
 
     def heads(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give the boxes `[R, 4]` and points `[R, 21, 3]` of all heads."""
+        """Return the boxes `[R, 4]` and landmarks `[R, 21, 3]` of all heads."""
         return self.boxes[self.valid], self.points[self.valid]
 
 
 @cache
 def drawn_scenes(length: int, seed: int) -> Scenes:
-    """Draw those of configs/hyperface_synthetic.py."""
+    """Draw scenes with the options of configs/hyperface_synthetic.py."""
     turns = dict(yaw=60.0, pitch=40.0, roll=30.0)
     source = SyntheticSource(
         length,
@@ -49,7 +49,7 @@ def drawn_scenes(length: int, seed: int) -> Scenes:
 
 
 def batch_of(boxes: np.ndarray, **changes: np.ndarray) -> Batch:
-    """Give a batch of regions of one face each, of which the box alone is known."""
+    """Return a batch of regions with one face each; only the boxes `[R, 4]` are annotated."""
     rows = len(boxes)
     yes = np.ones(rows, bool)
     truth = GroundTruth(

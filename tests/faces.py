@@ -1,5 +1,5 @@
-"""Faces for the tests of formats that mark points: what is declared of them, iBUG's 68 drawn, and a
-miniature of BIWI.
+"""Faces for tests of landmark formats: declared attributes, iBUG's 68 points, and a small data set
+in BIWI's format.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ HIDDEN = [None, None, 1]
 
 
 def ibug(center=(50.0, 40.0), width=40.0) -> np.ndarray:
-    """Give 68 points of a face from the front, `width` wide and about as high."""
+    """Return the 68 points `[68, 2]` of a frontal face, `width` wide and about as high."""
     turn = np.linspace(np.pi, 0, 17)
     jaw = np.stack([0.5 * np.cos(turn), 0.6 * np.sin(turn) - 0.1], -1)
     brow = [(-0.4 + 0.075 * i, -0.45 - 0.025 * (2 - abs(i - 2))) for i in range(5)]
@@ -72,15 +72,15 @@ CALIBRATION = """517.679 0 320
 
 
 def write_frame(folder: Path, number: int, turn: np.ndarray, center, suffix="png") -> Path:
-    """Write a frame of BIWI, with its camera."""
+    """Write a frame of BIWI with its pose and camera files, and return the path of the image."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rgb.cal").write_text(CALIBRATION)
     path = folder / f"frame_{number:05d}_rgb.{suffix}"
-    picture = np.full((480, 640, 3), 90, np.uint8)
+    image = np.full((480, 640, 3), 90, np.uint8)
     x, y, z = center
     middle = int(320 + 517 * x / z), int(240 + 517 * y / z)
-    cv2.ellipse(picture, middle, (int(46500 / z), int(62000 / z)), 0, 0, 360, (90, 120, 200), -1)
-    cv2.imwrite(str(path), picture)
+    cv2.ellipse(image, middle, (int(46500 / z), int(62000 / z)), 0, 0, 360, (90, 120, 200), -1)
+    cv2.imwrite(str(path), image)
     rows = "\n".join(" ".join(f"{value:.6g}" for value in row) for row in turn)
     text = f"{rows}\n\n{' '.join(f'{value:.6g}' for value in center)}\n"
     path.with_name(f"frame_{number:05d}_pose.txt").write_text(text)
@@ -88,7 +88,7 @@ def write_frame(folder: Path, number: int, turn: np.ndarray, center, suffix="png
 
 
 def write_biwi(folder: Path, frames: int = 2) -> None:
-    """Write BIWI's 24 folders, with few frames each."""
+    """Write BIWI's 24 folders with `frames` frames each."""
     rng = np.random.default_rng(0)
     for person in range(1, 25):
         for number in range(3, 3 + frames):

@@ -1,6 +1,6 @@
-"""Train a config of this file's folder's tests, and be killed before a step.
+"""Run train.py and kill the process before a step.
 
-python killed_run.py STEP train.py's arguments
+python killed_run.py STEP ARGUMENTS_OF_TRAIN
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Check what the message of a mistake names: file, record, field and value, never its wording."""
+"""Checks of error messages: the file, record, field and value that they name, not their wording."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from mtl_jax.errors import AnnotationErrors, UserError
 
 
 def unnamed(message: object, parts: Sequence[object]) -> list[str]:
-    """Return those of `parts` that `message` does not contain as whole words."""
+    """Return the `parts` that `message` does not contain as whole words."""
     return [
         part
         for part in map(str, parts)
@@ -19,14 +19,14 @@ def unnamed(message: object, parts: Sequence[object]) -> list[str]:
 
 
 def check_names(message: object, *parts: object) -> None:
-    """Assert that `message` contains each of `parts` as whole words."""
+    """Assert that `message` contains all `parts` as whole words."""
     missing = unnamed(message, parts)
     assert not missing, f"{missing} not named in: {message}"
 
 
 def check_faults(faults: Sequence[str], *expected: Sequence[object]) -> None:
-    """Assert that there is one fault for each of `expected`, in this order, and that it names the
-    parts.
+    """Assert that there is one fault for each of `expected`, in order, and that it names the
+    expected parts.
     """
     assert len(faults) == len(expected), faults
     for fault, parts in zip(faults, expected, strict=True):
@@ -37,7 +37,7 @@ def check_faults(faults: Sequence[str], *expected: Sequence[object]) -> None:
 def refused(
     *parts: object, error: type[Exception] = UserError
 ) -> Iterator[pytest.ExceptionInfo[Exception]]:
-    """Expect an `error` that names each of `parts`; a user's mistake is one line."""
+    """Assert that the block raises an `error` that names all `parts`; a UserError is one line."""
     with pytest.raises(error) as caught:
         yield caught
     check_names(caught.value, *parts)

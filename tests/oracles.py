@@ -1,4 +1,4 @@
-"""Slow, obvious NumPy versions of the operators, in float64 and plain loops."""
+"""Reference implementations of the operators in NumPy, with loops and in float64."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def iou(a, b):
-    """Overlap of each box of `a` with each of `b`."""
+    """Compute the IoU of each box of `a` with each of `b`."""
     out = np.zeros((len(a), len(b)))
     for i, p in enumerate(np.asarray(a, np.float64)):
         for j, q in enumerate(np.asarray(b, np.float64)):
@@ -19,19 +19,19 @@ def iou(a, b):
 
 
 def nms(boxes, scores, valid, threshold, groups=None):
-    """Greedy suppression; kept indices by falling score."""
+    """Return the indices kept by greedy NMS, highest score first."""
     usable = [i for i in range(len(boxes)) if valid[i] and not np.isnan(scores[i])]
     kept = []
     for i in sorted(usable, key=lambda i: (-scores[i], i)):
         rivals = [j for j in kept if groups is None or groups[i] == groups[j]]
-        # float32, as the operator: an overlap equal to the threshold must fall on the same side.
+        # float32 as in the operator, so that IoUs equal to the threshold are treated alike.
         if all(iou_float32(boxes[i], boxes[j]) <= np.float32(threshold) for j in rivals):
             kept.append(i)
     return kept
 
 
 def iou_float32(p, q):
-    """Overlap of two boxes in float32."""
+    """Compute the IoU of two boxes in float32."""
     zero = np.float32(0)
     common = max(min(p[2], q[2]) - max(p[0], q[0]), zero) * max(
         min(p[3], q[3]) - max(p[1], q[1]), zero
@@ -41,7 +41,7 @@ def iou_float32(p, q):
 
 
 def smaller_overlap_float32(p, q):
-    """Part of the smaller of two boxes that lies in the larger, in float32."""
+    """Compute the intersection of two boxes divided by the smaller area, in float32."""
     left, top, right, bottom = (f(a, b) for f, a, b in zip((max, max, min, min), p, q, strict=True))
     zero = np.float32(0)
     common = max(right - left, zero) * max(bottom - top, zero)
@@ -63,7 +63,7 @@ def bilinear(feature, y, x):
 
 
 def roi_align_weights(feature, box, stride, size, ratio, aligned):
-    """The weights by cell of each of `size` x `size` bins; ratio 0 is adaptive."""
+    """Compute the weights of the cells in each of `size` x `size` bins; ratio 0 is adaptive."""
     shift = 0.5 if aligned else 0.0
     x1, y1, x2, y2 = (float(v) / stride - shift for v in box)
     width, height = x2 - x1, y2 - y1
@@ -84,7 +84,7 @@ def roi_align_weights(feature, box, stride, size, ratio, aligned):
 
 
 def roi_align(feature, box, stride, size, ratio=2, aligned=False):
-    """Pool `[H, W, C]` inside one box to `[size, size, C]`."""
+    """Pool a feature map `[H, W, C]` inside one box to `[size, size, C]`."""
     out = np.zeros((size, size, feature.shape[-1]))
     for at, cells in roi_align_weights(feature, box, stride, size, ratio, aligned).items():
         for cell, weight in cells.items():
@@ -93,7 +93,7 @@ def roi_align(feature, box, stride, size, ratio=2, aligned=False):
 
 
 def roi_align_gradient(feature, box, stride, gradient, ratio=2, aligned=False):
-    """The gradient `[H, W, C]` of the feature, from that of the pooled bins."""
+    """Compute the gradient `[H, W, C]` of the feature map from that of the pooled bins."""
     out = np.zeros(feature.shape)
     bins = roi_align_weights(feature, box, stride, len(gradient), ratio, aligned)
     for at, cells in bins.items():
@@ -103,7 +103,9 @@ def roi_align_gradient(feature, box, stride, gradient, ratio=2, aligned=False):
 
 
 def match(overlap, usable, positive, negative, low_quality):
-    """Do as torchvision's Matcher: object and "positive", "negative" or "neither" of each row."""
+    """Match rows as torchvision's Matcher: return (object, kind) per row, where kind is "positive",
+    "negative" or "neither".
+    """
     objects = [j for j in range(overlap.shape[1]) if usable[j]]
     best_of = {j: max(overlap[:, j]) for j in objects}
     out = []
@@ -121,7 +123,7 @@ def match(overlap, usable, positive, negative, low_quality):
 
 
 def conv(x, kernel, strides, padding):
-    """Convolve `[B, H, W, Ci]` with `[kh, kw, Ci, Co]`."""
+    """Compute the convolution of `[B, H, W, Ci]` with `[kh, kw, Ci, Co]`."""
     x = np.pad(np.asarray(x, np.float64), ((0, 0), *padding, (0, 0)))
     kh, kw = kernel.shape[:2]
     height = (x.shape[1] - kh) // strides[0] + 1
@@ -136,7 +138,7 @@ def conv(x, kernel, strides, padding):
 
 
 def conv_gradients(x, kernel, strides, padding, gradient):
-    """The gradients of input and kernel."""
+    """Compute the gradients of the input and the kernel of `conv`."""
     padded = np.pad(np.asarray(x, np.float64), ((0, 0), *padding, (0, 0)))
     to_x, to_kernel = np.zeros(padded.shape), np.zeros(kernel.shape)
     kh, kw = kernel.shape[:2]

@@ -1,4 +1,4 @@
-"""Where the real data sets lie, for the tests that look at them."""
+"""Access to real data sets for tests."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ import pytest
 
 
 def data_set(name: str) -> Path:
-    """Give the folder of a data set; skip the test where it is not there."""
+    """Return the folder of a data set below MTL_JAX_DATA; skip the test if it does not exist."""
     root = os.environ.get("MTL_JAX_DATA", "")
     if not root:
-        pytest.skip("MTL_JAX_DATA names no folder of data sets")
+        pytest.skip("MTL_JAX_DATA is not set; set it to the folder of the data sets")
     folder = Path(root) / name
     if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
+        pytest.skip(f"{folder} does not exist")
     return folder

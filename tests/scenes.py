@@ -1,5 +1,5 @@
-"""Batches of random pictures and ground truth for tests, the smallest whole Mask R-CNN, and models
-with drawn variables.
+"""Random batches for tests, the options of a minimal Mask R-CNN, and models with random
+variables.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def random_batch(
     num_classes: int = 3,
     seed: int = 0,
 ) -> Batch:
-    """Give pictures of noise with `objects` objects each, every label known."""
+    """Return a batch of noise images with `objects` objects each and all labels."""
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, size / 2, (images, slots, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(8, size / 2, corners.shape)], -1)
@@ -100,12 +100,12 @@ def random_batch(
 
 
 class Compiled(NamedTuple):
-    """A model with variables, and its functions, each compiled once for each shape of batch."""
+    """A model with variables and its functions, which are compiled once per batch shape."""
 
     model: Model
     variables: Variables
-    loss: Callable[..., Any]  # of variables, batch, key: total, terms, statistics
-    predict: Callable[..., Any]  # of variables, batch
+    loss: Callable[..., Any]  # variables, batch, key -> total, terms, statistics
+    predict: Callable[..., Any]  # variables, batch -> detections
 
 
 def compile_model(model: Model, batch: Batch) -> Compiled:
@@ -113,14 +113,14 @@ def compile_model(model: Model, batch: Batch) -> Compiled:
     return Compiled(model, variables, jax.jit(model.loss), jax.jit(model.predict))
 
 
-OUTPUTS = ("objectness", "deltas", "logits", "_output")  # layers whose first outputs are near 0
+OUTPUTS = ("objectness", "deltas", "logits", "_output")  # layers with outputs near 0
 
 
 def draw_variables(shapes: Variables, seed: int = 0, trained: bool = False) -> Variables:
-    """Draw kernels that keep the scale of activations, and small ones for outputs. Norms and biases
-    do nothing; those of a `trained` model do a little, and its outputs are large.
+    """Draw random variables. Kernels preserve the scale of activations; those of outputs are small.
 
-    Compiling a model's own initialisation takes longer than most tests.
+    Norms and biases are identities. With `trained` they are random, and outputs are large.
+    Compiling a model's own initialization would take longer than most tests.
     """
     rng = np.random.default_rng(seed)
 

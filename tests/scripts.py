@@ -1,4 +1,4 @@
-"""Run the entry points as a terminal does: within this process, or in one of their own."""
+"""Functions that run the scripts as from a terminal, in this process or in a subprocess."""
 
 import contextlib
 import importlib.util
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Done(NamedTuple):
-    """How a script ended, and what it said."""
+    """Exit code and output of a script."""
 
     code: int
     out: str
@@ -26,7 +26,7 @@ class Done(NamedTuple):
 
 
 def load(name: str):
-    """Import `train`, `evaluate` or `predict` from its file."""
+    """Import the script `train`, `evaluate` or `predict` as a module."""
     spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -36,7 +36,7 @@ def load(name: str):
 
 
 def call(name: str, *arguments: object) -> Done:
-    """Run a script in this process; what is no exit comes through as the exception that it is."""
+    """Run a script in this process; exceptions other than SystemExit propagate."""
     out, err = io.StringIO(), io.StringIO()
     argv = [f"{name}.py", *map(str, arguments)]
     with (
@@ -52,7 +52,7 @@ def call(name: str, *arguments: object) -> Done:
 
 
 def start(name: str, *arguments: object, **environment: str) -> Done:
-    """Run a script in a process of its own; `code` is negative where a signal ended it."""
+    """Run a script in a subprocess; `code` is negative if a signal terminated it."""
     done = subprocess.run(
         [sys.executable, ROOT / f"{name}.py", *map(str, arguments)],
         env={**os.environ, **environment},
@@ -64,8 +64,9 @@ def start(name: str, *arguments: object, **environment: str) -> Done:
 
 
 def mistake(done: Done, *parts: object) -> str:
-    """Return the one line of a user's mistake, after asserting exit status 2 and that the line
-    names each of `parts`.
+    """Return the line that reports a user's mistake.
+
+    Asserts that the exit code is 2 and that the line names all `parts`.
     """
     assert done.code == 2, done
     (line,) = done.err.splitlines()

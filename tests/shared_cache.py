@@ -1,4 +1,4 @@
-"""The folder below the user's cache in which test runs keep what is slow to make."""
+"""The cache folder that test runs share, for files that are slow to create."""
 
 import hashlib
 import os
@@ -11,8 +11,9 @@ _HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtl_
 
 
 def folder(kind: str, *versions: str) -> Path:
-    """Return the folder for files of `kind`; another one for each of the named packages' versions
-    and for each type of processor.
+    """Return the folder for files of `kind`.
+
+    It depends on the versions of the packages named in `versions` and on the type of processor.
     """
     known = [f"{name} {version(name)}" for name in versions]
     digest = hashlib.sha256("\n".join([*known, *_processor()]).encode()).hexdigest()
@@ -20,7 +21,7 @@ def folder(kind: str, *versions: str) -> Path:
 
 
 def _processor() -> list[str]:
-    """Describe the processor's type and features: XLA compiles for exactly these."""
+    """Return lines that identify the processor's type and features, for which XLA compiles."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return [platform.machine(), platform.processor()]
@@ -30,7 +31,7 @@ def _processor() -> list[str]:
 
 
 def trim(limit: int = LIMIT, home: Path = _HOME) -> None:
-    """Delete the files that were used least recently until all together have `limit` bytes."""
+    """Delete the least recently used files until at most `limit` bytes are left."""
     files = [path for path in home.rglob("*") if path.is_file()]
     used = sorted(((_last_use(path), path.stat().st_size, path) for path in files), reverse=True)
     total = 0

@@ -1,4 +1,4 @@
-"""The small run of the three scripts' tests, and what is read of a run."""
+"""The small run used by tests of the scripts, and functions that read a run."""
 
 import json
 
@@ -9,7 +9,8 @@ import scripts
 from mtl_jax.training.checkpoint import Checkpointer
 
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
-# Everything random is on. A constant schedule compiles to one program for any number of steps.
+# All random options are on. With a constant schedule, the program is the same for any number of
+# steps.
 ARGUMENTS = (
     "--config.model.attribute_head.dropout=0.3",
     "--config.data.augment.brightness=0.5",
@@ -30,7 +31,7 @@ ARGUMENTS = (
 
 
 def lines(run):
-    """Give what was logged, but for the clock."""
+    """Return the lines of a run's metrics.jsonl without the speed."""
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for line in found:
         line.pop("train/images_per_second", None)

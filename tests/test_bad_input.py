@@ -1,5 +1,5 @@
-"""Data that is wrong, through train.py: every fault is told in a line and exit 2, before any
-program is compiled.
+"""Tests that train.py reports every fault in data and options in one line and exits with code 2
+before any program is compiled.
 """
 
 import json
@@ -19,7 +19,9 @@ PRIMA = str(scripts.ROOT / "configs/prima_pose.py:tiny")
 
 @pytest.fixture(autouse=True)
 def began(monkeypatch, tmp_path):
-    """Say whether a model was about to be made: the first thing that is compiled."""
+    """Return a list that is empty unless a model was about to be initialized, the first program
+    that is compiled.
+    """
     monkeypatch.setenv("MTL_JAX_DATA", str(tmp_path / "data"))
     calls = []
 
@@ -31,14 +33,14 @@ def began(monkeypatch, tmp_path):
     return calls
 
 
-def write_picture(path, height=40, width=50):
+def write_image(path, height=40, width=50):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(len(path.name)).integers(0, 255, (height, width, 3), np.uint8)
     assert cv2.imwrite(str(path), pixels)
 
 
 def coco():
-    """Give ten right images with an annotation each."""
+    """Return valid COCO annotations of ten images with one object each."""
     images = [{"id": i, "file_name": f"{i}.jpg", "height": 40, "width": 50} for i in range(10)]
     annotations = [
         {
@@ -58,7 +60,7 @@ def coco():
 
 def write_coco(folder, data):
     for i in range(10):
-        write_picture(folder / "coco_mini/images" / f"{i}.jpg")
+        write_image(folder / "coco_mini/images" / f"{i}.jpg")
     path = folder / "coco_mini/annotations/instances.json"
     path.parent.mkdir()
     path.write_text(data if isinstance(data, str) else json.dumps(data))
@@ -69,14 +71,14 @@ def train(config, tmp_path, *arguments):
     return scripts.call("train", "--config", config, "--workdir", tmp_path / "run", *arguments)
 
 
-def test_right_data_gets_through_to_the_model(tmp_path, began):
+def test_valid_data_reaches_the_model(tmp_path, began):
     write_coco(tmp_path / "data", coco())
     with pytest.raises(RuntimeError, match="a model was made"):
         train(COCO, tmp_path)
     assert len(began) == 1
 
 
-FAULTS = {  # a change to an annotation, and what the message names beside it
+FAULTS = {  # a change of an annotation, and parts of the message
     "a polygon of two points": ({"segmentation": [[5, 6, 25, 6]]}, (4,)),
     "a box outside": ({"bbox": [45, 6, 20, 20]}, ("bbox", [45, 6, 20, 20])),
     "not a number": ({"bbox": [5, float("nan"), 20, 20]}, ("bbox", "[5, nan, 20, 20]")),
@@ -93,11 +95,11 @@ def test_a_faulty_annotation_is_named(tmp_path, began, fault):
     path = write_coco(tmp_path / "data", data)
     line = scripts.mistake(train(COCO, tmp_path))
     assert line.startswith(str(path))
-    check_names(line.removeprefix(str(path)), 7, *parts)  # the annotation's id, and what is wrong
+    check_names(line.removeprefix(str(path)), 7, *parts)  # the annotation's id and the fault
     assert not began
 
 
-def test_all_faults_are_told_at_once_and_can_be_skipped(tmp_path, began):
+def test_all_faults_are_reported_together_and_can_be_skipped(tmp_path, began):
     data = coco()
     for position, (change, _) in enumerate(FAULTS.values()):
         data["annotations"][position] |= change
@@ -106,17 +108,17 @@ def test_all_faults_are_told_at_once_and_can_be_skipped(tmp_path, began):
     (tmp_path / "data/coco_mini/images/8.jpg").write_bytes(b"")
     done = train(COCO, tmp_path)
     assert done.code == 2
-    told = done.err.splitlines()
-    assert len(told) == len(FAULTS) + 2, done.err
-    assert sum("9.jpg" in line for line in told) == sum("8.jpg" in line for line in told) == 1
-    assert all(line.startswith(str(path.parents[1])) for line in told), done.err
+    lines = done.err.splitlines()
+    assert len(lines) == len(FAULTS) + 2, done.err
+    assert sum("9.jpg" in line for line in lines) == sum("8.jpg" in line for line in lines) == 1
+    assert all(line.startswith(str(path.parents[1])) for line in lines), done.err
     assert not began
     with pytest.raises(RuntimeError, match="a model was made"):
         train(COCO, tmp_path, "--config.data.on_error=skip")
 
 
 @pytest.mark.parametrize("text", ["", "{", json.dumps(coco())[:-300], "[]"])
-def test_a_file_that_is_cut_off_or_empty_is_one_line(tmp_path, began, text):
+def test_a_truncated_or_empty_file_is_one_line(tmp_path, began, text):
     path = write_coco(tmp_path / "data", text)
     scripts.mistake(train(COCO, tmp_path), path)
     assert not began
@@ -124,14 +126,14 @@ def test_a_file_that_is_cut_off_or_empty_is_one_line(tmp_path, began, text):
 
 def write_faces(folder, names):
     for name in names:
-        write_picture(folder / "utkface" / name)
+        write_image(folder / "utkface" / name)
 
 
 GOOD = [f"{20 + i}_0_2_201701091{i:08}.jpg.chip.jpg" for i in range(20)]
 
 
 @pytest.mark.parametrize("bad", ["39_1_20170116174525125.jpg.chip.jpg", "x.jpg", "20_7_0_1.jpg"])
-def test_a_bad_name_among_few_faces_is_one_line(tmp_path, began, bad):
+def test_an_invalid_name_among_few_faces_is_one_line(tmp_path, began, bad):
     write_faces(tmp_path / "data", [*GOOD, bad])
     folder = tmp_path / "data/utkface"
     line = scripts.mistake(train(UTKFACE, tmp_path), folder / bad)
@@ -140,7 +142,7 @@ def test_a_bad_name_among_few_faces_is_one_line(tmp_path, began, bad):
     assert not began
 
 
-def test_a_bad_name_among_many_faces_is_listed_and_skipped(tmp_path, caplog):
+def test_an_invalid_name_among_many_faces_is_logged_and_skipped(tmp_path, caplog):
     names = [f"{20 + i % 50}_0_2_201701091{i:08}.jpg.chip.jpg" for i in range(120)]
     bad = "39_1_20170116174525125.jpg.chip.jpg"
     write_faces(tmp_path / "data", [*names, bad])
@@ -150,9 +152,9 @@ def test_a_bad_name_among_many_faces_is_listed_and_skipped(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("config", "folder"), [(UTKFACE, "utkface"), (PRIMA, "prima_headpose")])
-def test_an_absent_or_empty_folder_is_one_line(tmp_path, began, config, folder):
+def test_a_missing_or_empty_folder_is_one_line(tmp_path, began, config, folder):
     line = scripts.mistake(train(config, tmp_path), tmp_path / "data", "config.data.path")
-    assert "://" in line  # where it can be had
+    assert "://" in line  # the source of the data set
     (tmp_path / "data" / folder).mkdir(parents=True)
     line = scripts.mistake(train(config, tmp_path))
     assert line.startswith(f"{tmp_path / 'data' / folder}: ")
@@ -161,7 +163,7 @@ def test_an_absent_or_empty_folder_is_one_line(tmp_path, began, config, folder):
 
 ANCHORS = ("model.rpn.anchor_sizes", 5)
 COUNTS = ("train.batch_size", "log_every", "seed")
-OPTIONS = {  # and what the line names
+OPTIONS = {  # an invalid option, and parts of the message
     "model.backbone.depth=51": ("model.backbone.depth", 51, 18, 34, 50, 101),
     "model.backbone.norm=bach": ("model.backbone.norm", "'bach'", "frozen"),
     "model.attribute_head.norm=bach": ("model.attribute_head.norm", "'bach'", "frozen"),
@@ -206,8 +208,8 @@ OPTIONS = {  # and what the line names
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_an_option_of_no_sense_is_one_line(tmp_path, began, option):
+def test_an_invalid_option_is_one_line(tmp_path, began, option):
     done = train(str(scripts.ROOT / "configs/shapes.py:tiny"), tmp_path, f"--config.{option}")
     scripts.mistake(done, *OPTIONS[option])
     assert not began
-    assert not list(tmp_path.rglob("splits.json"))  # which would stand above a config put right
+    assert not list(tmp_path.rglob("splits.json"))  # it would apply to the corrected config

@@ -1,4 +1,4 @@
-"""Command lines: what is right gets through with its type, what is wrong is one line and exit 2."""
+"""Tests of command lines: values get the fields' types, mistakes are one line and exit code 2."""
 
 import errno
 import subprocess
@@ -74,7 +74,7 @@ def test_a_wrong_argument_is_one_line(argument, parts):
         (str(scripts.ROOT / "configs"), ()),
     ],
 )
-def test_a_config_that_is_not_there_is_one_line(config, parts, monkeypatch):
+def test_a_missing_config_is_one_line(config, parts, monkeypatch):
     monkeypatch.chdir(scripts.ROOT)
     line = scripts.mistake(scripts.call("train", "--config", config))
     assert line.startswith(f"{config}: ")
@@ -99,7 +99,7 @@ def get_config(variant=""):
         ("config.train.batchsize = 3", ("batchsize", "batch_size")),
         ("config.model.bakbone.norm = 'x'", ("bakbone", "backbone")),
         ("config.train.batch_size = 'two'", ("batch_size",)),
-        ("config.train.seed = 1 +", ("invalid syntax",)),  # Python's words
+        ("config.train.seed = 1 +", ("invalid syntax",)),  # Python's message
     ],
 )
 def test_a_mistake_in_a_config_file_is_one_line_that_names_its_line(tmp_path, change, parts):
@@ -111,12 +111,12 @@ def test_a_mistake_in_a_config_file_is_one_line_that_names_its_line(tmp_path, ch
 
 
 @pytest.mark.parametrize("needed", ["VARIANTS", "get_config"])
-def test_a_config_file_that_is_none_is_one_line(tmp_path, needed):
+def test_an_incomplete_config_file_is_one_line(tmp_path, needed):
     path = tmp_path / "mine.py"
     path.write_text(HEAD.replace(needed, "other"))
     message = scripts.mistake(scripts.call("train", "--config", path))
     assert message.startswith(f"{path}: ")
-    assert min("VARIANTS", "get_config", key=message.index) == needed  # what is missing is first
+    assert min("VARIANTS", "get_config", key=message.index) == needed  # the missing name is first
 
 
 def test_attributes_and_their_keys_are_the_only_fields_that_a_config_may_add(tmp_path):
@@ -193,14 +193,14 @@ def test_each_option_of_a_source_can_be_set():
             override(config, [f"--config.data.{wrong}=1"])
 
 
-def test_an_option_of_a_source_whose_format_stands_apart_can_be_set():
+def test_an_option_of_a_source_with_a_short_format_can_be_set():
     config = load_config_file("configs/balloon.py")
     override(config, ["--config.data.sources=({'path': 'balloon'},)", "--config.data.format=via"])
     override(config, ["--config.data.sources[0].weight=2"])
     assert blocks_of(config.data.sources) == {"source": {"path": "balloon", "weight": 2.0}}
 
 
-def test_an_override_without_a_value_takes_no_other_argument():
+def test_an_override_without_a_value_does_not_take_the_next_option():
     parser = Parser("")
     parser.add_argument("--workdir")
     given = ["--config.eval.flip", "--workdir", "run", "--config.train.seed"]
@@ -209,7 +209,7 @@ def test_an_override_without_a_value_takes_no_other_argument():
     assert overrides == ["--config.eval.flip", "--config.train.seed"]
 
 
-def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):
+def test_a_value_can_follow_after_a_space(monkeypatch, tmp_path):
     from mtl_jax import experiment
 
     seen = []
@@ -230,7 +230,7 @@ def test_a_value_may_follow_after_a_space(monkeypatch, tmp_path):
     assert workdir == tmp_path / "here"
 
 
-def test_values_with_spaces_stand_anywhere_and_lists_go_on(monkeypatch, tmp_path):
+def test_values_with_spaces_can_stand_between_lists(monkeypatch, tmp_path):
     seen = {}
 
     def load(run, step, overrides):
@@ -292,7 +292,7 @@ def test_show_without_a_display_is_one_line_before_anything_is_read(tmp_path, mo
     assert scripts.mistake(done, "opencv-contrib-python").startswith("--show: ")
 
 
-def test_predict_hands_its_options_on(tmp_path, monkeypatch):
+def test_predict_passes_its_options_on(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     cv2.imwrite(str(tmp_path / "a.png"), picture(64, 128, (20, 10, 60, 50)))
     monkeypatch.setattr("mtl_jax.runs.loading.load_run", lambda run, step, overrides: FakeRun())
@@ -311,7 +311,7 @@ def test_predict_hands_its_options_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
-def test_a_folder_that_is_no_run_is_one_line(name, tmp_path, monkeypatch):
+def test_a_folder_without_a_run_is_one_line(name, tmp_path, monkeypatch):
     more = ("--input", tmp_path, "--output", tmp_path) if name == "predict" else ()
     for folder in (tmp_path, tmp_path / "absent"):
         done = scripts.call(name, "--workdir", folder, *more)
@@ -342,7 +342,7 @@ def test_the_newest_run_is_taken(tmp_path, monkeypatch):
         find_run("model.npz")
 
 
-def test_a_workdir_that_cannot_be_made_is_one_line(tmp_path):
+def test_a_workdir_that_cannot_be_created_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
         line = scripts.mistake(scripts.call("train", "--config", TINY, "--workdir", workdir))
@@ -362,7 +362,7 @@ def test_a_full_disk_is_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         run(fill)
     assert capsys.readouterr().err == "No space left on device\n"
-    with pytest.raises(OSError, match="another"):  # a fault of the program
+    with pytest.raises(OSError, match="another"):  # an error of the program
         run(lambda argv: (_ for _ in ()).throw(OSError("another")))
 
 
@@ -372,7 +372,7 @@ def test_a_process_ends_with_the_code_and_no_traceback():
     assert done.out == ""
 
 
-def test_other_sources_put_the_short_fields_away():
+def test_setting_sources_clears_the_short_fields():
     config = load_config_file(str(scripts.ROOT / "configs/maskmtl_utkface.py"))
     assert config.data.format == "utkface"
     other = "--config.data.sources=({'format': 'fairface'},)"
@@ -381,14 +381,14 @@ def test_other_sources_put_the_short_fields_away():
     assert (config.data.format, config.data.path) == ("", "here")
 
 
-def test_a_first_source_without_a_format_adds_to_the_short_fields():
+def test_a_first_source_without_a_format_keeps_the_short_fields():
     config = load_config_file(str(scripts.ROOT / "configs/maskmtl_utkface.py"))
     override(config, ["--config.data.sources=({'masks': 0.5},)"])
     assert blocks_of(config.data.sources) == {"utkface": {"masks": 0.5}}
     assert config.data.format == "utkface"
 
 
-HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow")
+LARGE = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow")
 MISTAKES = [
     ("train", ("--config", "configs/utkface_age.py", "--config.train.sed=1")),
     ("train", ("--config", "configs/utkface_agee.py")),
@@ -398,14 +398,14 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("script", "arguments"), MISTAKES)
-def test_a_mistake_on_the_command_line_is_found_before_anything_heavy_is_loaded(script, arguments):
+def test_a_mistake_on_the_command_line_is_found_before_large_imports(script, arguments):
     code = f"""
 import runpy, sys
 sys.argv = [{script + ".py"!r}, *{arguments!r}]
 try:
     runpy.run_path({script + ".py"!r}, run_name="__main__")
 except SystemExit as end:
-    print(end.code, *(name for name in {HEAVY!r} if name in sys.modules))
+    print(end.code, *(name for name in {LARGE!r} if name in sys.modules))
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=scripts.ROOT, capture_output=True, text=True)

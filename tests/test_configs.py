@@ -1,5 +1,5 @@
-"""Every config: one batch and the shapes of its model; and each tiny variant from training to
-predictions, on real data where the config reads such.
+"""Tests of every config: one batch and the shapes of the model's outputs; and training, evaluation
+and prediction with tiny variants, on real data if the config uses it.
 """
 
 import os
@@ -31,7 +31,7 @@ from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.transfer import transfer
 
 CONFIGS = scripts.ROOT / "configs"
-# One stage, one step: a program less to compile. mtl_synthetic:tiny goes through all of it.
+# One stage of one step, to compile fewer programs. The tests of mtl_synthetic:tiny run all stages.
 SHORT = (
     "--config.stages=({'layers':'4+','steps':1,'learning_rate':0.0},)",
     "--config.eval.loss=False",
@@ -43,10 +43,10 @@ POSE = {"yaw/mae", "yaw/std", "pitch/mae", "pitch/std"}
 
 
 @pytest.mark.slow
-def test_torchvisions_network_starts_the_balloons():
+def test_torchvision_weights_initialize_the_balloon_config():
     def zeros(config, classes):
-        things = [Category(i, f"c{i}") for i in range(1, classes + 1)]
-        setup = Setup.build(resolve(config), things)
+        categories = [Category(i, f"c{i}") for i in range(1, classes + 1)]
+        setup = Setup.build(resolve(config), categories)
         shapes = jax.eval_shape(lambda: initial_variables(setup, 0))
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
 
@@ -54,7 +54,7 @@ def test_torchvisions_network_starts_the_balloons():
     _, rows = transfer(ours, zeros(get_default(), 90))
     fresh = [row.path for row in rows if row.outcome != "copied"]
     outputs = re.compile("/(class_logits|box_deltas|mask_logits)")
-    assert len(fresh) == 6  # a kernel and a bias of each
+    assert len(fresh) == 6  # kernel and bias of three layers
     assert all(outputs.search(path) for path in fresh)
 
 
@@ -64,7 +64,7 @@ def test_every_config_has_its_variants():
             config = load_config_file(f"{path}:{variant}" if variant else str(path))
             assert resolve(config).stages
         tiny, full = load_config_file(f"{path}:tiny"), load_config_file(str(path))
-        # Every head, loss and output of the full one.
+        # The tiny variant has every head, loss and output of the full config.
         assert set(tiny.attributes) == set(full.attributes)
         assert resolve(tiny).has_masks == resolve(full).has_masks
         assert resolve(tiny).steps <= 10
@@ -78,16 +78,16 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
-def test_a_batch_of_every_config_goes_into_its_model(name, data, tmp_path, monkeypatch):
+def test_every_model_accepts_a_batch_of_its_config(name, data, tmp_path, monkeypatch):
     monkeypatch.setenv("MTL_JAX_DATA", str(data))
     config = load_config_file(f"{CONFIGS / name}.py")
-    if name == "coco_mask_rcnn":  # all of COCO is not at hand
+    if name == "coco_mask_rcnn":  # COCO is not available
         config.data.update(load_config_file(f"{CONFIGS / name}.py:tiny").data)
-    if config.family == "hyperface":  # other proposals come with the images
+    if config.family == "hyperface":  # others require proposals in the batch
         config.model.detection.proposals = "windows"
-    told = resolve(config)
-    training = experiment.open_data(told, "train", tmp_path)
-    setup = Setup.build(told, training.categories)
+    resolved = resolve(config)
+    training = experiment.open_data(resolved, "train", tmp_path)
+    setup = Setup.build(resolved, training.categories)
     regions = experiment.as_regions(setup, training)
     loop = replace(setup.experiment.train, batch_size=2)
     batch = next(experiment.train_batches(setup, regions, loop, 0))
@@ -114,7 +114,7 @@ WITH_FAIRFACE = ("maskmtl_best.py", "utkface_attributes.py")
 
 
 def run_all(config: str, tmp_path: Path, arguments: tuple[str, ...] = ()) -> Path:
-    """Train and evaluate."""
+    """Train a config's tiny variant, evaluate it and return the run folder."""
     run = tmp_path / "run"
     path = f"{CONFIGS / config}:tiny"
     done = scripts.call("train", "--config", path, "--workdir", run, *SHORT, *arguments)
@@ -126,14 +126,14 @@ def run_all(config: str, tmp_path: Path, arguments: tuple[str, ...] = ()) -> Pat
     return run
 
 
-def predict(run: Path, pictures: list[Path], tmp_path: Path, monkeypatch):
-    """Predict where neither the run nor the data are where they were."""
+def predict(run: Path, images: list[Path], tmp_path: Path, monkeypatch):
+    """Predict with a moved run and without the data folder; return the output and image sizes."""
     monkeypatch.delenv("MTL_JAX_DATA", raising=False)
     moved = Path(shutil.move(run, tmp_path / "moved"))
     out = tmp_path / "out"
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
-    for path in pictures:
+    for path in images:
         shutil.copy(path, folder)
     done = scripts.call("predict", "--workdir", moved, "--input", folder, "--output", out)
     assert done.code == 0, done
@@ -149,9 +149,9 @@ def test_shapes(tmp_path, monkeypatch):
     run = run_all("shapes.py", tmp_path, tuple(lengths))
     shapes = ["square", "circle", "triangle"]
     check_metrics(run / "evaluation/test/metrics.json", {}, shapes, masks=True)
-    picture = tmp_path / "shape.png"
-    cv2.imwrite(str(picture), cv2.resize(ShapesSource(1, seed=9)[0].image, (90, 70)))
-    out, sizes = predict(run, [picture], tmp_path, monkeypatch)
+    image = tmp_path / "shape.png"
+    cv2.imwrite(str(image), cv2.resize(ShapesSource(1, seed=9)[0].image, (90, 70)))
+    out, sizes = predict(run, [image], tmp_path, monkeypatch)
     known = {(c.id, c.name) for c in ShapesSource(1, seed=0).categories}
     check_predictions(out, sizes, {}, known, masks=True)
 
@@ -159,14 +159,14 @@ def test_shapes(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_coco(tmp_path, monkeypatch):
     folder = data_set("coco_mini")
-    # One step leaves each of 81 classes near 1/81, below the threshold of a trained model.
+    # After one step the scores of the 81 classes are near 1/81, below the default threshold.
     run = run_all("coco_mask_rcnn.py", tmp_path, ("--config.model.detection.score_threshold=0.0",))
     categories = Predictor.from_checkpoint(run).categories
     metrics = (run / "evaluation/test/metrics.json").read_text()
     assert '"mask/AP50"' in metrics
     assert len(categories) == 80
-    pictures = sorted((folder / "images").rglob("*.jpg"))[:3]
-    out, sizes = predict(run, pictures, tmp_path, monkeypatch)
+    images = sorted((folder / "images").rglob("*.jpg"))[:3]
+    out, sizes = predict(run, images, tmp_path, monkeypatch)
     check_predictions(out, sizes, {}, {(c.id, c.name) for c in categories}, masks=True)
 
 
@@ -207,10 +207,10 @@ def test_faces(tmp_path, monkeypatch, config, name, attributes, shown):
     assert done.code == 0, done
     path = run / "evaluation/external/metrics.json"
     found = check_metrics(path, attributes, [category.name], masks=False)
-    pictures = sorted((root / name).rglob("*.jpg"))
-    assert found[f"{next(iter(attributes))}/instances"] == len(pictures)
+    images = sorted((root / name).rglob("*.jpg"))
+    assert found[f"{next(iter(attributes))}/instances"] == len(images)
     monkeypatch.setenv("MTL_JAX_DATA", os.devnull)
-    out, sizes = predict(run, pictures[:3], tmp_path, monkeypatch)
+    out, sizes = predict(run, images[:3], tmp_path, monkeypatch)
     check_predictions(out, sizes, shown, {(category.id, category.name)}, masks=False)
 
 
@@ -222,6 +222,6 @@ def test_biwi(tmp_path, monkeypatch):
     angles = POSE | {"roll/mae", "roll/std"}
     path = run / "evaluation/test/metrics.json"
     check_metrics(path, {"head": angles}, ["head"], masks=False)
-    pictures = sorted((tmp_path / "data").rglob("*.png"))
-    out, sizes = predict(run, pictures[:2], tmp_path, monkeypatch)
+    images = sorted((tmp_path / "data").rglob("*.png"))
+    out, sizes = predict(run, images[:2], tmp_path, monkeypatch)
     check_predictions(out, sizes, {"head": {"yaw", "pitch", "roll"}}, {(1, "head")}, masks=False)

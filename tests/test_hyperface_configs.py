@@ -1,4 +1,4 @@
-"""HyperFace's configs from training to pictures, each in its tiny variant."""
+"""Tests of HyperFace's configs, from training to predictions, with tiny variants."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from mtl_jax.training.sharding import make_mesh
 ATTRIBUTES = {"head": POSE | {"roll/mae", "roll/std"}, "face": {"nme", "accuracy"}}
 ATTRIBUTES |= {"gender": CLASSES}
 SHOWN = {"head": {"yaw", "pitch", "roll"}, "face": {"points"}, "gender": {"label", "scores"}}
-# Of the networks that are ResNets: what they look at, and how closely.
+# For ResNets: smaller inputs and fewer regions.
 SMALL = (
     "--config.model.input_size=32",
     "--config.model.windows.min_side=170.0",
@@ -44,13 +44,13 @@ SMALL = (
 SHORT = (
     "--config.stages=({'layers':'all','steps':1,'learning_rate':0.0},)",
     "--config.eval.loss=False",
-    # One step leaves scores near a half, on either side.
+    # After one step, scores are near 0.5, on either side.
     "--config.model.detection.score_threshold=0.0",
 )
 
 
 def run(config: str, folder: Path, *arguments: str) -> Path:
-    """Train, and evaluate on the split test."""
+    """Train a config's tiny variant, evaluate it on split test and return the run folder."""
     done = scripts.call(
         "train", "--config", f"{CONFIGS / config}:tiny", "--workdir", folder, *SHORT, *arguments
     )
@@ -64,7 +64,7 @@ def lengths(*numbers: int) -> tuple[str, ...]:
     return tuple(f"--config.data.sources[{i}].length={n}" for i, n in enumerate(numbers))
 
 
-def drawn_pictures(folder: Path) -> list[Path]:
+def drawn_images(folder: Path) -> list[Path]:
     folder.mkdir()
     paths = [folder / "tall.png", folder / "wide.png"]
     for path, size in zip(paths, ((120, 80), (70, 130)), strict=True):
@@ -73,17 +73,17 @@ def drawn_pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def test_one_step_leads_to_an_evaluation_and_to_predictions(tmp_path, monkeypatch):
+def test_one_step_is_evaluated_and_predicts(tmp_path, monkeypatch):
     folder = run("hyperface_synthetic.py", tmp_path / "run", *lengths(2, 1, 2), *SMALL)
     check_metrics(folder / "evaluation/test/metrics.json", ATTRIBUTES, ["head"], masks=False)
-    images = drawn_pictures(tmp_path / "drawn")
+    images = drawn_images(tmp_path / "drawn")
     out, sizes = predict(folder, images, tmp_path, monkeypatch)
     check_predictions(out, sizes, SHOWN, {(1, "head")}, masks=False)
 
 
 @pytest.mark.slow
 def test_synthetic(tmp_path, monkeypatch):
-    """Stages, validation with losses, evaluation without IRP and without L-NMS, pictures."""
+    """Test stages, validation with losses, evaluation without IRP and L-NMS, and predictions."""
     workdir = tmp_path / "run"
     done = scripts.call(
         "train",
@@ -109,16 +109,16 @@ def test_synthetic(tmp_path, monkeypatch):
         check_metrics(path, ATTRIBUTES, ["head"], masks=False)
         found.append(path.read_text())
     assert len(set(found)) == 3
-    pictures = drawn_pictures(tmp_path / "drawn")
-    out, sizes = predict(workdir, pictures, tmp_path, monkeypatch)
+    images = drawn_images(tmp_path / "drawn")
+    out, sizes = predict(workdir, images, tmp_path, monkeypatch)
     check_predictions(out, sizes, SHOWN, {(1, "head")}, masks=False)
-    result = Predictor.from_checkpoint(tmp_path / "moved")(str(pictures[0]))
+    result = Predictor.from_checkpoint(tmp_path / "moved")(str(images[0]))
     assert len(result)
     assert draw(result.image, result, min_score=0).shape == (120, 80, 3)
 
 
 @pytest.mark.slow
-def test_the_face_network_starts_hyperface(tmp_path, monkeypatch):
+def test_the_face_network_initializes_hyperface(tmp_path, monkeypatch):
     face = run("rcnn_face.py", tmp_path / "face", *lengths(4, 2, 2))
     metrics = json.loads((face / "evaluation/test/metrics.json").read_text())
     assert "box/AP50" in metrics
@@ -137,7 +137,7 @@ def test_the_face_network_starts_hyperface(tmp_path, monkeypatch):
     )
     assert done.code == 0, done
     assert "params/backbone" in done.out
-    assert len(list((tmp_path / "run/proposals").glob("*.npz"))) == 6  # of training and val
+    assert len(list((tmp_path / "run/proposals").glob("*.npz"))) == 6  # of splits train and val
     done = scripts.call("evaluate", "--workdir", tmp_path / "run")
     assert done.code == 0, done
     path = tmp_path / "run/evaluation/test/metrics.json"
@@ -151,8 +151,8 @@ def test_resnet(tmp_path, monkeypatch):
     folder = run("hyperface_resnet.py", tmp_path / "run", "--config.data.fractions=(0.5,0.25,0.25)")
     check_metrics(folder / "evaluation/test/metrics.json", ATTRIBUTES, ["face"], masks=False)
     monkeypatch.setenv("MTL_JAX_DATA", os.devnull)
-    pictures = drawn_pictures(tmp_path / "drawn")
-    out, sizes = predict(folder, pictures, tmp_path, monkeypatch)
+    images = drawn_images(tmp_path / "drawn")
+    out, sizes = predict(folder, images, tmp_path, monkeypatch)
     check_predictions(out, sizes, SHOWN, {(1, "face")}, masks=False)
 
 
@@ -172,8 +172,8 @@ def test_mixed(tmp_path, monkeypatch):
     assert metrics["head/labelled"] > 0
     found = json.loads((folder / "evaluation/test/landmarks.json").read_text())
     assert found["nme"]["all"]["instances"] == metrics["face/labelled"]
-    pictures = sorted((tmp_path / "data/helen_afw_68").rglob("*.jpg"))[:2]
-    out, sizes = predict(folder, pictures, tmp_path, monkeypatch)
+    images = sorted((tmp_path / "data/helen_afw_68").rglob("*.jpg"))[:2]
+    out, sizes = predict(folder, images, tmp_path, monkeypatch)
     check_predictions(out, sizes, SHOWN, {(1, "face")}, masks=False)
 
 
@@ -184,7 +184,7 @@ def setup(*overrides: str) -> Setup:
 
 
 def saved(folder: Path, config: str, *overrides: str) -> Setup:
-    """Make a RUN of a config's tiny variant that was not trained."""
+    """Save an untrained run of a config's tiny variant and return its setup."""
     read = load_config_file(f"{CONFIGS / config}:tiny")
     override(read, overrides)
     made = Setup.build(resolve(read), [Category(1, "head")])
@@ -205,7 +205,7 @@ def test_proposals_of_selective_search_and_of_an_rpn(tmp_path):
         assert done.code == 0, done
         found.append(path.read_text())
     assert found[0] != found[1]
-    assert len(list((run / "proposals").glob("*.npz"))) == 3  # kept for the next evaluation
+    assert len(list((run / "proposals").glob("*.npz"))) == 3  # stored for the next evaluation
     folder = tmp_path / "drawn"
     folder.mkdir()
     for i in range(4):
@@ -216,21 +216,21 @@ def test_proposals_of_selective_search_and_of_an_rpn(tmp_path):
             "predict", "--workdir", run, "--input", folder, "--output", out, "--proposals", kind
         )
         assert done.code == 0, done
-        assert "proposals 0." in done.out  # seconds of a picture
+        assert "proposals 0." in done.out  # seconds per image
         assert json.loads((out / "predictions.json").read_text())
-    assert len(list((run / "proposals").glob("*.npz"))) == 3  # a picture comes but once
+    assert len(list((run / "proposals").glob("*.npz"))) == 3  # predict.py stores none
     done = scripts.call("evaluate", "--workdir", run, f"{field}.proposals=slow")
     scripts.mistake(done, "model.detection.proposals", "'slow'", *PROPOSALS)
 
 
-def test_an_rpn_that_is_none_is_one_line(tmp_path):
+def test_an_unusable_rpn_is_one_line(tmp_path):
     def propose(rpn: object, **changes: object) -> None:
         config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
         override(config, proposal_overrides(str(rpn)))
         config.data.update(**changes)
-        config.model.update(pixel_mean=(0.5,), pixel_std=(0.25,))  # of any number of channels
-        told = Setup.build(resolve(config), [Category(1, "head")])
-        make_propose(told, make_mesh())
+        config.model.update(pixel_mean=(0.5,), pixel_std=(0.25,))  # for any number of channels
+        made = Setup.build(resolve(config), [Category(1, "head")])
+        make_propose(made, make_mesh())
 
     field = "config.model.detection.rpn"
     with refused(field, "mask_rcnn"):
@@ -248,19 +248,19 @@ def test_an_rpn_that_is_none_is_one_line(tmp_path):
     check_names(str(caught.value).replace(str(tmp_path), ""), 3, 1)  # channels
 
 
-def test_a_model_that_is_told_where_to_look_refuses_to_guess():
+def test_a_model_with_external_proposals_requires_them():
     config = load_config_file(f"{CONFIGS / 'hyperface_synthetic.py'}:tiny")
     override(config, proposal_overrides("fast"))
-    told = Setup.build(resolve(config), [Category(1, "head")])
-    row = transforms.empty_row((192, 192), told.attributes, told.experiment.data)
+    made = Setup.build(resolve(config), [Category(1, "head")])
+    row = transforms.empty_row((192, 192), made.attributes, made.experiment.data)
     batch = jax.tree.map(lambda x: x[None], row)
     untrained = {"params": {}, "batch_stats": first_rectangle(HyperFaceOptions())}
     field = "config.model.detection.proposals"
     with refused(field, "'fast'", f"--{field}=windows"):
-        told.model.predict(untrained, batch)
+        made.model.predict(untrained, batch)
 
 
-def test_training_sees_regions_and_evaluation_pictures():
+def test_training_uses_regions_and_evaluation_images():
     drawn = SyntheticSource(2, seed=0, size=(192, 192))
     opened = Opened((drawn,), (1.0,), drawn.categories)
     seen = experiment.as_regions(setup(), opened)
@@ -268,8 +268,8 @@ def test_training_sees_regions_and_evaluation_pictures():
     batches = experiment.train_batches(setup(), seen, LoopOptions(batch_size=3), 0)
     side = setup().experiment.model.input_size
     assert next(batches).images.shape == (3, side, side, 3)
-    pictures = eval_batches(drawn, setup().attributes, setup().experiment.data, batch_size=2)
-    assert next(pictures).images.shape == (2, 192, 192, 3)
+    images = eval_batches(drawn, setup().attributes, setup().experiment.data, batch_size=2)
+    assert next(images).images.shape == (2, 192, 192, 3)
 
 
 def test_views_at_test_time_are_refused():
@@ -277,11 +277,11 @@ def test_views_at_test_time_are_refused():
         setup("--config.eval.flip=True")
 
 
-def test_regions_alone_say_how_much_of_a_face_is_seen():
+def test_min_visible_does_not_apply_to_regions():
     config = load_config_file(str(CONFIGS / "hyperface_synthetic.py"))
     override(config, ["--config.data.min_visible=0.7"])
-    told = resolve(config)
-    assert (told.data.min_visible, told.training_data.min_visible) == (0.7, 0.0)
+    resolved = resolve(config)
+    assert (resolved.data.min_visible, resolved.training_data.min_visible) == (0.7, 0.0)
     override(config, ["--config.data.augment.scale=(1.0,2.0)"])
     with refused("config.data.augment.scale", "hyperface", "config.data.regions"):
         resolve(config)

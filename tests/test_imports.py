@@ -1,4 +1,4 @@
-"""Which package may import which: read from every file's import statements."""
+"""Tests of the import rules between packages, from the import statements of all files."""
 
 import ast
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ PACKAGE = ROOT / "mtl_jax"
 DATA = {
     f"data.{name}" for name in ("records", "segmentation", "face_points", "duplicates", "pixels")
 }
-# What each package, or module, may import of mtl_jax beside itself. The longest name that fits a
-# module is its own; modules that no name fits may import everything. What is allowed below a name
-# is allowed: "images" allows "images.decode".
+# The packages and modules of mtl_jax that each package or module may import, besides itself. The
+# longest matching name applies to a module; modules that match no name may import everything. An
+# allowed name includes everything below it: "images" allows "images.decode".
 BORDERS: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -60,7 +60,7 @@ WITHOUT: dict[str, set[str]] = {
     "models": TENSORFLOW | CONFIGS,
     "training": TENSORFLOW | CONFIGS,
 }
-# Modules that may load TensorFlow, where they are imported or later.
+# Modules that may import TensorFlow, at the top or inside functions.
 TENSORFLOW_USERS = {
     "data.loader.pipeline",
     "data.readers.tables.tfds",
@@ -70,7 +70,7 @@ TENSORFLOW_USERS = {
 
 
 def modules() -> dict[str, ast.Module]:
-    """Return every module's name, without `mtl_jax.`, and syntax tree."""
+    """Return the syntax tree of every module by its name without `mtl_jax.`."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -84,7 +84,7 @@ MODULES = modules()
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the full name of everything that is imported, at the top or anywhere else."""
+    """Yield the full name of every import in `tree`, including imports inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -94,7 +94,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def on_top(tree: ast.Module) -> ast.Module:
-    """Return the statements that run when the module is imported."""
+    """Return a module with the statements that run when `tree` is imported."""
     later = ast.FunctionDef | ast.AsyncFunctionDef
     return ast.Module([node for node in tree.body if not isinstance(node, later)], [])
 
@@ -104,7 +104,7 @@ def within(name: str, package: str) -> bool:
 
 
 def border_of(module: str) -> str | None:
-    """Return the longest name of BORDERS that `module` lies in."""
+    """Return the longest name of BORDERS that contains `module`, or None."""
     return max((name for name in BORDERS if within(module, name)), key=len, default=None)
 
 
@@ -122,7 +122,7 @@ def crossings(module: str, tree: ast.AST) -> list[str]:
 
 
 def loaded_by(module: str, trees: dict[str, ast.Module]) -> set[str]:
-    """Return the libraries that importing `module` loads, itself or through modules of mtl_jax."""
+    """Return the libraries that `module` imports, directly or through modules of mtl_jax."""
     seen, waiting, libraries = set(), [module], set()
     while waiting:
         name = waiting.pop()
@@ -139,7 +139,7 @@ def loaded_by(module: str, trees: dict[str, ast.Module]) -> set[str]:
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_packages_import_what_their_border_allows(border):
+def test_packages_import_only_what_their_border_allows(border):
     own = {name: tree for name, tree in MODULES.items() if border_of(name) == border}
     assert own
     assert {name: wrong for name, tree in own.items() if (wrong := crossings(name, tree))} == {}
@@ -179,7 +179,7 @@ def test_an_import_across_a_border_is_found(border):
 
 
 @pytest.mark.parametrize("package", WITHOUT)
-def test_packages_load_no_library_that_they_should_not(package):
+def test_packages_load_no_forbidden_library(package):
     own = [m for m in MODULES if within(m, package) and not m.endswith("__main__")]
     assert own
     wrong = {m: loaded_by(m, MODULES) & WITHOUT[package] for m in own}
@@ -196,7 +196,7 @@ def test_a_library_that_is_loaded_indirectly_is_found(package):
         assert loaded_by(package, trees) & WITHOUT[package] == {library}
 
 
-def test_tensorflow_is_loaded_in_few_places():
+def test_tensorflow_is_imported_in_few_modules():
     users = {
         name
         for name, tree in MODULES.items()

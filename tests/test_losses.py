@@ -1,4 +1,4 @@
-"""Losses against their formulas in NumPy."""
+"""Tests of the losses against NumPy formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def test_masked_mean_of_nothing_is_zero_with_zero_gradient():
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e30])
-def test_masked_mean_ignores_what_stands_in_masked_slots(poison):
+def test_masked_mean_ignores_the_values_of_masked_slots(poison):
     mask = jnp.array([True, False, True])
     mean = jax.value_and_grad(masked_mean)
     clean, dirty = mean(jnp.array([1.0, 0.0, 4.0]), mask), mean(jnp.array([1.0, poison, 4.0]), mask)
@@ -39,7 +39,7 @@ def test_masked_mean_ignores_what_stands_in_masked_slots(poison):
 
 
 def test_a_target_of_zero_is_a_target():
-    """Fault 5: `targets != 0` as a weight loses the objects whose target is exactly 0."""
+    """Test a known fault: `targets != 0` as a weight omits objects whose target is exactly 0."""
     error = losses.smooth_l1(jnp.array([2.0, 2.0]), jnp.array([0.0, 1.0]), 1.0)
     assert masked_mean(error, jnp.array([True, True])) == pytest.approx((1.5 + 0.5) / 2)
 
@@ -53,7 +53,7 @@ def test_smooth_l1(beta):
     )
 
 
-def test_smooth_l1_of_no_beta_is_l1():
+def test_smooth_l1_of_beta_0_is_l1():
     distance = jnp.array([1.0, -2.0, 0.0])
     np.testing.assert_array_equal(losses.smooth_l1(distance, jnp.zeros(3), 0.0), [1, 2, 0])
     slope = jax.grad(lambda d: losses.smooth_l1(d, jnp.zeros(3), 0.0).sum())(distance)

@@ -1,4 +1,4 @@
-"""The notebooks: each runs to its end on small data and shows the pictures that it promises."""
+"""Tests of the notebooks: each runs without errors on small data and shows its images."""
 
 import base64
 import os
@@ -15,7 +15,7 @@ from mistakes import check_faults, check_names
 from nbclient import NotebookClient
 
 PATHS = sorted((scripts.ROOT / "notebooks").glob("*.ipynb"))
-# Finds everything, well or not, after a single step.
+# After one step, the model returns detections of any score.
 CONFIG = """
 from configs.mtl_synthetic import get_config as get_notebook
 
@@ -36,7 +36,7 @@ def get_config(variant=""):
 
 
 def execute(name: str, folder: Path, **parameters: object) -> nbformat.NotebookNode:
-    """Run a notebook's kernel in `folder`, with other parameters; what fails in it is raised."""
+    """Execute a notebook in `folder` with changed parameters and return it; errors are raised."""
     notebook = nbformat.read(scripts.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     tagged = [i for i, cell in enumerate(notebook.cells) if "tags" in cell.metadata]
     assert notebook.cells[tagged[0]].metadata["tags"] == ["parameters"]
@@ -56,8 +56,8 @@ def execute(name: str, folder: Path, **parameters: object) -> nbformat.NotebookN
     return client.execute(env=environment)
 
 
-def pictures(notebook: nbformat.NotebookNode) -> list[np.ndarray]:
-    """Give the pictures that a notebook shows."""
+def images(notebook: nbformat.NotebookNode) -> list[np.ndarray]:
+    """Return the images that a notebook shows."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     encoded = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
     return [cv2.imdecode(np.frombuffer(base64.b64decode(e), np.uint8), 1) for e in encoded]
@@ -68,15 +68,15 @@ def printed(notebook: nbformat.NotebookNode) -> str:
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
 
-def check_pictures(notebook: nbformat.NotebookNode, count: int) -> None:
-    shown = pictures(notebook)
+def check_images(notebook: nbformat.NotebookNode, count: int) -> None:
+    shown = images(notebook)
     assert len(shown) == count
-    assert min(picture.std() for picture in shown) > 3
+    assert min(image.std() for image in shown) > 3
 
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """Execute the notebook that evaluates where there is no run yet: it trains one."""
+    """Execute the notebook evaluate without a run, so that it trains one; return both."""
     folder = tmp_path_factory.mktemp("notebooks")
     (folder / "small.py").write_text(CONFIG)
     names = dict(CONFIG=str(folder / "small.py"), WORKDIR=str(folder / "run"))
@@ -86,7 +86,7 @@ def evaluated(tmp_path_factory):
 @pytest.mark.slow
 def test_evaluate(evaluated):
     notebook, run = evaluated
-    check_pictures(notebook, 5)
+    check_images(notebook, 5)
     assert (run / "evaluation/test/metrics.json").is_file()
     check_names(printed(notebook), "AP50", "misses")
     assert re.search(r"\byaw\W+mae\b", printed(notebook))
@@ -95,23 +95,23 @@ def test_evaluate(evaluated):
 
 @pytest.fixture
 def execute_own(request, tmp_path):
-    """Return a function that executes the notebook after which the test is named."""
+    """Return a function that executes the notebook whose name is in the test's name."""
     return partial(execute, request.node.name.removeprefix("test_"), tmp_path)
 
 
 @pytest.mark.slow
 def test_inspect_model(execute_own, evaluated, tmp_path):
     notebook = execute_own(WORKDIR=str(evaluated[1]), OUTPUT=str(tmp_path / "look"))
-    check_pictures(notebook, 7)
-    (line,) = re.findall(r"^\d+ .*", printed(notebook), re.MULTILINE)  # of how many arrays
-    assert "[" not in line  # a list of those that are dead, huge or not finite
+    check_images(notebook, 7)
+    (line,) = re.findall(r"^\d+ .*", printed(notebook), re.MULTILINE)  # the number of arrays
+    assert "[" not in line  # a list of arrays that are zero, huge or not finite
 
 
 @pytest.mark.slow
 def test_predict(execute_own, evaluated, tmp_path):
     folders = dict(DATA=str(tmp_path / "drawn/images"), OUTPUT=str(tmp_path / "out"))
     notebook = execute_own(WORKDIR=str(evaluated[1]), **folders)
-    check_pictures(notebook, 3)
+    check_images(notebook, 3)
     assert "head | age" in re.sub(r"head 0\.\d+", "head", printed(notebook))
     assert (tmp_path / "out/predictions.json").is_file()
     assert len(list((tmp_path / "out/overlays").iterdir())) == 6
@@ -121,10 +121,10 @@ def test_predict(execute_own, evaluated, tmp_path):
 def test_inspect_data(execute_own, tmp_path):
     folders = dict(DATA=str(tmp_path / "drawn"), OUTPUT=str(tmp_path / "look"))
     notebook = execute_own(**folders, PICTURES=6)
-    check_pictures(notebook, 4)
-    told = printed(notebook)
-    assert re.search(r"^6 .*\{'head': \d+\}$", told, re.MULTILINE)
-    faults = re.findall(r"spoilt\.json: (.*)", told)
+    check_images(notebook, 4)
+    logged = printed(notebook)
+    assert re.search(r"^6 .*\{'head': \d+\}$", logged, re.MULTILINE)
+    faults = re.findall(r"spoilt\.json: (.*)", logged)
     check_faults(faults, (1, 0, "000000.png", "bbox"), (2, 0, "000000.png", "category_id", 77))
 
 
@@ -132,14 +132,14 @@ def test_inspect_data(execute_own, tmp_path):
 def test_train_your_own(execute_own, evaluated, tmp_path):
     folders = dict(DATA=str(tmp_path / "via"), WORKDIR=str(tmp_path / "run"))
     notebook = execute_own(**folders, CHECKPOINT=str(evaluated[1]), PICTURES=12, STEPS=1)
-    check_pictures(notebook, 2)
-    told = printed(notebook)
-    # Of the twelve those of training, and below them what was left out: nothing.
-    assert re.search(r"^10 .*Counter\(.*\n[^\d\[({]+$", told, re.MULTILINE)
-    assert "AP50" in told
+    check_images(notebook, 2)
+    logged = printed(notebook)
+    # The training images of the twelve, then the omitted annotations: none.
+    assert re.search(r"^10 .*Counter\(.*\n[^\d\[({]+$", logged, re.MULTILINE)
+    assert "AP50" in logged
     assert (tmp_path / "run/checkpoints").is_dir()
-    # Every weight but those of the classes comes from the checkpoint.
-    assert "backbone" in told
+    # All weights except those of the classes are loaded from the checkpoint.
+    assert "backbone" in logged
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -149,7 +149,7 @@ def test_a_notebook_is_stored_without_outputs(path):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert 0 < len(notebook.cells) <= 12
     assert not any(cell.outputs or cell.execution_count for cell in code)
-    assert [i for i, cell in enumerate(code) if cell.metadata] == [0]  # the parameters' tag
+    assert [i for i, cell in enumerate(code) if cell.metadata] == [0]  # the tag of the parameters
 
 
 def test_all_notebooks_are_executed_here():

@@ -1,4 +1,4 @@
-"""The whole network learns six pictures by heart: every loss and target leads where it should."""
+"""Test that the complete network overfits six images, which requires all losses and targets."""
 
 import json
 
@@ -24,10 +24,10 @@ def get_config(variant=""):
 
 
 @pytest.mark.slow
-def test_six_pictures_are_learnt_by_heart(tmp_path):
+def test_six_images_are_overfitted(tmp_path):
     (tmp_path / "six.py").write_text(CONFIG)
     run = tmp_path / "run"
-    # Optimized programs: so many steps are worth the time to compile them.
+    # The number of steps makes it worthwhile to compile optimized programs.
     plain = {"XLA_FLAGS": "", "PYTHONPATH": str(scripts.ROOT)}
     done = scripts.start("train", "--config", tmp_path / "six.py", "--workdir", run, **plain)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""The evaluation of a model of faces: by group, with intervals, to a card; no training."""
+"""Tests of the evaluation of a face model: groups, prediction intervals and the model card."""
 
 import json
 import re
@@ -22,7 +22,7 @@ GROUPS = "--config.eval.groups=(('age',10.0),('gender',0),('race',0.0),('masked'
 
 
 def make_run(workdir):
-    """Make a run of fresh weights."""
+    """Save a run with random weights and return its folder."""
     setup = Setup.build(resolve(load_config_file(CONFIG)), [Category(1, "face")])
     save_run(workdir, setup, draw_variables(variable_shapes(setup)))
     return workdir
@@ -58,7 +58,7 @@ def test_a_model_of_faces_is_measured_by_group(run):
         assert sum(counts) == metrics["age/labelled"]
         errors = [metrics[f"age/by_{by}/{group}/mae"] for group in groups]
         assert np.dot(counts, errors) / sum(counts) == pytest.approx(metrics["age/mae"])
-    assert metrics["age/interval/calibrated_on"] == 12  # a fifth of the faces, the split val
+    assert metrics["age/interval/calibrated_on"] == 12  # a fifth of the faces, split val
     width = metrics["age/interval/half_width"]
     for entry in json.loads((folder / "predictions.json").read_text()):
         low, high = entry["attributes"]["age"]["interval"]
@@ -72,20 +72,20 @@ def test_a_model_of_faces_is_measured_by_group(run):
         f"--config.eval.limits=(('age',{width}),)",
     )
     assert val.code == 0, val
-    # Of thirteen ranks eight are at most the eighth: of the twelve of val so many are covered.
+    # Coverage 0.6 of 12 + 1 ranks is rank 8: the interval contains 8 of the 12 faces of val.
     on_val = json.loads((run / "evaluation/val/metrics.json").read_text())
     assert on_val[f"age/cs{width:g}"] == pytest.approx(8 / 12)
     assert not any("interval" in name for name in on_val)
     card = (folder / "model_card.md").read_text()
     check_names(card, "utkface", "https://susanqq.github.io/UTKFace")
-    (line,) = (line for line in card.splitlines() if "50%" in line)  # of faces wear masks
+    (line,) = (line for line in card.splitlines() if "50%" in line)  # 50 % of the faces wear masks
     check_names(line, "train", "val", "test", "external")
     numbers = r"\| labelled \| misses \| mae \| std \| cs5 \| interval/coverage \|"
     assert re.search(rf"^\| age\b.* masked {numbers}$", card, re.MULTILINE)
     assert re.search(r"\bage\b[^<]*\brace\b", (folder / "report/index.html").read_text())
 
 
-MISTAKES = {  # and what the line names
+MISTAKES = {  # an invalid option, and parts of the message
     "--config.eval.groups=(('age',0.0),)": ("config.eval.groups", "'age'"),
     "--config.eval.groups=(('sex',0.0),)": ("config.eval.groups", "'sex'", "age", "gender", "race"),
     "--config.eval.groups=('age',10.0)": ("eval.groups", "'age'"),
@@ -95,11 +95,11 @@ MISTAKES = {  # and what the line names
 
 
 @pytest.mark.parametrize("argument", MISTAKES)
-def test_what_cannot_be_measured_is_one_line(run, argument):
+def test_an_invalid_option_is_one_line(run, argument):
     scripts.mistake(evaluate(run, argument), *MISTAKES[argument])
 
 
-def test_it_is_told_before_training(run, tmp_path):
+def test_an_invalid_option_is_reported_before_training(run, tmp_path):
     data = f"--config.data.path={run.parent / 'utkface'}"
     wrong = "--config.eval.groups=(('sex',0.0),)"
     done = scripts.call("train", "--config", CONFIG, "--workdir", tmp_path / "new", data, wrong)

@@ -1,4 +1,4 @@
-"""The commands of the README: each one's script, config, fields and arguments exist."""
+"""Tests that the scripts, configs, fields and arguments in the README's commands exist."""
 
 import argparse
 import re
@@ -17,18 +17,18 @@ TEXT = (scripts.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def commands(text):
-    """Give the lines of a text's bash blocks, continued ones joined, comments left out."""
+    """Return the commands in a text's bash blocks, without comments and line continuations."""
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line for line in (line.partition(" #")[0].strip() for line in lines) if line]
 
 
 class Parsed(Exception):
-    """A command line was right: its script would begin to work."""
+    """A command line is valid: its script would start."""
 
 
 def parse(command):
-    """Parse a command's arguments by the script that it names; its config is read and changed."""
+    """Parse a command with its script's parser and apply its overrides; raise Parsed if valid."""
     words = [w for w in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", w)]
     if words[:2] == ["python", "-m"]:
         module = import_module(f"{words[2]}.__main__")
@@ -77,11 +77,11 @@ def test_a_make_command_has_its_target(command):
 
 
 @pytest.mark.parametrize("command", FOUND)
-def test_a_command_is_one_that_these_tests_look_at(command):
+def test_a_command_is_of_a_tested_kind(command):
     assert re.match(r"([A-Z_]+=\S* )*(python|make|pip install|git clone|cd) ?", command)
 
 
-def test_what_is_wrong_in_a_command_is_found(monkeypatch):
+def test_mistakes_in_commands_are_found(monkeypatch):
     monkeypatch.chdir(scripts.ROOT)
     for wrong in (
         "python train.py --config configs/absent.py",
@@ -94,5 +94,5 @@ def test_what_is_wrong_in_a_command_is_found(monkeypatch):
 
 
 @pytest.mark.parametrize("path", sorted(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)))
-def test_what_a_link_leads_to_is_there(path):
+def test_the_target_of_a_link_exists(path):
     assert (scripts.ROOT / path).exists()

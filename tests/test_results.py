@@ -12,7 +12,7 @@ from mtl_jax.images.geometry import Geometry
 from mtl_jax.results import Result, paste_mask
 from mtl_jax.types import Detections
 
-# pycocotools 2.0.11 decodes by a protocol that NumPy 2 has deprecated.
+# pycocotools 2.0.11 decodes with a protocol that is deprecated in NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 ATTRIBUTES = from_config(
@@ -27,7 +27,7 @@ CATEGORIES = (Category(7, "cat"), Category(90, "dog"))
 
 
 def detections(**changes):
-    """Make a batch of two rows; the first has two detections and a slot of rubbish between them."""
+    """Return a batch of two equal rows: two detections, with an invalid slot between them."""
     boxes = np.array([[20, 10, 60, 50], [np.nan, 1e30, -1e30, np.inf], [2, 4, 12, 24]])
     first = {
         "boxes": boxes,
@@ -69,7 +69,7 @@ def random_box(rng, low, high):
 
 
 def paste_slowly(probabilities, box, height, width):
-    """Paste pixel by pixel, from the words: pad by a cell, grow the box, resize to whole pixels."""
+    """Paste a mask pixel by pixel: pad by one cell, enlarge the box, resize to whole pixels."""
     side = len(probabilities)
     padded = np.zeros((side + 2, side + 2))
     padded[1:-1, 1:-1] = probabilities
@@ -178,14 +178,14 @@ def test_valid_slots_come_highest_score_first():
 
 
 def test_geometry_is_inverted():
-    # Twice as wide, three times as high, moved by (-4, 6).
+    # Scaled by 2 in x and by 3 in y, moved by (-4, 6).
     result = read(Geometry(2, 3, -4, 6))
     np.testing.assert_allclose(result.boxes[1], [12, 4 / 3, 32, 44 / 3], rtol=1e-6)
     eyes = result.attributes["eyes"][1].reshape(2, 3)
     np.testing.assert_allclose(eyes, [[17, 14 / 3, 0.9], [27, 16 / 3, 0.1]], rtol=1e-6)
 
 
-def test_a_mirrored_canvas_gives_what_the_plain_one_gives_mirrored():
+def test_results_of_a_mirrored_input_are_mirrored():
     mirror = Geometry(-1, 1, 100, 0)
     plain, mirrored = read(), read(mirror)
     np.testing.assert_allclose(mirrored.boxes, mirror.boxes(plain.boxes), atol=1e-4)
@@ -198,7 +198,7 @@ def test_a_mirrored_canvas_gives_what_the_plain_one_gives_mirrored():
     np.testing.assert_array_equal(mirrored.mask_probabilities, plain.mask_probabilities[:, :, ::-1])
 
 
-def test_boxes_are_clipped_to_the_picture_and_masks_stay_where_they_were():
+def test_boxes_are_clipped_to_the_image_and_masks_keep_their_place():
     result = read(height=40, width=50)
     np.testing.assert_allclose(result.boxes[1], [20, 10, 50, 40])
     np.testing.assert_array_equal(result.masks[1], read().masks[1][:40, :50])
@@ -212,7 +212,7 @@ def test_min_score():
     assert result.attributes == {}
 
 
-def test_json_is_that_of_the_results_format():
+def test_json_is_in_cocos_results_format():
     entries = json.loads(json.dumps(read().to_json(42, "a/b.jpg"), allow_nan=False))
     assert len(entries) == 2
     entry = entries[1]
@@ -241,7 +241,7 @@ def test_without_masks():
         result.rle(0)
 
 
-def test_nothing_found():
+def test_a_result_without_detections():
     result = read(valid=np.zeros(3, bool))
     assert result.to_json(0, "a.jpg") == []
     assert result.masks.shape == (0, 100, 100)

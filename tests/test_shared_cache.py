@@ -1,11 +1,11 @@
-"""The cache of test runs keeps what was used last, and has a folder for each version."""
+"""Tests of the cache of test runs: deletion of old files, and one folder per version."""
 
 import os
 
 import shared_cache
 
 
-def test_what_was_used_least_recently_is_deleted(tmp_path):
+def test_the_least_recently_used_files_are_deleted(tmp_path):
     for age, name in enumerate(("new", "middle", "old")):
         path = tmp_path / name / "program"
         path.parent.mkdir()

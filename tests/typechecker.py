@@ -1,4 +1,4 @@
-"""What checks the package's annotations in the tests: an int may stand where a float is wanted."""
+"""The checker of the package's annotations in tests; it accepts an int for a float."""
 
 from beartype import BeartypeConf, beartype
 

@@ -1,4 +1,4 @@
-"""What the files of an evaluation and of a prediction hold."""
+"""Checks of the files that evaluate.py and predict.py write."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import math
 import cv2
 
 COUNTS = {"instances", "labelled", "misses"}
-# COCO's AP by size stands beside those below, for the sizes that the data has.
+# COCO's AP by size is also written, for the sizes of objects in the data.
 SIZES = {f"{kind}/AP_{size}" for kind in ("box", "mask") for size in ("small", "medium", "large")}
 FIELDS = {
     *("image_id", "file_name", "category_id", "category", "bbox", "score", "attributes"),
@@ -27,14 +27,14 @@ def check_metrics(path, attributes, classes, masks):
     metrics = json.loads(path.read_text())
     more = {name for name in metrics if "/by_" in name or "/interval/" in name}
     expected = metric_names_of(attributes, classes, masks)
-    # An attribute of which nothing was found has no error, only misses.
-    unfound = {
+    # An attribute without matched detections has no errors, only misses.
+    missing = {
         f"{a}/{name}"
         for a, found in attributes.items()
         for name in found
         if metrics[f"{a}/misses"] == metrics[f"{a}/labelled"]
     }
-    assert expected - unfound <= set(metrics) - more <= expected | SIZES
+    assert expected - missing <= set(metrics) - more <= expected | SIZES
     assert all(isinstance(v, float) and math.isfinite(v) for v in metrics.values())
     return metrics
 

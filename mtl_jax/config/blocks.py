@@ -1,9 +1,10 @@
-"""Named blocks of a config: the sources of its data and the stages of its training.
+"""Named blocks of a config: the data sources and the training stages.
 
-A config file gives them as a dict of blocks by name, or as a tuple of blocks, which then have the
-names of their formats, or stage1, stage2. What is resolved is a ConfigDict of blocks by name, and
-`order`, the names in their order. A ConfigDict sorts its fields, so that stages by name
-require an `order` of the config file's own; sources without one are ordered by name.
+A config file declares them as a dict of blocks by name, or as a tuple of blocks. The blocks of a
+tuple are named after their formats, or stage1, stage2. Both forms are converted to a ConfigDict of
+blocks by name with a field `order`, the names in their order. A ConfigDict sorts its fields;
+stages by name therefore require an `order` in the config file, and sources without one are ordered
+by name.
 """
 
 import re
@@ -21,8 +22,9 @@ ORDER = "order"
 
 
 def name_blocks(config: ConfigDict) -> None:
-    """Bring `config.data.sources` and `config.stages` to blocks by name. Raises UserError where
-    they are no blocks, or two have one name.
+    """Convert `config.data.sources` and `config.stages` to blocks by name, in place.
+
+    Raises UserError if they are not blocks, or if two blocks have the same name.
     """
     with config.unlocked(), config.ignore_type():
         config.data.sources = ConfigDict(_named_sources(config.data))
@@ -47,7 +49,7 @@ def blocks_of(named: Mapping[str, Any] | ConfigDict) -> dict[str, dict[str, Any]
 
 
 def field_of(blocks: ConfigDict, number: int) -> str | None:
-    """Return the name of the block at a position; None where there is none."""
+    """Return the name of the block at a position, or None if there is no such block."""
     names = blocks.get(ORDER, ())
     return names[number] if number < len(names) else None
 
@@ -69,22 +71,22 @@ def _named_stages(stages: Any) -> dict[str, Any]:
     found = _as_blocks(stages, "config.stages")
     if len(found) > 1 and ORDER not in found and not isinstance(stages, tuple | list):
         raise UserError(
-            f"config.stages has no {ORDER}; add it, as {ORDER}={tuple(found)}, the names in the "
-            "order in which they are trained"
+            f"config.stages has no {ORDER}; add the names of the stages in training order, such as "
+            f"{ORDER}={tuple(found)}"
         )
     if isinstance(stages, tuple | list):
         found = {f"stage{i}": block for i, block in enumerate(found.values(), 1)}
-    # With all their options, so that each can be set from the command line.
+    # Every option is filled in, so that each can be set from the command line.
     complete = {n: b if n == ORDER else {**asdict(Stage()), **b} for n, b in found.items()}
     return _with_order(complete, "config.stages")
 
 
 def _as_blocks(value: Any, field: str) -> dict[str, Any]:
-    """Return blocks by name or, of a tuple, by position."""
+    """Return blocks by name; the names of a tuple's blocks are their positions."""
     if value is None:
         return {}
     if not isinstance(value, Mapping | ConfigDict | tuple | list):
-        raise UserError(f"{field} is {value!r}; it must be blocks by name, or a tuple of blocks")
+        raise UserError(f"{field} is {value!r}; it must be a dict or a tuple of blocks")
     by_name = isinstance(value, Mapping | ConfigDict)
     plain = as_tuples(value)
     pairs = plain.items() if by_name else ((str(i), block) for i, block in enumerate(plain))
@@ -92,20 +94,23 @@ def _as_blocks(value: Any, field: str) -> dict[str, Any]:
     for name, block in found.items():
         if not isinstance(block, Mapping) and name != ORDER:
             place = f"{field}.{name}" if by_name else f"{field}[{name}]"
-            raise UserError(f"{place} is {block!r}; it must be a block, as dict(...)")
+            raise UserError(f"{place} is {block!r}; it must be a block, such as dict(...)")
     return found
 
 
 def _unique(blocks: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
-    """Name blocks of (name, usual name, block): by their names, else by the usual name, with a
-    number from the second on.
+    """Return blocks by unique name, from tuples (name, default name, block).
+
+    A block without a name takes the default name, with a number appended from the second on.
     """
     found: dict[str, Any] = {}
     for name, usual, block in blocks:
         key, number = name or usual, 1
         while key in found:
             if name:
-                raise UserError(f"config.data.sources: two sources have the name {name!r}")
+                raise UserError(
+                    f"config.data.sources: two sources have the name {name!r}; names must be unique"
+                )
             number += 1
             key = f"{usual}-{number}"
         found[key] = block
@@ -117,8 +122,10 @@ def _with_order(found: dict[str, Any], field: str) -> dict[str, Any]:
     order = tuple(found.get(ORDER, named))
     if unknown := [name for name in order if name not in named]:
         known = ", ".join(named) or "none"
-        raise UserError(f"{field}.{ORDER} names {unknown[0]!r}; the blocks are {known}")
-    # Fields are set by words; splits.json knows the block by its own name.
+        raise UserError(
+            f"{field}.{ORDER} contains {unknown[0]!r}, which is not a block; the blocks are {known}"
+        )
+    # Names of fields consist of word characters; splits.json uses the block's original name.
     keys = {name: re.sub(r"\W", "_", name) for name in named}
     blocks = {keys[n]: b if keys[n] == n else {"name": n, **b} for n, b in named.items()}
     return {ORDER: tuple(keys[name] for name in order), **blocks}

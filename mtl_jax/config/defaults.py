@@ -1,7 +1,7 @@
-"""Every field of a config with its default, as a ConfigDict that config files and overrides change.
+"""Default configs: every field with its default, for config files and overrides to change.
 
-The defaults stand in the options of the parts that use them, as dataclasses; here they only become
-fields. `resolve.py` turns them back.
+The defaults are defined by the option dataclasses in `config/options`. This module converts them to
+the fields of a ConfigDict, and `resolve.py` converts the fields back to options.
 """
 
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions
 from mtl_jax.errors import UserError, suggest
 
-# The fields of config.model by config.family; `runs/setup.py` builds the model of each.
+# The options of config.model by config.family; `runs/setup.py` builds the models.
 FAMILIES: dict[str, type[Any]] = {
     "mask_rcnn": MaskRCNNOptions,
     "mask_mtl": MaskMTLOptions,
@@ -27,22 +27,24 @@ FAMILIES: dict[str, type[Any]] = {
 
 
 def get_default(family: str = "mask_rcnn") -> ConfigDict:
-    """Give a family's default model without data; a config file sets what it changes.
+    """Return the default config of a model family, without data.
 
-    That of mask_rcnn is torchvision's Mask R-CNN R50-FPN, that of mask_mtl the published network
-    with hard sharing, that of hyperface the paper's on AlexNet. A field that is not here cannot be
-    set, but for the names of attributes and of their keys. Raises UserError for a family that is
-    not known.
+    The defaults are torchvision's Mask R-CNN R50-FPN for mask_rcnn, the published network with hard
+    sharing for mask_mtl, and the paper's network on AlexNet for hyperface. A config file can set
+    only the fields that exist here; it can add attributes and attribute keys. Raises UserError if
+    the family is unknown.
     """
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise UserError(f"config.family {family!r} is none of {known}{suggest(family, FAMILIES)}")
+        raise UserError(
+            f"config.family is {family!r}; it must be one of {known}{suggest(family, FAMILIES)}"
+        )
     config = ConfigDict(
         {
             "family": family,
             "model": asdict(FAMILIES[family]()),
             "attributes": {},
-            # None: of any type, blocks by name or a tuple of blocks (config/blocks.py)
+            # None accepts any type: blocks by name or a tuple of blocks (config/blocks.py)
             "data": {**asdict(SourceOptions()), **asdict(DataOptions()), "sources": None},
             "init": asdict(InitOptions()),
             "optimizer": asdict(OptimizerOptions()),
@@ -53,7 +55,7 @@ def get_default(family: str = "mask_rcnn") -> ConfigDict:
     )
     if family == "hyperface":
         config.data.regions.proposals = "jitter"
-    if family == "mask_mtl":  # the published network's chips, whose cells its heads have weights of
+    if family == "mask_mtl":  # the published input size: the heads' weights depend on it
         config.data.resize.update(mode="square", min_size=48, max_size=48, canvases=((48, 48),))
     config.lock()
     config.attributes.unlock()
@@ -62,9 +64,10 @@ def get_default(family: str = "mask_rcnn") -> ConfigDict:
 
 
 def get_small(side: int) -> ConfigDict:
-    """Give a model for `side` x `side` canvases that two CPU cores train from nothing in hours.
+    """Return a Mask R-CNN config for `side` x `side` inputs, trained on two CPU cores in hours.
 
-    ResNet-18 of half width with batch norm, narrow heads, one anchor a cell; AdamW and a cosine.
+    ResNet-18 of half width with batch norm and random weights, narrow heads, one anchor per cell;
+    AdamW with a cosine schedule.
     """
     config = get_default()
     model = config.model
@@ -100,13 +103,14 @@ def get_small(side: int) -> ConfigDict:
 
 
 def get_hyperface(side: int) -> ConfigDict:
-    """Give the paper's HyperFace and its objective for `side` x `side` canvases: a face's pose, 21
-    points and gender.
+    """Return the config of the paper's HyperFace and its loss for `side` x `side` inputs.
+
+    The attributes of a face are its pose, 21 landmarks and gender.
     """
     config = get_default("hyperface")
     config.attributes = ConfigDict(
         {
-            # Squares of radians, as the paper's.
+            # Squared error in radians, as in the paper.
             "head": dict(kind="pose", scale=57.29578, loss="l2", weight=5.0),
             "face": dict(
                 kind="landmarks", points=LANDMARKS, flip=LANDMARK_FLIP, loss="l2", weight=5.0
@@ -115,7 +119,7 @@ def get_hyperface(side: int) -> ConfigDict:
         }
     )
     config.data.resize.update(mode="square", min_size=side, max_size=side, canvases=((side, side),))
-    config.data.mask_size = 1  # there are none
+    config.data.mask_size = 1  # no masks are used
     config.optimizer.update(
         name="adamw",
         learning_rate=1e-4,
@@ -130,13 +134,16 @@ def get_hyperface(side: int) -> ConfigDict:
 
 
 def get_small_hyperface(side: int) -> ConfigDict:
-    """Give a HyperFace that two CPU cores train from nothing in a night, a GPU in minutes: a
-    ResNet-18 of half the width on regions of 128 x 128, whose heads see where things are.
+    """Return a HyperFace config that trains from random weights on two CPU cores overnight, or on a
+    GPU in minutes.
+
+    A ResNet-18 of half width on regions of 128 x 128 pixels. Its last feature map is not pooled, so
+    the heads keep the spatial information.
     """
     config = get_hyperface(side)
     config.model.update(trunk="resnet", pooled=False, fcs=(), head_features=128, input_size=128)
     config.model.resnet.update(depth=18, width=32)
-    # Squares all but forget what is a few pixels astray.
+    # The squared error is nearly insensitive to errors of a few pixels.
     config.attributes.face.loss = "l1"
     config.attributes.head.loss = "smooth_l1"
     config.optimizer.learning_rate = 2e-3
@@ -145,9 +152,10 @@ def get_small_hyperface(side: int) -> ConfigDict:
 
 
 def get_chips(side: int, channels: int) -> ConfigDict:
-    """Give a MaskMTL for `side` x `side` chips, each of one face: pictures brought to that size,
-    no masks, one thing a picture; age, gender and race as UTKFace has them, and their errors by
-    each of them.
+    """Return a MaskMTL config for face chips, resized to `side` x `side` pixels.
+
+    Each image has one instance and no segmentation mask. The attributes are age, gender and race as
+    UTKFace defines them; metrics are also computed by group of each attribute.
     """
     config = get_default("mask_mtl")
     config.attributes = ConfigDict(
@@ -176,9 +184,10 @@ def get_chips(side: int, channels: int) -> ConfigDict:
 
 
 def get_colour_chips(side: int) -> ConfigDict:
-    """Give a ResNet-18 for colour chips of faces whose heads read the mean of its last map; an
-    average of the weights is what is kept, and what is measured is the mean over both mirrored
-    views.
+    """Return the config of a ResNet-18 with global average pooling for colour face chips.
+
+    Checkpoints contain an exponential moving average of the weights. Evaluation averages the
+    predictions of an image and its mirror image.
     """
     config = get_chips(side, channels=3)
     config.attributes.race.weight = 0.5
@@ -188,7 +197,7 @@ def get_colour_chips(side: int) -> ConfigDict:
     config.data.augment.update(
         scale=(1.0, 1.25), brightness=0.5, contrast=0.5, saturation=0.3, blur=0.1
     )
-    # Few faces seen often: a large decay is what keeps the network from learning them by heart.
+    # The data set is small and seen for many epochs: a large weight decay prevents overfitting.
     config.optimizer.update(learning_rate=3e-3, warmup_steps=200, weight_decay=0.3)
     config.train.update(batch_size=128, ema=0.998, eval_every=500, checkpoint_every=500)
     config.eval.update(batch_size=128, flip=True)
@@ -196,16 +205,16 @@ def get_colour_chips(side: int) -> ConfigDict:
 
 
 def get_matterport(min_size: int = 800, max_size: int = 1024) -> ConfigDict:
-    """Give matterport's Mask R-CNN of a ResNet-101, and its square canvas of side `max_size`.
+    """Return the config of matterport's Mask R-CNN with ResNet-101 on square inputs of `max_size`.
 
-    Weights from `python -m mtl_jax.convert matterport` want this model, in training too.
+    Weights from `python -m mtl_jax.convert matterport` require this model, also in training.
     """
     config = get_default()
     model = config.model
     model.backbone.update(depth=101, norm_eps=1e-3, stride_in_1x1=True, pool_same=True)
     model.rpn.update(
         channels=512,
-        anchor_ratios=(2.0, 1.0, 0.5),  # there width over height, in this order
+        anchor_ratios=(2.0, 1.0, 0.5),  # matterport's order; its ratios are width / height
         round_anchors=False,
         box_weights=(10.0, 10.0, 5.0, 5.0),
         smooth_l1_beta=1.0,
@@ -220,7 +229,7 @@ def get_matterport(min_size: int = 800, max_size: int = 1024) -> ConfigDict:
         score_threshold=0.7,
         nms_iou=0.3,
         min_size=0.0,
-        max_candidates=model.rpn.post_nms,  # each for one class
+        max_candidates=model.rpn.post_nms,  # one class per proposal
         best_class_only=True,
     )
     model.update(
@@ -240,7 +249,9 @@ def get_matterport(min_size: int = 800, max_size: int = 1024) -> ConfigDict:
 
 
 def make_tiny(config: ConfigDict) -> ConfigDict:
-    """Cut a config down to a few steps that pass through every head, loss, stage and output."""
+    """Reduce a config, in place, to a few steps that still use every head, loss, stage and
+    output.
+    """
     config.stages = (
         {"layers": "heads", "steps": 2, "learning_rate": 0.0},
         {"layers": "all", "steps": 2, "learning_rate": 0.0},

@@ -1,4 +1,4 @@
-"""Flat and plain forms of a config: fields by dotted name, tuples instead of lists."""
+"""Flat and plain forms of a config: fields by dotted name, and tuples in place of lists."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,12 +8,12 @@ from ml_collections import ConfigDict
 
 
 def config_from_json(text: str) -> ConfigDict:
-    """Read what `ConfigDict.to_json` gave, whose tuples are lists there."""
+    """Parse the output of `ConfigDict.to_json`; lists become tuples again."""
     return ConfigDict(as_tuples(json.loads(text)))
 
 
 def flat_fields(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every field of a config with its dotted name."""
+    """Yield the dotted name and the value of every field of a config."""
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
             yield from flat_fields(value, f"{prefix}{key}.")
@@ -24,7 +24,7 @@ def flat_fields(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def as_tuples(value: Any) -> Any:
-    """Turn lists into tuples, which JSON does not have, and ConfigDicts into dicts."""
+    """Convert lists to tuples, which JSON does not have, and ConfigDicts to dicts, recursively."""
     if isinstance(value, Mapping | ConfigDict):
         return {key: as_tuples(item) for key, item in value.items()}
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Configs from files, and overrides of their fields from the command line."""
+"""Loading of config files, and overrides of their fields from the command line."""
 
 import ast
 import re
@@ -23,7 +23,10 @@ _BLOCK = re.compile(r"--config\.(data\.sources|stages)(?:\[(\d+)\]|\.([^.=]+))\.
 
 
 def load_config_file(spec: str) -> ConfigDict:
-    """Give the config of FILE.py or FILE.py:variant, by its `get_config(variant)`."""
+    """Return the config of `spec`, FILE.py or FILE.py:variant.
+
+    Raises UserError if the file or the variant does not exist, or the file raises an exception.
+    """
     name, _, variant = spec.partition(":")
     path = Path(name)
     if not path.is_file() or path.suffix != ".py":
@@ -39,24 +42,24 @@ def _get_config(module: ModuleType, name: str, variant: str) -> ConfigDict:
     for needed in ("VARIANTS", "get_config"):
         if not hasattr(module, needed):
             raise UserError(
-                f'{name}: has no {needed}; a config file has VARIANTS, as ("",), and '
-                "get_config(variant)"
+                f"{name}: {needed} is missing; a config file must define VARIANTS, such as "
+                '("",), and get_config(variant)'
             )
     if variant not in module.VARIANTS:
         known = ", ".join(f"{name}:{v}" if v else name for v in module.VARIANTS)
-        raise UserError(f"{name}:{variant}: no such variant; there are {known}")
+        raise UserError(f"{name}:{variant}: no such variant; the variants are {known}")
     config = module.get_config(variant)
-    # With all their options, so that each can be overridden and the run's config.json tells all.
+    # Every option is filled in: each can be overridden, and the run's config.json is complete.
     config.attributes = attributes.with_defaults(config.attributes.to_dict())
     return config
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> None:
-    """Set fields of `config` from `--config.field=value` arguments, each with the type that the
-    field has. Raises UserError with a line for each that is wrong.
+    """Set fields of `config`, in place, from `--config.field=value` arguments.
 
-    Afterwards its sources and stages are blocks by name. Sources go first: where their first block
-    has a format, the short fields that `config` has of its own are emptied.
+    Values are converted to the types of the fields, and sources and stages to blocks by name.
+    `config.data.sources` is set first; if its first block has a format, it also clears the short
+    fields of `config.data`. Raises UserError with one line for each invalid argument.
     """
     name_blocks(config)
     faults = []
@@ -86,14 +89,15 @@ def _set(config: ConfigDict, argument: str) -> None:
 
 
 def _set_blocks(config: ConfigDict, field: str, text: str) -> None:
-    """Set all blocks, to a tuple of blocks or to blocks by name."""
+    """Replace all blocks by a tuple of blocks or blocks by name, as Python source text."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         raise UserError(
-            f"config.{field} is {text}; it must be a tuple of blocks, as ({{'format': 'coco'}},)"
+            f"config.{field} is {text}; it must be a tuple of blocks, such as "
+            "({'format': 'coco'},)"
         ) from None
-    if isinstance(value, Mapping):  # whose order a ConfigDict would not keep
+    if isinstance(value, Mapping):  # a ConfigDict does not keep its order
         value = {ORDER: tuple(value), **value}
     parent = config.data if field == "data.sources" else config
     with config.unlocked(), config.ignore_type():
@@ -105,7 +109,7 @@ def _set_blocks(config: ConfigDict, field: str, text: str) -> None:
 
 
 def _has_format(value: Any) -> bool:
-    """Say whether the first block has a format of its own."""
+    """Return whether the first block has a format."""
     named = isinstance(value, Mapping)
     blocks = [value[name] for name in value if name != ORDER] if named else value
     first = blocks[0] if isinstance(blocks, tuple | list) and blocks else None
@@ -113,7 +117,7 @@ def _has_format(value: Any) -> bool:
 
 
 def _by_name(config: ConfigDict, argument: str) -> str:
-    """Write a block's position as its name, and make its field known where its format has it."""
+    """Replace a block's position by its name, and add the field if the block's format has it."""
     found = _BLOCK.match(argument)
     if found is None:
         return argument
@@ -129,8 +133,8 @@ def _by_name(config: ConfigDict, argument: str) -> str:
 
 
 def _add_default(config: ConfigDict, name: str, key: str) -> None:
-    """Give a source a key of its format that it leaves out, so that it can be set."""
-    from mtl_jax.data.datasets.blocks import complete  # it loads all readers
+    """Add an omitted option of a source's format with its default, so that it can be set."""
+    from mtl_jax.data.datasets.blocks import complete  # imports all readers
 
     block = config.data.sources[name]
     if key in block:
@@ -141,17 +145,17 @@ def _add_default(config: ConfigDict, name: str, key: str) -> None:
     full = complete(plain)
     if key in full:
         with block.unlocked(), block.ignore_type():
-            # None stands for the format's own True or False.
+            # A default of None means True or False, depending on the format.
             block[key] = True if full[key] is None else full[key]
 
 
 def _explain(config: ConfigDict, given: str, argument: str) -> str:
-    """Say what is wrong with `argument`, which the user wrote as `given`."""
+    """Return the message for the invalid `argument`, which the user wrote as `given`."""
     field = argument.partition("=")[0].removeprefix("--")
     fields = dict(_fields(config, "config"))
     if field not in fields:
         place = "" if given == argument else f"{given.partition('=')[0]}: "
-        return f"{place}no field {field}{suggest(field, list(fields))}"
+        return f"{place}unknown field {field}{suggest(field, list(fields))}"
     value = fields[field]
     if isinstance(value, Mapping | ConfigDict):
         if not value:
@@ -161,7 +165,7 @@ def _explain(config: ConfigDict, given: str, argument: str) -> str:
 
 
 def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Give every field and group of fields below `name`, with its full name."""
+    """Yield the full name and the value of `name` and of all fields and groups below it."""
     yield name, value
     if isinstance(value, Mapping | ConfigDict):
         for key, item in value.items():

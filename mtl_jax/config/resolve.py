@@ -1,4 +1,4 @@
-"""From a config to options: everything that a run is told, checked once."""
+"""Resolution of a config: conversion to option dataclasses, with all checks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -27,7 +27,7 @@ ModelOptions = MaskRCNNOptions | MaskMTLOptions | HyperFaceOptions
 
 @dataclass(frozen=True)
 class Experiment:
-    """All of a config, as options."""
+    """A resolved config: the options of every part of a run."""
 
     family: str
     model: ModelOptions
@@ -39,24 +39,24 @@ class Experiment:
     stages: tuple[Stage, ...]
     train: LoopOptions
     eval: EvalOptions
-    config: Mapping[str, Any]  # the config itself, as it is stored
-    views: ViewOptions = NO_VIEWS  # that the model predicts in
+    config: Mapping[str, Any]  # the config, in the form in which it is stored
+    views: ViewOptions = NO_VIEWS  # views in which the model predicts
 
     @property
     def steps(self) -> int:
-        """The steps of all stages."""
+        """The number of steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
     @property
     def training_data(self) -> DataOptions:
-        """How records become batches of training: HyperFace is trained on regions, stretched to
-        its input.
+        """The data options of training batches. For HyperFace, which is trained on regions, images
+        are stretched to the network's input size.
         """
         if not isinstance(self.model, HyperFaceOptions):
             return self.data
         side = self.model.input_size
         resize = replace(self.data.resize, mode="stretch", canvases=((side, side),))
-        # How much of a face a region shows is decided by the regions' own rules.
+        # Regions are sampled by IoU, which determines how much of a face is visible.
         return replace(self.data, resize=resize, max_instances=1, min_visible=0.0)
 
     @property
@@ -66,20 +66,24 @@ class Experiment:
 
     @property
     def has_boxes(self) -> bool:
-        """Whether the model finds objects, not only describes the whole image."""
+        """Whether the model detects objects, rather than describing the whole image."""
         if isinstance(self.model, HyperFaceOptions):
             return self.model.detection.enabled
         return isinstance(self.model, MaskRCNNOptions)
 
     def mask_rcnn(self, what: str) -> MaskRCNNOptions:
-        """Return the options of a Mask R-CNN. Raises UserError of `what` for other families."""
+        """Return the model options if the family is mask_rcnn.
+
+        Raises UserError otherwise; the message starts with `what`, which requires that family.
+        """
         if not isinstance(self.model, MaskRCNNOptions):
             raise UserError(f"{what} requires family 'mask_rcnn'; this model is {self.family!r}")
         return self.model
 
     def in_views(self) -> "Experiment":
-        """Return the experiment whose model predicts in the views of `config.eval`, on images at
-        the largest of their scales.
+        """Return a copy whose model predicts in the views of `config.eval`.
+
+        Images are resized to the largest of the views' scales.
         """
         views = self.eval.views
         resize = self.data.resize.zoomed(max(views.scales))
@@ -87,16 +91,16 @@ class Experiment:
 
 
 def resolve(config: ConfigDict) -> Experiment:
-    """Check a config and turn it into options. Raises UserError with a line for each mistake."""
+    """Check a config and convert it to options. Raises UserError with one line for each mistake."""
     faults: list[str] = []
     family = config.get("family", "mask_rcnn")
     if family not in FAMILIES:
-        get_default(family)  # which says what there is
+        get_default(family)  # raises UserError that lists the families
     plain = as_tuples(with_names(config))
     if missing := sorted(set(get_default(family).model) - set(config.model)):
         raise UserError(
-            f"config.model has no {missing[0]!r}: it is of another family than {family!r}; begin "
-            f"the config file with get_default({family!r})"
+            f"config.model has no field {missing[0]!r}, which family {family!r} requires; start "
+            f"the config file from get_default({family!r})"
         )
     experiment = Experiment(
         family,
@@ -118,9 +122,9 @@ def resolve(config: ConfigDict) -> Experiment:
 
 
 def from_stored(stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> Experiment:
-    """Resolve the config that a run or a checkpoint stored, with fields changed by `overrides`.
+    """Resolve the config stored in a run or checkpoint, after applying `overrides`.
 
-    What a run of an earlier version does not say has its default.
+    Fields that are missing from a run of an earlier version have their defaults.
     """
     config = get_default(stored.get("family", "mask_rcnn"))
     with config.unlocked(), config.ignore_type():
@@ -130,7 +134,7 @@ def from_stored(stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> Exp
 
 
 def read_attributes(config: ConfigDict) -> tuple[Attribute, ...]:
-    """Build the attributes that a config declares. Raises UserError where one is wrong."""
+    """Build the attributes that a config declares. Raises UserError if one is invalid."""
     faults: list[str] = []
     attributes = _read_attributes(as_tuples(config.attributes), faults)
     if faults:
@@ -139,8 +143,9 @@ def read_attributes(config: ConfigDict) -> tuple[Attribute, ...]:
 
 
 def _read(kind: type[Options], values: Mapping[str, Any], faults: list[str]) -> Options:
-    """Build the options `kind` from those fields that are its own; where they are wrong, add what
-    is wrong to `faults` and return the defaults.
+    """Build options of type `kind` from its fields in `values`; other fields are ignored.
+
+    If fields are invalid, append the faults to `faults` and return the defaults.
     """
     chosen = {}
     for field in fields(kind):  # type: ignore[arg-type]
@@ -167,12 +172,12 @@ def _read_attributes(declared: Mapping[str, Any], faults: list[str]) -> tuple[At
 
 
 def _read_sources(data: Mapping[str, Any], faults: list[str]) -> SourceOptions:
-    from mtl_jax.data.datasets.blocks import complete, merge_short  # it loads all readers
+    from mtl_jax.data.datasets.blocks import complete, merge_short  # imports all readers
 
     named = blocks_of(data["sources"])
     blocks = tuple({"name": name, **block} for name, block in named.items())
     options = _read(SourceOptions, {**data, "sources": blocks}, faults)
-    has_data = blocks or any(vars(options)[name] for name in SHORT)  # a converted model has none
+    has_data = blocks or any(vars(options)[name] for name in SHORT)  # not in a converted model
     for block in merge_short(options) if has_data else ():
         try:
             complete(block)
@@ -199,18 +204,18 @@ def _read_stages(named: Mapping[str, Any], faults: list[str]) -> tuple[Stage, ..
                 wrong = str(error).splitlines()
         faults += [f"stages.{name}.{fault}" for fault in wrong]
     if not stages and not faults:
-        faults.append("stages is empty; name one stage or more")
+        faults.append("stages is empty; it must have at least one stage")
     return tuple(stages)
 
 
 def _model_faults(experiment: Experiment) -> Iterator[str]:
-    """Yield what does not fit between the parts of a config."""
+    """Yield the faults of combinations of options from different parts of a config."""
     model, data = experiment.model, experiment.data
     for numbers in (model.pixel_mean, model.pixel_std):
         if len(numbers) not in (1, data.channels):
             yield (
-                f"model.pixel_mean and config.model.pixel_std: one has {len(numbers)} numbers, and "
-                f"config.data.channels is {data.channels}; give one number, or one for each channel"
+                "model.pixel_mean and config.model.pixel_std must have one number, or one for each "
+                f"channel; one has {len(numbers)}, and config.data.channels is {data.channels}"
             )
             break
     if isinstance(model, HyperFaceOptions):
@@ -218,14 +223,14 @@ def _model_faults(experiment: Experiment) -> Iterator[str]:
             yield "eval.flip and config.eval.scales are not supported by family 'hyperface'"
         if tuple(data.augment.scale) != (1.0, 1.0):
             yield (
-                "data.augment.scale is not supported by family 'hyperface'; config.data.regions "
-                "decides how large faces are"
+                "data.augment.scale is not supported by family 'hyperface'; the size of faces is "
+                "set by config.data.regions"
             )
     if isinstance(model, MaskMTLOptions) and model.head.pool == "flatten":
         resize = data.resize
         several = resize.mode in ("shorter", "square") and len(resize.canvases) > 1
         if several or resize.mode in ("none", "pad64"):
             yield (
-                "model.head.pool is 'flatten', which has weights for each cell of one size; let "
-                "config.data.resize give one size, or use 'mean'"
+                "model.head.pool is 'flatten', which requires one image size; set "
+                "config.data.resize to one size, or use 'mean'"
             )

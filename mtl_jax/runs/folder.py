@@ -1,4 +1,4 @@
-"""A run's folder: its config.json, and whether the run in it can go on with a config."""
+"""The folder of a run: its lock, its config.json, and whether a config can resume the run."""
 
 import fcntl
 import json
@@ -23,24 +23,24 @@ from mtl_jax.errors import UserError
 from mtl_jax.training.checkpoint import Checkpointer
 
 _log = logging.getLogger(__name__)
-# What may change when a run is resumed, beside more steps: how often it says something, and what
-# evaluate.py says of it.
+# Fields that may differ when a run is resumed, besides more steps: intervals of the training loop,
+# and options of evaluate.py.
 CHANGEABLE = ("train.log_every", "train.eval_every", "train.checkpoint_every")
 CHANGEABLE += ("eval.groups", "eval.limits", "eval.coverage")
 
 
 @contextmanager
 def lock_run(workdir: Path, alone: bool = True) -> Iterator[None]:
-    """Make a run's folder and keep other trainings out of it (all but one host of a cluster give
-    `alone` as False); an empty one goes again at the end.
+    """Create a run folder and lock it against other training processes.
 
-    Raises UserError where it cannot be made, or another training holds it.
+    On a cluster all hosts but one pass `alone=False`, which takes no lock. An empty folder is
+    removed on exit. Raises UserError if the folder cannot be created or is locked.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         folder = os.open(workdir, os.O_RDONLY)
     except OSError as error:
-        raise UserError(f"{workdir}: cannot be the run's folder ({error.strerror})") from None
+        raise UserError(f"{workdir}: cannot open the run folder ({error.strerror})") from None
     try:
         if alone:
             _lock(folder, workdir)
@@ -54,21 +54,21 @@ def lock_run(workdir: Path, alone: bool = True) -> Iterator[None]:
 
 
 def _lock(folder: int, workdir: Path) -> None:
-    """Lock an open folder until it is closed, as it also is when the process is killed."""
+    """Lock an open folder until it is closed or the process ends, even if it is killed."""
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"{workdir}: another training writes there; wait for it, or use another --workdir"
+            f"{workdir}: in use by another training process; wait for it or use another --workdir"
         ) from None
     except OSError as error:
-        what = "%s: its file system has no locks (%s): start no other training there meanwhile"
+        what = "%s: file locks are not supported (%s); start no other training in this folder"
         _log.warning(what, workdir, error.strerror)
 
 
 @contextmanager
 def removed_unless_done(path: Path) -> Iterator[None]:
-    """Remove a file again that is new where what follows fails."""
+    """Remove the file `path` if the block raises an exception and the file did not exist before."""
     new = not path.exists()
     try:
         yield
@@ -79,17 +79,17 @@ def removed_unless_done(path: Path) -> Iterator[None]:
 
 
 def prepare_folder(workdir: Path, experiment: Experiment) -> int:
-    """Return the number of steps of an experiment that are done in a run's folder.
+    """Return the number of steps of an experiment that are completed in a run folder.
 
-    Raises UserError where the steps were done with another config. What a run left behind that
-    stopped before its first checkpoint counts for nothing.
+    Raises UserError if the steps were trained with another config. The splits of a run that stopped
+    before its first checkpoint are removed if its config differs.
     """
     path, folder = workdir / "config.json", workdir / "checkpoints"
     latest = Checkpointer(folder).latest() if folder.is_dir() else None
     if latest == 0:
         raise UserError(
-            f"{workdir} holds weights that were converted; start from them in another --workdir, "
-            f"with --config.init.checkpoint={workdir}"
+            f"{workdir}: contains converted weights, which cannot be resumed; use another "
+            f"--workdir with --config.init.checkpoint={workdir}"
         )
     done = latest or 0
     if not path.is_file():
@@ -98,20 +98,21 @@ def prepare_folder(workdir: Path, experiment: Experiment) -> int:
     if differing and done:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise UserError(
-            f"{workdir} holds a run of another config: {', '.join(differing[:5])}{more}; "
+            f"{workdir}: contains a run of another config: {', '.join(differing[:5])}{more}; "
             "use another --workdir"
         )
     if differing:
         (workdir / "splits.json").unlink(missing_ok=True)
     if done > experiment.steps:
         raise UserError(
-            f"{workdir}: {done} steps are done, and config.stages has only {experiment.steps}"
+            f"{workdir}: {done} steps are done, and config.stages has only {experiment.steps}; "
+            "use more steps or another --workdir"
         )
     return done
 
 
 def read_config(path: Path) -> ConfigDict:
-    """Read a run's config.json, its blocks by name."""
+    """Read a run's config.json and name its blocks. Raises UserError if it is not valid."""
     try:
         return with_names(config_from_json(path.read_text()))
     except ValueError as error:
@@ -121,10 +122,10 @@ def read_config(path: Path) -> ConfigDict:
 def differing_fields(
     old: Mapping[str, Any] | ConfigDict, new: Mapping[str, Any] | ConfigDict, done: int = 0
 ) -> Iterator[str]:
-    """Name the fields that a run of `done` steps cannot be resumed with; more steps of the stages
-    that it has not left and other logging it can.
+    """Yield the differences between two configs that prevent resuming a run after `done` steps.
 
-    What a run of an older version does not say has its default.
+    The fields in CHANGEABLE, the number of steps of unfinished stages and added stages may differ.
+    Fields that are missing from a run of an earlier version have their defaults.
     """
     there, now = _flat(old), _flat(new)
     default = _flat(get_default(new["family"]))
@@ -137,15 +138,13 @@ def differing_fields(
         stage = re.match(r"stages\[\d+\]\.", name)
         is_longer = stage and name not in left and (name.endswith("].steps") or name not in there)
         if a != b and not (name in CHANGEABLE or is_longer or name.startswith(unused)):
-            yield f"{name} ({a!r} there, {b!r} now)"
+            yield f"{name} ({a!r} in the run, {b!r} now)"
 
 
 def _flat(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
-    """Return every field by its dotted name, blocks by position, with the options of attributes
-    that the config leaves at their defaults.
-    """
+    """Return every field by dotted name, with blocks by position and all options of attributes."""
     named = as_tuples(with_names(config))
-    fields = as_tuples(json.loads(json.dumps(named)))  # whose keys are texts
+    fields = as_tuples(json.loads(json.dumps(named)))  # converts keys to strings
     sources = blocks_of(fields["data"]["sources"])
     blocks = tuple({"name": name, **block} for name, block in sources.items())
     return dict(

@@ -1,4 +1,4 @@
-"""The variables that a training starts from."""
+"""Initial variables of a training run."""
 
 import jax
 
@@ -12,8 +12,9 @@ from mtl_jax.types import Batch, Variables
 
 
 def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
-    """Initialise a model; that of a new run from `config.init.checkpoint` where one is named, and
-    print what it gave.
+    """Initialize a model; for a `new` run, load `config.init.checkpoint` if it is set.
+
+    Prints a table of the loaded parameters. Raises UserError if the checkpoint cannot be used.
     """
     variables = jax.jit(setup.model.init)(jax.random.key(seed), _empty_batch(setup))
     init = setup.experiment.init
@@ -30,7 +31,7 @@ def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
 
 
 def variable_shapes(setup: Setup) -> Variables:
-    """Return the shapes and types of a model's variables; nothing is compiled."""
+    """Return the shapes and dtypes of a model's variables without compiling it."""
     return jax.eval_shape(setup.model.init, jax.random.key(0), _empty_batch(setup))
 
 

@@ -1,4 +1,4 @@
-"""A trained model: its checkpoint and its detections."""
+"""Trained models: loading, saving and detection."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,21 +33,21 @@ from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage
 from mtl_jax.types import Batch, Detections, Model, Variables
 
-# What may change of a trained model; the rest is what it was trained as.
+# Fields of a trained model's config that can be changed; the others are fixed by training.
 EVALUATION = ("data.", "eval.", "model.detection.")
-TRAINING_ALONE = ("eval.pictures", "eval.loss", "eval.best_metric")  # of its validations
+TRAINING_ONLY = ("eval.pictures", "eval.loss", "eval.best_metric")  # used only by validation
 Predict = Callable[[Batch], Detections]
-Propose = Callable[[Batch], Batch]  # puts proposals in
+Propose = Callable[[Batch], Batch]  # adds proposals
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model, ready to detect."""
+    """A trained model with its detection function."""
 
     setup: Setup
     variables: Variables
     predict: Predict
-    propose: Propose | None = None  # of a model that is told where to look: before `predict`
+    propose: Propose | None = None  # for external proposals; applied before `predict`
 
     @property
     def resize(self) -> ResizeOptions:
@@ -70,7 +70,7 @@ class Run:
         return self.setup.attributes
 
     def detect(self, held_out: Sequence[Source]) -> Iterator[tuple[Record, Result]]:
-        """Give every record of sources with what is found on it, its proposals included."""
+        """Yield every record of the sources with its detections, using the run's proposals."""
         predict = after(self.propose, self.predict)
         return detect(predict, held_out, self.setup)
 
@@ -81,17 +81,19 @@ def load_run(
     overrides: Sequence[str] = (),
     proposals: Path | None = None,
 ) -> Run:
-    """Load a run's model from its folder, or from its packed file, alone. What selective search
-    finds is kept in the folder `proposals`, if there is one. Raises UserError for `overrides` of
-    what a trained model is.
+    """Load a trained model from a run folder or a packed file; no other files are required.
+
+    `proposals` is the folder that stores the proposals of selective search; None stores none.
+    Raises UserError if there is no such checkpoint, or `overrides` change fields that are fixed by
+    training.
     """
     for argument in overrides:
         field = argument.partition("=")[0].removeprefix("--config.")
-        if field in TRAINING_ALONE:
-            raise UserError(f"{argument}: is for the validations of a training alone")
+        if field in TRAINING_ONLY:
+            raise UserError(f"{argument}: this field applies only to training; remove it")
         if not field.startswith(EVALUATION):
             allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
-            raise UserError(f"{argument}: a trained model's; only {allowed} may be set here")
+            raise UserError(f"{argument}: fixed by training; only {allowed} can be changed")
     enable_compilation_cache()
     metadata, variables = read_checkpoint(workdir, step)
     setup = Setup.from_metadata(metadata, overrides)
@@ -103,7 +105,10 @@ def load_run(
 
 
 def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:
-    """Give the metadata and the variables of a run's checkpoint, or of a packed file."""
+    """Return the metadata and the variables of a run's checkpoint, or of a packed file.
+
+    Raises UserError if there is no such checkpoint.
+    """
     if Path(path).is_file():
         return read_pack(Path(path))
     try:
@@ -114,9 +119,12 @@ def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], 
 
 
 def save_run(workdir: Path, setup: Setup, variables: Variables) -> None:
-    """Make a RUN of variables that were not trained here. Raises UserError where one is there."""
+    """Create a run from variables that were not trained here, as step 0.
+
+    Raises UserError if `workdir` already contains a run.
+    """
     if (workdir / "checkpoints").exists():
-        raise UserError(f"{workdir} holds a run; use another --workdir")
+        raise UserError(f"{workdir}: already contains a run; use another --workdir")
     write_json(workdir / "config.json", setup.experiment.config)
     optimizer = make_optimizer(OptimizerOptions(), lambda step: 0.0)
     state = start_stage(variables, optimizer, trainable(variables["params"], "all"), make_mesh())
@@ -126,7 +134,7 @@ def save_run(workdir: Path, setup: Setup, variables: Variables) -> None:
 
 
 def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detections]:
-    """Compile detection: a NumPy batch in, NumPy detections of its rows out."""
+    """Return the compiled detection function; its batches and detections are NumPy arrays."""
     compiled = jax.jit(model.predict, out_shardings=replicated(mesh))
 
     def detect(variables: Variables, batch: Batch) -> Detections:
@@ -138,8 +146,10 @@ def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detect
 
 
 def make_propose(setup: Setup, mesh: Mesh, folder: Path | None = None) -> Propose | None:
-    """Give what puts proposals into batches as `config.model.detection` says; None where a model
-    wants none. What selective search finds is kept in `folder`, if there is one.
+    """Return the function that adds proposals to batches, or None if the model requires none.
+
+    `config.model.detection` selects the proposals. `folder` stores those of selective search; None
+    stores none. Raises UserError if the proposals are not available.
     """
     model, data = setup.experiment.model, setup.experiment.data
     if not isinstance(model, HyperFaceOptions):
@@ -150,18 +160,23 @@ def make_propose(setup: Setup, mesh: Mesh, folder: Path | None = None) -> Propos
     if options.proposals == "rpn":
         return _make_rpn_propose(data.channels, options, mesh)
     if data.channels not in (1, 3):
-        raise UserError(f"selective search supports no images of {data.channels} channels")
+        raise UserError(
+            f"selective search requires config.data.channels 1 or 3, got {data.channels}"
+        )
     search = RegionOptions(options.proposals, search_side=data.regions.search_side)
     return BatchSearch(search, options.max_proposals, folder)
 
 
 def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) -> Propose:
-    """Load the run of `config.model.detection.rpn`; it sees images of `channels` channels, padded
-    as this model's.
+    """Return the function that adds proposals of the RPN in `config.model.detection.rpn`.
+
+    The RPN reads the same batches as this model, with `channels` channels.
     """
     field = "config.model.detection.rpn"
     if not options.rpn:
-        raise UserError(f"{field} is empty; name the RUN of a mask_rcnn, or take other proposals")
+        raise UserError(
+            f"{field} is empty; set it to the RUN of a mask_rcnn model or use other proposals"
+        )
     try:
         metadata, variables = read_checkpoint(options.rpn, "best")
     except UserError as error:
@@ -170,7 +185,7 @@ def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) 
     rpn = other.experiment.mask_rcnn(f"{field} {options.rpn}")
     if (own := other.experiment.data.channels) != channels:
         raise UserError(
-            f"{field} {options.rpn}: reads images of {own} channels, this model of {channels}"
+            f"{field} {options.rpn}: expected a model of images with {channels} channels, got {own}"
         )
     find = rpn_proposals(
         rpn, len(other.categories) + 1, other.attributes, count=options.max_proposals
@@ -187,14 +202,14 @@ def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) 
 
 
 def after(propose: Propose | None, predict: Predict) -> Predict:
-    """Give detection with its proposals."""
+    """Return `predict` with `propose`, if there is one, applied to its batches first."""
     return predict if propose is None else lambda batch: predict(propose(batch))
 
 
 def detect(
     predict: Predict, held_out: Sequence[Source], setup: Setup
 ) -> Iterator[tuple[Record, Result]]:
-    """Give every record of sources with what is found on it, in the picture's own pixels."""
+    """Yield every record of the sources with its detections, in pixels of the original image."""
     data = setup.experiment.data
     for source in held_out:
         batches = pipeline.eval_batches(

@@ -1,4 +1,4 @@
-"""A model as an experiment sets it up for the classes of its data."""
+"""Construction of an experiment's model for the classes of its data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from mtl_jax.types import Model
 
 @dataclass(frozen=True)
 class Setup:
-    """An experiment, the classes of its data, and its model."""
+    """An experiment, the classes of its data and its model."""
 
     experiment: Experiment
     categories: tuple[Category, ...]
@@ -26,12 +26,12 @@ class Setup:
 
     @classmethod
     def build(cls, experiment: Experiment, categories: Sequence[Category]) -> "Setup":
-        """Build the model. Raises UserError where it cannot be."""
+        """Build the model. Raises UserError if the options are not supported."""
         return cls(experiment, tuple(categories), build_model(experiment, len(categories)))
 
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Setup":
-        """Build what a checkpoint's metadata says, to predict in the views of `config.eval`."""
+        """Build the model of a checkpoint's metadata; it predicts in the views of `config.eval`."""
         experiment = from_stored(stored["config"], overrides)
         return cls.build(experiment.in_views(), [Category(**c) for c in stored["categories"]])
 
@@ -41,14 +41,14 @@ class Setup:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint keeps; `from_metadata` reads it."""
+        """The metadata of a checkpoint, as read by `from_metadata`."""
         categories = [category._asdict() for category in self.categories]
         return {"config": self.experiment.config, "categories": categories}
 
     def changed_outputs(self, stored: Mapping[str, Any]) -> list[str]:
-        """Return patterns of the output layers that mean something else than in a checkpoint.
+        """Return patterns of the output layers whose meaning differs from a checkpoint's metadata.
 
-        Shapes alone do not show it: two classes of other names, an age of another range.
+        The shapes can be equal: the same number of other classes, or another range of an age.
         """
         patterns = []
         if stored["categories"] != self.metadata["categories"] and self.experiment.has_boxes:
@@ -64,8 +64,9 @@ class Setup:
 
 
 def build_model(experiment: Experiment, classes: int) -> Model:
-    """Build the model for `classes` classes, background not counted. Raises UserError where the
-    options and the attributes do not fit.
+    """Build the model for `classes` classes without background.
+
+    Raises UserError if the options do not support the attributes.
     """
     options, attributes = experiment.model, experiment.attributes
     parts, views = experiment.train.accumulate, experiment.views

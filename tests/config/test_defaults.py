@@ -1,4 +1,4 @@
-"""Every field of a config is an option of some part, and every option is read."""
+"""Tests that every field of a config is a field of an option dataclass, and is used."""
 
 import json
 import re
@@ -27,7 +27,7 @@ DEFAULTS = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_field_of_a_default_config_is_an_option_of_some_part(family):
+def test_every_field_of_a_default_config_is_an_option(family):
     config = get_default(family)
     assert set(config) == {*DEFAULTS, "family", "model", "attributes", "stages"}
     for group, kinds in DEFAULTS.items():
@@ -51,11 +51,11 @@ def compare(group, kinds, name):
             compare(group[field.name], (field.type,), f"{name}.{field.name}")
 
 
-def test_every_option_is_read_by_something():
-    """An option whose name no line of the package reads would be silently ignored."""
+def test_every_option_is_used():
+    """Check that the package uses every option; an unused option would be silently ignored."""
     text = "\n".join(path.read_text() for path in (scripts.ROOT / "mtl_jax").rglob("*.py"))
     unread = [name for name in set(option_names()) if not re.search(rf"\.{name}\b", text)]
-    # Looked up by the name of a change to the picture, and of a term of the loss.
+    # Looked up by name: augmentations and loss terms.
     looked_up = {field.name for kind in (AugmentOptions, LossWeights) for field in fields(kind)}
     assert set(unread) <= looked_up
 
@@ -70,7 +70,7 @@ def option_names():
                 yield field.name
 
 
-def test_a_family_that_is_not_known_is_one_line():
+def test_an_unknown_family_is_one_line():
     with refused("config.family", "'mask_mlt'", *FAMILIES):
         get_default("mask_mlt")
 
@@ -84,13 +84,13 @@ def test_the_fields_of_another_family_are_one_line(family):
         Setup.build(resolve(config), [Category(1, "face")])
 
 
-def test_a_checkpoint_from_before_there_were_families_is_a_mask_rcnn():
+def test_a_checkpoint_without_a_family_is_a_mask_rcnn():
     stored = json.loads(json.dumps({"config": get_default().to_dict(), "categories": []}))
     del stored["config"]["family"]
     assert Setup.from_metadata(stored).experiment.family == "mask_rcnn"
 
 
-def test_what_is_of_mask_rcnn_alone_is_refused_in_one_line():
+def test_functions_of_mask_rcnn_refuse_other_families_in_one_line():
     assert resolve_default("mask_rcnn").mask_rcnn("RUN: torchvision's form").rpn.convs == 1
     with refused("RUN: torchvision's form", "mask_rcnn", "mask_mtl"):
         resolve_default("mask_mtl").mask_rcnn("RUN: torchvision's form")

@@ -1,4 +1,4 @@
-"""From a config to options: every mistake at once, blocks by name, and runs of earlier versions."""
+"""Resolution of configs: all mistakes at once, blocks by name, and runs of earlier versions."""
 
 import json
 
@@ -16,7 +16,7 @@ SHAPES = str(scripts.ROOT / "configs/shapes.py")
 
 
 def faults(config) -> list[str]:
-    """Return the lines of the error that resolving a config raises."""
+    """Return the lines of the UserError that is raised when a config is resolved."""
     with pytest.raises(UserError) as caught:
         resolve(config)
     return str(caught.value).splitlines()
@@ -70,7 +70,7 @@ def test_blocks_are_set_by_name_and_by_position():
     assert (stage.layers, stage.steps) == ("heads", 6)
 
 
-def test_a_config_file_may_name_its_blocks(tmp_path):
+def test_a_config_file_can_name_its_blocks(tmp_path):
     path = tmp_path / "named.py"
     text = """
 from mtl_jax.config.defaults import get_small
@@ -96,7 +96,7 @@ def get_config(variant):
         resolve(load_config_file(str(path)))
 
 
-def test_blocks_without_names_have_those_of_their_formats():
+def test_blocks_without_names_are_named_after_their_formats():
     config = load_config_file(SHAPES)
     names = ["shapes", "shapes-2", "my.own"]
     given = ({"format": "shapes"}, {"format": "shapes"}, {"format": "shapes", "name": "my.own"})
@@ -119,18 +119,18 @@ def test_blocks_without_names_have_those_of_their_formats():
         ("stages=nothing", ("config.stages", "nothing")),
     ],
 )
-def test_what_are_no_blocks_is_refused(given, parts):
+def test_values_that_are_not_blocks_are_refused(given, parts):
     with refused(*parts):
         override(load_config_file(SHAPES), [f"--config.{given}"])
 
 
-def test_a_config_is_resolved_to_the_same_from_what_is_stored():
+def test_a_stored_config_resolves_to_the_same_experiment():
     config = load_config_file(str(scripts.ROOT / "configs/mtl_synthetic.py"))
     experiment = resolve(config)
     assert from_stored(json.loads(json.dumps(experiment.config))) == experiment
 
 
-def test_a_run_that_stored_tuples_of_blocks_is_read():
+def test_a_stored_config_with_tuples_of_blocks_is_resolved():
     stored = get_default().to_dict()
     stored["data"]["sources"] = [{"format": "shapes"}, {"format": "shapes", "split": "val"}]
     stored["stages"] = [{"layers": "heads", "steps": 2, "learning_rate": 0.0}]

@@ -1,4 +1,4 @@
-"""One small run of the real model, which the tests here look at or copy."""
+"""Fixtures: one small run of the real model, which the tests of this folder read or copy."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from small_run import ARGUMENTS, CONFIG
 
 
 class Trained(NamedTuple):
-    """A run of ARGUMENTS, and the programs that were compiled for it."""
+    """The folder of a run with ARGUMENTS, and the names of the programs compiled for it."""
 
     folder: Path
     compiled: list[str]
@@ -19,7 +19,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="package")
 def compiled():
-    """Give the list to which the name of each program is added that is compiled from now on."""
+    """Yield a list to which the name of every newly compiled program is appended."""
     names: list[str] = []
 
     def listen(event, duration, **about):
@@ -42,5 +42,5 @@ def trained(tmp_path_factory, compiled):
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """Give a copy of the run that a test may change, far from where it was trained."""
+    """Return a copy of the run in another folder, which a test may change."""
     return Path(shutil.copytree(trained.folder, tmp_path / "moved" / "run"))

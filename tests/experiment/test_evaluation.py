@@ -1,4 +1,4 @@
-"""Evaluation and prediction by the scripts, of a run that may lie elsewhere than it was trained."""
+"""Tests of the scripts evaluate.py and predict.py, also with a run folder that was moved."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_the_names_of_metrics_are_known_before_training():
 
 def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     compiled.clear()
-    # After four steps few boxes are right: every head counts that is touched.
+    # After five steps few boxes are accurate: match every head with any overlap.
     loose = "--config.eval.iou_threshold=0.01"
     done = scripts.call("evaluate", "--workdir", copy, "--step", "latest", "--baseline", loose)
     assert done.code == 0, done.err
@@ -67,7 +67,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
     assert all(ids[entry["file_name"]] == entry["image_id"] for entry in found)
     for word in ("AP50", "age", "yaw", "misses"):
         assert word in done.out
-    assert re.search(r"\bage\b.* mae [\d.]+ \([\d.]+\)", done.out)  # that of the median age
+    assert re.search(r"\bage\b.* mae [\d.]+ \([\d.]+\)", done.out)  # in parentheses: median age
     done = scripts.call("evaluate", "--workdir", copy, "--split", "val", "--step", 5)
     assert done.code == 0, done.err
     validated = {k.removeprefix("val/"): v for k, v in lines(copy)[-1].items() if k != "step"}
@@ -76,7 +76,7 @@ def test_evaluation_writes_its_numbers_and_compiles_once(copy, compiled):
 
 
 @pytest.mark.slow
-def test_pictures_of_several_sources_are_told_apart(copy):
+def test_predictions_of_several_sources_name_their_source(copy):
     blocks = [
         dict(format="synthetic", name=name, split="test", length=2, seed=seed)
         for seed, name in enumerate("ab")
@@ -107,13 +107,13 @@ def test_pictures_of_several_sources_are_told_apart(copy):
         (("--config.data.pathh=x",), ("config.data.pathh", "config.data.path")),
     ],
 )
-def test_what_cannot_be_evaluated_is_one_line(trained, arguments, named):
+def test_an_invalid_evaluation_is_one_line(trained, arguments, named):
     done = scripts.call("evaluate", "--workdir", trained.folder, *arguments)
     scripts.mistake(done, *named)
 
 
-def write_pictures(folder):
-    """Write three pictures of several sizes, one in a folder below."""
+def write_images(folder):
+    """Write three images of different sizes, one of them in a subfolder, and return the sizes."""
     sizes = {"a.png": (96, 140), "b.jpg": (200, 90), "deep/c.png": (33, 35)}
     for i, (name, (height, width)) in enumerate(sizes.items()):
         image = SyntheticSource(3, seed=5)[i].image
@@ -126,14 +126,14 @@ def test_predictions_from_a_folder_that_was_moved(copy, trained, tmp_path, monke
     monkeypatch.delenv("MTL_JAX_DATA", raising=False)
     for name in ("splits.json", "metrics.jsonl"):
         (copy / name).unlink()
-    sizes = write_pictures(tmp_path / "in")
+    sizes = write_images(tmp_path / "in")
     done = scripts.call(
         "predict", "--workdir", copy, "--input", tmp_path / "in", "--output", tmp_path / "out"
     )
     assert done.code == 0, done.err
     heads = {(c.id, c.name) for c in SyntheticSource(1, seed=0).categories}
     entries = check_predictions(tmp_path / "out", sizes, SHOWN, heads, masks=True)
-    # The other way to the same: Predictor, a picture at a time.
+    # Predictor, one image at a time, must return the same detections.
     predictor = Predictor.from_checkpoint(copy)
     for i, name in enumerate(sorted(sizes)):
         result = predictor(tmp_path / "in" / name)

@@ -1,4 +1,4 @@
-"""Starting a model from another run's weights, of other classes and attributes."""
+"""Tests of initial weights from a run with other classes and attributes."""
 
 import json
 
@@ -15,7 +15,7 @@ from mtl_jax.runs.setup import Setup
 
 
 @pytest.mark.slow
-def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(trained, capsys):
+def test_outputs_of_other_classes_and_attributes_are_not_loaded(trained, capsys):
     config = load_config_file(CONFIG)
     override(config, (*ARGUMENTS, f"--config.init.checkpoint={trained.folder}"))
     override(config, ["--config.attributes.gender.classes=('a','b','c')"])
@@ -29,7 +29,7 @@ def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(train
     same = {name for name in ours if np.array_equal(ours[name], theirs[name])}
     fresh = ("class_logits", "box_deltas", "mask_logits", "gender_output", "age_output")
     for name in ours:
-        # Biases start at zero, and two steps of the heads alone may have left them there.
+        # Biases start at zero, and can still be zero in the run.
         if any(word in name for word in fresh):
             assert name not in same or not ours[name].any(), name
         else:
@@ -40,7 +40,7 @@ def test_a_model_of_other_classes_and_attributes_keeps_what_means_the_same(train
     assert not any("head_output" in row and "fresh" in row for row in table.splitlines())
 
 
-def test_what_can_make_an_output_layer_mean_something_else():
+def test_output_layers_whose_meaning_changed_are_found():
     config = load_config_file(CONFIG)
     heads = (Category(1, "head"),)
     setup = Setup.build(resolve(config), heads)

@@ -1,5 +1,5 @@
-"""Training by the script: what a run's folder holds, and what becomes of it when it is killed,
-resumed, or asked for something else.
+"""Tests of train.py: the files of a run, and runs that are killed, resumed or started with another
+config.
 """
 
 import json
@@ -27,7 +27,7 @@ from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.state import TrainState
 
 
-def test_a_runs_folder_holds_what_it_should(trained):
+def test_a_run_folder_has_all_files(trained):
     run = trained.folder
     names = {path.name for path in run.iterdir()}
     (events,) = (name for name in names if name.startswith("events."))
@@ -64,14 +64,14 @@ def test_config_json_read_back_is_the_config(trained):
     override(config, ARGUMENTS)
     read = read_config(trained.folder / "config.json")
     assert as_tuples(read) == as_tuples(config)
-    assert repr(sorted_tree(read)) == repr(sorted_tree(config))  # 1 is not 1.0, a list no tuple
+    assert repr(sorted_tree(read)) == repr(sorted_tree(config))  # also the types
     override(read, ["--config.data.resize.canvases=((64,64),)"])
     assert read.data.resize.canvases == ((64, 64),)
 
 
-def test_training_repeats_what_is_rare(monkeypatch, tmp_path):
+def test_training_repeats_rare_classes(monkeypatch, tmp_path):
     monkeypatch.setattr(experiment, "initial_variables", lambda *args, **options: {})
-    monkeypatch.setattr(experiment, "fit", lambda *args: args[4](0))  # asks for batches
+    monkeypatch.setattr(experiment, "fit", lambda *args: args[4](0))  # requests batches
     config = load_config_file(CONFIG)
     override(config, [*ARGUMENTS, "--config.data.sources[0].repeat_threshold=1"])
     seen = []
@@ -135,7 +135,7 @@ def test_another_config_is_refused_with_the_fields_that_differ(trained):
 
 
 @pytest.mark.slow
-def test_more_steps_and_other_logging_go_on(copy, trained):
+def test_a_run_is_resumed_with_more_steps_and_other_logging(copy, trained):
     more = (
         "--config.stages[1].steps=5",
         "--config.train.log_every=2",
@@ -149,9 +149,9 @@ def test_more_steps_and_other_logging_go_on(copy, trained):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_ends_with_the_same_bits(trained, tmp_path):
-    # Saved are 2 (where the first stage ends; validated), 3, 4 (validated), 5: the kills fall into
-    # the first stage before anything is saved, and into the middle of the second.
+def test_a_killed_run_ends_with_identical_weights(trained, tmp_path):
+    # Checkpoints are saved at steps 2 (end of the first stage, validated), 3, 4 (validated) and 5.
+    # The run is killed in the first stage before the first checkpoint, and within the second stage.
     command = ["--config", CONFIG, "--workdir", tmp_path / "run", *ARGUMENTS]
     other_saves = ["--config.train.eval_every=0"]
     for kill_at, latest in ((2, None), (5, 3)):
@@ -179,10 +179,10 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_four_devices_are_one(tmp_path):
-    # Three pictures do not divide among four devices: a row of padding stands among them. The
-    # second loss follows from the first step's gradient. Dropout is off, since it tells regions of
-    # nearly equal scores apart, which rounding may exchange.
+def test_four_devices_train_like_one(tmp_path):
+    # A batch of three images is padded to four rows for four devices. The second loss depends on
+    # the gradient of the first step. Dropout is off: rounding can exchange regions of nearly equal
+    # scores, which then have different dropout masks.
     arguments = (
         *ARGUMENTS,
         "--config.model.attribute_head.dropout=0.0",
@@ -198,14 +198,14 @@ def test_four_devices_are_one(tmp_path):
     for one, four in zip(lines(tmp_path / "1"), lines(tmp_path / "4"), strict=True):
         assert one.keys() == four.keys()
         for name in one:
-            if not name.startswith("val/"):  # two steps find nothing: ranks of equal scores
+            if not name.startswith("val/"):  # after two steps, ranks of equal scores
                 np.testing.assert_allclose(four[name], one[name], rtol=1e-5, err_msg=name)
     assert [line["step"] for line in lines(tmp_path / "4")] == [1, 2, 2]
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(trained, tmp_path):
-    # Weights of 1e30 are loaded through config.init.checkpoint.
+    # Weights multiplied by 1e30 are loaded with config.init.checkpoint.
     source = Checkpointer(trained.folder / "checkpoints")
     huge = jax.tree.map(lambda x: x * np.float32(1e30), source.restore_variables("latest"))
     state = TrainState(np.int32(1), huge["params"], huge["batch_stats"], {}, np.bool_(True))
@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(trained, tmp_p
 
 @pytest.mark.slow
 def test_a_learning_rate_is_found_before_training(tmp_path):
-    config = scripts.ROOT / "configs/rcnn_face.py:tiny"  # whose steps are the quickest
+    config = scripts.ROOT / "configs/rcnn_face.py:tiny"  # has the fastest steps
     done = scripts.call(
         "train", "--config", config, "--find", "learning_rate", "--workdir", tmp_path
     )

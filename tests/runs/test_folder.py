@@ -1,4 +1,4 @@
-"""What a run's folder says of the config that it was made with."""
+"""Tests of run folders: locks, and the comparison of a config with that of the run."""
 
 import re
 
@@ -22,7 +22,7 @@ CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
 
 
 def check_changes(faults, *expected):
-    """Assert that each fault names a field, then its value in the run, then its value now."""
+    """Assert that each fault names a field, its value in the run and its new value, in order."""
     faults = list(faults)
     check_faults(faults, *expected)
     for fault, (field, there, now) in zip(faults, expected, strict=True):
@@ -37,7 +37,7 @@ def test_the_fields_that_differ_are_named():
     given = (*stages, {"layers": "5+", "steps": 3, "learning_rate": 0.1})
     override(two, [f"--config.stages={given}"])
     assert list(differing_fields(one, two)) == []
-    assert len(list(differing_fields(two, one))) == 2  # a stage less: its layers and its rate
+    assert len(list(differing_fields(two, one))) == 2  # layers and learning rate of a stage less
     override(two, ["--config.data.sources[0].length=3", "--config.stages[0].learning_rate=0.1"])
     check_changes(
         differing_fields(one, two),
@@ -46,7 +46,7 @@ def test_the_fields_that_differ_are_named():
     )
 
 
-def test_keys_that_json_makes_texts_of_do_not_differ(tmp_path):
+def test_keys_that_json_converts_to_strings_do_not_differ(tmp_path):
     config = load_config_file(CONFIG)
     with config.unlocked():
         config.data.attribute_keys = {"smile": ("mouth", {0: "none", True: "broad"})}
@@ -54,7 +54,7 @@ def test_keys_that_json_makes_texts_of_do_not_differ(tmp_path):
     assert list(differing_fields(read_config(tmp_path / "config.json"), config)) == []
 
 
-def test_what_balances_nothing_may_change():
+def test_options_of_unused_loss_balancing_can_change():
     one, two = load_config_file(CONFIG), load_config_file(CONFIG)
     override(two, ["--config.train.balancing.rate=0.5"])
     assert list(differing_fields(one, two)) == []
@@ -63,7 +63,7 @@ def test_what_balances_nothing_may_change():
     check_changes(differing_fields(one, two), ("train.balancing.rate", 0.025, 0.5))
 
 
-def test_an_older_run_has_the_defaults_of_what_it_does_not_say():
+def test_missing_fields_of_an_earlier_version_have_their_defaults():
     old, new = load_config_file(CONFIG), load_config_file(CONFIG)
     with old.unlocked():
         del old.train.ema, old.eval.groups
@@ -73,15 +73,15 @@ def test_an_older_run_has_the_defaults_of_what_it_does_not_say():
     check_changes(differing_fields(old, new), ("train.ema", 0.0, 0.9))
 
 
-def test_the_steps_of_a_stage_that_was_left_stay():
+def test_the_steps_of_a_finished_stage_cannot_change():
     one, two = load_config_file(CONFIG), load_config_file(CONFIG)
     override(one, ["--config.stages[0].steps=4", "--config.stages[1].steps=6"])
     override(two, ["--config.stages[0].steps=6", "--config.stages[1].steps=6"])
-    assert list(differing_fields(one, two, 4)) == []  # the first one goes on
+    assert list(differing_fields(one, two, 4)) == []  # the first stage is not finished
     check_changes(differing_fields(one, two, 5), ("stages[0].steps", 4, 6))
 
 
-def test_weights_that_were_converted_are_no_run_to_go_on_with(tmp_path):
+def test_converted_weights_cannot_be_resumed(tmp_path):
     config = load_config_file(CONFIG)
     setup = Setup.build(resolve(config), [Category(1, "head")])
     save_run(tmp_path, setup, draw_variables(variable_shapes(setup)))
@@ -89,7 +89,7 @@ def test_weights_that_were_converted_are_no_run_to_go_on_with(tmp_path):
         prepare_folder(tmp_path, resolve(config))
 
 
-def test_what_a_run_left_that_saved_nothing_counts_for_nothing(tmp_path):
+def test_files_of_a_run_without_a_checkpoint_are_ignored(tmp_path):
     config = load_config_file(CONFIG)
     write_json(tmp_path / "config.json", config.to_dict())
     (tmp_path / "splits.json").write_text("{}")

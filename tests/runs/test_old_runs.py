@@ -1,7 +1,7 @@
-"""A run of an earlier version is evaluated, resumed and started from.
+"""Tests that a run of an earlier version is evaluated, resumed and used as initial weights.
 
-old_run.tar.gz holds its folder, as train.py and evaluate.py of commit efc53ce wrote it, and its
-config file.
+old_run.tar.gz contains its folder, as written by train.py and evaluate.py of commit efc53ce, and
+its config file.
 """
 
 import json
@@ -46,7 +46,7 @@ def test_an_old_config_file_resumes_an_old_run(run):
     config = f"{run}/old_faces.py"
     done = scripts.call("train", "--config", config, "--workdir", run)
     assert done.code == 0, done
-    assert "4" in done.out  # all steps are done
+    assert "4" in done.out  # the steps that are done
     more = "--config.stages[1].steps=3"
     done = scripts.call("train", "--config", config, "--workdir", run, more)
     assert done.code == 0, done

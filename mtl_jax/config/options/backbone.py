@@ -1,4 +1,4 @@
-"""Options of a ResNet, and checks that the families share."""
+"""Options of a ResNet, and checks shared by the model families."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ DEPTHS = (18, 34, 50, 101)
 @dataclass(frozen=True)
 class BackboneOptions(Options):
     depth: int = 50  # 18, 34, 50 or 101
-    width: int = 64  # features of the stem and of the first stage
+    width: int = 64  # channels of the stem and of the first stage
     norm: str = "frozen"  # frozen, batch, group or none
     norm_eps: float = 1e-5
-    stride_in_1x1: bool = False  # True: Caffe's and matterport's bottleneck
-    pool_same: bool = False  # True: the stem's pooling is padded as Keras's "same", at the end
+    stride_in_1x1: bool = False  # True: bottlenecks as in Caffe and matterport
+    pool_same: bool = False  # True: the stem's pooling is padded at the end, as Keras's "same"
 
 
 def norm_faults(part: str, norm: str) -> Iterator[str]:
-    """Yield a fault where a part of a model has an unknown norm."""
+    """Yield a fault if `norm`, the norm of `model.PART`, is unknown."""
     yield from one_of(f"model.{part}.norm", norm, NORMS)
 
 
 def backbone_faults(part: str, backbone: BackboneOptions) -> Iterator[str]:
-    """Yield the faults of a ResNet that is `model.PART`."""
+    """Yield the faults of the ResNet `model.PART`."""
     yield from norm_faults(part, backbone.norm)
     if backbone.depth not in DEPTHS:
         known = ", ".join(map(str, DEPTHS))
@@ -33,5 +33,5 @@ def backbone_faults(part: str, backbone: BackboneOptions) -> Iterator[str]:
 
 
 def dtype_faults(dtype: str, known: Sequence[str] = ("float32", "bfloat16")) -> Iterator[str]:
-    """Yield a fault where a model's dtype is none of the `known`."""
+    """Yield a fault if a model's dtype is not one of `known`."""
     yield from one_of("model.dtype", dtype, known)

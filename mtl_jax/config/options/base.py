@@ -1,4 +1,4 @@
-"""What all option dataclasses share: every fault is listed, in the same words."""
+"""Base class of the option dataclasses, and checks with uniform messages."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,10 +6,10 @@ from mtl_jax.errors import suggest
 
 
 class Options:
-    """Options that list all that is wrong with them. Raises ValueError, a line for each fault."""
+    """Options that are checked on creation. Raises ValueError with one line for each fault."""
 
     def faults(self) -> Iterator[str]:
-        """Yield a line for each wrong field, which begins with its name, as `data.channels`."""
+        """Yield one line per invalid field, starting with its name, such as `data.channels`."""
         yield from ()
 
     def __post_init__(self) -> None:
@@ -18,7 +18,7 @@ class Options:
 
 
 def one_of(field: str, value: object, known: Iterable[str]) -> Iterator[str]:
-    """Yield a fault where `value` is none of the `known` ones."""
+    """Yield a fault if `value` is not one of `known`."""
     names = tuple(known)
     if value not in names:
         listed = ", ".join(map(repr, names))
@@ -26,18 +26,18 @@ def one_of(field: str, value: object, known: Iterable[str]) -> Iterator[str]:
 
 
 def at_least(field: str, value: float, least: float) -> Iterator[str]:
-    """Yield a fault where `value` is below `least`."""
+    """Yield a fault if `value` is less than `least`, or NaN."""
     if not value >= least:
-        yield f"{field} is {value!r}; it must be {least:g} or more"
+        yield f"{field} is {value!r}; it must be at least {least:g}"
 
 
 def above(field: str, value: float, limit: float) -> Iterator[str]:
-    """Yield a fault where `value` is not above `limit`."""
+    """Yield a fault if `value` is not greater than `limit`."""
     if not value > limit:
         yield f"{field} is {value!r}; it must be greater than {limit:g}"
 
 
 def between(field: str, value: float, low: float, high: float) -> Iterator[str]:
-    """Yield a fault where `value` is not within `low` and `high`."""
+    """Yield a fault if `value` is not between `low` and `high`, inclusive."""
     if not low <= value <= high:
         yield f"{field} is {value!r}; it must be between {low:g} and {high:g}"

@@ -1,4 +1,4 @@
-"""Options of the data: where records come from, and how they become batches."""
+"""Options of the data: sources, augmentation, regions and batches."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,52 +10,50 @@ from mtl_jax.images.resize import ResizeOptions
 
 @dataclass(frozen=True)
 class SourceOptions(Options):
-    """Where records come from. `format`, `path`, `annotations` and `images` are short for the first
-    of `sources`.
+    """Data sources. `format`, `path`, `annotations` and `images` are short forms of the fields of
+    the first of `sources`.
     """
 
-    sources: tuple[dict[str, Any], ...] = ()  # a block for each source
+    sources: tuple[dict[str, Any], ...] = ()  # one block per source
     format: str = ""
     path: str = ""
     annotations: str = ""
     images: str = ""
-    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # train, val, test of what is divided
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # train, val, test; of sources without a split
     split_seed: int = 0
-    attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # as labels.LabelReader's keys
-    attribute_preset: str = ""  # mtl_mrcnn: its Yaw and Pitch; utkface: FairFace's races as its
-    on_error: str = "stop"  # at a faulty record; "skip": list it and leave it out
+    attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # `keys` of LabelReader
+    attribute_preset: str = ""  # mtl_mrcnn (its Yaw and Pitch) | utkface (FairFace's races as its)
+    on_error: str = "stop"  # on an invalid record: stop | skip (log the record and omit it)
 
 
 @dataclass(frozen=True)
 class AugmentOptions(Options):
-    """What training does to a picture. Each name of a kind is its probability; with all at 0
-    nothing is changed.
+    """Random augmentation of training images.
 
-    The strength of a change is drawn evenly up to `*_strength`.
+    The field named after an augmentation is its probability; 0 turns it off. Its strength is drawn
+    uniformly, up to the field `*_strength`.
     """
 
-    flip: float = 0.5  # mirror left and right
-    scale: tuple[float, float] = (
-        1.0,
-        1.0,
-    )  # factor on the fitted size; what no longer fits is cropped at random
-    mask: float = 0.0  # put masks on the picture's faces, others each time
+    flip: float = 0.5  # horizontal
+    # Factor on the size after resizing; an image that is then too large is cropped at random.
+    scale: tuple[float, float] = (1.0, 1.0)
+    mask: float = 0.0  # draw face masks, different ones each time
     brightness: float = 0.0
     brightness_strength: float = 0.2  # added, as a fraction of 255
     contrast: float = 0.0
-    contrast_strength: float = 0.3  # change of the distance from the mean, as a fraction
-    saturation: float = 0.0  # this and hue: of pictures with three channels
-    saturation_strength: float = 0.7  # change as a fraction; -1 is gray
+    contrast_strength: float = 0.3  # relative change of the difference from the mean
+    saturation: float = 0.0  # saturation and hue: only images with three channels
+    saturation_strength: float = 0.7  # relative change; -1 is gray
     hue: float = 0.0
-    hue_strength: float = 0.02  # of a whole turn of the colour circle
+    hue_strength: float = 0.02  # fraction of the full hue circle
     blur: float = 0.0
-    blur_strength: float = 2.0  # Gaussian sigma, in canvas pixels
+    blur_strength: float = 2.0  # Gaussian sigma, in pixels of the resized image
     motion: float = 0.0
-    motion_strength: float = 12.0  # length of the movement, in canvas pixels
+    motion_strength: float = 12.0  # length of the motion, in pixels of the resized image
     rain: float = 0.0
-    rain_strength: float = 0.5  # opacity of a streak; their number follows it
+    rain_strength: float = 0.5  # opacity of a streak; the number of streaks increases with it
     noise: float = 0.0
-    noise_strength: float = 12.0  # Gaussian standard deviation, of 255
+    noise_strength: float = 12.0  # Gaussian standard deviation, in pixel values 0..255
 
     def faults(self) -> Iterator[str]:
         low, high = self.scale
@@ -66,20 +64,20 @@ class AugmentOptions(Options):
                 yield from between(f"data.augment.{name}", value, 0, 1)
 
 
-SHORT = ("format", "path", "annotations", "images")  # fields that stand for the first source's
+SHORT = ("format", "path", "annotations", "images")  # short forms of the first source's fields
 PROPOSALS = ("", "jitter", "fast", "quality")
 
 
 @dataclass(frozen=True)
 class RegionOptions(Options):
-    """Training on regions of pictures, each with one thing or none, as HyperFace wants it."""
+    """Training on regions of images with one instance or none each, which HyperFace requires."""
 
-    proposals: str = ""  # jitter | fast | quality (selective search); "": whole pictures
-    per_picture: int = 16  # regions of each picture in an epoch
-    positive_fraction: float = 0.5  # of them that show things, where there are any
-    turn: float = 0.0  # degrees, at most, that training turns a region in the picture's plane
-    cache: str = ""  # folder of what selective search found; "": RUN/proposals
-    search_side: int = 400  # the longer side of pictures that selective search looks at, at most
+    proposals: str = ""  # jitter | fast | quality (selective search); "": whole images
+    per_picture: int = 16  # regions per image and epoch
+    positive_fraction: float = 0.5  # of an image's regions, if the image has instances
+    turn: float = 0.0  # maximum in-plane rotation of a region in training, in degrees
+    cache: str = ""  # folder of the proposals of selective search; "": RUN/proposals
+    search_side: int = 400  # maximum longer side of an image in selective search, in pixels
 
     def faults(self) -> Iterator[str]:
         yield from one_of("data.regions.proposals", self.proposals, PROPOSALS)
@@ -91,20 +89,20 @@ class RegionOptions(Options):
 
 @dataclass(frozen=True)
 class DataOptions(Options):
-    """How records become batches."""
+    """Conversion of records to batches."""
 
     resize: ResizeOptions = field(default_factory=ResizeOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
-    max_instances: int = 100  # M; of a picture with more the first are kept, crowds last
-    min_visible: float = (
-        0.1  # an instance of which a crop leaves less of its box, or less than 1 pixel, is dropped
-    )
-    mask_size: int = 112  # S, on the instance's box; 0: masks of the whole canvas
+    max_instances: int = 100  # M; of an image with more, the first are kept, crowds last
+    # Minimum fraction of a box's area that remains after a crop, and at least 1 x 1 pixel. Other
+    # instances are dropped.
+    min_visible: float = 0.1
+    mask_size: int = 112  # S, on the instance's box; 0: masks of the whole padded image
     channels: int = 3
-    workers: int = 2  # threads that make batches, ahead of their need
-    processes: bool = False  # processes in their place: for many cores, which Python's lock idles
+    workers: int = 2  # threads that prefetch batches
+    processes: bool = False  # processes instead of threads, which the GIL limits on many cores
     regions: RegionOptions = field(default_factory=RegionOptions)
-    on_error: str = "stop"  # at a picture that cannot be read; "skip": list it and take another
+    on_error: str = "stop"  # on an unreadable image: stop | skip (log it and use another image)
 
     def faults(self) -> Iterator[str]:
         yield from one_of("data.on_error", self.on_error, ("stop", "skip"))

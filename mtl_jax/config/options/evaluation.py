@@ -1,4 +1,4 @@
-"""Options of evaluation: what is measured, and in which views of an image."""
+"""Options of evaluation: metrics and test-time augmentation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,13 +6,15 @@ from typing import Any
 
 from mtl_jax.config.options.base import Options, at_least
 
-ERRORS = ("mae", "std", "nme", "misses", "false_alarms")  # metrics that a better model has less of
+ERRORS = ("mae", "std", "nme", "misses", "false_alarms")  # metrics for which lower is better
 
 
 @dataclass(frozen=True)
 class ViewOptions(Options):
-    """Views of an image at test time, whose detections become one: each of `scales` times the size
-    that `data.resize` gives, and with `flip` mirrored too.
+    """Views of an image at test time, whose detections are merged.
+
+    There is one view for each of `scales`, which multiply the size set by `data.resize`, and, with
+    `flip`, the mirror image of each.
     """
 
     flip: bool = False
@@ -26,22 +28,24 @@ class ViewOptions(Options):
 
 @dataclass(frozen=True)
 class EvalOptions(ViewOptions):
-    """What is measured, during training and by evaluate.py. AP needs none of the thresholds;
-    attributes, misses and false alarms do.
+    """Metrics of the validation during training and of evaluate.py.
+
+    The thresholds apply to attribute metrics, false negatives (misses) and false positives (false
+    alarms), not to AP.
     """
 
-    batch_size: int = 1  # also of predict.py
-    pictures: int = 0  # of the split val, that a validation measures, always the same; 0: all
-    loss: bool = True  # a validation computes the losses, too
-    best_metric: str = "box/AP"  # a name of metrics.json, or a loss of the validation
-    iou_threshold: float = 0.5  # a detection with that overlap found the instance
-    match_score: float = 0.0  # attributes and misses: from every detection that the model returns
-    alarm_score: float = 0.5  # a false alarm has at least this score
-    # Of evaluate.py: metrics also of each class of an attribute, as ("gender", 0.0), or of each
-    # range of a continuous one, as ("age", 10.0).
+    batch_size: int = 1  # also used by predict.py
+    pictures: int = 0  # images of split val per validation, always the same ones; 0: all
+    loss: bool = True  # validation also computes the losses
+    best_metric: str = "box/AP"  # a metric of metrics.json, or a validation loss
+    iou_threshold: float = 0.5  # minimum IoU of a detection with the instance that it matches
+    match_score: float = 0.0  # minimum score of a matched detection; 0: all detections
+    alarm_score: float = 0.5  # minimum score of a false positive
+    # evaluate.py also computes metrics for each class of a categorical attribute, such as
+    # ("gender", 0.0), or for each range of a continuous one, such as ("age", 10.0).
     groups: tuple[Any, ...] = ()
-    limits: tuple[Any, ...] = ()  # ("age", 5.0): the share of errors up to it, cs5
-    coverage: float = 0.0  # of the split test's intervals, calibrated on val; 0: none
+    limits: tuple[Any, ...] = ()  # ("age", 5.0): fraction of errors up to 5, as metric cs5
+    coverage: float = 0.0  # of prediction intervals on split test, calibrated on val; 0: none
 
     @property
     def views(self) -> ViewOptions:
@@ -54,11 +58,11 @@ class EvalOptions(ViewOptions):
         for name, pairs in (("groups", self.groups), ("limits", self.limits)):
             kinds = [[type(part) for part in p] if isinstance(p, tuple) else [] for p in pairs]
             if any(each not in ([str, float], [str, int]) for each in kinds):
-                yield f"eval.{name} is {pairs!r}; it must be pairs (attribute, number)"
+                yield f"eval.{name} is {pairs!r}; it must be a tuple of pairs (attribute, number)"
         if not 0 <= self.coverage < 1:
-            yield f"eval.coverage is {self.coverage}; it must be 0 or more and less than 1"
+            yield f"eval.coverage is {self.coverage}; it must be at least 0 and less than 1"
 
 
 def higher_is_better(metric: str) -> bool:
-    """Say whether a better model has more of the metric, or loss, of that name."""
+    """Return whether higher values of a metric or loss are better."""
     return not metric.startswith("loss/") and metric.rsplit("/", 1)[-1] not in ERRORS

@@ -1,8 +1,10 @@
-"""Options of HyperFace. The defaults are the paper's network on AlexNet and its objective.
+"""Options of HyperFace. The defaults are the paper's network on AlexNet and its loss.
+
+The networks of the paper:
 
 R-CNN_Face         fused False, fcs (4096,), no attributes
 Multitask_Face     fused False, fcs (4096,)
-R-CNN_Gender       the same with detection.enabled False and one attribute; so R-CNN_Pose, ...
+R-CNN_Gender       as Multitask_Face, detection.enabled False, one attribute; also R-CNN_Pose, ...
 HyperFace          the defaults
 HyperFace-ResNet   trunk "resnet", fcs ()
 """
@@ -19,11 +21,11 @@ ALEXNETS = ("paper", "repository")
 TRUNKS = ("alexnet", "resnet")
 
 
-PROPOSALS = ("windows", "fast", "quality", "rpn")  # where a picture is looked at
+PROPOSALS = ("windows", "fast", "quality", "rpn")  # sources of candidate regions
 
 
-# The mean of 131 faces of HELEN and AFW, made symmetric, about the points' mean in units of their
-# mean distance from it (root of the squares); the ears are drawn faces'. In AFLW's order.
+# Mean shape of 131 faces of HELEN and AFW, made symmetric. The origin is the mean of the points and
+# the unit their root-mean-square distance from it. The ears are those of drawn faces. AFLW's order.
 FACE_TEMPLATE = (
     *((-1.19, -0.60), (-0.76, -0.82), (-0.24, -0.70), (0.24, -0.70), (0.76, -0.82), (1.19, -0.60)),
     *((-0.90, -0.35), (-0.64, -0.35), (-0.37, -0.31), (0.37, -0.31), (0.64, -0.35), (0.90, -0.35)),
@@ -35,41 +37,41 @@ FACE_TEMPLATE = (
 @dataclass(frozen=True)
 class AlexNetOptions(Options):
     variant: str = "paper"  # paper | repository
-    width: int = 96  # features of the first convolution; the others follow
-    pool2: int = 3  # side of the second pooling's windows; 2 in the repository's HyperFace
+    width: int = 96  # channels of the first convolution; the others are proportional
+    pool2: int = 3  # window size of the second pooling; 2 in the repository's HyperFace
 
 
 @dataclass(frozen=True)
 class WindowOptions(Options):
-    """The windows that a picture is searched by."""
+    """Sliding windows, the candidate regions of proposals "windows"."""
 
-    min_side: float = 40.0  # canvas pixels
-    growth: float = 1.5  # from each side to the next larger
-    step: float = 0.25  # sides between neighbours
+    min_side: float = 40.0  # pixels of the padded image
+    growth: float = 1.5  # ratio of each side to the next smaller one
+    step: float = 0.25  # distance of neighbouring windows, as a fraction of their side
 
 
 @dataclass(frozen=True)
 class FaceDetectionOptions(Options):
-    enabled: bool = True  # False: the whole picture is one face, of score 1
+    enabled: bool = True  # False: the whole image is one face with score 1
     proposals: str = "windows"  # windows | fast | quality (selective search) | rpn
-    rpn: str = ""  # the RUN of a mask_rcnn whose RPN gives the proposals
-    max_proposals: int = 2000  # of a picture, where they are no windows
-    score_threshold: float = 0.25  # of a region, to be looked at again and to be found
+    rpn: str = ""  # RUN of a mask_rcnn model whose RPN generates the proposals
+    max_proposals: int = 2000  # per image; not used for windows
+    score_threshold: float = 0.25  # minimum score of a region
     rounds: int = 2  # of Iterative Region Proposals; 0: none
-    max_candidates: int = 64  # regions that go through the rounds, the best ones
-    landmark_nms: bool = True  # False: NMS of the regions, each face as its best region sees it
-    overlap: float = 0.5  # of the smaller of two boxes around landmarks that are one face's
-    nms_iou: float = 0.3  # of regions, where landmark_nms is False
-    top_k: int = 5  # regions whose median a face is
-    min_visible: int = 4  # landmarks, for a rectangle by them
+    max_candidates: int = 64  # highest-scoring regions that enter the rounds
+    landmark_nms: bool = True  # False: NMS of regions; a face is its highest-scoring region
+    overlap: float = 0.5  # of the smaller landmark box; regions above it are the same face
+    nms_iou: float = 0.3  # IoU threshold of region NMS, used if landmark_nms is False
+    top_k: int = 5  # a face is the median of at most this many regions
+    min_visible: int = 4  # minimum number of landmarks for a face rectangle
     max_detections: int = 50
-    chunk: int = 64  # regions that go through the network at a time
+    chunk: int = 64  # regions per pass through the network
 
 
 @dataclass(frozen=True)
 class FaceLossWeights(Options):
-    """Beside the attributes' own weights, which the paper has at 5 (landmarks), 5 (pose) and 2
-    (gender).
+    """Weights of the losses other than the attributes', which have weights of their own: 5
+    (landmarks), 5 (pose) and 2 (gender) in the paper.
     """
 
     detection: float = 1.0
@@ -81,23 +83,24 @@ class HyperFaceOptions(Options):
     trunk: str = "alexnet"  # alexnet | resnet
     alexnet: AlexNetOptions = field(default_factory=AlexNetOptions)
     resnet: BackboneOptions = field(default_factory=lambda: BackboneOptions(101, norm="batch"))
-    fused: bool = True  # False: the heads read the trunk's last map alone
-    fused_channels: int = 192  # of AlexNet's fused maps
-    pooled: bool = True  # a ResNet's last map is averaged; False: the heads see each of its cells
-    fcs: tuple[int, ...] = (3072,)  # features of the layers that all tasks share
+    fused: bool = True  # False: the heads read only the trunk's last feature map
+    fused_channels: int = 192  # of AlexNet's fused feature maps
+    pooled: bool = True  # ResNet: global average pooling of the last feature map; False: flattened
+    fcs: tuple[int, ...] = (3072,)  # features of the fully connected layers shared by all tasks
     head_features: int = 512
     dropout: float = 0.0  # after each hidden fully connected layer
-    input_size: int = 227  # side that regions are stretched to
-    # True: places of hidden points are learnt too, where known, and all points say where a face is,
-    # not only those seen. So also where no data says what is seen.
+    input_size: int = 227  # side of a region at the network's input, in pixels
+    # True: the positions of hidden landmarks are also trained, if annotated, and all landmarks
+    # determine a face's rectangle, not only visible ones. Enable this when visibility is not
+    # annotated.
     hidden_points: bool = False
-    template: tuple[tuple[float, float], ...] = FACE_TEMPLATE  # of the landmarks
+    template: tuple[tuple[float, float], ...] = FACE_TEMPLATE  # mean shape of the landmarks
     windows: WindowOptions = field(default_factory=WindowOptions)
     detection: FaceDetectionOptions = field(default_factory=FaceDetectionOptions)
     loss_weights: FaceLossWeights = field(default_factory=FaceLossWeights)
-    pixel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of values 0..1
+    pixel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # per channel, of pixel values 0..1
     pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always
+    dtype: str = "float32"  # float32 or bfloat16; losses and boxes are always float32
 
     def faults(self) -> Iterator[str]:
         yield from one_of("model.trunk", self.trunk, TRUNKS)
@@ -107,10 +110,10 @@ class HyperFaceOptions(Options):
             yield from at_least(f"model.detection.{name}", vars(d)[name], 1)
         yield from one_of("model.alexnet.variant", self.alexnet.variant, ALEXNETS)
         if self.trunk == "alexnet" and self.input_size not in range(67, 1024, 32):
-            # Elsewhere the three maps that are fused have not one size.
+            # Other sizes lead to three feature maps of different sizes, which cannot be fused.
             yield (
                 f"model.input_size is {self.input_size}; trunk 'alexnet' requires 67 + 32 n, "
-                "as 131 or 227"
+                "such as 131 or 227"
             )
         yield from backbone_faults("resnet", self.resnet)
         yield from dtype_faults(self.dtype)
@@ -120,7 +123,7 @@ class HyperFaceOptions(Options):
 
 
 def proposal_overrides(name: str) -> list[str]:
-    """Give the changes of a config that take these proposals: a kind, or else an RPN's RUN."""
+    """Return the overrides that select proposals: a kind, or the RUN of a mask_rcnn for its RPN."""
     field = "--config.model.detection"
     if name in PROPOSALS:
         return [f"{field}.proposals={name}"]

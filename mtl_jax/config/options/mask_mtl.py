@@ -16,13 +16,13 @@ SHARINGS = ("hard", "none", "cross_stitch", "soft")
 
 @dataclass(frozen=True)
 class ConvTrunkOptions(Options):
-    """MaskMTL's convolutions, one a stage."""
+    """MaskMTL's convolutions, one per stage."""
 
     features: tuple[int, ...] = (160, 192, 224, 224, 224)
     norm: str = "batch"
-    norm_eps: float = 1e-3  # this and the momentum are Keras's
-    norm_momentum: float = 0.99  # of the stages' batch norms; a non-local block's is 0.9
-    non_local: tuple[int, ...] = ()  # stages that a non-local block follows
+    norm_eps: float = 1e-3  # Keras's defaults, as the momentum
+    norm_momentum: float = 0.99  # of the stages' batch norms; 0.9 in a non-local block
+    non_local: tuple[int, ...] = ()  # stages followed by a non-local block
 
     def faults(self) -> Iterator[str]:
         if not 1 <= len(self.features) <= 5:
@@ -30,16 +30,16 @@ class ConvTrunkOptions(Options):
         stages = range(1, len(self.features) + 1)
         if not set(self.non_local) <= set(stages):
             known = f"{stages.start} to {stages.stop - 1}"
-            yield f"model.convs.non_local is {self.non_local}; the stages are {known}"
+            yield f"model.convs.non_local is {self.non_local}; stages must be in the range {known}"
 
 
 @dataclass(frozen=True)
 class PictureHeadOptions(Options):
-    """From a stage's map to an attribute's outputs."""
+    """Layers from a stage's feature map to the outputs of an attribute."""
 
-    pool: str = "flatten"  # flatten: weights of each cell, for one size of canvas | mean
+    pool: str = "flatten"  # flatten (one weight per cell, fixed image size) | mean
     features: tuple[int, ...] = (896, 896)  # of the hidden layers
-    dropout: float = 0.5  # after the first of them; with none, before the outputs
+    dropout: float = 0.5  # after the first hidden layer; without one, before the output
 
     def faults(self) -> Iterator[str]:
         yield from one_of("model.head.pool", self.pool, ("flatten", "mean"))
@@ -47,21 +47,21 @@ class PictureHeadOptions(Options):
 
 @dataclass(frozen=True)
 class MaskMTLOptions(Options):
-    """By default hard sharing: all heads leave one trunk at its end. With `exits` at different
-    depths it is the hierarchical network.
+    """The default is hard sharing: all heads are attached to the last stage of one trunk. With
+    `exits` at several stages it is the hierarchical network.
     """
 
     trunk: str = "convs"  # convs | resnet
     convs: ConvTrunkOptions = field(default_factory=ConvTrunkOptions)
     backbone: BackboneOptions = field(default_factory=lambda: BackboneOptions(18, norm="batch"))
-    sharing: str = "hard"  # a trunk for all | none: one for each attribute | cross_stitch | soft
-    sharing_weight: float = 1e-3  # soft: of the squared distance between the trunks' weights
-    exits: tuple[tuple[str, int], ...] = ()  # (attribute, stage); the others leave at the last
+    sharing: str = "hard"  # hard (one trunk) | none (one per attribute) | cross_stitch | soft
+    sharing_weight: float = 1e-3  # soft: weight of the squared distance between trunks' parameters
+    exits: tuple[tuple[str, int], ...] = ()  # (attribute, stage); default: the last stage
     head: PictureHeadOptions = field(default_factory=PictureHeadOptions)
-    pixel_mean: tuple[float, ...] = (0.0,)  # of values 0..1; one number serves any channels
+    pixel_mean: tuple[float, ...] = (0.0,)  # of pixel values 0..1; for all channels or for each
     pixel_std: tuple[float, ...] = (1.0,)
-    # float32 or bfloat16, losses are float32 always; or float64, where jax_enable_x64 is set, to
-    # compare with other implementations
+    # float32 or bfloat16, with losses in float32; or float64, which requires jax_enable_x64, for
+    # comparisons with other implementations
     dtype: str = "float32"
 
     def faults(self) -> Iterator[str]:
@@ -75,9 +75,9 @@ class MaskMTLOptions(Options):
         for name, stage in self.exits:
             if stage not in self.stages:
                 known = f"{self.stages[0]} to {self.stages[-1]}"
-                yield f"model.exits has {name!r} leave at stage {stage}; the stages are {known}"
+                yield f"model.exits: stage of {name!r} is {stage}; it must be in the range {known}"
 
     @property
     def stages(self) -> range:
-        """The stages that a head may leave at."""
+        """The stages to which a head can be attached."""
         return range(2, 6) if self.trunk == "resnet" else range(1, len(self.convs.features) + 1)

@@ -23,23 +23,23 @@ class FpnOptions(Options):
 @dataclass(frozen=True)
 class RpnOptions(Options):
     convs: int = 1
-    channels: int = 0  # of the hidden convolutions; 0: the pyramid's
+    channels: int = 0  # of the hidden convolutions; 0: as the pyramid
     anchor_sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))  # P2 .. P6
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
-    round_anchors: bool = True  # a cell's anchors to whole pixels
+    round_anchors: bool = True  # round a cell's anchors to whole pixels
     box_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     positive_iou: float = 0.7
     negative_iou: float = 0.3
-    samples: int = 256  # anchors an image that the loss sees
+    samples: int = 256  # anchors per image in the loss
     positive_fraction: float = 0.5
     smooth_l1_beta: float = 1 / 9
-    joint_levels: bool = False  # True: the best of all levels together, and one NMS over them
-    pre_nms_train: int = 2000  # proposals a level (or of all, if joint) before NMS
+    joint_levels: bool = False  # True: select proposals and apply NMS over all levels together
+    pre_nms_train: int = 2000  # proposals per level before NMS; joint_levels: per image
     pre_nms: int = 1000
-    post_nms_train: int = 2000  # proposals an image after NMS
+    post_nms_train: int = 2000  # proposals per image after NMS
     post_nms: int = 1000
     nms_iou: float = 0.7
-    min_size: float = 1e-3  # pixels of the canvas
+    min_size: float = 1e-3  # pixels of the padded image
     score_threshold: float = 0.0
 
     @property
@@ -49,14 +49,14 @@ class RpnOptions(Options):
 
 @dataclass(frozen=True)
 class RoiOptions(Options):
-    """How regions are pooled, and which of them the heads are trained on."""
+    """RoI pooling, and the sampling of regions for training."""
 
     sampling_ratio: int = 2
     aligned: bool = False  # True: detectron2's half-pixel shift
-    corner_samples: bool = False  # True: instead one sample a bin, laid from corner to corner
-    canonical_size: float = 224.0  # a box of this side is read from canonical_level
+    corner_samples: bool = False  # True: one sample per bin, on a grid from corner to corner
+    canonical_size: float = 224.0  # a box of this side is pooled from canonical_level
     canonical_level: int = 4
-    round_level: bool = False  # True: sizes between two levels go to the nearer, not the finer one
+    round_level: bool = False  # True: round the level of a size to the nearest, not down
     samples: int = 512
     positive_fraction: float = 0.25
     positive_iou: float = 0.5
@@ -86,7 +86,7 @@ class MaskHeadOptions(Options):
 
 @dataclass(frozen=True)
 class AttributeHeadOptions(Options):
-    wide: bool = False  # True: MTL_MRCNN's, of pool_size 28, channels 1024, features 0, norm batch
+    wide: bool = False  # MTL_MRCNN's: pool_size 28, channels 1024, features 0, norm batch
     pool_size: int = 14
     convs: int = 2
     channels: int = 256
@@ -101,8 +101,8 @@ class DetectionOptions(Options):
     nms_iou: float = 0.5
     max_detections: int = 100
     min_size: float = 1e-2
-    max_candidates: int = 2000  # boxes of all classes above the threshold that reach NMS
-    best_class_only: bool = False  # True: a region may be of its likeliest class alone
+    max_candidates: int = 2000  # boxes of all classes above the threshold that enter NMS
+    best_class_only: bool = False  # True: only the most probable class of a region is detected
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,12 @@ class MaskRCNNOptions(Options):
     attribute_head: AttributeHeadOptions = field(default_factory=AttributeHeadOptions)
     detection: DetectionOptions = field(default_factory=DetectionOptions)
     loss_weights: LossWeights = field(default_factory=LossWeights)
-    size_divisible: int = 32  # pixels beyond the next multiple are not seen; 0: the whole canvas is
-    inclusive_boxes: bool = False  # True: within the network a box ends where its last pixel begins
-    pixel_mean: tuple[float, ...] = (
-        0.485,
-        0.456,
-        0.406,
-    )  # of values 0..1; one number serves any channels
+    size_divisible: int = 32  # padding beyond the next multiple is masked out; 0: none is
+    inclusive_boxes: bool = False  # True: the network's boxes end at the start of the last pixel
+    # Of pixel values 0..1; one number for all channels, or one for each.
+    pixel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    dtype: str = "float32"  # float32 or bfloat16; losses and boxes are float32 always
+    dtype: str = "float32"  # float32 or bfloat16; losses and boxes are always float32
 
     def faults(self) -> Iterator[str]:
         yield from backbone_faults("backbone", self.backbone)
@@ -144,8 +141,8 @@ class MaskRCNNOptions(Options):
         counts = {len(level) if isinstance(level, Sequence) else 0 for level in sizes}
         if len(sizes) != LEVELS or len(counts) > 1 or 0 in counts:
             yield (
-                f"model.rpn.anchor_sizes is {sizes}; it must be {LEVELS} tuples of as many sizes, "
-                "for P2 to P6, as ((32,), (64,), (128,), (256,), (512,))"
+                f"model.rpn.anchor_sizes is {sizes}; it must be {LEVELS} tuples of equal length, "
+                "for P2 to P6, such as ((32,), (64,), (128,), (256,), (512,))"
             )
         for name, part in (("rpn", self.rpn), ("box_head", self.box_head)):
             if len(part.box_weights) != 4:

@@ -1,4 +1,4 @@
-"""Options of training: initial weights, optimizer, stages, and what happens how often."""
+"""Options of training: initial weights, optimizer, stages, loss balancing and the training loop."""
 
 import math
 from collections.abc import Iterator
@@ -16,27 +16,27 @@ METHODS = ("fixed", "uncertainty", "gradnorm", "dwa", "pcgrad", "mgda", "pareto"
 class InitOptions(Options):
     checkpoint: str = ""  # a RUN to start from
     step: str = "best"
-    exclude: tuple[str, ...] = ()  # patterns of parameter paths that stay fresh
+    exclude: tuple[str, ...] = ()  # patterns of parameter paths that are not loaded
 
 
 @dataclass(frozen=True)
 class OptimizerOptions(Options):
-    """What updates the parameters. The numbers are those of torchvision's detection references."""
+    """Optimizer and schedule. The defaults are those of torchvision's detection references."""
 
     name: str = "sgd"  # sgd | adamw
     learning_rate: float = 0.02
-    momentum: float = 0.9  # of sgd
-    beta1: float = 0.9  # of adamw
+    momentum: float = 0.9  # sgd
+    beta1: float = 0.9  # adamw
     beta2: float = 0.999
     epsilon: float = 1e-8
-    weight_decay: float = 1e-4  # never on norms and biases
-    clip_norm: float = 0.0  # largest global norm of the gradient; 0: no limit
+    weight_decay: float = 1e-4  # not applied to norms and biases
+    clip_norm: float = 0.0  # maximum global norm of the gradient; 0: no limit
     schedule: str = "steps"  # steps | cosine | exponential | constant
     warmup_steps: int = 1000  # linear from warmup_factor times the learning rate
     warmup_factor: float = 0.001
-    milestones: tuple[float, ...] = (16 / 26, 22 / 26)  # up to 1: a fraction of the stage's steps
-    gamma: float = 0.1  # factor at each milestone; exponential: over all of the stage
-    backbone_multiplier: float = 1.0  # of the learning rate of the backbone
+    milestones: tuple[float, ...] = (16 / 26, 22 / 26)  # steps; up to 1: fractions of the stage
+    gamma: float = 0.1  # factor at each milestone; exponential: over the whole stage
+    backbone_multiplier: float = 1.0  # factor on the backbone's learning rate
 
     def faults(self) -> Iterator[str]:
         yield from one_of("optimizer.name", self.name, OPTIMIZERS)
@@ -53,11 +53,11 @@ class OptimizerOptions(Options):
 
 @dataclass(frozen=True)
 class Stage(Options):
-    """A stretch of training with one set of trained parameters and a fresh optimizer."""
+    """A training stage, with one set of trained parameters and a new optimizer state."""
 
     layers: str = "all"  # all | heads | 5+ | 4+ | 3+ | a regular expression on parameter paths
     steps: int = 10_000
-    learning_rate: float = 0.0  # 0: the optimizer's
+    learning_rate: float = 0.0  # 0: optimizer.learning_rate
 
     def faults(self) -> Iterator[str]:
         yield from at_least("steps", self.steps, 1)
@@ -66,16 +66,17 @@ class Stage(Options):
 
 @dataclass(frozen=True)
 class BalanceOptions(Options):
-    shared: str = ""  # pattern of the paths of the shared parameters; '': the model's own
-    rate: float = 0.025  # uncertainty, gradnorm: of the weights' own steps
-    alpha: float = 1.5  # gradnorm: how strongly tasks that lag are pulled
-    # dwa: steps that a loss is averaged over, in the paper an epoch; pareto: most steps of the way
-    # into the wanted part
+    shared: str = ""  # pattern of the shared parameters' paths; '': set by the model
+    rate: float = 0.025  # uncertainty, gradnorm: learning rate of the loss weights
+    alpha: float = 1.5  # gradnorm: strength of the correction for tasks that train slowly
+    # dwa: number of steps over which a loss is averaged, an epoch in the paper; pareto: maximum
+    # number of steps of the first phase, which leads to the region of the preference
     window: int = 100
     temperature: float = 2.0  # dwa
-    # pareto: a row of T numbers for each; (): each task at half of the others, and last all alike
+    # pareto: preference vectors of T numbers; (): for each task one that halves the task, then one
+    # with equal numbers
     preferences: tuple[tuple[float, ...], ...] = ()
-    preference: int = -1  # pareto: the row that is wanted
+    preference: int = -1  # pareto: index of the preference vector to train for
 
     def faults(self) -> Iterator[str]:
         yield from above("train.balancing.rate", self.rate, 0)
@@ -85,33 +86,33 @@ class BalanceOptions(Options):
 
 @dataclass(frozen=True)
 class LoopOptions(Options):
-    """How much goes into a step, and what happens how often, in steps.
+    """Options of the training loop. Intervals are in steps.
 
     The last step is always logged, validated and saved.
     """
 
-    batch_size: int = 2  # images of a step, over all devices
-    accumulate: int = 1  # parts that a step's images are taken in, one after another: less memory
-    balance: str = "fixed"  # how much each task counts; one of training.balance.METHODS
+    batch_size: int = 2  # images per step, over all devices
+    accumulate: int = 1  # gradient accumulation: sequential parts of a batch, to save memory
+    balance: str = "fixed"  # weighting of the tasks' losses; one of METHODS
     balancing: BalanceOptions = field(default_factory=BalanceOptions)
-    ema: float = 0.0  # decay of the parameters' average, which is validated and kept; 0: none
-    patience: int = 0  # validations without a better one after which training stops; 0: never
+    ema: float = 0.0  # decay of the parameters' average, which is validated and saved; 0: none
+    patience: int = 0  # early stopping: validations without improvement; 0: off
     seed: int = 0
     log_every: int = 20
-    eval_every: int = 1000  # 0: at the end alone; what is validated is saved
-    checkpoint_every: int = 500  # 0: where a stage ends or is validated
+    eval_every: int = 1000  # 0: only at the end; each validation saves a checkpoint
+    checkpoint_every: int = 500  # 0: only at the end of a stage and at validations
 
     def faults(self) -> Iterator[str]:
         yield from at_least("train.batch_size", self.batch_size, 1)
         yield from at_least("train.log_every", self.log_every, 1)
         yield from at_least("train.seed", self.seed, 0)
         if not 0 <= self.ema < 1:
-            yield f"train.ema is {self.ema}; it must be 0 or more and less than 1"
+            yield f"train.ema is {self.ema}; it must be at least 0 and less than 1"
         yield from at_least("train.eval_every", self.eval_every, 0)
         yield from at_least("train.checkpoint_every", self.checkpoint_every, 0)
         yield from at_least("train.patience", self.patience, 0)
         if self.patience and not self.eval_every:
-            yield "train.patience counts validations, which requires train.eval_every above 0"
+            yield "train.patience counts validations and requires train.eval_every greater than 0"
         yield from one_of("train.balance", self.balance, METHODS)
         if self.accumulate < 1 or self.batch_size % self.accumulate:
             yield (
@@ -120,13 +121,14 @@ class LoopOptions(Options):
             )
 
     def check_devices(self, count: int) -> None:
-        """Raise UserError where a batch, filled up to a multiple of the devices, does not divide
-        into the parts that it is to be taken in.
+        """Raise UserError if a batch, padded to a multiple of `count` devices, cannot be divided
+        into `accumulate` parts.
         """
         filled = self.batch_size + -self.batch_size % count
         if filled % self.accumulate:
             raise UserError(
-                f"config.train.accumulate {self.accumulate} does not divide the batch of "
-                f"{self.batch_size}, which {count} devices fill up to {filled}; make "
-                f"config.train.batch_size a multiple of {math.lcm(count, self.accumulate)}"
+                f"config.train.accumulate is {self.accumulate}; it must divide the batch of "
+                f"{self.batch_size} images, which is padded to {filled} for {count} devices; set "
+                "config.train.batch_size to a multiple of "
+                f"{math.lcm(count, self.accumulate)}"
             )
