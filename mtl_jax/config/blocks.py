@@ -94,7 +94,7 @@ def _as_blocks(value: Any, field: str) -> dict[str, Any]:
     for name, block in found.items():
         if not isinstance(block, Mapping) and name != ORDER:
             place = f"{field}.{name}" if by_name else f"{field}[{name}]"
-            raise UserError(f"{place} is {block!r}; it must be a block, such as dict(...)")
+            raise UserError(f"{place} is {block!r}; it must be a block, a dict of fields")
     return found
 
 

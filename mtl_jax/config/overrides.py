@@ -94,8 +94,7 @@ def _set_blocks(config: ConfigDict, field: str, text: str) -> None:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         raise UserError(
-            f"config.{field} is {text}; it must be a tuple of blocks, such as "
-            "({'format': 'coco'},)"
+            f"config.{field} is {text}; it must be a tuple of blocks, such as ({{'FIELD': value}},)"
         ) from None
     if isinstance(value, Mapping):  # a ConfigDict does not keep its order
         value = {ORDER: tuple(value), **value}
