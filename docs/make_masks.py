@@ -1,7 +1,7 @@
-"""Make a sheet of faces in masks: drawn heads from one profile to the other, or a data set's.
+"""Write a sheet of faces in masks: drawn heads, sorted by yaw, or faces of a data set.
 
 python docs/make_masks.py docs/masks.jpg
-python docs/make_masks.py ibug.jpg --format ibug    needs the data, in the folder MTL_JAX_DATA
+python docs/make_masks.py ibug.jpg --format ibug    requires the data in the folder MTL_JAX_DATA
 """
 
 import argparse
@@ -44,8 +44,8 @@ def main() -> None:
     for cell, i in zip(cells, chosen, strict=False):
         cell[:] = _cell(*faces[i])
     grid = cells.reshape(ROWS, COLUMNS, SIDE, SIDE, 3).transpose(0, 2, 1, 3, 4)
-    picture = grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)
-    cv2.imwrite(options.output, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    image = grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)
+    cv2.imwrite(options.output, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 def _drawn() -> Source:
@@ -79,7 +79,7 @@ def _faces(source: Source) -> Iterator[tuple[Record, Instance]]:
 
 
 def _cell(record: Record, face: Instance) -> np.ndarray:
-    """Cut a square out around a face, within the picture."""
+    """Return a square crop around a face, within the image, resized to SIDE x SIDE pixels."""
     x1, y1, x2, y2 = face.box
     half = min(0.6 * max(x2 - x1, y2 - y1), record.width / 2, record.height / 2)
     x = np.clip((x1 + x2) / 2, half, record.width - half)

@@ -1,4 +1,4 @@
-"""Make the README's picture: a run's detections on drawn scenes that it has not seen.
+"""Write the README's image: detections of a run on drawn scenes that it was not trained on.
 
 python docs/make_overlays.py runs/quickstart docs/synthetic.jpg
 """
@@ -29,8 +29,8 @@ def main(run: str, output: str) -> None:
     results = Predictor.from_checkpoint(run)([scenes[i].image for i in range(len(scenes))])
     tiles = np.stack([draw(result.image, result) for result in results])
     grid = tiles.reshape(ROWS, COLUMNS, SIDE, SIDE, 3).transpose(0, 2, 1, 3, 4)
-    picture = grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)
-    cv2.imwrite(output, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    image = grid.reshape(ROWS * SIDE, COLUMNS * SIDE, 3)
+    cv2.imwrite(output, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Tests that the scripts, configs, fields and arguments in the README's commands exist."""
+"""The README and the pages of docs: commands, config snippets, imports and links are right."""
 
 import argparse
+import ast
 import re
 import shlex
 import sys
@@ -9,26 +10,37 @@ from unittest.mock import patch
 
 import pytest
 import scripts
+from ml_collections import ConfigDict
 
+from mtl_jax.config.defaults import get_default
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.errors import UserError
 
-TEXT = (scripts.ROOT / "README.md").read_text(encoding="utf-8")
+README = scripts.ROOT / "README.md"
+PAGES = (README, *sorted((scripts.ROOT / "docs").glob("*.md")))
+TEXTS = {
+    page.relative_to(scripts.ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES
+}
+
+
+def blocks(text, language):
+    """Return the contents of a page's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(text):
-    """Return the commands in a text's bash blocks, without comments and line continuations."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    """Return the lines of a page's bash blocks, continued lines joined, without comments."""
+    lines = "\n".join(blocks(text, "bash")).replace("\\\n", " ").splitlines()
     return [line for line in (line.partition(" #")[0].strip() for line in lines) if line]
 
 
 class Parsed(Exception):
-    """A command line is valid: its script would start."""
+    """The arguments of a command were accepted."""
 
 
 def parse(command):
-    """Parse a command with its script's parser and apply its overrides; raise Parsed if valid."""
+    """Parse a command's arguments with its script's parser; read and override its config."""
     words = [w for w in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", w)]
     if words[:2] == ["python", "-m"]:
         module = import_module(f"{words[2]}.__main__")
@@ -54,31 +66,51 @@ def parse(command):
         module.main(words[2:])
 
 
-FOUND = commands(TEXT)
+FOUND = list(dict.fromkeys(command for text in TEXTS.values() for command in commands(text)))
+PYTHON = [c for c in FOUND if re.search(r"\bpython\b", c) and "pytest" not in c]
+SNIPPETS = [
+    pytest.param(block, id=f"{name}-{i}")
+    for name, text in TEXTS.items()
+    for i, block in enumerate(blocks(text, "python"))
+]
 
 
-def test_the_three_commands_are_shown():
+def test_the_readme_shows_the_three_commands():
     for name in ("train", "evaluate", "predict"):
-        assert any(f"python {name}.py" in command for command in FOUND)
+        found = commands(TEXTS["README.md"])
+        assert any(f"python {name}.py" in command for command in found)
 
 
-@pytest.mark.parametrize("command", [c for c in FOUND if re.search(r"\bpython\b", c)])
+def test_the_readme_names_every_page():
+    for page in TEXTS:
+        assert page == "README.md" or f"]({page})" in TEXTS["README.md"]
+
+
+@pytest.mark.parametrize("command", [c for c in PYTHON if "-m benchmarks." not in c])
 def test_a_python_command_parses(command, monkeypatch):
     monkeypatch.chdir(scripts.ROOT)
     with pytest.raises(Parsed):
         parse(command)
 
 
-@pytest.mark.parametrize("command", [c for c in FOUND if c.startswith("make ")])
+@pytest.mark.parametrize("command", [c for c in PYTHON if "-m benchmarks." in c])
+def test_a_benchmark_has_the_options_of_its_command(command):
+    words = shlex.split(command.partition("-m ")[2])
+    source = (scripts.ROOT / f"{words[0].replace('.', '/')}.py").read_text(encoding="utf-8")
+    for word in words[1:]:
+        assert not word.startswith("--") or f'"{word}"' in source, word
+
+
+@pytest.mark.parametrize("command", [c for c in FOUND if "make " in c])
 def test_a_make_command_has_its_target(command):
     makefile = (scripts.ROOT / "Makefile").read_text()
-    for target in command.split()[1:]:
+    for target in command.partition("make ")[2].split():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 @pytest.mark.parametrize("command", FOUND)
-def test_a_command_is_of_a_tested_kind(command):
-    assert re.match(r"([A-Z_]+=\S* )*(python|make|pip install|git clone|cd) ?", command)
+def test_a_command_is_one_that_these_tests_check(command):
+    assert re.match(r"([A-Z_]+=\S* )*(\S*python|make|pip install|git clone|cd) ?", command)
 
 
 def test_mistakes_in_commands_are_found(monkeypatch):
@@ -93,6 +125,46 @@ def test_mistakes_in_commands_are_found(monkeypatch):
     assert commands("```bash\na \\\n  b # c\n```\n```python\nx\n```") == ["a    b"]
 
 
-@pytest.mark.parametrize("path", sorted(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)))
-def test_the_target_of_a_link_exists(path):
-    assert (scripts.ROOT / path).exists()
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_the_imports_of_a_python_snippet_work(snippet):
+    found = ast.parse(snippet).body
+    imports = [node for node in found if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), "snippet", "exec"), {})
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_a_config_snippet_resolves(snippet):
+    names = {"config": get_default()}
+    if "def get_config" in snippet:
+        exec(snippet, names)
+        names["config"] = names["get_config"]("")
+    elif snippet.startswith("config."):
+        if "eval.groups" in snippet or "attribute_keys" in snippet:
+            names["config"].attributes = declared()
+        exec(snippet, names)
+    assert resolve(names["config"])
+
+
+def declared():
+    """Return the attributes that the page on attributes declares."""
+    first = blocks(TEXTS["docs/attributes.md"], "python")[0]
+    names = {"config": ConfigDict()}
+    exec(first, names)
+    return names["config"].attributes
+
+
+def anchors(text):
+    """Return the anchors of a page's headings, as GitHub derives them."""
+    without_code = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", without_code, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_a_link_leads_to_is_there(name):
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", TEXTS[name]):
+        path, _, anchor = link.partition("#")
+        target = (scripts.ROOT / name).parent / path if path else scripts.ROOT / name
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link

@@ -191,9 +191,9 @@ def test_an_invalid_label_is_an_error_that_names_the_record(tmp_path):
     assert len(repeat_factors(source, 0.5)) == len(source)
 
 
-def test_the_file_in_the_readme_works(tmp_path):
-    readme = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(import csv.*?)^```", readme, re.MULTILINE | re.DOTALL)
+def test_the_file_in_the_docs_gives_records(tmp_path):
+    page = (Path(__file__).parents[4] / "docs" / "data.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(import csv.*?)^```", page, re.MULTILINE | re.DOTALL)
     table = tmp_path / "cells.csv"
     table.write_text("file,x1,y1,x2,y2,age\n" + "a.png,1,2,30,40,5\n" * 3)
     source = open_file(write(tmp_path, code), {"table": str(table)}, split="val")["val"].sources[0]
