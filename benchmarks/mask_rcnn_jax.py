@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
+from benchmarks.mask_rcnn_scene import CLASSES, Scene, ellipse
 from mtl_jax.config.options.mask_rcnn import DetectionOptions, MaskRCNNOptions
 from mtl_jax.convert import torchvision_names as names
 from mtl_jax.models.ground_truth import image_keys

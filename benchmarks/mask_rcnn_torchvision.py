@@ -14,7 +14,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from benchmarks.mask_rcnn import CLASSES, Scene, ellipse
+from benchmarks.mask_rcnn_scene import CLASSES, Scene, ellipse
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
