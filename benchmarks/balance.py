@@ -1,12 +1,12 @@
-"""What each balance between tasks costs a step, as a ratio to fixed weights, in one run.
+"""Measure the step time of each loss balancing method, relative to fixed weights.
 
     python benchmarks/balance.py --config configs/maskmtl_utkface.py --batch-size 32
 
-Batches are noise with random labels: the cost does not depend on what they show. The methods take
-turns of a few steps each, so that what else the machine does falls on all of them.
+Batches are noise with random labels, since the time does not depend on their content. The methods
+alternate every few steps, so that other load on the machine affects all of them equally.
 
-Measured on two busy cores, the command above: uncertainty 1.03, dwa 1.07, gradnorm 2.09, pareto
-2.26, mgda 2.29, pcgrad 2.38 times the fixed weights, of three tasks.
+Measured with the command above on two busy cores, for three tasks: uncertainty 1.03, dwa 1.07,
+gradnorm 2.09, pareto 2.26, mgda 2.29, pcgrad 2.38 times the step time with fixed weights.
 """
 
 import argparse
@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--config", default="configs/maskmtl_utkface.py")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=3, help="of a turn")
-    parser.add_argument("--output", type=Path, help="a JSON file to write")
+    parser.add_argument("--steps", type=int, default=3, help="per turn")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args()
     config = load_config_file(options.config)
     setup = Setup.build(resolve(config), [Category(1, "face")])
@@ -52,16 +52,16 @@ def main() -> None:
     median = {method: float(np.median(each)) for method, each in seconds.items()}
     print(f"{jax.devices()[0].device_kind}, batch {options.batch_size}, {options.config}")
     for method, each in median.items():
-        print(f"{method:<12} {1000 * each:8.1f} ms a step   {each / median['fixed']:5.2f} x fixed")
+        print(f"{method:<12} {1000 * each:8.1f} ms/step   {each / median['fixed']:5.2f} x fixed")
     if options.output:
         options.output.write_text(json.dumps(median, indent=1) + "\n")
 
 
 def make_batch(setup: Setup, rows: int) -> Batch:
-    """Give pictures of noise, each one thing with random labels."""
+    """Return images of noise, each with one object and random labels."""
     rng = np.random.default_rng(0)
-    canvas, _ = resize_geometry(512, 512, setup.experiment.data.resize)
-    row = transforms.empty_row(canvas, setup.attributes, setup.experiment.data)
+    size, _ = resize_geometry(512, 512, setup.experiment.data.resize)
+    row = transforms.empty_row(size, setup.attributes, setup.experiment.data)
     batch = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], rows, 0), row)
     labels = {}
     for a in setup.attributes:
@@ -71,7 +71,7 @@ def make_batch(setup: Setup, rows: int) -> Batch:
     valid = np.zeros(batch.gt.valid.shape, bool)
     valid[:, 0] = True
     boxes = np.zeros(batch.gt.boxes.shape, np.float32)
-    boxes[:, 0] = 0, 0, canvas[1], canvas[0]
+    boxes[:, 0] = 0, 0, size[1], size[0]
     gt = batch.gt._replace(valid=valid, boxes=boxes, attributes=labels, classes=valid.astype("i4"))
     noise = rng.integers(0, 256, batch.images.shape, np.uint8).astype(batch.images.dtype)
     index = np.arange(rows, dtype=np.int32)
@@ -79,8 +79,8 @@ def make_batch(setup: Setup, rows: int) -> Batch:
 
 
 def make_runner(setup: Setup, method: str, batch: Batch):
-    """Give a function that takes so many steps, each from a batch on the host, and gives their
-    seconds; compile on the way.
+    """Compile a training step; return a function that runs a number of steps and returns their
+    seconds. Each step starts from a batch on the host.
     """
     mesh, options = make_mesh(), OptimizerOptions(name="adamw", warmup_steps=0)
     variables = initial_variables(setup, 0)

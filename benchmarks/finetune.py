@@ -1,18 +1,17 @@
-"""Fine-tune on a few pictures of one's own beside torchvision: how good does each become?
+"""Compare fine-tuning on a small data set with torchvision.
 
     python train.py --config configs/balloon.py:pretrain --workdir runs/pretrain
     python -m benchmarks.finetune --config configs/balloon.py --checkpoint runs/pretrain \\
         --workdir runs/finetune
 
-Both libraries start from the same weights, fresh heads included: those that `train.py` starts from,
-carried over to torchvision. They see the same batches (this library's pipeline), take the same
-number of steps with the same optimizer, and the last state is measured by the same code on all
-pictures that were not trained on: val and test, as nothing is chosen by val. What differs is the
-network's own arithmetic, its sampling, losses and suppression. Each start (random weights, and
-`--checkpoint`) is run with each of `--seeds`.
+Both libraries start from the same weights, including the newly initialised heads: the initial
+weights of `train.py`, converted to torchvision. They train on the same batches (this library's
+pipeline) for the same number of steps with the same optimizer. The last state is evaluated by the
+same code on all images that were not trained on: val and test, since val is not used for selection.
+The libraries differ in the network's arithmetic, sampling, losses and suppression. Each start
+(random weights, and `--checkpoint`) is run with each of `--seeds`.
 
-Writes WORKDIR/finetune.json after every run, goes on from it when started again, and prints a
-table.
+Writes WORKDIR/finetune.json after every run, resumes from it, and prints a table.
 """
 
 import argparse
@@ -61,14 +60,14 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", required=True)
-    parser.add_argument("--checkpoint", default="", help="the run to start from, beside nothing")
+    parser.add_argument("--checkpoint", default="", help="also start from this run")
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     return parser.parse_known_args()
 
 
 def _in_process(library: str, config: ConfigDict, workdir: Path) -> dict[str, float]:
-    """Run in a process of its own: the libraries' threads would wait for each other."""
+    """Run in a separate process: the libraries' threads would block each other."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_ours if library == "mtl_jax" else _theirs, (config.to_json(), workdir))
 
@@ -91,19 +90,19 @@ def _theirs(config: str, workdir: Path) -> dict[str, float]:
 def _measure(
     predict: Callable[[Batch], Detections], config: ConfigDict, workdir: Path
 ) -> dict[str, float]:
-    """Give the metrics on the pictures that WORKDIR/splits.json does not train on."""
+    """Return the metrics on the images that WORKDIR/splits.json excludes from training."""
     from mtl_jax.config.resolve import resolve
     from mtl_jax.data.datasets.sources import open_sources
     from mtl_jax.evals.accumulate import Evaluator
     from mtl_jax.runs.loading import detect
     from mtl_jax.runs.setup import Setup
 
-    told = resolve(config)
-    opened = open_sources(told.sources, (), workdir / "splits.json", wanted=UNSEEN)
-    setup = Setup.build(told, opened[UNSEEN[0]].categories)
-    pictures = [source for split in UNSEEN for source in opened[split].sources]
+    resolved = resolve(config)
+    opened = open_sources(resolved.sources, (), workdir / "splits.json", wanted=UNSEEN)
+    setup = Setup.build(resolved, opened[UNSEEN[0]].categories)
+    unseen = [source for split in UNSEEN for source in opened[split].sources]
     evaluator = Evaluator(setup.categories)
-    for record, result in detect(predict, pictures, setup):
+    for record, result in detect(predict, unseen, setup):
         evaluator.add(record, result)
     return evaluator.metrics()
 
@@ -111,7 +110,7 @@ def _measure(
 def print_table(
     measured: dict[str, dict[str, float]], starts: Sequence[str], seeds: Sequence[int]
 ) -> None:
-    """Print mean and deviation over the seeds, and how many pooled deviations lie between."""
+    """Print mean and deviation over the seeds, and the difference in pooled deviations."""
     print(f"{'':24}" + "".join(f"{library:>20}" for library in LIBRARIES) + f"{'difference':>20}")
     for start, metric in product(starts, METRICS):
         values = [

@@ -1,4 +1,4 @@
-"""torchvision's half of `benchmarks.finetune`: its Mask R-CNN with a config's sizes."""
+"""torchvision's half of `benchmarks.finetune`: its Mask R-CNN with the sizes of a config."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -32,13 +32,13 @@ from mtl_jax.types import Batch, Detections
 
 
 def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
-    """Train torchvision's model as `config` says, or read it where that is done."""
-    config.data.mask_size = 0  # torchvision wants masks of the whole picture
+    """Train torchvision's model with the settings of `config`, or load it if it is trained."""
+    config.data.mask_size = 0  # torchvision requires masks of the whole image
     workdir.mkdir(parents=True, exist_ok=True)
-    told = resolve(config)
-    opened = sources.open_sources(told.sources, (), workdir / "splits.json", wanted=("train",))
-    setup = Setup.build(told, opened["train"].categories)
-    options = told.mask_rcnn("this benchmark")
+    resolved = resolve(config)
+    opened = sources.open_sources(resolved.sources, (), workdir / "splits.json", wanted=("train",))
+    setup = Setup.build(resolved, opened["train"].categories)
+    options = resolved.mask_rcnn("this benchmark")
     model, trained = build(options, len(setup.categories) + 1), workdir / "model.pth"
     if trained.exists():
         model.load_state_dict(torch.load(trained))
@@ -49,16 +49,16 @@ def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
     model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
     model.to(DEVICE)
     torch.manual_seed(loop.seed)
-    (stage,) = told.stages
-    rate = stage.learning_rate or told.optimizer.learning_rate
+    (stage,) = resolved.stages
+    rate = stage.learning_rate or resolved.optimizer.learning_rate
     batches = experiment.train_batches(setup, opened["train"].repeated(), loop, 0)
-    train(model, islice(batches, stage.steps), told.optimizer, stage.steps, rate)
+    train(model, islice(batches, stage.steps), resolved.optimizer, stage.steps, rate)
     torch.save(model.state_dict(), trained)
     return model.eval()
 
 
 def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
-    """Build torchvision's Mask R-CNN with our options; it takes pictures as they are."""
+    """Build torchvision's Mask R-CNN with our options, without its resizing of images."""
     o = options
     body = get_model(f"resnet{o.backbone.depth}", weights=None)
     stages = [64, 128, 256, 512] if o.backbone.depth < 50 else [256, 512, 1024, 2048]
@@ -81,7 +81,7 @@ def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
         mask_head=MaskRCNNHeads(channels, (mask.channels,) * mask.convs, 1),
         mask_predictor=MaskRCNNPredictor(mask.channels, mask.channels, classes),
     )
-    # Its own `_skip_resize` holds in training alone.
+    # Its own `_skip_resize` is used only in training.
     model.transform.resize = lambda image, target: (image, target)
     return model
 
@@ -91,7 +91,7 @@ def train(
 ) -> None:
     """Train with AdamW as `make_optimizer` builds it."""
     if recipe.name != "adamw":
-        raise ValueError(f"optimizer {recipe.name!r}: only adamw is rebuilt here")
+        raise ValueError(f"optimizer must be 'adamw' for this benchmark, got {recipe.name!r}")
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -105,15 +105,15 @@ def train(
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = float(schedule(np.float32(step)))
-        loss = sum(model(pictures(batch), targets(batch)).values())
+        loss = sum(model(images(batch), targets(batch)).values())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
 
 
-def pictures(batch: Batch) -> list[torch.Tensor]:
-    """Cut a batch's pictures out of their canvases: `[3, h, w]`, 0..1."""
+def images(batch: Batch) -> list[torch.Tensor]:
+    """Return a batch's images without padding: `[3, h, w]`, 0..1."""
     return [
         torch.tensor(image[: int(h), : int(w)], device=DEVICE).permute(2, 0, 1) / 255
         for image, (h, w) in zip(batch.images, batch.sizes, strict=True)
@@ -121,7 +121,7 @@ def pictures(batch: Batch) -> list[torch.Tensor]:
 
 
 def targets(batch: Batch) -> list[dict[str, torch.Tensor]]:
-    """Give what is annotated as torchvision takes it."""
+    """Return the ground truth in torchvision's format."""
     result = []
     for row, (h, w) in enumerate(batch.sizes.astype(int)):
         kept = batch.gt.valid[row] & ~batch.gt.crowd[row] & batch.gt.mask_valid[row]
@@ -136,7 +136,7 @@ def targets(batch: Batch) -> list[dict[str, torch.Tensor]]:
 
 @torch.inference_mode()
 def predict(model: MaskRCNN, batch: Batch) -> Detections:
-    """Detect on a batch; masks stay on their boxes' cells, as ours."""
+    """Detect on a batch; masks are on the cells of their boxes, as ours."""
     model.transform.postprocess = lambda found, *sizes: found
     slots = model.roi_heads.detections_per_img
     rows = len(batch.valid)
@@ -144,7 +144,7 @@ def predict(model: MaskRCNN, batch: Batch) -> Detections:
     scores = np.zeros((rows, slots), np.float32)
     classes = np.zeros((rows, slots), np.int32)
     masks = np.zeros((rows, slots, 28, 28), np.float32)
-    for row, found in enumerate(model(pictures(batch))):
+    for row, found in enumerate(model(images(batch))):
         count = len(found["scores"])
         boxes[row, :count] = found["boxes"].cpu()
         scores[row, :count] = found["scores"].cpu()

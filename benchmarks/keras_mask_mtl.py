@@ -1,4 +1,4 @@
-"""MaskMTL's hierarchical network in Keras, from its description, and our variables for it."""
+"""MaskMTL's hierarchical network in Keras, from its description, with our variables."""
 
 import keras
 import numpy as np
@@ -14,9 +14,9 @@ OUTPUTS = {"age": (1, None), "gender": (1, "sigmoid"), "race": (5, "softmax")}
 def build(
     convs: tuple[int, ...] = FEATURES, hidden: int = 896, dropout: float = 0.5
 ) -> keras.Model:
-    """Build the network of gray pictures of 48 x 48 in 0..1."""
+    """Build the network for gray images of 48 x 48 in 0..1."""
     layers = keras.layers
-    x = pictures = keras.Input((48, 48, 1))
+    x = images = keras.Input((48, 48, 1))
     outputs = {}
     for number, (slope, pool) in enumerate(STAGES, 1):
         x = layers.Conv2D(convs[number - 1], 3, padding="same", name=f"conv{number}")(x)
@@ -29,11 +29,11 @@ def build(
             y = layers.Dense(hidden, activation="relu", name=f"{name}2")(y)
             size, activation = OUTPUTS[name]
             outputs[name] = layers.Dense(size, activation=activation, name=name)(y)
-    return keras.Model(pictures, outputs)
+    return keras.Model(images, outputs)
 
 
 def set_weights(model: keras.Model, variables: Variables) -> None:
-    """Give a Keras model our variables."""
+    """Set the weights of a Keras model to our variables."""
     params, stats = variables["params"], variables["batch_stats"]
     for number in range(1, len(STAGES) + 1):
         at = params["backbone"][f"stage{number}"]["shared"]

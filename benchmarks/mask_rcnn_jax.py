@@ -1,4 +1,4 @@
-"""Our half of `benchmarks.mask_rcnn`."""
+"""This library's half of `benchmarks.mask_rcnn`."""
 
 import argparse
 from collections.abc import Callable
@@ -24,11 +24,11 @@ from mtl_jax.models.padding import STRIDES, Pyramid, is_inside, normalize, seen_
 from mtl_jax.results import paste_mask
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Proposals, Variables
 
-SLOTS, MASK_SIDE = 100, 112  # of the ground truth: the input pipeline's defaults
+SLOTS, MASK_SIDE = 100, 112  # of the ground truth; the input pipeline's defaults
 
 
 def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
-    """Give what is timed by name; each returns what it found. Writes the weights for others."""
+    """Return the timed functions by name. Writes the weights for the other libraries."""
     batch = to_batch(scene)
     model, variables = _model(options, 0.0), _variables(batch, options, weights)
     height, width = scene.images.shape[1:3]
@@ -51,7 +51,7 @@ def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
     few = detector(float(ranked[found - 1] + ranked[found]) / 2)
 
     optimizer = optax.sgd(1e-5, momentum=0.9)
-    # A copy, as a step donates its state.
+    # Copied because a step donates its state.
     state = [jax.tree.map(jnp.copy, (variables["params"], optimizer.init(variables["params"])))]
 
     def update(state: Any, stats: Any, batch: Batch) -> tuple[Any, jax.Array]:
@@ -80,7 +80,7 @@ def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
 
 
 def to_batch(scene: Scene) -> Batch:
-    """Give the pictures as the input pipeline does: uint8, objects in slots, masks in boxes."""
+    """Return a batch like the input pipeline's: uint8, objects in slots, masks in boxes."""
     count, height, width = scene.images.shape[:3]
     beyond = ((0, 0), (0, -height % 32), (0, -width % 32), (0, 0))
 
@@ -106,7 +106,7 @@ def to_batch(scene: Scene) -> Batch:
 
 
 def paste(boxes: np.ndarray, masks: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Put the masks where their boxes are in the picture: bool [D, H, W]."""
+    """Paste the masks at their boxes into the image: bool [D, H, W]."""
     empty = [np.zeros((0, height, width), bool)]
     pasted = [
         paste_mask(mask, box, height, width)[None] for mask, box in zip(masks, boxes, strict=True)
@@ -124,7 +124,7 @@ def _options(options: argparse.Namespace, threshold: float) -> MaskRCNNOptions:
 
 
 def _variables(batch: Batch, options: argparse.Namespace, weights: Path) -> Variables:
-    """Draw the weights, and write them by torchvision's names."""
+    """Initialise the variables, and write them with torchvision's names."""
     one = jax.tree.map(lambda x: x[:1], batch)
     variables = jax.jit(_model(options, 0.0).init)(jax.random.key(0), one)
     bias = variables["params"]["box_head"]["class_logits"]["bias"]
@@ -141,7 +141,7 @@ def _variables(batch: Batch, options: argparse.Namespace, weights: Path) -> Vari
 
 
 def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
-    """Give the network's parts by name: forward as in inference, and forward with backward."""
+    """Return functions that run the network's parts by name: forward, and forward with backward."""
     o = _options(options, 0.0)
     batch = jax.tree.map(jnp.asarray, to_batch(scene))
     variables = _variables(to_batch(scene), options, weights)
@@ -150,7 +150,7 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
     known: dict[str, Callable[[], Any]] = {}
 
     def part(name: str, method: Callable, *inputs: Any, trained: Any = ()) -> Any:
-        """Note a part, backward too on the inputs `trained`, and give its outputs."""
+        """Add a part, with its backward pass on the inputs `trained`; return its outputs."""
 
         def forward(variables: Variables, *inputs: Any) -> Any:
             return network.apply(variables, *inputs, method=method)
@@ -169,9 +169,9 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
     def rows(x: jax.Array) -> jax.Array:
         return x.reshape(-1, *x.shape[2:])
 
-    canvas = batch.images.shape[1:3]
-    seen = seen_extent(batch.sizes, canvas, o.size_divisible)
-    whole = is_inside(seen, batch.valid, canvas)
+    padded = batch.images.shape[1:3]
+    seen = seen_extent(batch.sizes, padded, o.size_divisible)
+    whole = is_inside(seen, batch.valid, padded)
     inside = tuple(whole[:, ::stride, ::stride] for stride in STRIDES)
     images = part("normalize", lambda _, b: normalize(b, o.pixel_mean, o.pixel_std), batch)
     features = part("backbone", lambda n, x: n.backbone(x, whole), images, trained=(images,))
@@ -204,7 +204,7 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
 
 
 def _targets(o: MaskRCNNOptions, batch: Batch, anchors: Anchors, regions: Proposals) -> Any:
-    """Match and sample the anchors, and twice the proposals of inference: those of training."""
+    """Match and sample anchors and proposals; training has twice the proposals of inference."""
     keys = image_keys(jax.random.key(0), jnp.arange(len(batch.images)))
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x], 1), regions)
     sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)

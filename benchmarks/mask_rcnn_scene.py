@@ -1,4 +1,4 @@
-"""The images and objects that both halves of `benchmarks.mask_rcnn` read."""
+"""Images and objects for both halves of `benchmarks.mask_rcnn`."""
 
 import argparse
 from typing import NamedTuple
@@ -9,15 +9,15 @@ CLASSES = 91
 
 
 class Scene(NamedTuple):
-    """Pictures and their objects, for both libraries. Coordinates are pixels."""
+    """Images and their objects, for both libraries. Coordinates are in pixels."""
 
     images: np.ndarray  # uint8 [B, H, W, 3]
     boxes: np.ndarray  # float32 [B, M, 4]: x1, y1, x2, y2
     classes: np.ndarray  # int64 [B, M]
 
 
-def scene(options: argparse.Namespace, height: int, width: int, batch: int) -> Scene:
-    """Draw pictures of smooth noise, with boxes of a tenth to a half of the sides."""
+def draw_scene(options: argparse.Namespace, height: int, width: int, batch: int) -> Scene:
+    """Draw images of smooth noise, with boxes of a tenth to a half of their sides."""
     rng = np.random.default_rng(0)
     shape = (batch, options.objects, 2)
     coarse = rng.integers(0, 256, (batch, height // 16 + 1, width // 16 + 1, 3))
@@ -30,7 +30,7 @@ def scene(options: argparse.Namespace, height: int, width: int, batch: int) -> S
 
 
 def ellipse(boxes: np.ndarray, frames: np.ndarray, side: int) -> np.ndarray:
-    """Fill the ellipse in each box, seen on side x side cells of its frame: bool [..., S, S]."""
+    """Return the mask of the ellipse in each box on S x S cells of its frame: bool [..., S, S]."""
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     half = (boxes[..., 2:] - boxes[..., :2]) / 2
     step = (np.arange(side) + 0.5) / side

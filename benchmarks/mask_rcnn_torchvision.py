@@ -1,4 +1,4 @@
-"""torchvision's half of `benchmarks.mask_rcnn`, eager or by `torch.compile`."""
+"""torchvision's half of `benchmarks.mask_rcnn`, eager or with `torch.compile`."""
 
 import argparse
 from collections.abc import Callable
@@ -20,7 +20,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
-    """Give what is timed by name; each returns what it found."""
+    """Return the timed functions by name."""
     torch.set_num_threads(options.threads)
     model = _model(scene, options, weights)
     images = [torch.from_numpy(x).permute(2, 0, 1).contiguous() for x in scene.images]
@@ -69,17 +69,17 @@ def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
 
 
 def _masks(scene: Scene) -> np.ndarray:
-    """Draw the objects' masks over whole pictures: bool [B, M, H, W]."""
+    """Draw the objects' masks on whole images: bool [B, M, H, W]."""
     height, width = scene.images.shape[1:3]
     side = max(height, width)
-    canvas = np.broadcast_to(np.float32([0, 0, side, side]), scene.boxes.shape)
-    return ellipse(scene.boxes, canvas, side)[..., :height, :width]
+    frames = np.broadcast_to(np.float32([0, 0, side, side]), scene.boxes.shape)
+    return ellipse(scene.boxes, frames, side)[..., :height, :width]
 
 
 def _model(scene: Scene, options: argparse.Namespace, weights: Path) -> MaskRCNN:
     torch.manual_seed(0)
     sides = sorted(scene.images.shape[1:3])
-    # The builder's frozen batch norms, and all five stages trained, as ours are.
+    # As ours: frozen batch norms, the builder's default, and all five stages trained.
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=5)
     model = MaskRCNN(backbone, CLASSES, min_size=sides[0], max_size=sides[1])
     for name, module in model.named_modules():
@@ -95,7 +95,7 @@ def _model(scene: Scene, options: argparse.Namespace, weights: Path) -> MaskRCNN
 
 
 def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str, Callable[[], Any]]:
-    """Give the network's parts by name: forward as in inference, and forward with backward."""
+    """Return functions that run the network's parts by name: forward, and forward with backward."""
     torch.set_num_threads(options.threads)
     model = _model(scene, options, weights).eval()
     rpn, heads, body = model.rpn, model.roi_heads, model.backbone
@@ -104,7 +104,7 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
     known: dict[str, Callable[[], Any]] = {}
 
     def part(name: str, function: Callable, *inputs: Any, trained: Any = ()) -> Any:
-        """Note a part, backward too on the inputs `trained`, and give its outputs."""
+        """Add a part, with its backward pass on the inputs `trained`; return its outputs."""
         known[name] = partial(_forward, function, inputs)
         if trained:
             known[f"{name}, backward"] = partial(_backward, function, trained)
@@ -138,7 +138,7 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
 def _targets(
     model: MaskRCNN, scene: Scene, anchors: list[torch.Tensor], regions: list[torch.Tensor]
 ) -> None:
-    """Match and sample the anchors, and twice the proposals of inference: those of training."""
+    """Match and sample anchors and proposals; training has twice the proposals of inference."""
     boxes = [torch.from_numpy(x).to(DEVICE) for x in scene.boxes]
     labels = [torch.from_numpy(x).to(DEVICE) for x in scene.classes]
     of_anchors, _ = model.rpn.assign_targets_to_anchors(anchors, [{"boxes": x} for x in boxes])

@@ -1,18 +1,19 @@
-"""MaskMTL's ablation: how much is shared, and how the tasks are balanced, on UTKFace's chips.
+"""MaskMTL's ablation on UTKFace's face chips: parameter sharing and loss balancing.
 
     python -m benchmarks.maskmtl --workdir runs/maskmtl_table
     python -m benchmarks.maskmtl --workdir runs/maskmtl_table --rows hard --worn masked --seeds 0 1
     python -m benchmarks.maskmtl --workdir runs/maskmtl_table --table
 
-A row is a config with some of its fields changed; masked it trains and is tested on faces in masks,
-bare on the same faces without. All rows but best are configs/maskmtl_nonlocal.py: its dozen epochs
-with decay, its split; best is configs/maskmtl_best.py, with its own schedule and FairFace. The
-weights measured are the last ones: the rate ends at 0, and nothing is chosen. The seed is that of
-the weights, the order and the masks; the faces of each split stay.
+A row is a config with some of its fields changed. "masked" trains and tests on faces with masks,
+"bare" on the same faces without. All rows except best use configs/maskmtl_nonlocal.py, with its
+split and its dozen epochs with decay. Best is configs/maskmtl_best.py, with its own schedule and
+FairFace. The last weights are evaluated, since the learning rate ends at 0; no checkpoint is
+selected. The seed affects weights, order and masks, but not the faces of each split.
 
-Rows that train on the same data with the same seed see the same batches, made once. Each writes
-WORKDIR/ROW_WORN_SEED.json and is not run again where that is there, so that several processes may
-share the folder with other `--rows`, `--worn` or `--seeds`. Overrides are those of `train.py`.
+Rows that train on the same data with the same seed use the same batches, which are computed once.
+Each row writes WORKDIR/ROW_WORN_SEED.json and is skipped if this file exists, so that several
+processes can share the folder with different `--rows`, `--worn` or `--seeds`. Overrides are those
+of `train.py`.
 """
 
 import argparse
@@ -42,7 +43,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 ONE_EXIT = {"model.exits": (), "model.convs.non_local": ()}
 HIERARCHY = {"model.convs.non_local": ()}
 ROWS: dict[str, Mapping[str, Any]] = {
-    "single-task": {**ONE_EXIT, "model.sharing": "none"},  # three networks, trained side by side
+    "single-task": {**ONE_EXIT, "model.sharing": "none"},  # three networks, trained together
     "hard": ONE_EXIT,
     "soft": {**ONE_EXIT, "model.sharing": "soft"},
     "cross-stitch": {**ONE_EXIT, "model.sharing": "cross_stitch"},
@@ -55,7 +56,7 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "best": {},
 }
 SEEDS = (0, 1, 2)
-THRICE = ("hierarchical", "non-local", "best")  # with each of them, the others with the first
+THRICE = ("hierarchical", "non-local", "best")  # run with each seed, the others with the first
 SPLITS = "splits.json"
 WORN = ("masked", "bare")
 COLUMNS = {
@@ -73,8 +74,8 @@ def main() -> None:
     if not options.table:
         tape = Tape()
         for worn, seed, row in product(options.worn, options.seeds or SEEDS, options.rows):
-            wanted = options.seeds or seed == 0 or row in THRICE
-            if wanted and not result_file(options.workdir, row, worn, seed).exists():
+            selected = options.seeds or seed == 0 or row in THRICE
+            if selected and not result_file(options.workdir, row, worn, seed).exists():
                 measure(options.workdir, row, worn, seed, overrides, tape)
     print(table(options.workdir))
 
@@ -87,9 +88,9 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=tuple(ROWS))
     parser.add_argument("--worn", nargs="+", choices=WORN, default=WORN)
     parser.add_argument(
-        "--seeds", nargs="+", type=int, help=f"of every row; 0, of {', '.join(THRICE)} also 1, 2"
+        "--seeds", nargs="+", type=int, help=f"of every row (0; {', '.join(THRICE)} also 1, 2)"
     )
-    parser.add_argument("--table", action="store_true", help="train nothing, print what is there")
+    parser.add_argument("--table", action="store_true", help="do not train, print existing results")
     return parser.parse_known_args()
 
 
@@ -98,7 +99,7 @@ def result_file(workdir: Path, row: str, worn: str, seed: int) -> Path:
 
 
 def row_config(row: str, worn: str, seed: int, overrides: Sequence[str] = ()) -> ConfigDict:
-    """Give what a row trains."""
+    """Return the config of a row."""
     name = "maskmtl_best.py" if row == "best" else "maskmtl_nonlocal.py"
     config = load_config_file(str(CONFIGS / name) + (":bare" if worn == "bare" else ""))
     config.update_from_flattened_dict(ROWS[row])
@@ -108,7 +109,7 @@ def row_config(row: str, worn: str, seed: int, overrides: Sequence[str] = ()) ->
 
 
 class Tape:
-    """Give the batches of training; those of the last data that was asked for are kept."""
+    """Training batches; those of the most recently requested data are kept."""
 
     def __init__(self) -> None:
         self._of = ""
@@ -131,12 +132,12 @@ class Tape:
 def measure(
     workdir: Path, row: str, worn: str, seed: int, overrides: Sequence[str], tape: Tape
 ) -> None:
-    """Train a row and write what it gives on the test."""
+    """Train a row and write its metrics on the test split."""
     config, result = row_config(row, worn, seed, overrides), result_file(workdir, row, worn, seed)
     print(result.stem, flush=True)
     run, begun = result.with_suffix(""), time.monotonic()
-    # Best divides UTKFace as the others do, but has FairFace beside it; its pictures, of more
-    # epochs and in colour, are gigabytes, and no other row sees them.
+    # Best has the others' split of UTKFace, but FairFace in addition. Its images, of more epochs
+    # and in colour, require gigabytes, and no other row uses them.
     apart = row == "best"
     if not apart and (workdir / SPLITS).exists():
         run.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ def measure(
 
 
 def table(workdir: Path) -> str:
-    """Give all that is measured in Markdown: the mean over the seeds, and their deviation."""
+    """Return all results as Markdown: mean and deviation over the seeds."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for path in sorted(workdir.glob("*_*.json")):
         result = json.loads(path.read_text())

@@ -1,20 +1,21 @@
-"""MaskMTL's network and recipe beside the same in Keras, which the original is written in.
+"""Compare MaskMTL's network and recipe with the same in Keras, which the original uses.
 
     python -m benchmarks.maskmtl_keras speed
     python -m benchmarks.maskmtl_keras faces --workdir runs/maskmtl_keras
     KERAS_BACKEND=jax python -m benchmarks.maskmtl_keras faces --libraries keras --seeds 0
 
-Keras comes with TensorFlow; on a GPU its backend must be one that is built for it.
+Keras is installed with TensorFlow. On a GPU, select a backend that supports it.
 
-speed prints training pictures a second, of the batch and the network of configs/maskmtl_utkface.py,
-arrays on the host to updated weights; and the processor time of all threads, the fair comparison
-where a machine's cores are shared. Each library runs in a process of its own and they take turns,
-so that what else the machine does meets both; numbers are of the medians.
+speed prints training images per second, from arrays on the host to updated weights, for the batch
+size and the network of configs/maskmtl_utkface.py. It also prints the processor time of all
+threads, which is comparable even if the cores are shared with other programs. Each library runs in
+its own process and they alternate, so that other load on the machine affects both. Medians are
+printed.
 
-faces trains both on the faces of that config's split train with each of `--seeds`, and prints what
-gender, race and age are on the split val as the mean of the last five epochs: single epochs of this
-recipe are far apart. Keras shuffles and trains by its own `fit`. Each run writes
-WORKDIR/LIBRARY_SEED.json and is not done again where that is there.
+faces trains both on the training split of that config with each of `--seeds`. It prints the metrics
+of gender, race and age on the validation split, averaged over the last five epochs, because single
+epochs of this recipe vary widely. Keras shuffles and trains with its own `fit`. Each run writes
+WORKDIR/LIBRARY_SEED.json and is skipped if this file exists.
 """
 
 import argparse
@@ -63,22 +64,22 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("measure", choices=("speed", "faces"))
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
-    parser.add_argument("--turns", type=int, default=6, help="speed: of each library")
-    parser.add_argument("--steps", type=int, default=10, help="speed: of a turn")
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), help="faces")
+    parser.add_argument("--turns", type=int, default=6, help="speed: turns of each library")
+    parser.add_argument("--steps", type=int, default=10, help="speed: steps per turn")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), help="faces: seeds")
     parser.add_argument("--workdir", type=Path, default=Path("runs/maskmtl_keras"))
     return parser.parse_known_args()
 
 
 def speed(options: argparse.Namespace, config: ConfigDict) -> None:
-    """Time training steps, the libraries taking turns."""
-    context = multiprocessing.get_context("spawn")  # a fork would carry used thread pools along
+    """Time training steps of the libraries in turn."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit thread pools in use
     pipes: dict[str, Connection] = {}
     for library in options.libraries:
         pipes[library], there = context.Pipe()
         arguments = (library, config.to_json(), there)
         context.Process(target=_serve, args=arguments, daemon=True).start()
-        there.close()  # else the wait for a process that died has no end
+        there.close()  # otherwise `recv` would wait forever for a process that died
         pipes[library].recv()
     seconds: dict[str, list[tuple[float, float]]] = {library: [] for library in pipes}
     for _, library in product(range(options.turns), pipes):
@@ -89,7 +90,7 @@ def speed(options: argparse.Namespace, config: ConfigDict) -> None:
     medians = {library: np.median(s, 0) / options.steps for library, s in seconds.items()}
     for library, (wall, processor) in medians.items():
         rate = config.train.batch_size / wall
-        print(f"{library:<10}{rate:8.0f} pictures a second, {1000 * processor:.0f} ms of processor")
+        print(f"{library:<10}{rate:8.0f} images per second, {1000 * processor:.0f} ms of processor")
     if len(medians) == len(LIBRARIES):
         ratio = medians["keras"] / medians["mtl_jax"]
         print(f"Keras takes {ratio[0]:.2f} times as long, and {ratio[1]:.2f} the processor time")
@@ -98,7 +99,7 @@ def speed(options: argparse.Namespace, config: ConfigDict) -> None:
 
 
 def _serve(library: str, config: str, pipe: Connection) -> None:
-    """Answer each number of steps with the seconds, and processor seconds, that they take."""
+    """Answer each number of steps with their seconds and processor seconds, until 0."""
     run = (_our_steps if library == "mtl_jax" else _keras_steps)(config_from_json(config))
     run(2)
     pipe.send("ready")
@@ -121,23 +122,23 @@ def _keras_steps(config: ConfigDict) -> Callable[[int], float]:
 
     def run(steps: int) -> float:
         rows = steps * config.train.batch_size
-        pictures = rng.random((rows, 48, 48, 1), np.float32)
+        images = rng.random((rows, 48, 48, 1), np.float32)
         labels = {
             "age": rng.uniform(1, 90, (rows, 1)),
             "gender": rng.integers(0, 2, (rows, 1)),
             "race": np.eye(5)[rng.integers(0, 5, rows)],
         }
         begun = time.perf_counter()
-        network.fit(pictures, labels, batch_size=config.train.batch_size, verbose=0)
+        network.fit(images, labels, batch_size=config.train.batch_size, verbose=0)
         return time.perf_counter() - begun
 
     return run
 
 
 def _compiled(config: ConfigDict, seed: int):
-    """Give the network in Keras, compiled as the original is."""
+    """Return the network in Keras, compiled as the original."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        sys.modules.setdefault("tensorflow", cast(ModuleType, None))  # not there, else Keras looks
+        sys.modules.setdefault("tensorflow", cast(ModuleType, None))  # not to be imported by Keras
     import keras
 
     from benchmarks import keras_mask_mtl
@@ -151,7 +152,7 @@ def _compiled(config: ConfigDict, seed: int):
 
 
 def faces(options: argparse.Namespace, config: ConfigDict) -> None:
-    """Train on the same faces, and print the means of the last epochs."""
+    """Train both libraries on the same faces, and print the means of the last epochs."""
     for library, seed in product(options.libraries, options.seeds):
         result = options.workdir / f"{library}_{seed}.json"
         if not result.exists():
@@ -194,22 +195,20 @@ def train_keras(config: str, workdir: Path) -> Epochs:
 
 
 def read_faces(config: ConfigDict, split: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Give the pictures of a split `[N, 48, 48, 1]` in 0..1, and their labels as Keras wants
-    them.
-    """
-    told = resolve(config)
-    attributes = told.attributes
-    source = sources.open_split(told.sources, attributes, split).sources[0]
-    rows = [transforms.load(source[i], i, attributes, told.data) for i in range(len(source))]
+    """Return the images of a split `[N, 48, 48, 1]` in 0..1, and their labels in Keras's format."""
+    resolved = resolve(config)
+    attributes = resolved.attributes
+    source = sources.open_split(resolved.sources, attributes, split).sources[0]
+    rows = [transforms.load(source[i], i, attributes, resolved.data) for i in range(len(source))]
     values = {a.name: np.stack([row.gt.attributes[a.name].values[0] for row in rows])
               for a in attributes}  # fmt: skip
-    pictures = np.stack([row.images for row in rows]).astype(np.float32) / 255
+    images = np.stack([row.images for row in rows]).astype(np.float32) / 255
     race = np.eye(5, dtype=np.float32)[values["race"][:, 0].astype(int)]
-    return pictures, {"age": values["age"][:, :1], "gender": values["gender"], "race": race}
+    return images, {"age": values["age"][:, :1], "gender": values["gender"], "race": race}
 
 
 def table(workdir: Path) -> str:
-    """Give what the runs so far end with, and the deviation between seeds."""
+    """Return a table of the runs' means of the last epochs, and the deviation between seeds."""
     lines = [f"{'':10}{'seeds':>6}" + "".join(f"{name:>20}" for name in METRICS)]
     for library in LIBRARIES:
         runs = [json.loads(path.read_text()) for path in sorted(workdir.glob(f"{library}_*.json"))]

@@ -1,34 +1,33 @@
-"""Time the input pipeline alone, files to batches, beside torchvision's in PyTorch's DataLoader.
+"""Compare the speed of the input pipeline, from files to batches, with torchvision's.
 
     MTL_JAX_DATA=/data nice -n 5 python -m benchmarks.pipeline --output pipeline.json
-    python -m benchmarks.pipeline --libraries mtl_jax --breakdown        where the time goes
+    python -m benchmarks.pipeline --libraries mtl_jax --breakdown        time of each part
     python -m benchmarks.pipeline --libraries mtl_jax --cases "augmented, masks" --steps 2000 \
-        --repeats 1                                                      does memory grow?
+        --repeats 1                                                      memory growth
 
-`--data` is a folder with annotations/instances.json (COCO's) and images/; its pictures come again
-and again, shuffled. A picture's shorter side becomes 800 pixels unless the longer would exceed
-1333, as in configs/coco_mask_rcnn.py, and lies on 832 x 1344 or 1344 x 832.
+`--data` is a folder with annotations/instances.json (COCO's format) and images/; its images are
+shuffled and repeated. An image's shorter side is resized to 800 pixels, unless the longer side
+would exceed 1333, as in configs/coco_mask_rcnn.py. It is padded to 832 x 1344 or 1344 x 832.
 
 Cases:
 
-    flip                Decode, resize, mirror half of the pictures, boxes, to batches.
+    flip                Decode, resize, mirror half of the images, transform boxes, batch.
     flip, masks         The same with masks: ours are 112 x 112 on the boxes of up to 100 instances,
-                        torchvision's as large as the picture.
-    augmented           Ours alone: scale from 0.8 to 1.25 with crops, and brightness, contrast,
-                        saturation, hue and blur of their default strengths, each with probability
+                        torchvision's are as large as the image.
+    augmented           Ours only: scale from 0.8 to 1.25 with crops, and brightness, contrast,
+                        saturation, hue and blur with their default strengths, each with probability
                         `--probability`.
-    augmented, masks    All of it.
+    augmented, masks    The same with masks.
 
-torchvision's peer is datasets.CocoDetection with the transforms of version 2 on uint8 tensors,
-padded to the largest of the batch; a worker process for each core, where ours has a thread, or
-with `--processes` a process.
+torchvision's pipeline is datasets.CocoDetection with transforms v2 on uint8 tensors in PyTorch's
+DataLoader, padded to the largest image of the batch. It has one worker process per core; ours has
+one thread per core, or with `--processes` one process.
 
-Each library runs a case in a process of its own, bound to `--cores`; they take turns, run by run. A
-figure is the best of the runs: pictures a second of the wall clock, and pictures a second of
-processor time, of all threads and child processes. On a machine that others use the second is the
-fair one; it is also what one core delivers. A run includes the start of its threads or processes.
-RSS is that of the library's main process, after 50 steps of the first run and at the end of the
-last.
+Each library runs a case in its own process, bound to `--cores`; the processes alternate run by run.
+Reported are the best of the runs: images per second of wall-clock time, and per second of processor
+time of all threads and child processes. On a shared machine compare the second, which is also the
+rate of one core. A run includes the start of its threads or processes. RSS is that of the library's
+main process, after 50 steps of the first run and at the end of the last.
 """
 
 import argparse
@@ -56,7 +55,7 @@ from mtl_jax.data.records import Category, Record
 from mtl_jax.io.malloc import restart_with_kept_memory
 
 LIBRARIES = ("mtl_jax", "torchvision")
-CASES = {  # the libraries that know it
+CASES = {  # the libraries that support each case
     "flip": LIBRARIES,
     "flip, masks": LIBRARIES,
     "augmented": LIBRARIES[:1],
@@ -68,7 +67,7 @@ WARM_STEPS = 50
 def main() -> None:
     options = _parse()
     report: dict[str, Any] = {"options": vars(options), "cases": {}}
-    print(f"{'':32}  pictures/s   per CPU second   RSS in MB after {WARM_STEPS} steps, at the end")
+    print(f"{'':32}    images/s   per CPU second   RSS in MB after {WARM_STEPS} steps, at the end")
     for case in options.cases:
         libraries = [name for name in CASES[case] if name in options.libraries]
         report["cases"][case] = _measure(options, case, libraries)
@@ -84,33 +83,33 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = Path(os.environ.get("MTL_JAX_DATA", "data")) / "coco_mini"
-    parser.add_argument("--data", default=str(default), help=f"the pictures: {default}")
+    parser.add_argument("--data", default=str(default), help=f"folder of images ({default})")
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--batch", type=int, default=2, help="pictures of a batch: 2")
-    parser.add_argument("--steps", type=int, default=200, help="batches of a run: 200")
+    parser.add_argument("--batch", type=int, default=2, help="images per batch (2)")
+    parser.add_argument("--steps", type=int, default=200, help="batches per run (200)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
-        "--processes", action="store_true", help="ours in processes too, not threads"
+        "--processes", action="store_true", help="use processes instead of threads in ours too"
     )
-    parser.add_argument("--probability", type=float, default=0.5, help="of each change: 0.5")
-    parser.add_argument("--breakdown", action="store_true", help="time the parts too")
-    parser.add_argument("--output", default="", help="a JSON file for all times")
+    parser.add_argument("--probability", type=float, default=0.5, help="of each change (0.5)")
+    parser.add_argument("--breakdown", action="store_true", help="also time the parts")
+    parser.add_argument("--output", default="", help="JSON file for all times")
     options = parser.parse_args()
     if options.steps <= WARM_STEPS:
-        parser.error(f"--steps must exceed {WARM_STEPS}, after which memory is first read")
+        parser.error(f"--steps must be greater than {WARM_STEPS}, after which memory is measured")
     return options
 
 
 def _measure(options: argparse.Namespace, case: str, libraries: Sequence[str]) -> dict[str, Any]:
-    """Let the libraries take turns at a case; print and give the runs of each."""
+    """Measure a case with the libraries in turn; print the best and return all runs."""
     context = multiprocessing.get_context("spawn")
     workers, runs = {}, {library: [] for library in libraries}
     for library in libraries:
         workers[library], there = context.Pipe()
         context.Process(target=_serve, args=(library, case, options, there)).start()
-        there.close()  # else the wait for a process that died has no end
+        there.close()  # otherwise `recv` would wait forever for a process that died
     for _ in range(options.repeats):
         for library, pipe in workers.items():
             pipe.send(True)
@@ -124,7 +123,7 @@ def _measure(options: argparse.Namespace, case: str, libraries: Sequence[str]) -
 
 
 def _serve(library: str, case: str, options: argparse.Namespace, pipe: Connection) -> None:
-    """Run the case as long as it is asked for."""
+    """Run the case once per request, until a request is False."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     start = _start_ours if library == "mtl_jax" else _start_torchvision
     batches = start(case, options)
@@ -133,14 +132,14 @@ def _serve(library: str, case: str, options: argparse.Namespace, pipe: Connectio
 
 
 def _run(start: Callable[[], Iterator[Any]], options: argparse.Namespace) -> dict[str, float]:
-    """Give pictures a second, of the wall clock and of processor time, and RSS in MB."""
+    """Return images per second of wall-clock and of processor time, and RSS in MB."""
     began, worked = time.perf_counter(), _processor_time()
     rss_warm = 0.0
     for step, _ in enumerate(start(), 1):
         if step == WARM_STEPS:
             rss_warm = resident_memory() / 1e6
     rss_end = resident_memory() / 1e6
-    for child in multiprocessing.active_children():  # its time counts once it has ended
+    for child in multiprocessing.active_children():  # its time is included only after it has ended
         child.join()
     wall, cpu = time.perf_counter() - began, _processor_time() - worked
     count = options.steps * options.batch
@@ -148,12 +147,12 @@ def _run(start: Callable[[], Iterator[Any]], options: argparse.Namespace) -> dic
 
 
 def _processor_time() -> float:
-    """Give the seconds of this process, its threads and the children that have ended."""
+    """Return the processor seconds of this process, its threads and its ended children."""
     return sum(os.times()[:4])
 
 
 def resident_memory() -> int:
-    """Give the bytes of this process that are in memory, of Linux."""
+    """Return the resident memory of this process in bytes. Linux only."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -165,7 +164,7 @@ def _augment(options: argparse.Namespace, case: str) -> AugmentOptions:
     return AugmentOptions(scale=(0.8, 1.25), **dict.fromkeys(changes, options.probability))
 
 
-class Pictures:
+class CocoRecords:
     """COCO's records, with or without their masks."""
 
     def __init__(self, folder: str, masks: bool):
@@ -180,7 +179,7 @@ class Pictures:
         record = self._source[position]
         if self._masks:
             return record
-        instances = tuple(replace(thing, segmentation=None) for thing in record.instances)
+        instances = tuple(replace(instance, segmentation=None) for instance in record.instances)
         return replace(record, instances=instances)
 
     def group(self, position: int) -> str:
@@ -190,7 +189,7 @@ class Pictures:
 def _start_ours(case: str, options: argparse.Namespace) -> Callable[[], Iterator[Any]]:
     from mtl_jax.data.loader import pipeline
 
-    source = Pictures(options.data, "masks" in case)
+    source = CocoRecords(options.data, "masks" in case)
     settings = DataOptions(
         augment=_augment(options, case), workers=options.cores, processes=options.processes
     )
@@ -208,12 +207,12 @@ def _start_torchvision(case: str, options: argparse.Namespace) -> Callable[[], I
     resize = v2.RandomShortestSize(800, max_size=1333)
     change = v2.Compose([v2.ToImage(), resize, v2.RandomHorizontalFlip()])
     folder = Path(options.data)
-    with contextlib.redirect_stdout(None):  # pycocotools tells what it does
-        pictures = CocoDetection(
+    with contextlib.redirect_stdout(None):  # pycocotools prints its progress
+        records = CocoDetection(
             folder / "images", str(folder / "annotations/instances.json"), transforms=change
         )
     keys = {"boxes", "labels", "masks"} if "masks" in case else {"boxes", "labels"}
-    dataset = wrap_dataset_for_transforms_v2(pictures, target_keys=keys)
+    dataset = wrap_dataset_for_transforms_v2(records, target_keys=keys)
     return lambda: iter(
         DataLoader(
             dataset,
@@ -226,7 +225,7 @@ def _start_torchvision(case: str, options: argparse.Namespace) -> Callable[[], I
 
 
 def _pad_and_stack(rows: Sequence[tuple[Any, Any]]) -> tuple[Any, list[Any]]:
-    """Give images uint8 `[B, 3, H, W]`, H and W the next multiples of 32, and their targets."""
+    """Return images uint8 `[B, 3, H, W]`, H and W padded to multiples of 32, and their targets."""
     import torch
 
     sizes = np.array([image.shape[1:] for image, _ in rows])
@@ -238,8 +237,8 @@ def _pad_and_stack(rows: Sequence[tuple[Any, Any]]) -> tuple[Any, list[Any]]:
 
 
 def _break_down(options: argparse.Namespace, case: str) -> dict[str, float]:
-    """Print and give the processor time of each part in ms a picture, in one thread without
-    tf.data; the smallest of the runs.
+    """Print and return the processor time of each part in ms per image, in one thread without
+    tf.data; the minimum over the runs.
     """
     spent: Counter[str] = Counter()
 
@@ -260,10 +259,10 @@ def _break_down(options: argparse.Namespace, case: str) -> dict[str, float]:
         (transforms, "_write_mask", "masks"),
         (transforms, "load", "all but batching"),
     )
-    source = Pictures(options.data, "masks" in case)
+    source = CocoRecords(options.data, "masks" in case)
     settings = DataOptions(augment=_augment(options, case))
     runs = []
-    images.cv2.setNumThreads(0)  # as the pipeline does
+    images.cv2.setNumThreads(0)  # as in the pipeline
     for module, name, part in parts:
         patch.object(module, name, timed(part, getattr(module, name))).start()
     for _ in range(options.repeats + 1):
@@ -273,10 +272,10 @@ def _break_down(options: argparse.Namespace, case: str) -> dict[str, float]:
         runs.append({part: 1000 * spent[part] / len(source) for _, _, part in parts})
     patch.stopall()
     best = {part: min(run[part] for run in runs) for part in runs[0]}
-    print("   ms a picture: " + ", ".join(f"{part} {ms:.1f}" for part, ms in best.items()))
+    print("   ms per image: " + ", ".join(f"{part} {ms:.1f}" for part, ms in best.items()))
     return best
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()  # as our scripts; torchvision's process has them too
+    restart_with_kept_memory()  # as in our scripts; applies to torchvision's process too
     main()

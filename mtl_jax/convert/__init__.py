@@ -1,1 +1,1 @@
-"""Weights of other libraries in, models for other programs out."""
+"""Import weights of other libraries, and export models for other programs."""

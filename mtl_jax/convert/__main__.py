@@ -1,4 +1,4 @@
-"""Bring weights of other libraries here, and take ours there.
+"""Import weights of other libraries, and export trained models to them.
 
 python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
 python -m mtl_jax.convert matterport mask_rcnn_coco.h5 --workdir runs/coco
@@ -18,35 +18,37 @@ from mtl_jax.errors import UserError
 from mtl_jax.runs.loading import read_checkpoint
 from mtl_jax.training.single_file import write_pack
 
-_TORCHVISION = """Make a RUN of torchvision's weights: a Mask or Faster R-CNN, or a ResNet's for its
-backbone.
+_TORCHVISION = """Create a run folder RUN from torchvision's weights of a Mask R-CNN, a Faster
+R-CNN or a ResNet, which becomes the backbone.
 
     python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
     python -m mtl_jax.convert torchvision MaskRCNN_ResNet50_FPN_Weights.COCO_V1 --workdir runs/coco
 
-FILE is a state dict (.pth where PyTorch is installed, .safetensors without it), or the name of an
-entry of torchvision's weights, which torchvision fetches. What a state dict cannot say has
-torchvision's default; the options change it."""
-_MATTERPORT = """Make a RUN of matterport Mask_RCNN's weights (Keras, HDF5), or of MTL_MRCNN's.
+FILE is a state dict (.safetensors, or .pth if PyTorch is installed), or the name of an entry of
+torchvision's weights, which torchvision downloads. Settings that a state dict does not contain have
+torchvision's defaults; the options change them."""
+_MATTERPORT = """Create a run folder RUN from weights (Keras, HDF5) of matterport's Mask_RCNN or of
+MTL_MRCNN.
 
     python -m mtl_jax.convert matterport mask_rcnn_coco.h5 --workdir runs/coco
     python -m mtl_jax.convert matterport mask_rcnn_shapes.h5 --workdir runs/heads --min-size 128 \\
         --max-size 128 --anchor-sizes 64 96 128 256 320 --anchor-ratios .7 .8 .9 1 1.1 1.2 1.3
 
-What such a file cannot say has the default of matterport's config; the options change it. Anchor
-ratios are width over height, as there."""
-_TO_TORCHVISION = """Write a RUN's weights as a state dict that torchvision's model loads.
+Settings that the file does not contain have the defaults of matterport's config; the options change
+them. Anchor ratios are width / height, as in matterport's config."""
+_TO_TORCHVISION = """Write the weights of a run folder RUN as a state dict for torchvision's model.
 
     python -m mtl_jax.convert to-torchvision runs/coco --output maskrcnn.pth
 """
-_PACK = """Make one file of a RUN's model, to share, and print its SHA-256. A training starts from
-it, and Predictor.from_checkpoint reads it, as they would the RUN.
+_PACK = """Write the model of a run folder RUN to one file, to share it, and print its SHA-256. The
+file can replace RUN as an initial checkpoint and in Predictor.from_checkpoint.
 
     python -m mtl_jax.convert pack runs/coco --output coco.npz
     python train.py --config configs/prima_pose.py --config.init.checkpoint=coco.npz
 """
-_EXPORT = """Write a RUN's model as StableHLO (jax.export) and a TensorFlow SavedModel, the weights
-inside, with model.json and a short program that uses it without this library.
+_EXPORT = """Export the model of a run folder RUN as StableHLO (jax.export) and as a TensorFlow
+SavedModel, both with its weights. A model.json describes it, and a short program shows how to use
+it without this library.
 
     python -m mtl_jax.convert export runs/coco --output exported --batch-size 1
 """
@@ -66,60 +68,60 @@ def main(argv: Sequence[str]) -> int:
     if arguments.command == "export":
         arguments.overrides = overrides
     elif overrides:
-        raise UserError(f"{overrides[0]}: is for export alone")
+        raise UserError(f"{overrides[0]}: only the command `export` supports config overrides")
     arguments.run(arguments)
     return 0
 
 
 def _add_torchvision(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a state dict, or an entry's name")
-    parser.add_argument("--workdir", type=Path, required=True, help="the RUN to make")
+    parser.add_argument("file", metavar="FILE", help="state dict, or name of an entry")
+    parser.add_argument("--workdir", type=Path, required=True, help="run folder to create")
     parser.add_argument("--arch", default="", help="torchvision's name of the model (guessed)")
-    parser.add_argument("--min-size", type=int, default=800, help="of the shorter side (800)")
-    parser.add_argument("--max-size", type=int, default=1333, help="of the longer side (1333)")
-    parser.add_argument("--norm-eps", type=float, help="of batch norms (1e-5; COCO_V1's 0)")
-    parser.add_argument("--score-threshold", type=float, default=0.05, help="of detections (0.05)")
-    parser.add_argument("--class-names", type=Path, help="a file with a name a line, from class 1")
-    parser.add_argument("--unused", nargs="*", default=(), help="patterns of keys to leave out")
+    parser.add_argument("--min-size", type=int, default=800, help="shorter side in pixels (800)")
+    parser.add_argument("--max-size", type=int, default=1333, help="longer side in pixels (1333)")
+    parser.add_argument("--norm-eps", type=float, help="epsilon of norms (1e-5; 0 for COCO_V1)")
+    parser.add_argument("--score-threshold", type=float, default=0.05, help="minimum score (0.05)")
+    parser.add_argument("--class-names", type=Path, help="file with a name per line, from class 1")
+    parser.add_argument("--unused", nargs="*", default=(), help="patterns of keys to ignore")
     parser.set_defaults(run=lambda arguments: torchvision.import_weights(**_options(arguments)))
 
 
 def _add_matterport(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a Keras weight file (.h5)")
-    parser.add_argument("--workdir", type=Path, required=True, help="the RUN to make")
-    parser.add_argument("--min-size", type=int, default=800, help="of the shorter side (800)")
-    parser.add_argument("--max-size", type=int, default=1024, help="of the square canvas (1024)")
-    parser.add_argument("--score-threshold", type=float, default=0.7, help="of detections (0.7)")
+    parser.add_argument("file", metavar="FILE", help="Keras weight file (.h5)")
+    parser.add_argument("--workdir", type=Path, required=True, help="run folder to create")
+    parser.add_argument("--min-size", type=int, default=800, help="shorter side in pixels (800)")
+    parser.add_argument("--max-size", type=int, default=1024, help="padded side in pixels (1024)")
+    parser.add_argument("--score-threshold", type=float, default=0.7, help="minimum score (0.7)")
     parser.add_argument(
         "--anchor-sizes",
         type=float,
         nargs=5,
         default=(),
-        help="pixels on P2 .. P6 (32 64 128 256 512)",
+        help="in pixels, for P2 .. P6 (32 64 128 256 512)",
     )
     parser.add_argument(
         "--anchor-ratios",
         type=float,
         nargs="+",
         default=(),
-        help="width over height (0.5 1 2)",
+        help="width / height (0.5 1 2)",
     )
-    parser.add_argument("--class-names", type=Path, help="a file with a name a line, from class 1")
-    parser.add_argument("--unused", nargs="*", default=(), help="patterns of keys to leave out")
+    parser.add_argument("--class-names", type=Path, help="file with a name per line, from class 1")
+    parser.add_argument("--unused", nargs="*", default=(), help="patterns of keys to ignore")
     parser.set_defaults(run=lambda arguments: matterport.import_weights(**_options(arguments)))
 
 
 def _add_to_torchvision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", metavar="RUN", type=Path)
-    parser.add_argument("--output", type=Path, required=True, help="the .pth to write")
-    parser.add_argument("--step", default="best", help="best, latest or a step (best)")
+    parser.add_argument("--output", type=Path, required=True, help=".pth file to write")
+    parser.add_argument("--step", default="best", help="best, latest or a step number (best)")
     parser.set_defaults(run=lambda arguments: torchvision.export_weights(**_options(arguments)))
 
 
 def _add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", metavar="RUN", type=Path)
-    parser.add_argument("--output", type=Path, required=True, help="the .npz to write")
-    parser.add_argument("--step", default="best", help="best, latest or a step (best)")
+    parser.add_argument("--output", type=Path, required=True, help=".npz file to write")
+    parser.add_argument("--step", default="best", help="best, latest or a step number (best)")
     parser.set_defaults(run=_pack)
 
 
@@ -132,9 +134,9 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", metavar="RUN", type=Path)
-    parser.add_argument("--output", type=Path, required=True, help="the folder to fill")
-    parser.add_argument("--batch-size", type=int, default=1, help="pictures at a time (1)")
-    parser.add_argument("--step", default="best", help="best, latest or a step (best)")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write, empty or new")
+    parser.add_argument("--batch-size", type=int, default=1, help="images per batch (1)")
+    parser.add_argument("--step", default="best", help="best, latest or a step number (best)")
     parser.add_argument("--no-saved-model", dest="saved_model", action="store_false")
     parser.set_defaults(run=lambda arguments: export(**_options(arguments)))
 

@@ -13,7 +13,7 @@ clock, vase, scissors, teddy bear, hair drier, toothbrush"""
 
 
 def coco_categories() -> tuple[Category, ...]:
-    """Give a category for each id; an unused one is called by it, as "unused 12"."""
+    """Return a category for each id; unused ids are named after the id, e.g. "unused 12"."""
     names = " ".join(_NAMES.split()).split(", ")
     return tuple(
         Category(i, f"unused {i}" if name == "-" else name) for i, name in enumerate(names, 1)
@@ -21,5 +21,5 @@ def coco_categories() -> tuple[Category, ...]:
 
 
 def coco_things() -> list[Category]:
-    """Give the 80 categories that are used, with COCO's ids: labels without gaps count these."""
+    """Return the 80 categories that are used, with COCO's ids; labels without gaps number these."""
     return [category for category in coco_categories() if not category.name.startswith("unused")]

@@ -1,4 +1,4 @@
-"""A RUN's model for programs without this library and Flax: StableHLO and a SavedModel."""
+"""Export a run's model as StableHLO and SavedModel, for programs without this library and Flax."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -31,22 +31,21 @@ def export(
     saved_model: bool = True,
     overrides: Sequence[str] = (),
 ) -> None:
-    """Write a RUN's model to the folder `output`, for `batch_size` pictures on each canvas.
+    """Write a run's model to the folder `output`, for `batch_size` images of each padded size.
 
-    `model_HxW.stablehlo` is `jax.export`'s, for PLATFORMS; `saved_model` is TensorFlow's;
-    `model.json` names classes and attributes and says how a picture gets onto a canvas; `load.py`
-    shows how to use the first with jax and OpenCV alone. Raises UserError where `output` holds
-    files, or the model has a canvas for each size of picture. `overrides` are those that
-    `predict.py` takes.
+    `model_HxW.stablehlo` is written by `jax.export`, for PLATFORMS; `saved_model` is TensorFlow's.
+    `model.json` contains classes, attributes and the parameters of resizing and padding. `load.py`
+    shows how to use the StableHLO with jax and OpenCV only. `overrides` are those of `predict.py`.
+    Raises UserError if `output` contains files, or if the run has no fixed padded sizes.
     """
     run = load_run(workdir, step, overrides)
     if run.resize.mode not in ("shorter", "square"):
         raise UserError(
-            f"{workdir}: config.data.resize.mode {run.resize.mode!r} has a canvas for each size of"
-            " picture, and an exported model has fixed ones; train with 'square' or 'shorter'"
+            f"{workdir}: config.data.resize.mode must be 'square' or 'shorter', got"
+            f" {run.resize.mode!r}: an exported model requires fixed image sizes"
         )
     if output.exists() and any(output.iterdir()):
-        raise UserError(f"{output}: is not empty; use another --output")
+        raise UserError(f"{output}: must be an empty or new folder; choose another --output")
     output.mkdir(parents=True, exist_ok=True)
     detect = jax.jit(detector(run))
     exports = {
@@ -67,7 +66,7 @@ def export(
 
 
 def detector(run: Run) -> Detect:
-    """Give (images [B H W C], sizes [B 2]) -> detections by name, the weights inside."""
+    """Return a function (images [B H W C], sizes [B 2]) -> detections by name, with the weights."""
     variables = jax.device_get(run.variables)
 
     def detect(pixels: Array, sizes: Array) -> dict[str, Array]:
@@ -83,7 +82,7 @@ def detector(run: Run) -> Detect:
 
 
 def inputs(run: Run, canvas: Size, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Give the shapes that `detector` takes."""
+    """Return the shapes and dtypes of the inputs of `detector`."""
     pixels = (batch_size, *canvas, run.channels)
     return (
         jax.ShapeDtypeStruct(pixels, run.resize.dtype),
@@ -92,7 +91,7 @@ def inputs(run: Run, canvas: Size, batch_size: int) -> tuple[jax.ShapeDtypeStruc
 
 
 def describe(run: Run, batch_size: int) -> dict[str, Any]:
-    """Say what a caller must know of a model beside its arrays."""
+    """Return the contents of model.json: the meaning of the model's inputs and outputs."""
     return {
         "batch_size": batch_size,
         "canvases": run.resize.canvases,

@@ -1,6 +1,6 @@
-"""The program that goes beside an exported model; it needs jax, NumPy and OpenCV alone."""
+"""Example program written with an exported model; it requires only jax, NumPy and OpenCV."""
 
-LOADER = '''"""Find things with this exported model: python load.py photo.jpg"""
+LOADER = '''"""Detect objects with this exported model: python load.py photo.jpg"""
 
 import json
 import sys
@@ -18,11 +18,11 @@ image = cv2.imread(sys.argv[1], color)
 height, width = image.shape[:2]
 short, long = min(height, width), max(height, width)
 square = resize["mode"] == "square"
-wanted = min(max(square, resize["min_size"] / short), resize["max_size"] / long) * resize["zoom"]
-# The canvas that allows the largest scale up to the wanted one, and the smallest such.
-fits = [(min(wanted, h / height, w / width), -h * w, h, w) for h, w in model["canvases"]]
+target = min(max(square, resize["min_size"] / short), resize["max_size"] / long) * resize["zoom"]
+# The padded size that allows the largest scale up to the target; of several, the smallest.
+fits = [(min(target, h / height, w / width), -h * w, h, w) for h, w in model["canvases"]]
 scale, _, rows, columns = max(fits)
-whole = round if square or scale < wanted else int
+whole = round if square or scale < target else int
 size = max(1, whole(height * scale)), max(1, whole(width * scale))
 how = cv2.INTER_AREA if scale < 1 and resize["dtype"] == "uint8" else cv2.INTER_LINEAR
 small = cv2.resize(image.astype(resize["dtype"]), size[::-1], interpolation=how)

@@ -1,4 +1,4 @@
-"""matterport Mask_RCNN's Keras weights as a RUN."""
+"""Create a run folder from matterport Mask_RCNN's Keras weights."""
 
 import re
 from collections.abc import Sequence
@@ -32,18 +32,21 @@ def import_weights(
     class_names: Path | None = None,
     unused: Sequence[str] = (),
 ) -> None:
-    """Make the RUN `workdir` of a weight file of matterport's Mask_RCNN, or of MTL_MRCNN.
+    """Create the run folder `workdir` from a weight file of matterport's Mask_RCNN or MTL_MRCNN.
 
-    The network finds what theirs does on the same canvas. It differs around it: here a picture lies
-    at the canvas's top left and its mean fills the rest, there it lies in the middle and black
-    fills it, proposals reaching into the black; a score equal to the threshold is kept there alone;
-    there boxes are rounded to whole pixels at last, and proposals that pad their list are
-    classified; MTL_MRCNN reads attributes from the proposal, here they are read from the refined
-    box; a box grows to 62.5 times its anchor's side at most. `anchor_ratios` are width over height,
-    as theirs; without them, and without `anchor_sizes`, they are those of their config.
+    On the same padded image both networks find the same objects. The surrounding code differs:
 
-    Prints what became of each part. Raises UserError where a tensor lacks or is left over, but for
-    those whose keys match a pattern of `unused`.
+    - Here the image is at the top left of the padded image, and the mean pixel fills the rest. In
+      the original it is centred on black, and proposals extend into the black.
+    - The original keeps a score equal to the threshold; here scores must be larger.
+    - The original rounds final boxes to whole pixels, and classifies the padding of its list of
+      proposals.
+    - MTL_MRCNN reads attributes from the proposal; here they are read from the refined box.
+    - Here a box's side is at most 62.5 times its anchor's.
+
+    `anchor_ratios` are width / height. By default `anchor_ratios` and `anchor_sizes` are those of
+    matterport's config. Prints the outcome of each part. Raises UserError if a tensor is missing or
+    unexpected; unexpected keys that match a pattern of `unused` are ignored.
     """
     state = read_keras(file)
 
@@ -59,7 +62,7 @@ def import_weights(
     config = matterport_config(sizes, min_size, max_size, anchor_sizes, anchor_ratios)
     config.model.detection.score_threshold = score_threshold
     if sizes.attribute_channels:
-        print("head: yaw and pitch, as MTL_MRCNN trains them; the file does not say what they are")
+        print("attribute head: assuming yaw and pitch, as in MTL_MRCNN; the file has no names")
     if class_names is None and sizes.classes == 81:
         categories = coco_things()
     else:
@@ -67,12 +70,12 @@ def import_weights(
     setup = Setup.build(resolve(config), categories)
     variables, rows = transfer(variable_shapes(setup), unflatten_dict(found, sep="/"))
     left_out = [
-        TransferRow(key, state[key].size, "left out: named by --unused")
+        TransferRow(key, state[key].size, "left out: matches --unused")
         for key in state.keys() - names.model_shapes(sizes).keys()
     ]
     print(format_table([*rows, *sorted(left_out)]))
     if any(row.outcome != "copied" for row in rows):
-        raise UserError(f"{file}: the weights are of another model")
+        raise UserError(f"{file}: the weights do not match the model; see the table above")
     save_run(workdir, setup, variables)
 
 
@@ -83,21 +86,22 @@ def matterport_config(
     anchor_sizes: Sequence[float] = (),
     anchor_ratios: Sequence[float] = (),
 ) -> ConfigDict:
-    """Give a RUN's config for a model of these sizes; what a file does not say has the default of
-    matterport's config. Raises UserError for what no such model can have.
+    """Return a run's config for a model of these sizes; other fields are matterport's defaults.
+
+    Raises UserError for sizes and ratios that such a model cannot have.
     """
     if max_size % 64 or max_size < 64:
         raise UserError(f"--max-size {max_size}: must be a multiple of 64")
     config = get_matterport(min_size, max_size)
     model = config.model
     if any(ratio <= 0 for ratio in anchor_ratios):
-        raise UserError("--anchor-ratios: must be larger than 0")
+        raise UserError("--anchor-ratios: must be greater than 0")
     if anchor_ratios:
         model.rpn.anchor_ratios = tuple(1 / ratio for ratio in anchor_ratios)
     if anchor_sizes:
         model.rpn.anchor_sizes = tuple((float(size),) for size in anchor_sizes)
     if sizes.anchors != len(model.rpn.anchor_ratios):
-        raise UserError(f"the weights have {sizes.anchors} anchors a cell; give --anchor-ratios")
+        raise UserError(f"--anchor-ratios: the weights require {sizes.anchors}, one per anchor")
     model.backbone.depth = sizes.depth
     model.fpn.channels = sizes.channels
     model.rpn.channels = sizes.rpn_channels

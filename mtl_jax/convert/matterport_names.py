@@ -1,8 +1,9 @@
-"""matterport Mask_RCNN's weights: which tensors of theirs make which of ours.
+"""Conversion of matterport Mask_RCNN's tensors to ours.
 
-Source: Mask_RCNN 2.1, `mrcnn/model.py`, and MTL_MRCNN's `model.py`. What its layers hold beside
-ours is folded in: biases of convolutions into the frozen norms after them, the heads' frozen norms
-into the convolutions before them, two logits of object and background into their difference.
+Source: Mask_RCNN 2.1, `mrcnn/model.py`, and MTL_MRCNN's `model.py`. Tensors that our layers do not
+have are folded into others: biases of convolutions into the frozen norms after them, the heads'
+frozen norms into the convolutions before them, the two logits of background and object into their
+difference.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,54 +27,54 @@ ATTRIBUTE_LAYERS = (
     ("mrcnn_pos1_conv3", "mrcnn_pos1_bn3"),
 )
 ATTRIBUTE_OUTPUT = "mrcnn_pos_logits"
-# Of MTL_MRCNN's two numbers a, b the degrees are yaw = 90 - 180 a and pitch = 180 b - 90.
+# MTL_MRCNN's two outputs a, b are yaw = 90 - 180 a and pitch = 180 b - 90, in degrees.
 ATTRIBUTE_MAX = 180.0
 ATTRIBUTE_SIGNS = np.array([-1.0, 1.0])
-ATTRIBUTE_SCALE = 45.0  # degrees that are 1 in the outputs of the head that they become
-# The deltas' (dy, dx, dh, dw) become (dx, dy, dw, dh).
+ATTRIBUTE_SCALE = 45.0  # degrees per unit of our head's outputs
+# The order of deltas: (dy, dx, dh, dw) to (dx, dy, dw, dh).
 XY = [1, 0, 3, 2]
 
 
 class Sizes(NamedTuple):
-    """What the shapes in a file say of its model."""
+    """Sizes of a model, from the shapes in its weight file."""
 
     depth: int
     channels: int  # of the pyramid
     rpn_channels: int
-    anchors: int  # a cell
+    anchors: int  # per cell
     pool_size: int
     features: int  # of the box head
-    classes: int  # with background
-    mask_channels: int  # 0: there is no mask head
-    attribute_channels: int  # 0: there is no attribute head that is read
+    classes: int  # including the background
+    mask_channels: int  # 0: no mask head
+    attribute_channels: int  # 0: no attribute head, or it is ignored
 
 
 class Part(NamedTuple):
-    """Tensors of theirs by key, with their shapes, and what makes tensors of ours of them."""
+    """Shapes of their tensors by key, and the function that converts these tensors to ours."""
 
     shapes: dict[str, tuple[int, ...]]
     convert: Callable[[State], dict[str, Array]]
 
 
 def guess_sizes(state: State, attributes: bool) -> Sizes:
-    """Tell a model from its tensors. Raises UserError of one line where they are no Mask R-CNN's.
+    """Return the sizes of a model. Raises UserError if the tensors are not those of a Mask R-CNN.
 
-    `attributes` says whether its attribute head, if it has one, is to be read.
+    `attributes` is whether to read the attribute head, if there is one.
     """
     for layer in ("conv1", "fpn_p2", "rpn_class_raw", "mrcnn_class_conv1"):
         if f"{layer}/kernel" not in state or state[f"{layer}/kernel"].ndim != 4:
-            raise UserError(f"no weights of matterport's Mask R-CNN: no convolution {layer}")
+            raise UserError(f"not weights of matterport's Mask R-CNN: missing convolution {layer}")
 
     def features(key: str) -> int:
         return state[key].shape[-1] if key in state and state[key].ndim else 0
 
     classes = features("mrcnn_class_logits/kernel")
     if classes < 2:
-        raise UserError("no weights of matterport's Mask R-CNN: no classes in mrcnn_class_logits")
+        raise UserError("not weights of matterport's Mask R-CNN: no classes in mrcnn_class_logits")
     if attributes and classes != 2 and features(f"{ATTRIBUTE_OUTPUT}/kernel"):
         raise UserError(
-            f"{ATTRIBUTE_OUTPUT} gives each of {classes - 1} classes attributes of its own, for"
-            " which there is no place here; leave its layers out with --unused '^mrcnn_pos'"
+            f"{ATTRIBUTE_OUTPUT} has separate attributes for each of {classes - 1} classes, which"
+            " is not supported; ignore the attribute head with --unused '^mrcnn_pos'"
             " '^mrcnn_class_(bn122|conv2111)/'"
         )
     return Sizes(
@@ -98,14 +99,14 @@ def _guess_depth(state: State) -> int:
     for depth in (50, 101):
         if BLOCKS[depth] == found:
             return depth
-    raise UserError(f"neither a ResNet-50 nor a ResNet-101: {found} blocks in its stages")
+    raise UserError(f"the backbone must be a ResNet-50 or ResNet-101, got stages of {found} blocks")
 
 
 def to_variables(state: State, sizes: Sizes, unused: Callable[[str], bool]) -> dict[str, Array]:
-    """Give our tensors by path. Raises UserError that lists what lacks, is left over, or has
-    another shape.
+    """Return our tensors by path.
 
-    `unused` says which keys may be left over.
+    Raises UserError listing tensors that are missing, unexpected or of another shape. Unexpected
+    keys for which `unused` returns True are ignored.
     """
     check_tensors(state, model_shapes(sizes), unused)
     return {
@@ -116,12 +117,12 @@ def to_variables(state: State, sizes: Sizes, unused: Callable[[str], bool]) -> d
 
 
 def model_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each of their tensors that a model is made of."""
+    """Return the shapes of a model's tensors in their file, by key."""
     return {key: shape for part in model_parts(sizes) for key, shape in part.shapes.items()}
 
 
 def model_parts(sizes: Sizes) -> Iterator[Part]:
-    """Name the tensors of a model."""
+    """Yield the parts of a model."""
     yield from _backbone_parts(sizes.depth)
     wide = sizes.channels
     for level in (2, 3, 4, 5):
@@ -172,7 +173,7 @@ def _mask_parts(sizes: Sizes) -> Iterator[Part]:
     yield Part(
         _layer_shapes("mrcnn_mask_deconv", (2, 2, wide, wide)),
         lambda state: {
-            # Keras has a transposed convolution's outputs before its inputs.
+            # Keras's kernels of transposed convolutions have outputs before inputs.
             "params/mask_head/deconv/kernel": state["mrcnn_mask_deconv/kernel"].swapaxes(2, 3),
             "params/mask_head/deconv/bias": state["mrcnn_mask_deconv/bias"],
         },
@@ -187,7 +188,7 @@ def _mask_parts(sizes: Sizes) -> Iterator[Part]:
 
 
 def _attribute_parts(sizes: Sizes) -> Iterator[Part]:
-    """Name the tensors of MTL_MRCNN's head, whose three convolutions have norms after poolings."""
+    """Yield the parts of MTL_MRCNN's head: three convolutions, with norms after the poolings."""
     inputs, wide = sizes.channels, sizes.attribute_channels
     for i, (conv, norm) in enumerate(ATTRIBUTE_LAYERS):
         size = ATTRIBUTE_KERNELS[i]
@@ -195,7 +196,7 @@ def _attribute_parts(sizes: Sizes) -> Iterator[Part]:
         inputs = wide
 
     def convert(state: State) -> dict[str, Array]:
-        # Two classes of two numbers; those of the background nobody reads.
+        # Two outputs for each of two classes; those of the background are not used.
         kernel, bias = (state[f"{ATTRIBUTE_OUTPUT}/{name}"][..., 2:] for name in ("kernel", "bias"))
         factor = ATTRIBUTE_SIGNS * ATTRIBUTE_MAX / ATTRIBUTE_SCALE
         middle = ATTRIBUTE_SIGNS * ATTRIBUTE_MAX / 2 / ATTRIBUTE_SCALE
@@ -220,7 +221,7 @@ def _layer(
     shape: tuple[int, ...],
     change: Callable[[Array], Array] = lambda x: x,
 ) -> Part:
-    """Name a layer of a kernel and a bias, both of which `change` brings to our order."""
+    """Return the part of a layer with kernel and bias; `change` converts both to our order."""
     return Part(
         _layer_shapes(name, shape),
         lambda state: {
@@ -230,7 +231,7 @@ def _layer(
 
 
 def _conv_norm(path: str, number: str, conv: str, norm: str, shape: tuple[int, ...]) -> Part:
-    """Name a convolution and its frozen norm, whose mean takes the convolution's bias."""
+    """Return the part of a convolution and its frozen norm, whose mean is reduced by the bias."""
 
     def convert(state: State) -> dict[str, Array]:
         ours = f"batch_stats/{path}/norm{number}/norm"
@@ -251,7 +252,10 @@ def _folded(
     shape: tuple[int, ...],
     change: Callable[[Array], Array] = lambda x: x,
 ) -> Part:
-    """Name a convolution and the frozen norm that becomes part of it; `names` lacks their kind."""
+    """Return the part of a convolution with its frozen norm folded in.
+
+    `names` is the format of both layers' names; it is filled with "conv" and "bn".
+    """
     conv, norm = names.format("conv"), names.format("bn")
 
     def convert(state: State) -> dict[str, Array]:
@@ -267,12 +271,12 @@ def _folded(
 
 
 def _dense(kernel: Array) -> Array:
-    """Make a convolution over a whole region a dense layer on its cells, row by row."""
+    """Return the dense kernel of a convolution over a whole region, cells row by row."""
     return kernel.reshape(-1, kernel.shape[-1])
 
 
 def _difference(x: Array) -> Array:
-    """Make each anchor's logits of background and object that of object against background."""
+    """Replace each anchor's two logits (background, object) by object minus background."""
     pairs = x.reshape(*x.shape[:-1], -1, 2)
     return pairs[..., 1] - pairs[..., 0]
 

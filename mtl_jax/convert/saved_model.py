@@ -1,4 +1,4 @@
-"""Functions that jax exported as a TensorFlow SavedModel."""
+"""Write functions exported by jax as a TensorFlow SavedModel."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,9 +14,7 @@ PLATFORMS = {"cpu": "CPU", "cuda": "CUDA", "tpu": "TPU"}  # jax's name, TensorFl
 
 
 def save(exports: Mapping[str, Exported], folder: Path) -> None:
-    """Write functions `(images, sizes)` that give arrays by name, each as the signature of its
-    name.
-    """
+    """Write functions (images, sizes) -> arrays by name, each as a signature with its key."""
     signatures = {}
     for name, exported in exports.items():
         images, sizes = exported.in_avals
@@ -29,7 +27,7 @@ def save(exports: Mapping[str, Exported], folder: Path) -> None:
 
 
 def _as_tensorflow(exported: Exported) -> Callable[..., dict[str, tf.Tensor]]:
-    # A TensorFlow of some months reads no StableHLO of the last weeks, which jax writes.
+    # A TensorFlow some months old cannot read the latest StableHLO, which jax writes by default.
     version = stablehlo.get_version_from_compatibility_requirement(
         stablehlo.StablehloCompatibilityRequirement.WEEK_12
     )
@@ -43,7 +41,7 @@ def _as_tensorflow(exported: Exported) -> Callable[..., dict[str, tf.Tensor]]:
             Sout=[aval.shape for aval in exported.out_avals],
             Tout=[tf.dtypes.as_dtype(aval.dtype) for aval in exported.out_avals],
             platforms=[PLATFORMS[name] for name in exported.platforms],
-            # Nothing here is sharded; the attribute must say as what the module was written.
+            # The module is not sharded, but this must match the partitioner it was exported with.
             use_shardy_partitioner=jax.config.jax_use_shardy_partitioner,  # type: ignore
         )
         return jax.tree.unflatten(exported.out_tree, found)

@@ -1,4 +1,4 @@
-"""torchvision's weights as a RUN, and a RUN's weights as torchvision's."""
+"""Convert torchvision's weights to a run folder, and a run's weights to torchvision's."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -35,10 +35,10 @@ def import_weights(
     class_names: Path | None = None,
     unused: Sequence[str] = (),
 ) -> None:
-    """Make the RUN `workdir` of a state dict, or of an entry of torchvision's weights.
+    """Create the run folder `workdir` from a state dict, or from an entry of torchvision's weights.
 
-    Prints what became of each part. Raises UserError where a tensor lacks or is left over, but for
-    those whose keys match a pattern of `unused`.
+    Prints the outcome of each part. Raises UserError if a tensor is missing or unexpected;
+    unexpected keys that match a pattern of `unused` are ignored.
     """
     state, entry_eps = read(file)
     guessed = names.guess_arch(state)
@@ -54,34 +54,34 @@ def import_weights(
     is_backbone = "conv1.weight" in state
     if is_backbone:
         tensors = list(names.backbone_tensors(options.backbone))
-        categories = [Category(1, "object")]  # of heads that stay fresh
+        categories = [Category(1, "object")]  # heads are not imported
     else:
         tensors = names.model_tensors(options)
         classes = len(state["roi_heads.box_predictor.cls_score.bias"])
         categories = read_categories(class_names, classes)
     found = names.to_variables(state, tensors, tuple(unused))
     setup = Setup.build(resolve(config), categories)
-    # The heads of a backbone's RUN are initialised; a whole model needs shapes alone.
+    # With a backbone only, the heads are initialised; a whole model requires only shapes.
     ours = initial_variables(setup, seed=0) if is_backbone else variable_shapes(setup)
     variables, rows = transfer(ours, unflatten_dict(found, sep="/"))
     left_out = [
-        TransferRow(_module(key), state[key].size, "left out: no part of the model")
+        TransferRow(_module(key), state[key].size, "left out: not part of the model")
         for key in state.keys() - {tensor.key for tensor in tensors}
     ]
     print(format_table([*rows, *sorted(left_out)]))
     if not is_backbone and any(row.outcome != "copied" for row in rows):
-        raise UserError(f"{file}: the weights are of another model than {arch or guessed}")
+        raise UserError(f"{file}: the weights do not match {arch or guessed}; check --arch")
     save_run(workdir, setup, variables)
 
 
 def _module(key: str) -> str:
-    """Give a key as a path of ours; the counts of all batch norms are in one module."""
+    """Return a key as a path like ours, with the counts of all batch norms in one module."""
     module, _, name = key.rpartition(".")
     return f"{name if name == 'num_batches_tracked' else module}/{name}"
 
 
 def torchvision_config(options: MaskRCNNOptions, min_size: int, max_size: int) -> ConfigDict:
-    """Give a RUN's config for a model that sees pictures as torchvision shows them."""
+    """Return a run's config for a model, with images resized as in torchvision."""
     config = get_default()
     config.model.update(asdict(options))
     long, short = (-(-size // 32) * 32 for size in (max_size, min_size))
@@ -93,15 +93,16 @@ def torchvision_config(options: MaskRCNNOptions, min_size: int, max_size: int) -
 
 
 def read(file: str) -> tuple[dict[str, np.ndarray], float]:
-    """Give the tensors of a file or of an entry of torchvision's weights, and the epsilon of its
-    norms.
+    """Return the tensors of a file or of an entry of torchvision's weights, and the norms' epsilon.
+
+    Raises UserError if the file is invalid, or the entry is unknown or cannot be downloaded.
     """
     if "_Weights." not in file:
         return names.rename(read_tensors(file)), 1e-5
     try:
         from torchvision.models import get_weight  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError(f"{file}: fetching it wants torchvision; install it") from None
+        raise UserError(f"{file}: the download requires torchvision; install it") from None
     try:
         entry = get_weight(file)
     except ValueError as error:
@@ -109,8 +110,8 @@ def read(file: str) -> tuple[dict[str, np.ndarray], float]:
     try:
         state = entry.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{file}: cannot be fetched ({error})") from None
-    # torchvision overwrites the epsilon of these alone.
+        raise UserError(f"{file}: cannot be downloaded ({error})") from None
+    # torchvision overrides the epsilon of these entries only.
     exact = file in (
         "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
         "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
@@ -120,8 +121,10 @@ def read(file: str) -> tuple[dict[str, np.ndarray], float]:
 
 
 def read_categories(file: Path | None, classes: int) -> list[Category]:
-    """Give the categories of `classes` classes, background included: by a file of names, else
-    COCO's for 91, else numbered.
+    """Return the categories of `classes` classes, background included.
+
+    Names are those in `file`; without a file, COCO's for 91 classes, else numbers. Raises UserError
+    if the file cannot be read or does not contain one unique name per class.
     """
     if file is None:
         if classes == 91:
@@ -134,16 +137,16 @@ def read_categories(file: Path | None, classes: int) -> list[Category]:
     found = [line for line in lines if line]
     if len(found) != classes - 1 or len(set(found)) != len(found):
         raise UserError(
-            f"{file}: {len(found)} names, {len(set(found))} of them different; the weights have"
-            f" {classes - 1} classes beside the background"
+            f"{file}: expected {classes - 1} unique names, one per class without the background,"
+            f" got {len(found)} names, {len(set(found))} of them unique"
         )
     return [Category(i, name) for i, name in enumerate(found, 1)]
 
 
 def export_weights(workdir: Path, output: Path, step: str = "best") -> None:
-    """Write a RUN's weights as a state dict that torchvision's model of the same kind loads.
+    """Write a run's weights as a state dict for torchvision's model of the same kind.
 
-    Attribute heads have no place there: they are left out, and named.
+    torchvision has no attribute heads: they are left out, and their names are printed.
     """
     run = load_run(workdir, step)
     options = run.setup.experiment.mask_rcnn(f"{workdir}: torchvision's form")

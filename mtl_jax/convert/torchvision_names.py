@@ -1,7 +1,7 @@
-"""torchvision's weights and ours: which tensor is which, both ways.
+"""Conversion between torchvision's tensors and ours, both ways.
 
-Source: torchvision 0.26, `models/detection` and `models/resnet.py`; the constants that a state dict
-does not hold are options of a model.
+Source: torchvision 0.26, `models/detection` and `models/resnet.py`. Constants that a state dict
+does not contain are options of the model.
 """
 
 import re
@@ -27,16 +27,16 @@ Array = np.ndarray
 
 
 class Layout(NamedTuple):
-    """How a tensor of torchvision becomes ours, and back."""
+    """Conversion of a tensor's axes from torchvision to ours, and back."""
 
     to_ours: Callable[[Array], Array]
     to_theirs: Callable[[Array], Array]
 
 
 class Tensor(NamedTuple):
-    """One tensor by both names."""
+    """One tensor with its name in both libraries."""
 
-    path: str  # ours, from the collection on: params/backbone/stem/conv1/kernel
+    path: str  # ours, with the collection: params/backbone/stem/conv1/kernel
     key: str  # torchvision's: backbone.body.conv1.weight
     layout: Layout
 
@@ -47,8 +47,8 @@ CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 
 DECONV = Layout(lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1))
 PIXEL_DENSE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
 
-# Names in weights of before torchvision 0.13, and since; the published first versions have the old.
-# The mask head's convolutions were counted from 1.
+# Names before torchvision 0.13, and since. The published V1 weights have the old names, which
+# number the mask head's convolutions from 1.
 RENAMED = (
     (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
     (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
@@ -57,13 +57,14 @@ RENAMED = (
         for i in range(4)
     ),
 )
-# What torchvision counts or classifies with, and a detector has no use for.
+# torchvision's counts and classification layer, which a detector does not use.
 DROPPED = re.compile(r"num_batches_tracked$|^fc\.(weight|bias)$")
 
 
 def flattened(side: int) -> Layout:
-    """Give the layout of a dense layer on a flattened `side` x `side` region: channels come first
-    there, last here.
+    """Return the layout of a dense layer on a flattened `side` x `side` region.
+
+    torchvision flattens a region with channels first, this library with channels last.
     """
 
     def to_ours(x: Array) -> Array:
@@ -78,15 +79,16 @@ def flattened(side: int) -> Layout:
 
 
 def model_tensors(options: MaskRCNNOptions) -> list[Tensor]:
-    """Name the tensors of a Mask or Faster R-CNN. Raises UserError for a model that torchvision
-    cannot hold.
+    """Return the tensors of a Mask or Faster R-CNN.
+
+    Raises UserError for a model that torchvision does not have.
     """
     box, mask = options.box_head, options.mask_head
     parts = (options.backbone, options.fpn, box, *((mask,) if mask.enabled else ()))
     if any(part.norm == "group" for part in parts):
-        raise UserError("torchvision has no Mask R-CNN with group norm")
+        raise UserError("norm 'group' is not supported by torchvision's Mask R-CNN")
     if options.backbone.stride_in_1x1:
-        raise UserError("torchvision's ResNet strides in the 3x3: backbone.stride_in_1x1 is True")
+        raise UserError("backbone.stride_in_1x1 must be False: torchvision strides in the 3x3")
     tensors = list(backbone_tensors(options.backbone, "backbone.body."))
     for i, level in enumerate((2, 3, 4, 5)):
         for ours, theirs in (("lateral", "inner_blocks"), ("output", "layer_blocks")):
@@ -100,7 +102,7 @@ def model_tensors(options: MaskRCNNOptions) -> list[Tensor]:
         key = f"roi_heads.box_head.{i}"
         tensors += _conv_norm(f"box_head/conv{i + 1}", key, box.norm, f"norm{i + 1}")
     for i in range(box.fcs):
-        # After convolutions torchvision counts them, a flattening and ReLUs in one sequence.
+        # After convolutions, torchvision numbers them, the flattening and ReLUs in one sequence.
         key = f"{box.convs + 1 + 2 * i}" if box.convs else f"fc{6 + i}"
         layout = flattened(box.pool_size) if i == 0 else DENSE
         tensors += _layer(f"box_head/fc{i + 1}", f"roi_heads.box_head.{key}", layout)
@@ -121,7 +123,7 @@ def model_tensors(options: MaskRCNNOptions) -> list[Tensor]:
 
 
 def backbone_tensors(options: BackboneOptions, prefix: str = "") -> Iterator[Tensor]:
-    """Name the tensors of a ResNet, whose keys begin with `prefix`."""
+    """Yield the tensors of a ResNet, whose keys begin with `prefix`."""
     norm = partial(_norm, kind=options.norm)
     yield Tensor("params/backbone/stem/conv1/kernel", f"{prefix}conv1.weight", CONV)
     yield from norm("backbone/stem/norm1", f"{prefix}bn1")
@@ -148,7 +150,10 @@ def _layer(path: str, key: str, layout: Layout) -> list[Tensor]:
 
 
 def _conv_norm(path: str, key: str, kind: str, norm: str) -> list[Tensor]:
-    """Name a convolution and its norm, which is the layer's name with a suffix, or a sibling."""
+    """Return the tensors of a convolution and its norm.
+
+    `norm` is a suffix of the layer's path if it begins with "_", else the name of a sibling.
+    """
     if kind == "none":
         return _layer(path, f"{key}.0", CONV)
     beside = path + norm if norm.startswith("_") else f"{path.rpartition('/')[0]}/{norm}"
@@ -168,7 +173,7 @@ def _norm(path: str, key: str, kind: str) -> Iterator[Tensor]:
 
 
 def rename(state: Mapping[str, Array]) -> dict[str, Array]:
-    """Give an older torchvision's tensors today's names."""
+    """Return the tensors with the names of torchvision 0.13 and later."""
     renamed = {}
     for key, value in state.items():
         for old, new in RENAMED:
@@ -178,11 +183,14 @@ def rename(state: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def guess_arch(state: Mapping[str, Array]) -> str:
-    """Tell a model from its tensors, `rename`d. Raises UserError where they are no model's."""
+    """Return torchvision's name of a model from its tensors, after `rename`.
+
+    Raises UserError if they are not those of a known model.
+    """
     if "conv1.weight" in state:
         return f"resnet{_guess_depth(state, '')}"
     if "backbone.body.conv1.weight" not in state:
-        raise UserError("no weights of torchvision's ResNets, Faster or Mask R-CNNs: no conv1")
+        raise UserError("not weights of torchvision's ResNet, Faster or Mask R-CNN: missing conv1")
     depth = _guess_depth(state, "backbone.body.")
     masks = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
     second = "backbone.fpn.inner_blocks.0.1.weight" in state
@@ -190,18 +198,18 @@ def guess_arch(state: Mapping[str, Array]) -> str:
 
 
 def arch_options(arch: str) -> MaskRCNNOptions:
-    """Give the options of a model by torchvision's name. Raises UserError for a name not known.
+    """Return the options of a model by torchvision's name. Raises UserError for an unknown name.
 
-    Of a bare ResNet they are those of a Mask R-CNN on it.
+    For a ResNet they are those of a Mask R-CNN with this backbone.
     """
     found = re.fullmatch(r"(?:(mask|faster)rcnn_)?resnet(18|34|50|101)(?:_fpn(_v2)?)?", arch)
     if found is None or bool(found[1]) != ("_fpn" in arch):
         raise UserError(
-            f"--arch {arch!r} is none of maskrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn, each also"
-            " with _v2 and on resnet18, 34 and 101, or such a resnet alone"
+            f"--arch {arch!r}: must be maskrcnn_resnet50_fpn or fasterrcnn_resnet50_fpn, optionally"
+            " with the suffix _v2 and with resnet18, resnet34 or resnet101, or such a resnet alone"
         )
     kind, depth, second = found[1], int(found[2]), bool(found[3])
-    # The second versions train their batch norms; the first ones' are constants.
+    # V2 models train their batch norms; those of V1 are constants.
     norm = "batch" if second else "none"
     return MaskRCNNOptions(
         backbone=BackboneOptions(depth=depth, norm="frozen" if kind and not second else "batch"),
@@ -222,15 +230,15 @@ def _guess_depth(state: Mapping[str, Array], prefix: str) -> int:
     for depth, known in BLOCKS.items():
         if known == found and (depth >= 50) == bottleneck:
             return depth
-    raise UserError(f"no ResNet that is known here: {found} blocks in its stages")
+    raise UserError(f"unknown ResNet: stages of {found} blocks")
 
 
 def to_variables(
     state: Mapping[str, Array], tensors: list[Tensor], unused: tuple[str, ...] = ()
 ) -> dict[str, Array]:
-    """Give our tensors by path. Raises UserError that lists what lacks and what is left over.
+    """Return our tensors by path. Raises UserError listing missing and unexpected tensors.
 
-    `unused` are patterns of keys that may be left over, beside DROPPED.
+    Unexpected keys that match DROPPED or a pattern of `unused` are ignored.
     """
     check_tensors(
         state,
@@ -241,5 +249,5 @@ def to_variables(
 
 
 def to_state_dict(variables: Mapping[str, Array], tensors: list[Tensor]) -> dict[str, Array]:
-    """Give torchvision's tensors by key from ours by path; the way back of `to_variables`."""
+    """Return torchvision's tensors by key from ours by path; the inverse of `to_variables`."""
     return {t.key: np.ascontiguousarray(t.layout.to_theirs(variables[t.path])) for t in tensors}

@@ -1,10 +1,10 @@
 """AlexNet's convolutions, and HyperFace's fusion of three of its maps.
 
-Sources: Krizhevsky et al., 2012, as Girshick et al.'s R-CNN has it; Ranjan et al., HyperFace, 2016
+Sources: Krizhevsky et al., 2012, as used in Girshick et al.'s R-CNN; Ranjan et al., HyperFace, 2016
 (https://arxiv.org/abs/1603.01249), figure 2. Two variants: `paper` has local response norms after
-the first two poolings; `repository` has a batch norm wherever the Keras implementation of
-https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation has one,
-and no activation after the fusion.
+the first two poolings; `repository` has the batch norms of the Keras implementation
+https://github.com/pasrichashivam/hyperface_deep_multi-task-learning_keras_implementation and no
+activation after the fusion.
 """
 
 import flax.linen as nn
@@ -21,14 +21,15 @@ from mtl_jax.types import Array
 EPSILON = 1e-3  # of Keras's batch norms
 NOT_PADDED = ((0, 0), (0, 0))
 CONVS = ((96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1))  # features, size, stride
-FUSED_FEATURES = 256 / 96  # of a fused map, in widths
+FUSED_FEATURES = 256 / 96  # of a fused map, as a multiple of `width`
 
 
 class AlexNet(nn.Module):
-    """Give the maps pool1 (27 x 27), conv3 (13 x 13) and pool5 (6 x 6) of 227 x 227 regions.
+    """AlexNet's maps pool1 (27 x 27), conv3 (13 x 13) and pool5 (6 x 6) of 227 x 227 regions.
 
-    `width` is the features of conv1, 96 in AlexNet; those of the others follow it. `pool2` is the
-    side of the second pooling's windows. Children are named conv1 .. conv5 and norm1 .. norm5.
+    `width` is the number of features of conv1, 96 in AlexNet; the other layers scale with it.
+    `pool2` is the window size of the second pooling. Children are named conv1 .. conv5 and norm1 ..
+    norm5.
     """
 
     variant: str
@@ -60,8 +61,10 @@ class AlexNet(nn.Module):
 
 
 class AlexNetFusion(nn.Module):
-    """Bring pool1 and conv3 to pool5's 6 x 6 by convolutions of their own, lay the three together,
-    and reduce them to `channels` by a 1 x 1 convolution.
+    """Fuse pool1, conv3 and pool5 into one map of 6 x 6.
+
+    Strided convolutions reduce pool1 and conv3 to 6 x 6. The three maps are concatenated, and a
+    1 x 1 convolution reduces them to `channels`.
     """
 
     variant: str
@@ -85,7 +88,7 @@ class AlexNetFusion(nn.Module):
         return fused if self.variant == "repository" else nn.relu(fused)
 
     def _reduce(self, x: Array, stride: int, name: str, valid: Array) -> Array:
-        """Convolve with windows of `stride` x `stride` side by side."""
+        """Convolve with adjacent, non-overlapping windows of `stride` x `stride`."""
         features = round(FUSED_FEATURES * self.width)
         conv = Conv(
             features, stride, stride, True, NOT_PADDED, dtype=self.dtype, name=f"conv{name}"

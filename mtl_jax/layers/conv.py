@@ -1,4 +1,4 @@
-"""Convolution as a Linen layer, over the operator whose gradient is fast on every platform."""
+"""Linen layer of `ops.convolution`, whose gradient is fast on every platform."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from mtl_jax.types import Array
 
 
 class Conv(nn.Module):
-    """A k x k convolution, padded by (k - 1) / 2 on each side unless `padding` says otherwise."""
+    """A k x k convolution, padded by k // 2 on each side unless `padding` is set."""
 
     features: int
     kernel_size: int = 3

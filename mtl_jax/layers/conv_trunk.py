@@ -1,4 +1,4 @@
-"""MaskMTL's convolutions: several trunks side by side, which cross-stitch units may join.
+"""MaskMTL's convolutions: parallel trunks, optionally connected by cross-stitch units.
 
 Source: MaskMTL (arXiv 2201.03002) and its published code; Misra et al., Cross-stitch Networks for
 Multi-task Learning, 2016, eq. 1.
@@ -23,11 +23,11 @@ SLOPES = (0.3, 0.3, 0.1, 0.1, 0.1)
 _largest = partial(max_pool, window=2)
 _mean = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
 POOLS = (_largest, _mean, _mean, _largest, _largest)
-STITCH = 0.9  # what a trunk keeps of its own at the start
+STITCH = 0.9  # initial weight of a trunk's own map
 
 
 class ConvStage(nn.Module):
-    """A 3x3 convolution, a norm, a leaky ReLU and a 2x2 pooling, of a picture's stage `number`."""
+    """A trunk's stage `number`: 3x3 convolution, norm, leaky ReLU, 2x2 pooling, non-local block."""
 
     number: int  # from 1
     features: int
@@ -54,7 +54,7 @@ class ConvStage(nn.Module):
 
 
 class CrossStitch(nn.Module):
-    """Give each trunk a mixture of the maps of all, channel by channel."""
+    """Replace each trunk's map by a learned mixture of all trunks' maps, per channel."""
 
     @nn.compact
     def __call__(
@@ -74,10 +74,11 @@ class CrossStitch(nn.Module):
 
 
 class ConvTrunks(nn.Module):
-    """Trunks by name, each as many stages deep as `depths` says.
+    """Named trunks; `depths` is the number of stages of each.
 
-    A stage's child is named stage1 .. stage5, and in it the trunk's, so that a training stage can
-    say "4+". With `stitched`, cross-stitch units stand behind each stage of two trunks or more.
+    Children are named stage1 .. stage5, and their children as the trunks, so that a training stage
+    can select "4+". With `stitched`, a cross-stitch unit follows each stage that two or more trunks
+    have.
     """
 
     depths: Mapping[str, int]
@@ -94,7 +95,7 @@ class ConvTrunks(nn.Module):
     def __call__(
         self, images: Float[Array, "B H W C"], valid: Bool[Array, "B"]
     ) -> dict[str, tuple[Float[Array, "B _ _ _"], ...]]:
-        """Give the maps of each trunk's stages."""
+        """Return the maps of each trunk's stages."""
         maps: dict[str, tuple[Array, ...]] = dict.fromkeys(self.depths, ())
         at = dict.fromkeys(self.depths, images)
         for number in range(1, max(self.depths.values()) + 1):
@@ -117,7 +118,7 @@ class ConvTrunks(nn.Module):
 
 
 class TrunksStage(nn.Module):
-    """One stage of all the trunks that are so deep."""
+    """One stage of all trunks that have it."""
 
     number: int
     features: int

@@ -13,9 +13,9 @@ from mtl_jax.types import Array
 
 
 class Fpn(nn.Module):
-    """Turn C2..C5 into P2..P6 of equal channels; P6 is every second cell of P5.
+    """Compute P2..P6 of equal channels from C2..C5; P6 is every second cell of P5.
 
-    `inside` says of each cell of C2..C5 whether it counts; the others become 0.
+    `inside` marks the cells of C2..C5 that are inside the image; the others become 0.
     """
 
     channels: int
@@ -49,6 +49,6 @@ class Fpn(nn.Module):
 
 
 def _upsample(coarse: Float[Array, "B h w C"], like: Float[Array, "B H W C"]) -> Array:
-    """Repeat each cell twice both ways and cut to the finer level's size (odd sizes lose a row)."""
+    """Repeat each cell twice along both axes and crop to the size of `like`, which may be odd."""
     twice = coarse.repeat(2, axis=1).repeat(2, axis=2)
     return twice[:, : like.shape[1], : like.shape[2]]

@@ -1,4 +1,4 @@
-"""The heads of a network that looks at one region at a time."""
+"""Heads of HyperFace, which processes one region at a time."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -12,9 +12,9 @@ from mtl_jax.types import Array
 
 
 class RegionHeads(nn.Module):
-    """Fully connected layers that all tasks share, then a hidden layer and an output for each.
+    """Fully connected layers shared by all outputs, then a hidden and an output layer for each.
 
-    `outputs` gives the width of each output by its layer's name; its hidden layer is
+    `outputs` are the widths of the outputs by the names of their layers. Hidden layers are named
     `<name>_hidden`.
     """
 
@@ -28,7 +28,7 @@ class RegionHeads(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "R F"]) -> dict[str, Float[Array, "R O"]]:
-        """Give each output in float32."""
+        """Return each output in float32."""
         init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
         def hidden(x: Array, features: int, name: str) -> Array:

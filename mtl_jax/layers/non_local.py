@@ -1,5 +1,5 @@
-"""Attention of every cell of a map to every other. Source: Wang et al., Non-local Neural Networks,
-2018, eq. 1, 4 and 6, embedded Gaussian.
+"""Self-attention over the cells of a map. Source: Wang et al., Non-local Neural Networks, 2018, eq.
+1, 4 and 6, embedded Gaussian.
 """
 
 import flax.linen as nn
@@ -14,10 +14,10 @@ from mtl_jax.types import Array
 
 
 class NonLocal(nn.Module):
-    """Add to each cell what the cells like it hold, through half the channels.
+    """Add to each cell the attention-weighted mean of all cells, computed with half the channels.
 
-    A gain after the norm starts at 0: at first the block changes nothing. The norm is a batch norm
-    whatever the trunk's is.
+    A gain after the norm is initialised to 0, so the block is the identity at first. The norm is
+    always a batch norm, independent of the trunk's.
     """
 
     train: bool

@@ -1,4 +1,4 @@
-"""Normalisation by name: frozen, batch, group or none."""
+"""Normalisation layers by name: frozen, batch, group or none."""
 
 from functools import partial
 from typing import Any
@@ -13,9 +13,9 @@ from mtl_jax.types import Array
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation whose statistics and affine are constants, as imported weights want it.
+    """Batch normalisation with constant statistics, scale and bias, for imported weights.
 
-    All four vectors live in `batch_stats`, so that no optimizer sees them.
+    All four vectors are in `batch_stats`, so that no optimizer updates them.
     """
 
     epsilon: float = 1e-5
@@ -33,10 +33,10 @@ class FrozenBatchNorm(nn.Module):
 
 
 class Norm(nn.Module):
-    """Normalise channels. What `mask` [B] (or of more leading axes) leaves out is not counted in
-    statistics, and gives 0.
+    """Normalise channels. Cells where `mask` is False are excluded from statistics and become 0.
 
-    A batch norm that the collection `frozen` of the variables names is evaluated also in training.
+    `mask` has the first axes of the input: [B] or more. A batch norm that is listed in the variable
+    collection `frozen` uses its running statistics also in training.
     """
 
     kind: str
@@ -56,18 +56,18 @@ class Norm(nn.Module):
         if self.kind == "frozen":
             return FrozenBatchNorm(self.epsilon, self.dtype, name="norm")(x)
         if self.kind == "group":
-            # A vector alone is one group: a few of its numbers have no scale of their own.
+            # A vector is one group: too few numbers per group would have no meaningful scale.
             groups = max(1, min(32, x.shape[-1] // 4)) if x.ndim > 2 else 1
             while x.shape[-1] % groups:
                 groups -= 1
             norm = nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")
-            # A row that is left out whole has no statistics of its own.
+            # A row that is masked entirely has no statistics: all of it is counted, to avoid NaN.
             nothing = ~jnp.any(mask, axis=tuple(range(1, x.ndim)), keepdims=True)
-            counted = jnp.broadcast_to(mask | nothing, x.shape)  # flax cuts it as it cuts x
+            counted = jnp.broadcast_to(mask | nothing, x.shape)  # flax reshapes it like x
             return norm(x, mask=counted)
         if self.kind == "batch":
             fixed = not self.train or self.has_variable("frozen", "norm")
-            # What is left out whole has no statistics: the running ones stay.
+            # A batch that is masked entirely has no statistics: the running ones are kept.
             some = jnp.any(mask)
             momentum: Any = jnp.where(some, self.momentum, 1.0)
             norm = nn.BatchNorm(
@@ -78,5 +78,5 @@ class Norm(nn.Module):
 
 
 def make_norm(kind: str, train: bool, epsilon: float, dtype: DTypeLike) -> partial[Norm]:
-    """Give a constructor of `Norm` layers that lacks the name alone."""
+    """Return a constructor of `Norm` layers that only requires `name`."""
     return partial(Norm, kind, train, epsilon, dtype)

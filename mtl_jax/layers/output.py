@@ -1,4 +1,4 @@
-"""The last layer of a task: a linear one, or one whose outputs share a score."""
+"""Output layers: linear, or with one score shared by all outputs."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from mtl_jax.types import Array
 def output_layer(
     size: int, one_score: bool, init: nn.initializers.Initializer, name: str
 ) -> nn.Module:
-    """Make the layer of `size` outputs, a OneScore if so wanted."""
+    """Return a layer of `size` outputs: a OneScore if `one_score`, else linear."""
     return (
         OneScore(size, init, name=name)
         if one_score
@@ -19,7 +19,7 @@ def output_layer(
 
 
 class OneScore(nn.Module):
-    """A score by one vector of weights; outputs differ by their biases alone.
+    """Linear layer with one weight vector for all outputs, which differ only by their biases.
 
     The order of the outputs is thus the same for all inputs. Source: Cao, Mirjalili, Raschka, Rank
     Consistent Ordinal Regression for Neural Networks, 2020 (CORAL), section 3.3.

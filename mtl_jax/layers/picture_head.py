@@ -1,4 +1,4 @@
-"""The head that reads one attribute from a map of the whole picture."""
+"""Head that predicts one attribute from a feature map of the whole image."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from mtl_jax.types import Array
 
 
 class PictureHead(nn.Module):
-    """Flatten the map, or average its cells inside the picture; then hidden layers."""
+    """Flatten the map, or average its cells inside the image; then apply hidden layers."""
 
     pool: str  # flatten | mean
     features: tuple[int, ...]

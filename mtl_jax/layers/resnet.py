@@ -17,8 +17,8 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 
 class Block(nn.Module):
-    """A residual block: two 3x3 convolutions, or the bottleneck 1x1, 3x3, 1x1 to four times the
-    features.
+    """A residual block: two 3x3 convolutions, or a bottleneck (1x1, 3x3, 1x1) with
+    4 * `features` outputs.
     """
 
     features: int
@@ -63,8 +63,8 @@ class Block(nn.Module):
 class Stem(nn.Module):
     """A 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2.
 
-    The pooling is padded by a cell on each side, or with `pool_same` as Keras's "same": an even
-    side at its end alone.
+    The pooling is padded by one cell on each side. With `pool_same` it is padded as Keras's "same":
+    even sizes are padded only at the end.
     """
 
     features: int
@@ -89,12 +89,12 @@ class Stem(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Give the feature maps C2, C3, C4, C5, of strides 4, 8, 16, 32.
+    """ResNet's feature maps C2, C3, C4, C5, with strides 4, 8, 16, 32.
 
     Children are named stem, stage2 .. stage5, as matterport's res2 .. res5, so that a training
-    stage can say "4+". `stride_in_1x1` puts a bottleneck's stride into its first 1x1 (Caffe,
-    matterport), not its 3x3 (torchvision); `pool_same` is the stem's. Cells beyond `inside` are 0
-    after every layer, as if the canvas ended there.
+    stage can select "4+". `stride_in_1x1` puts a bottleneck's stride into its first 1x1 (Caffe,
+    matterport) instead of its 3x3 (torchvision); `pool_same` is passed to the stem. Cells outside
+    `inside` are 0 after every layer, as if the padded image ended there.
     """
 
     depth: int
@@ -111,7 +111,9 @@ class ResNet(nn.Module):
         self, images: Float[Array, "B H W C"], inside: Bool[Array, "B H W"]
     ) -> tuple[Float[Array, "B _ _ _"], ...]:
         if self.depth not in BLOCKS:
-            raise ValueError(f"ResNet depth {self.depth} is none of {', '.join(map(str, BLOCKS))}")
+            raise ValueError(
+                f"depth must be one of {', '.join(map(str, BLOCKS))}, got {self.depth}"
+            )
         shared = (self.norm, self.norm_eps, self.train, self.dtype)
         x = Stem(self.width, *shared, self.pool_same, name="stem")(images, inside)
         inside = inside[:, ::4, ::4]
@@ -133,7 +135,7 @@ class ResNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one resolution; the first one strides."""
+    """Blocks of one resolution; the first block applies the stride."""
 
     blocks: int
     features: int

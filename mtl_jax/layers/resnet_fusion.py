@@ -16,8 +16,10 @@ from mtl_jax.types import Array
 
 
 class ResNetFusion(nn.Module):
-    """Add each stage's map to the next one: halved by a 3 x 3 convolution, brought to the next
-    one's channels by a 1 x 1 convolution. Gives the last sum.
+    """Add each stage's map to the next stage's, and return the last sum.
+
+    A 3 x 3 convolution halves the map, and a 1 x 1 convolution changes it to the next stage's
+    number of channels.
     """
 
     norm: str

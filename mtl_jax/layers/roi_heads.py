@@ -1,4 +1,4 @@
-"""The heads that read pooled regions: class and box, and mask."""
+"""Heads on pooled regions: class and box, and mask."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from mtl_jax.types import Array
 
 
 class BoxHead(nn.Module):
-    """`convs` 3x3 convolutions and `fcs` fully connected layers, then class logits and class-wise
-    box deltas.
+    """`convs` 3x3 convolutions and `fcs` fully connected layers, then class logits and box deltas
+    per class.
     """
 
-    num_classes: int  # K, with background
+    num_classes: int  # K, including the background
     convs: int
     conv_channels: int
     fcs: int
@@ -29,7 +29,7 @@ class BoxHead(nn.Module):
     def __call__(
         self, x: Float[Array, "R S S C"], valid: Bool[Array, "R"]
     ) -> tuple[Float[Array, "R K"], Float[Array, "R K 4"]]:
-        """Give class logits and box deltas in float32."""
+        """Return class logits and box deltas in float32."""
         norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
         for i in range(self.convs):
             bias = self.norm == "none"
@@ -46,9 +46,9 @@ class BoxHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """`convs` 3x3 convolutions, a 2x2 deconvolution of stride 2, and one mask a class.
+    """`convs` 3x3 convolutions, a 2x2 deconvolution of stride 2, and one mask per class.
 
-    Only the mask of the asked class is computed: that is all that a loss or a detection reads.
+    Only the mask of the requested class is computed; losses and detections read no other.
     """
 
     num_classes: int
@@ -63,7 +63,7 @@ class MaskHead(nn.Module):
     def __call__(
         self, x: Float[Array, "R S S C"], classes: Int[Array, "R"], valid: Bool[Array, "R"]
     ) -> Float[Array, "R 2*S 2*S"]:
-        """Give the mask logits of each region's class, in float32."""
+        """Return the mask logits of each region for its class in `classes`, in float32."""
         for i in range(self.convs):
             bias = self.norm == "none"
             x = Conv(self.channels, use_bias=bias, dtype=self.dtype, name=f"conv{i + 1}")(x)
@@ -79,8 +79,9 @@ class MaskHead(nn.Module):
 
 
 class Deconv(nn.Module):
-    """A transposed 2x2 convolution of stride 2: as outputs do not overlap, one matrix product a
-    cell.
+    """A transposed 2x2 convolution of stride 2.
+
+    Its outputs do not overlap, so it is one matrix product per cell.
     """
 
     features: int

@@ -14,21 +14,20 @@ SMALL_NORMAL = nn.initializers.normal(0.01)
 
 
 class RpnHead(nn.Module):
-    """Score and refine A anchors at each cell of each level, by the same weights."""
+    """Score and refine A anchors at each cell of each level, with shared weights."""
 
     anchors_per_cell: int
     convs: int
     dtype: DTypeLike = jnp.float32
-    channels: int = 0  # of the hidden convolutions; 0: the pyramid's
+    channels: int = 0  # of the hidden convolutions; 0: as many as the pyramid
 
     @nn.compact
     def __call__(
         self, pyramid: Sequence[Float[Array, "B _ _ C"]], inside: Sequence[Bool[Array, "B _ _"]]
     ) -> tuple[Float[Array, "B N"], Float[Array, "B N 4"]]:
-        """Give objectness logits and box deltas, in float32, in the order level, row, column,
-        anchor.
+        """Return objectness logits and box deltas in float32, by level, row, column and anchor.
 
-        Cells beyond `inside` are read as 0 by those within; what stands there has no meaning.
+        Cells outside `inside` are read as 0 by those inside; their own outputs are undefined.
         """
         channels = self.channels or pyramid[0].shape[-1]
         hidden = [

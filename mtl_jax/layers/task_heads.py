@@ -1,4 +1,4 @@
-"""The head that reads attributes from pooled regions."""
+"""Head that predicts attributes from pooled regions."""
 
 from collections.abc import Collection, Mapping
 
@@ -17,9 +17,9 @@ from mtl_jax.types import Array
 class AttributeHead(nn.Module):
     """A trunk shared by all attributes, then a hidden layer and an output layer for each.
 
-    The light trunk is `convs` 3x3 convolutions, the last of which halves the resolution. The wide
-    one is MTL_MRCNN's, which wants regions of 28 x 28, 1024 channels and no hidden layer
-    (`features` 0), and then costs 2.8 GMAC a region. Source: Mirzaee Bafti et al., IEEE Access 10
+    The light trunk is `convs` 3x3 convolutions; the last one halves the resolution. The wide one is
+    MTL_MRCNN's; as published, with regions of 28 x 28, 1024 channels and no hidden layer
+    (`features` 0), it costs 2.8 GMAC per region. Source: Mirzaee Bafti et al., IEEE Access 10
     (2022), and the published code.
     """
 
@@ -45,7 +45,7 @@ class AttributeHead(nn.Module):
         for name, size in self.outputs.items():
             y = x
             if self.features:
-                # Without the norm a few large steps leave such wide layers dead.
+                # Without the norm, a few large steps leave all ReLUs of such a wide layer inactive.
                 bias, hidden = self.norm == "none", f"{name}_hidden"
                 y = nn.Dense(self.features, bias, dtype=self.dtype, name=hidden)(y)
                 y = self._norm_relu(y, f"{name}_norm", valid)

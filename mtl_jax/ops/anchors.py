@@ -1,7 +1,7 @@
 """Anchor boxes of a feature pyramid.
 
-Source: Ren et al., Faster R-CNN, 2015; Lin et al., Feature Pyramid Networks, 2016. The order and
-the rounding are torchvision's, on which its published weights rely.
+Source: Ren et al., Faster R-CNN, 2015; Lin et al., Feature Pyramid Networks, 2016. Order and
+rounding match torchvision, because its published weights depend on them.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ from mtl_jax.types import Array
 def cell_anchors(
     sizes: Sequence[int | float], ratios: Sequence[int | float], rounded: bool = True
 ) -> Float[Array, "A 4"]:
-    """Give one cell's anchors around the origin: by ratio (height over width), then by size.
+    """Return one cell's anchors around the origin, ordered by ratio (height / width), then size.
 
-    `rounded` rounds the corners to whole pixels, as torchvision does.
+    `sizes` are square roots of areas, in pixels. `rounded` rounds the corners to whole pixels, as
+    torchvision does.
     """
     heights = np.sqrt(np.asarray(ratios, np.float32))
     widths = 1 / heights
@@ -32,9 +33,9 @@ def cell_anchors(
 def grid_anchors(
     level_shape: tuple[int, int], stride: Int[Array, "2"], cell: Float[Array, "A 4"]
 ) -> Float[Array, "N 4"]:
-    """Put a cell's anchors on each multiple of `stride` (down, across; pixels), row by row.
+    """Return a cell's anchors at every multiple of `stride` (down, across; pixels), row by row.
 
-    N = Hl Wl A, the A anchors of a cell side by side.
+    N = Hl * Wl * A; the A anchors of a cell are adjacent.
     """
     y, x = jnp.meshgrid(*(jnp.arange(n) for n in level_shape), indexing="ij")
     shifts = (jnp.stack([x, y, x, y], -1) * jnp.tile(stride[::-1], 2)).astype(jnp.float32)
@@ -48,10 +49,10 @@ def pyramid_anchors(
     ratios: Sequence[int | float],
     rounded: bool = True,
 ) -> Float[Array, "N 4"]:
-    """Give the anchors of all levels, finest first.
+    """Return the anchors of all levels, finest first.
 
-    `strides` are (down, across) in pixels; torchvision's are picture's cells by level's cells.
-    `sizes` holds the anchor sizes of each level, in pixels.
+    `strides` are (down, across) in pixels; torchvision's are the image size // the level's shape.
+    `sizes` are the anchor sizes of each level, in pixels.
     """
     levels = zip(level_shapes, strides, sizes, strict=True)
     return jnp.concatenate(

@@ -1,4 +1,4 @@
-"""Boxes `[x1, y1, x2, y2]`: areas, overlaps, and their coding relative to anchors."""
+"""Boxes `[x1, y1, x2, y2]`: areas, overlaps, and encoding relative to anchors."""
 
 import math
 from collections.abc import Sequence
@@ -10,21 +10,20 @@ from jaxtyping import Bool, Float
 from mtl_jax.types import Array
 
 MAX_LOG_SCALE = math.log(1000 / 16)  # a decoded side is at most 62.5 times the anchor's
-MIN_SIDE = 1e-6  # pixels; keeps the coding of degenerate boxes finite
-# What a box of [x1, y1, x2, y2] that ends where its last pixel begins lacks of one that ends where
-# that pixel ends.
+MIN_SIDE = 1e-6  # pixels; keeps the encoding of degenerate boxes finite
+# Added to boxes whose x2 and y2 are the near edges of the last pixel, to include that pixel.
 FAR_EDGES = np.array([0, 0, 1, 1], np.float32)
-MIN_AREA = 1e-12  # square pixels; less is no area, whose square would underflow in a gradient
+MIN_AREA = 1e-12  # square pixels; smaller counts as 0, as its square would underflow in a gradient
 
 
 def area(boxes: Float[Array, "*N 4"]) -> Float[Array, "*N"]:
-    """Give areas in square pixels; 0 for a box whose corners are exchanged."""
+    """Return areas in square pixels; 0 for boxes with swapped corners."""
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
 
 def intersection(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """Give the area that each pair has in common."""
+    """Return the intersection area of each pair, in square pixels."""
     left_top = jnp.maximum(a[:, None, :2], b[:, :2])
     right_bottom = jnp.minimum(a[:, None, 2:], b[:, 2:])
     sides = jnp.maximum(right_bottom - left_top, 0)
@@ -32,25 +31,23 @@ def intersection(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array,
 
 
 def iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """Give intersection over union of each pair; 0 where the union is empty."""
+    """Return the intersection over union of each pair; 0 where the union is empty."""
     common = intersection(a, b)
     return _ratio(common, area(a)[:, None] + area(b) - common)
 
 
 def smaller_overlap(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """Give the part of the smaller box of each pair that lies in the larger one; 0 where the
-    smaller has no area.
-    """
+    """Return each pair's intersection over the area of its smaller box; 0 where that area is 0."""
     return _ratio(intersection(a, b), jnp.minimum(area(a)[:, None], area(b)))
 
 
 def crowd_overlap(boxes: Float[Array, "N 4"], crowds: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """Give the part of each box that lies in each crowd region; 0 for a box without area."""
+    """Return the fraction of each box inside each crowd region; 0 for a box without area."""
     return _ratio(intersection(boxes, crowds), area(boxes)[:, None])
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    # The inner `where` keeps 0 / 0 out of the gradient, which the outer one alone would not.
+    # The inner `where` keeps 0 / 0 out of the gradient; the outer one alone does not.
     some = whole > MIN_AREA
     return jnp.where(some, part / jnp.where(some, whole, 1), 0)
 
@@ -58,7 +55,7 @@ def _ratio(part: Array, whole: Array) -> Array:
 def encode(
     boxes: Float[Array, "*N 4"], anchors: Float[Array, "*N 4"], weights: Sequence[int | float]
 ) -> Float[Array, "*N 4"]:
-    """Code boxes as deltas (dx, dy, dw, dh) from their anchors, each multiplied by its weight.
+    """Encode boxes as deltas (dx, dy, dw, dh) from their anchors, multiplied by `weights`.
 
     Source: Girshick et al., Rich feature hierarchies, 2014, appendix C.
     """
@@ -80,9 +77,10 @@ def decode(
     weights: Sequence[int | float],
     max_log_scale: float = MAX_LOG_SCALE,
 ) -> Float[Array, "*N 4"]:
-    """Give the boxes that deltas say, the inverse of `encode`.
+    """Decode deltas into boxes, the inverse of `encode`.
 
-    `anchors` broadcast against `deltas`: `[N, K, 4]` deltas take `[N, 1, 4]` anchors.
+    Sides are at most exp(`max_log_scale`) times the anchor's. `anchors` broadcast against `deltas`:
+    `[N, K, 4]` deltas take `[N, 1, 4]` anchors.
     """
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     sides = anchors[..., 2:] - anchors[..., :2]
@@ -96,11 +94,11 @@ def clip(
     height: int | float | Float[Array, ""],
     width: int | float | Float[Array, ""],
 ) -> Float[Array, "*N 4"]:
-    """Cut boxes off at the edges of a picture."""
+    """Clip boxes to an image of `height` x `width` pixels."""
     far = jnp.stack([jnp.asarray(side, boxes.dtype) for side in (width, height, width, height)])
     return jnp.clip(boxes, 0, far)
 
 
 def is_larger(boxes: Float[Array, "*N 4"], min_size: int | float) -> Bool[Array, "*N"]:
-    """Say which boxes have both sides at least `min_size` pixels; a box with NaN does not."""
+    """Return whether both sides are at least `min_size` pixels; False for a box with NaN."""
     return jnp.all(boxes[..., 2:] - boxes[..., :2] >= min_size, -1)

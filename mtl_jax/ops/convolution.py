@@ -1,9 +1,9 @@
 """Convolution whose gradient is fast on every platform.
 
 XLA:CPU computes the weight gradient of a convolution as a convolution with a window as large as the
-image, which for 1x1 kernels, for many channels and in a branch of a `cond` is several times slower
-than the same sums written as matrix products. GPU and TPU have kernels for it: there the plain
-gradient is kept. `_by_platform` is the one place that chooses.
+image. For 1x1 kernels, for many channels and in a branch of a `cond`, this is several times slower
+than the same sums written as matrix products. GPU and TPU have kernels for it, so the plain
+gradient is kept there. Only `_by_platform` selects between the two.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from mtl_jax.types import Array
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-MIN_CHANNELS = 16  # with fewer, as at a picture, XLA:CPU's own k x k gradient is the faster one
+MIN_CHANNELS = 16  # with fewer, as in the first layer, XLA:CPU's own k x k gradient is faster
 
 
 def conv(
@@ -29,10 +29,9 @@ def conv(
     strides: Sequence[int],
     padding: Sequence[Sequence[int]],
 ) -> Float[Array, "B Ho Wo Co"]:
-    """Convolve.
+    """Convolve `x` with `kernel`.
 
-    `padding` is ((top, bottom), (left, right)); sums are float32 and the result has the type of
-    `x`.
+    `padding` is ((top, bottom), (left, right)). Sums are float32; the result has the dtype of `x`.
     """
     (top, bottom), (left, right) = padding
     return _conv(x, kernel, (strides[0], strides[1]), ((top, bottom), (left, right)))
@@ -103,10 +102,10 @@ def _backward_products(
 
 
 def _input_gradient(padding: Padding, kernel: Array, g: Array) -> Array:
-    """Convolve the output's gradient with the kernel turned around, for strides of 1.
+    """Convolve the output's gradient with the kernel rotated by 180 degrees, for strides of 1.
 
-    Without the barrier XLA:CPU folds the turn into the convolution, and where that stands in a
-    branch of a `cond` it falls back to a kernel that is six times slower.
+    Without the barrier XLA:CPU folds the rotation into the convolution; in a branch of a `cond` it
+    then falls back to a kernel that is six times slower.
     """
     turned = lax.optimization_barrier(lax.rev(kernel, (0, 1)).transpose(0, 1, 3, 2))
     sides = zip(kernel.shape[:2], padding, strict=True)
@@ -121,7 +120,7 @@ def _matmul(x: Array, kernel: Array) -> Array:
 
 
 def _kernel_gradient(strides: Pair, padding: Padding, x: Array, kernel: Array, g: Array) -> Array:
-    """Multiply, for each tap of the kernel, the input under it by the output's gradient."""
+    """Multiply the input under each tap of the kernel by the output's gradient."""
     x = lax.pad(x, x.dtype.type(0), ((0, 0, 0), (*padding[0], 0), (*padding[1], 0), (0, 0, 0)))
     _, height, width, channels = g.shape
     taps = []

@@ -1,10 +1,10 @@
-"""The rectangle of a face by its landmarks: what HyperFace takes from AFLW's FaceRectCalculator.
+"""Face rectangle from landmarks, as HyperFace computes it with AFLW's FaceRectCalculator.
 
-A template of the J points is laid over a face's own by the similarity (shift, turn, scale) of least
-squares; the face's rectangle, known in the template's coordinates, goes along. It is shifted and
-scaled, not turned: annotated boxes stay upright when a head does not. A similarity is sure of few
-points, where the homographies of published ports tear profiles apart. What it leaves of the points
-tells a profile, whose rectangle is another.
+A least-squares similarity (translation, rotation, scale) maps a template of J points to a face's
+landmarks. The face rectangle, defined in template coordinates, is translated and scaled with it but
+not rotated, because annotated boxes are upright even where heads are tilted. A similarity is stable
+with few visible points, whereas the homographies of published ports distort profile faces. Its
+residuals identify profile faces, which have a different rectangle.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from jaxtyping import Float
 
 from mtl_jax.types import Array
 
-TINY = 1e-9  # of weights and of squares of template units; less says nothing of scale
+TINY = 1e-9  # of weights and squared template units; below it the scale is undefined
 
 
 class Similarity(NamedTuple):
-    """x' = [[cos, -sin], [sin, cos]] x + shift, of the template's points; cos and sin hold the
+    """x' = [[cos, -sin], [sin, cos]] x + shift for template points x; cos and sin include the
     scale.
     """
 
@@ -34,11 +34,11 @@ class Similarity(NamedTuple):
 def fit_similarity(
     template: Float[Array, "J 2"], points: Float[Array, "R J 2"], weights: Float[Array, "R J"]
 ) -> Similarity:
-    """Lay the template over points so that the weighted squares of what is left are least.
+    """Fit the similarity from the template to points with the least weighted squared error.
 
-    Where fewer than two points have weight the scale is 0.
-    Source: Umeyama, Least-squares estimation of transformation parameters, 1991: in the plane a
-    quotient of complex numbers.
+    The scale is 0 where fewer than two points have weight.
+    Source: Umeyama, Least-squares estimation of transformation parameters, 1991. In the plane, the
+    solution is a quotient of complex numbers.
     """
     total = jnp.maximum(weights.sum(-1), TINY)[:, None]
     point_means = jnp.einsum("rj,rjd->rd", weights, points) / total
@@ -61,8 +61,8 @@ def deviations(
     points: Float[Array, "R J 2"],
     weights: Float[Array, "R J"],
 ) -> Float[Array, "R J 2"]:
-    """Give what the similarity leaves of each point, in the template's coordinates, times its
-    weight; 0 where the scale is 0.
+    """Return the residual of each point in template coordinates, times its weight; 0 where the
+    scale is 0.
     """
     back = _inverse_turn(similarity, points - similarity.shift[:, None])
     some = (similarity.scale > TINY)[:, None] & (weights > 0)
@@ -70,8 +70,8 @@ def deviations(
 
 
 def place_rectangle(similarity: Similarity, rectangles: Float[Array, "R 4"]) -> Float[Array, "R 4"]:
-    """Give the boxes of faces; of rectangles the centre's x and y, the width and the height, in the
-    template's coordinates.
+    """Return the face boxes of rectangles (centre x, centre y, width, height) in template
+    coordinates.
     """
     centres = _turn(similarity.cos, similarity.sin, rectangles[:, :2]) + similarity.shift
     half = 0.5 * similarity.scale[:, None] * rectangles[:, 2:]
@@ -79,7 +79,7 @@ def place_rectangle(similarity: Similarity, rectangles: Float[Array, "R 4"]) -> 
 
 
 def find_rectangle(similarity: Similarity, boxes: Float[Array, "R 4"]) -> Float[Array, "R 4"]:
-    """Give the rectangles that `place_rectangle` makes these boxes of; 0 where the scale is 0."""
+    """Return the rectangles that `place_rectangle` maps to `boxes`; 0 where the scale is 0."""
     some = similarity.scale > TINY
     sides = (boxes[:, 2:] - boxes[:, :2]) / jnp.where(some, similarity.scale, 1)[:, None]
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - similarity.shift

@@ -1,4 +1,4 @@
-"""Landmarks-based non-maximum suppression: a face is what many regions agree on.
+"""Landmarks-based non-maximum suppression: a face is a group of regions that agree on it.
 
 Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), algorithm 2.
 """
@@ -15,9 +15,9 @@ from mtl_jax.types import Array
 
 
 class Faces(NamedTuple):
-    """D faces by falling score, and the k best regions of each, the best first."""
+    """D faces by descending score, each with its k best regions, best first."""
 
-    members: Int[Array, "D k"]  # into the regions; 0 where not valid
+    members: Int[Array, "D k"]  # indices of regions; 0 where not valid
     member_valid: Bool[Array, "D k"]
     valid: Bool[Array, "D"]
 
@@ -25,8 +25,9 @@ class Faces(NamedTuple):
 def precise_boxes(
     points: Float[Array, "N J 2"], counts: Bool[Array, "N J"]
 ) -> tuple[Float[Array, "N 4"], Bool[Array, "N"]]:
-    """Give the boxes around the landmarks that count, and which are valid: those of two or more;
-    the others are empty.
+    """Return the bounding boxes of the landmarks that count, and which boxes are valid.
+
+    A valid box has at least two landmarks; the others are all 0.
     """
     low = jnp.where(counts[..., None], points, jnp.inf).min(1)
     high = jnp.where(counts[..., None], points, -jnp.inf).max(1)
@@ -42,20 +43,19 @@ def group_regions(
     top_k: int,
     max_outputs: int,
 ) -> Faces:
-    """Keep faces by greedy NMS of their `precise_boxes`, and give each the `top_k` best of the
-    regions that it stands for.
+    """Select faces by greedy NMS of `precise_boxes`, each with its `top_k` best regions.
 
-    A region is of the best face whose box and its own share more than `overlap` of the smaller of
-    the two: the one that suppresses it. Their IoU would not do: a region that shows half a face
-    sees a few of its landmarks, whose box is small and lies within the face's.
-    Regions of faces beyond `max_outputs` are of nobody.
+    A region belongs to the best face whose box shares more than `overlap` of the smaller of the two
+    boxes with it: the face that suppresses it. IoU is not suitable, because a region with half a
+    face contains only some of its landmarks, and their box is small and lies within the face's.
+    Regions of faces beyond `max_outputs` belong to no face.
     """
     kept, filled = nms(boxes, scores, valid, overlap, max_outputs, overlap=smaller_overlap)
     usable = valid & ~jnp.isnan(scores)
     boxes = jnp.where(usable[:, None], boxes, 0)
     touches = (smaller_overlap(boxes[kept], boxes) > overlap) & filled[:, None] & usable
     touches |= (kept[:, None] == jnp.arange(len(boxes))) & filled[:, None]
-    owner = jnp.argmax(touches, 0)  # the first: faces come by falling score
+    owner = jnp.argmax(touches, 0)  # the first: faces are sorted by descending score
     own = touches & (owner == jnp.arange(max_outputs)[:, None])
     best, members = lax.top_k(jnp.where(own, scores, -jnp.inf), min(top_k, len(boxes)))
     member_valid = best > -jnp.inf
@@ -63,8 +63,9 @@ def group_regions(
 
 
 def median(values: Float[Array, "D k E"], valid: Bool[Array, "D k"]) -> Float[Array, "D E"]:
-    """Give the median over k of the valid values, the mean of the middle two of an even number; 0
-    where none is valid.
+    """Return the median over k of the valid values; 0 where none is valid.
+
+    For an even count it is the mean of the middle two.
     """
     count = valid.sum(1)[:, None, None]
     ordered = jnp.sort(jnp.where(valid[..., None], values, jnp.inf), axis=1)

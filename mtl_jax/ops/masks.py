@@ -20,11 +20,12 @@ def mask_targets(
 ) -> Float[Array, "R side side"]:
     """Average mask `gt_index[r]` over each cell of a `side` x `side` grid on `boxes[r]`.
 
-    Targets are coverage in 0..1. The h x w cells of mask m span the box `frames[m]` (its object's,
-    or the whole canvas), beyond which it is 0. On masks as large as the canvas this is
-    torchvision's ROIAlign with its adaptive sampling ratio, and `aligned` as there: without it,
-    samples lie half a canvas pixel too far to the right and below, and a box counts as at least a
-    pixel wide and high. On smaller masks `aligned` means the same in canvas pixels.
+    Targets are coverage in 0..1. The h x w cells of mask m (coverage in 0..255) span the box
+    `frames[m]` (its object's box, or the whole padded image); outside of it the mask is 0. For
+    masks of the padded image's size this is torchvision's ROIAlign with an adaptive sampling ratio,
+    and `aligned` has the same meaning: if False, samples are half a pixel too far right and down,
+    and a box is at least one pixel wide and high. For smaller masks `aligned` refers to pixels of
+    the padded image.
     """
     _, height, width = masks.shape
     masks, frames = jnp.asarray(masks), jnp.asarray(frames)
@@ -53,21 +54,19 @@ def _weights(
     side: int,
     aligned: bool,
 ) -> Float[Array, "side size"]:
-    """Give the weight of each of a mask's `size` cells in each of `side` bins, along one axis."""
+    """Return the weight of each of a mask's `size` cells in each of `side` bins, along one axis."""
     length = end - start if aligned else jnp.maximum(end - start, 1)
-    scale = size / jnp.maximum(frame_end - frame_start, 1e-6)  # cells a pixel
+    scale = size / jnp.maximum(frame_end - frame_start, 1e-6)  # cells per pixel
     bin_size = length * scale / side
-    # One sample a cell. A box within the frame needs no more than size / side; larger ones get a
-    # coarser average.
+    # One sample per cell. A box within the frame requires at most size / side; a larger box is
+    # averaged more coarsely.
     max_samples = 2 * -(-size // side)
     samples = jnp.where(bin_size > 1, jnp.minimum(jnp.ceil(bin_size), max_samples), 1)
     k = jnp.arange(max_samples, dtype=jnp.float32)
     bins = jnp.arange(side, dtype=jnp.float32)[:, None]
     position = (start - frame_start) * scale + (bins + (k + 0.5) / samples) * bin_size
     counted = (k < samples) & (position >= 0) & (position <= size)
-    centre = (
-        position - 0.5 + (0.0 if aligned else 0.5 * scale)
-    )  # a cell's value stands at its centre
+    centre = position - 0.5 + (0.0 if aligned else 0.5 * scale)  # a cell's value is at its centre
     centre = jnp.clip(jnp.where(counted, centre, 0), 0, size - 1)
     share = jnp.maximum(0, 1 - jnp.abs(centre[..., None] - jnp.arange(size, dtype=jnp.float32)))
     return jnp.sum(jnp.where(counted[..., None], share, 0), axis=1) / samples

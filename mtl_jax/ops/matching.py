@@ -1,4 +1,4 @@
-"""Which ground-truth object each candidate box stands for.
+"""Match candidate boxes with ground-truth objects.
 
 Source: Ren et al., Faster R-CNN, 2015, section 3.1.2.
 """
@@ -12,7 +12,7 @@ from mtl_jax.types import Array
 
 
 class Matches(NamedTuple):
-    """The object of each candidate, and whether it is a positive, a negative, or neither."""
+    """The object of each candidate, and whether the candidate is positive, negative or neither."""
 
     gt_index: Int[Array, "*B N"]
     positive: Bool[Array, "*B N"]
@@ -29,13 +29,14 @@ def match(
     crowd_threshold: float = 0.5,
     usable: Bool[Array, "N"] | None = None,
 ) -> Matches:
-    """Match each candidate with the object that it overlaps most, the first of equals.
+    """Match each candidate with the object that it overlaps most; the first one of equals.
 
-    It is positive from `positive_threshold` on and negative below `negative_threshold`, unless more
-    than `crowd_threshold` of it lies in a crowd region, which may hold any object: then it is
-    neither. With `allow_low_quality` every candidate that ties with an object's best overlap is
-    positive too, so that no object is left without one. Columns of `iou` where `gt_usable` is False
-    may hold anything, and so may rows of candidates that are not `usable`: they are neither.
+    A candidate is positive if its IoU is at least `positive_threshold`, and negative if it is below
+    `negative_threshold`. If more than `crowd_threshold` of a negative lies in a crowd region, which
+    may contain any object, it is neither. With `allow_low_quality`, every candidate whose IoU
+    equals an object's best IoU is positive too, so that each overlapped object has a match. Columns
+    of `iou` where `gt_usable` is False are ignored, as are rows where `usable` is False: these
+    candidates are neither.
     """
     num_gt = iou.shape[1]
     if num_gt == 0:
@@ -49,8 +50,7 @@ def match(
         best, gt_index = jnp.max(iou, 1), jnp.argmax(iou, 1).astype(jnp.int32)
         positive = (best >= positive_threshold) & jnp.any(gt_usable)
         if allow_low_quality:
-            # An object that no candidate touches has best overlap 0, with which every far candidate
-            # would tie.
+            # An object that overlaps no candidate has best IoU 0, as every distant candidate has.
             best_of_gt = jnp.max(iou, 0)
             positive |= jnp.any((iou == best_of_gt) & (best_of_gt > 0), 1)
     negative = ~positive & (best < negative_threshold)

@@ -25,10 +25,11 @@ def nms(
 ) -> tuple[Int[Array, "D"], Bool[Array, "D"]]:
     """Keep each box whose `overlap` with every better kept box is at most `threshold`.
 
-    Gives the indices of the `max_outputs` best kept boxes by falling score, and which of these
-    slots are filled (index 0 stands in the others). Equal scores rank by index; a NaN score is
-    never kept. Boxes of different `groups` (classes) do not suppress each other; nor do those of
-    different `runs`, lengths whose sum is N (levels): they are not even compared.
+    Return the indices of the `max_outputs` best kept boxes by descending score, and which of these
+    slots are filled (the index is 0 in the others). Equal scores are ranked by index; a box with a
+    NaN score is never kept. Boxes of different `groups` (classes) do not suppress each other.
+    `runs` are the lengths of consecutive blocks (levels), with sum N; boxes of different blocks are
+    not compared.
     """
     ends = np.cumsum(runs)[:-1]
     arrays = [boxes, scores, valid & ~jnp.isnan(scores)]
@@ -61,11 +62,11 @@ def _survivors(
 
 
 def _fixed_point(suppresses: Bool[Array, "N N"], usable: Bool[Array, "N"]) -> Bool[Array, "N"]:
-    """Iterate keep = usable and suppressed by none that is kept.
+    """Iterate keep = usable and not suppressed by a kept box.
 
-    As a box is suppressed by earlier ones alone, the fixed point is unique: the greedy result.
-    Round t settles at least the boxes whose chain of suppressors is shorter than t, so it is
-    reached after a few rounds on real boxes, after N at worst.
+    A box is suppressed only by earlier boxes, so the fixed point is unique: the greedy result.
+    Round t settles at least the boxes whose chain of suppressors is shorter than t. Real boxes
+    require a few rounds; the worst case is N.
     """
 
     def update(state: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """Max pooling whose gradient is fast on every platform.
 
-XLA differentiates a `reduce_window` by searching each window again and scattering; on CPU that is
-several times slower than to differentiate the comparisons that find the largest.
+XLA differentiates a `reduce_window` by searching each window again and scattering. On CPU this is
+several times slower than differentiating the comparisons that find the maximum.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ NO_PADDING: Padding = ((0, 0), (0, 0))
 def max_pool(
     x: Float[Array, "B H W C"], window: int, padding: Padding = NO_PADDING
 ) -> Float[Array, "B Ho Wo C"]:
-    """Give the largest of each `window` x `window` cells, 2 or 3 a side, whose windows are 2 apart.
+    """Return the maximum of each `window` x `window` window (2 or 3), with a stride of 2.
 
-    `padding` is ((top, bottom), (left, right)); what does not fill a window is left out. The
-    gradient goes to the first, row by row, of those that are equal.
+    `padding` is ((top, bottom), (left, right)). Trailing cells that do not fill a window are
+    ignored. Of equal cells the first in row-major order receives the gradient.
     """
     return _max_pool(x, window, padding)
 
@@ -48,17 +48,17 @@ _max_pool.defvjp(_forward, _backward)
 
 
 def _by_comparisons(window: int, padding: Padding, x: Array) -> Array:
-    for axis in (2, 1):  # the columns first: of equal cells in two rows the upper one counts
+    for axis in (2, 1):  # columns first: of equal cells in two rows, the upper one is selected
         x = _along(axis, window, padding[axis - 1], x)
     return x
 
 
 def _along(axis: int, window: int, padding: tuple[int, int], x: Array) -> Array:
-    """Pool along an axis, of which even and odd cells are parted: nothing is strided."""
+    """Pool along an axis; even and odd cells are split first, which avoids strided slices."""
     count = (x.shape[axis] + sum(padding) - window) // 2 + 1
     before, after = padding[0], 2 * (count + 1) - padding[0] - x.shape[axis]
     edges = [(0, 0, 0)] * x.ndim
-    edges[axis] = (before, after, 0)  # a negative one cuts off
+    edges[axis] = (before, after, 0)  # negative padding crops
     x = lax.pad(x, x.dtype.type(-jnp.inf), edges)
     pairs = x.reshape(*x.shape[:axis], count + 1, 2, *x.shape[axis + 1 :])
     parts = [lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1)]

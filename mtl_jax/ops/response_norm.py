@@ -1,5 +1,5 @@
 """Local response normalisation. Source: Krizhevsky et al., ImageNet Classification with Deep
-Convolutional Neural Networks, 2012, section 3.3; constants and division as Caffe and PyTorch.
+Convolutional Neural Networks, 2012, section 3.3; constants and division as in Caffe and PyTorch.
 """
 
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ SIZE, ALPHA, BETA = 5, 1e-4, 0.75
 
 
 def local_response_norm(x: Float[Array, "*S C"]) -> Float[Array, "*S C"]:
-    """Divide each channel by (1 + alpha times the mean square of the `SIZE` channels around it, 0
-    beyond the ends) to the power beta.
+    """Divide each channel by (1 + ALPHA * mean square of the `SIZE` channels around it) ** BETA.
+
+    Channels beyond the ends count as 0.
     """
     squares = lax.reduce_window(
         jnp.square(x),

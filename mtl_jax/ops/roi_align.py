@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from mtl_jax.ops.boxes import area
 from mtl_jax.types import Array
 
-ROUNDING = 1e-3  # cells beyond the border that a sample of `multilevel_crop` may lie
+ROUNDING = 1e-3  # cells; how far beyond the border a sample of `multilevel_crop` may lie
 
 
 def roi_levels(
@@ -27,13 +27,13 @@ def roi_levels(
     canonical_level: int = 4,
     nearest: bool = False,
 ) -> Int[Array, "R"]:
-    """Choose each box's pyramid level by its size.
+    """Return each box's pyramid level by its size, the square root of its area in pixels.
 
-    Gives an index into the levels `min_level` .. `max_level`: 0 is the finest. A box of
-    `canonical_size` pixels belongs to `canonical_level`; each halving to the next finer one. Sizes
-    between go to the finer level, or with `nearest` to that whose size is nearer by ratio.
+    Levels are indices into `min_level` .. `max_level`; 0 is the finest. A box of `canonical_size`
+    is assigned to `canonical_level`, and each halving of the size to the next finer level. Sizes in
+    between are assigned to the finer level, or with `nearest` to the nearest level by ratio.
     """
-    # A box without area belongs to the finest level; the logarithm of 0 must not be taken.
+    # A box without area is assigned to the finest level; the minimum avoids log(0).
     size = jnp.sqrt(jnp.maximum(area(boxes), 1e-12))
     steps = jnp.log2(size / canonical_size)
     if nearest:
@@ -45,14 +45,14 @@ def roi_levels(
 
 
 class _Taps(NamedTuple):
-    """Along one axis: the T cells that each bin reads, two a sample, and their weights."""
+    """The T cells that each bin reads along one axis, two per sample, and their weights."""
 
     index: Int[Array, "R s T"]
     weight: Float[Array, "R s T"]
 
 
 class _Reads(NamedTuple):
-    """All that each box reads: its level, and its rows and columns there."""
+    """The cells that each box reads: its level, and its rows and columns on that level."""
 
     level: Int[Array, "R"]
     y: _Taps
@@ -72,11 +72,11 @@ def multilevel_roi_align(
     """Average `sampling_ratio`² bilinear samples in each of s x s bins of each box.
 
     `boxes` are in pixels; `levels` index `features` (finest first), whose cells are `strides`
-    pixels apart. With `aligned` a cell's value stands at its centre, which is exact; without, as in
-    torchvision's Mask R-CNN, at its left top corner, and a box counts as at least one cell wide and
-    high. Samples more than one cell outside are 0. `cells` says of how many rows and columns each
-    level is, if not of all that it has. Sums are float32, the result has the type of `features`.
-    Boxes get no gradient.
+    pixels apart. With `aligned`, a cell's value is at its centre, which is exact. Without, as in
+    torchvision's Mask R-CNN, it is at its top left corner, and a box is at least one cell wide and
+    high. Samples more than one cell outside are 0. `cells` are the numbers of valid rows and
+    columns of each level (default: all). Sums are float32; the result has the dtype of `features`.
+    Boxes receive no gradient.
     """
     sizes = _sizes(features, cells)[levels]
     scale = jnp.array([1 / stride for stride in strides], jnp.float32)[levels]
@@ -95,11 +95,11 @@ def multilevel_crop(
     output_size: int,
     cells: Int[Array, "L 2"] | None = None,
 ) -> Float[Array, "R s s C"]:
-    """Take s x s bilinear samples of each box, the outer ones on its edges.
+    """Take s x s bilinear samples of each box, the outermost ones on its edges.
 
-    This is `tf.image.crop_and_resize` on each box's level: (0, 0) is the first cell's value and
-    `extent`, (height, width) in the boxes' pixels, the last one's. Samples outside are 0, but for
-    those that rounding alone puts there: TensorFlow loses the last row of some boxes that end on
+    This is `tf.image.crop_and_resize` on each box's level: the first cell's value is at (0, 0), the
+    last one's at `extent`, (height, width) in the pixels of `boxes`. Samples outside are 0, except
+    those that are outside only by rounding: TensorFlow loses the last row of some boxes that end on
     the border. Otherwise as `multilevel_roi_align`.
     """
     sizes = _sizes(features, cells)[levels]
@@ -121,8 +121,8 @@ def _sizes(
 def _place_corners(
     start: Float[Array, "R"], end: Float[Array, "R"], size: Int[Array, "R"], output_size: int
 ) -> _Taps:
-    """Place a sample a bin along one axis of `size` cells, the first on `start`, the last on `end`;
-    a single one between them.
+    """Place one sample per bin along one axis of `size` cells, from `start` to `end` inclusive; a
+    single sample is placed midway.
     """
     fractions = np.linspace(0, 1, output_size) if output_size > 1 else np.full(1, 0.5)
     at = start[:, None] + (end - start)[:, None] * fractions.astype(np.float32)
@@ -134,7 +134,7 @@ def _place_corners(
 def _between(
     at: Float[Array, "R n"], inside: Bool[Array, "R n"], last: Float[Array, "R 1"]
 ) -> _Taps:
-    """Give the two cells around each sample, the second one at most the axis's `last`."""
+    """Return the two cells around each sample; the second is at most `last`, the last cell."""
     low = jnp.floor(at)
     share = jnp.stack([1 - (at - low), at - low], -1)
     weight = jnp.where(inside[..., None], share, 0)
@@ -169,8 +169,8 @@ def _place(
 def _pool(features: tuple[Array, ...], reads: _Reads) -> Float[Array, "R s s C"]:
     """Sum each bin's weighted cells.
 
-    One gather for each pair of taps: XLA fuses them with the sum into one loop over the output,
-    which stores nothing between.
+    There is one gather per pair of taps: XLA fuses them with the sum into one loop over the output,
+    which stores no intermediate result.
     """
     flat = jnp.concatenate([level.reshape(-1, level.shape[-1]) for level in features])
     rows, columns = _flat_rows([level.shape for level in features], reads), reads.x.index
@@ -183,7 +183,7 @@ def _pool(features: tuple[Array, ...], reads: _Reads) -> Float[Array, "R s s C"]
 
 
 def _flat_rows(shapes: Sequence[Sequence[int]], reads: _Reads) -> Int[Array, "R s T"]:
-    """Give the first cell of each row that is read, with all levels' cells laid end to end."""
+    """Return the index of the first cell of each row that is read, with all levels concatenated."""
     cells = [shape[0] * shape[1] for shape in shapes]
     starts = jnp.array(np.cumsum([0, *cells[:-1]]), jnp.int32)[reads.level]
     widths = jnp.array([shape[1] for shape in shapes], jnp.int32)[reads.level]
@@ -191,7 +191,7 @@ def _flat_rows(shapes: Sequence[Sequence[int]], reads: _Reads) -> Int[Array, "R 
 
 
 def _pool_forward(features: tuple[Array, ...], reads: _Reads) -> tuple[Array, Any]:
-    # Empty slices carry the levels' sizes and type to the backward pass, which needs no features.
+    # Empty slices pass the levels' sizes and dtype to the backward pass, which reads no features.
     return _pool(features, reads), ([level[..., :0] for level in features], reads)
 
 
@@ -210,12 +210,12 @@ def _pool_backward(saved: Any, g: Float[Array, "R s s C"]) -> tuple[Any, None]:
 _pool.defvjp(_pool_forward, _pool_backward)
 
 
-# Boxes at a time: on CPU few enough that their sums stay in the cache, on GPU to bound memory.
+# Boxes per chunk: on CPU few enough that their sums stay in the cache, on GPU to bound memory.
 SCATTERED, SPREAD = 8, 64
 
 
 def _chunks(g: Array, reads: _Reads, size: int) -> tuple[Array, _Reads]:
-    """Cut the boxes into chunks of `size`, the last filled up with boxes whose gradient is 0."""
+    """Split the boxes into chunks of `size`; the last is padded with boxes whose gradient is 0."""
     fill = -len(g) % size
 
     def cut(x: Array) -> Array:
@@ -227,7 +227,7 @@ def _chunks(g: Array, reads: _Reads, size: int) -> tuple[Array, _Reads]:
 def scatter(
     shapes: Sequence[tuple[int, int, int]], g: Float[Array, "R s s C"], reads: _Reads
 ) -> list[Float[Array, "_ _ C"]]:
-    """Add each bin's gradient to the cells that it read, one by one: the fastest on CPU."""
+    """Add each bin's gradient to the cells that it read, one by one; fastest on CPU."""
     ends = np.cumsum([height * width for height, width, _ in shapes])
 
     def add(flat: Array, chunk: tuple[Array, _Reads]) -> tuple[Array, None]:
@@ -249,9 +249,9 @@ def scatter(
 def spread(
     shapes: Sequence[tuple[int, int, int]], g: Float[Array, "R s s C"], reads: _Reads
 ) -> list[Float[Array, "_ _ C"]]:
-    """Do the same by matrix products over all rows and columns of each level.
+    """Compute `scatter` by matrix products over all rows and columns of each level.
 
-    Contended float32 scatter-adds are some hundred times slower on GPU (openxla/xla#46225), and
+    On GPU contended float32 scatter-adds are about a hundred times slower (openxla/xla#46225), and
     many boxes overlap.
     """
 
@@ -269,6 +269,6 @@ def spread(
 
 
 def _dense(taps: _Taps, size: int) -> Float[Array, "R s size"]:
-    """Write the weights of each bin as a row over all `size` cells of the axis."""
+    """Return the weights of each bin as a row over all `size` cells of the axis."""
     hit = taps.index[..., None] == jnp.arange(size)
     return jnp.sum(jnp.where(hit, taps.weight[..., None], 0), axis=-2)

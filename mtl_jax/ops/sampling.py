@@ -11,7 +11,7 @@ from mtl_jax.types import Array
 
 
 class Samples(NamedTuple):
-    """The drawn candidates, positives first; where `valid` is False, index 0 stands for none."""
+    """The drawn candidates, positives first; the index is 0 where `valid` is False."""
 
     index: Int[Array, "*B R"]
     valid: Bool[Array, "*B R"]
@@ -27,9 +27,9 @@ def sample(
 ) -> Samples:
     """Draw positives and negatives at random, without replacement.
 
-    At most `int(num_samples * positive_fraction)` are positives, the rest negatives. Where there
-    are too few candidates all are taken, and the rows left over are not valid: nothing else fills
-    them. `key` is one image's own. A candidate that is both counts as positive.
+    At most `int(num_samples * positive_fraction)` are positives, the rest negatives. If there are
+    too few candidates, all are drawn and the remaining slots are not valid. `key` is the key of one
+    image. A candidate that is both counts as positive.
     """
     negative = negative & ~positive
     positive_index = _shuffled(key, positive, int(num_samples * positive_fraction))
@@ -44,6 +44,6 @@ def sample(
 
 
 def _shuffled(key: Array, candidates: Bool[Array, "N"], count: int) -> Int[Array, "n"]:
-    """Give `count` indices (no more than N) in which the candidates come first, in random order."""
+    """Return `count` indices (at most N), the candidates first, in random order."""
     random = jnp.where(candidates, jax.random.uniform(key, candidates.shape), -1)
     return lax.top_k(random, min(count, len(candidates)))[1].astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Square windows laid over a picture: proposals that need no look at it."""
+"""Square sliding windows over an image: proposals that do not depend on its content."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,8 +9,10 @@ from mtl_jax.types import Array
 def sliding_windows(
     height: int, width: int, min_side: float, growth: float, step: float
 ) -> Float[Array, "P 4"]:
-    """Give squares of sides `min_side`, times `growth` and so on up to the shorter side, which is
-    the last; neighbours are `step` sides apart or nearer, the outer ones touch the borders.
+    """Return squares `[x1, y1, x2, y2]` in pixels whose sides grow from `min_side` by `growth`.
+
+    The last side is the image's shorter side. Neighbours are at most `step` sides apart; the
+    outermost squares touch the borders.
     """
     largest = min(height, width)
     sides = [min(min_side, largest)]
