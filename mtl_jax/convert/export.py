@@ -81,9 +81,9 @@ def detector(run: Run) -> Detect:
     return detect
 
 
-def inputs(run: Run, canvas: Size, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+def inputs(run: Run, size: Size, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Return the shapes and dtypes of the inputs of `detector`."""
-    pixels = (batch_size, *canvas, run.channels)
+    pixels = (batch_size, *size, run.channels)
     return (
         jax.ShapeDtypeStruct(pixels, run.resize.dtype),
         jax.ShapeDtypeStruct((batch_size, 2), np.float32),

@@ -62,8 +62,8 @@ class Norm(nn.Module):
                 groups -= 1
             norm = nn.GroupNorm(groups, epsilon=self.epsilon, dtype=self.dtype, name="norm")
             # A row that is masked entirely has no statistics: all of it is counted, to avoid NaN.
-            nothing = ~jnp.any(mask, axis=tuple(range(1, x.ndim)), keepdims=True)
-            counted = jnp.broadcast_to(mask | nothing, x.shape)  # flax reshapes it like x
+            empty = ~jnp.any(mask, axis=tuple(range(1, x.ndim)), keepdims=True)
+            counted = jnp.broadcast_to(mask | empty, x.shape)  # flax reshapes it like x
             return norm(x, mask=counted)
         if self.kind == "batch":
             fixed = not self.train or self.has_variable("frozen", "norm")

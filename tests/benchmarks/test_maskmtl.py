@@ -1,4 +1,4 @@
-"""The ablation's script: its rows are what they are called, and what is measured is not again."""
+"""The ablation's script: rows differ as named, and existing results are not measured again."""
 
 import json
 import sys
@@ -26,13 +26,13 @@ TINY = (
 
 
 def changed(row, worn="bare", seed=0):
-    """Name the fields in which a row differs from the non-local one."""
+    """Return the names of the fields in which a row differs from the non-local one."""
     base = maskmtl.row_config("non-local", "bare", 0)
     fields = differing_fields(base, maskmtl.row_config(row, worn, seed))
     return {field.split(" ")[0] for field in fields}
 
 
-def test_rows_differ_in_what_they_are_called_and_in_nothing_else():
+def test_rows_differ_only_in_the_fields_they_are_named_after():
     head = {"model.exits", "model.convs.non_local"}
     assert changed("non-local") == set()
     assert changed("hierarchical") == {"model.convs.non_local"}
@@ -66,8 +66,8 @@ def test_a_row_is_measured_once_and_shares_its_batches(tmp_path, monkeypatch, ca
         return train_batches(*arguments)
 
     monkeypatch.setattr(experiment, "train_batches", count)
-    wanted = ("--workdir", tmp_path, "--worn", "bare", "--seeds", 1, *TINY)
-    run(monkeypatch, *wanted, "--rows", "hard", "hierarchical")
+    arguments = ("--workdir", tmp_path, "--worn", "bare", "--seeds", 1, *TINY)
+    run(monkeypatch, *arguments, "--rows", "hard", "hierarchical")
     assert len(made) == 1
     result = json.loads((tmp_path / "hard_bare_1.json").read_text())
     assert result["test"]["gender/instances"] > 1000
@@ -75,14 +75,14 @@ def test_a_row_is_measured_once_and_shares_its_batches(tmp_path, monkeypatch, ca
     assert not (tmp_path / "hard_bare_1/checkpoints").exists()
     monkeypatch.setattr(experiment, "train", pytest.fail)
     capsys.readouterr()
-    run(monkeypatch, *wanted, "--rows", "hard")
+    run(monkeypatch, *arguments, "--rows", "hard")
     accuracy = result["test"]["gender/accuracy"]
     size = f"{result['parameters'] / 1e6:.1f} M"
     minutes = f"{result['seconds'] / 60:.0f}"
     assert f"| hard | 1 | {size} | {minutes} | {accuracy:.3f} |" in capsys.readouterr().out
 
 
-def test_a_tape_gives_each_row_the_batches_that_training_would_make(tmp_path):
+def test_a_tape_yields_the_batches_of_training_for_each_row(tmp_path):
     data_set("utkface_crop_part1")
     config = maskmtl.row_config("hard", "bare", 3, ("--config.train.batch_size=4",))
     training = experiment.open_data(resolve(config), "train", tmp_path)
@@ -109,7 +109,7 @@ def test_best_is_tested_on_the_faces_of_the_other_rows(tmp_path):
         assert names[0] == names[1]
 
 
-def test_the_table_gives_mean_and_deviation(tmp_path):
+def test_the_table_contains_mean_and_deviation(tmp_path):
     for seed, accuracy in enumerate((0.8, 0.9)):
         test = dict.fromkeys(maskmtl.COLUMNS, 0.5) | {"gender/accuracy": accuracy, "age/mae": 6.0}
         result = {"row": "best", "worn": "masked", "parameters": 11_340_000, "test": test}

@@ -1,4 +1,4 @@
-"""MaskMTL beside Keras: the same faces and labels, and a table of the last epochs."""
+"""MaskMTL and Keras: the same faces and labels, and a table of the last epochs."""
 
 import json
 
@@ -14,15 +14,15 @@ from mtl_jax.runs.setup import Setup
 
 
 @pytest.mark.slow
-def test_keras_gets_the_faces_that_training_gets(tmp_path):
+def test_keras_trains_on_the_same_faces(tmp_path):
     data_set("utkface_crop_part1")
     config = load_config_file(maskmtl_keras.CONFIG)
-    pictures, labels = maskmtl_keras.read_faces(config, "train")
+    images, labels = maskmtl_keras.read_faces(config, "train")
     training = experiment.open_data(resolve(config), "train", tmp_path)
     setup = Setup.build(resolve(config), training.categories)
     loop = setup.experiment.train
     batch = next(experiment.train_batches(setup, training, loop, 0))
-    np.testing.assert_array_equal(pictures[batch.index], batch.images / np.float32(255))
+    np.testing.assert_array_equal(images[batch.index], batch.images / np.float32(255))
     for attribute in setup.attributes:
         ours = batch.gt.attributes[attribute.name].values[:, 0, 0]
         theirs = labels[attribute.name][batch.index]

@@ -1,7 +1,7 @@
-"""matterport Mask_RCNN's inference in TensorFlow alone, and weight files as its Keras wrote them.
+"""matterport Mask_RCNN's inference in TensorFlow only, and weight files in the format of its Keras.
 
-Written from its description, boxes being [y1, x1, y2, x2] in shares of (H - 1, W - 1). Nothing of
-the library is used: this is what it is compared with.
+Written from its description; boxes are [y1, x1, y2, x2] in fractions of (H - 1, W - 1). This is the
+reference for the library, and uses none of its code.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ STD = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
 
 @dataclass(frozen=True)
 class Config:
-    """What matterport's config says, by its names in small letters."""
+    """The values of matterport's config, with its names in lower case."""
 
     depth: int = 50
     num_classes: int = 4
@@ -30,7 +30,7 @@ class Config:
 
 
 def layer_shapes(config):
-    """Give each layer's kernel by name, and the norms' features."""
+    """Return the kernel shapes of layers and the features of norms, by name."""
     kernels, norms = {"conv1": (7, 7, 3, 64)}, {"bn_conv1": 64}
     inputs = 64
     for stage, blocks in enumerate(BLOCKS[config.depth], start=2):
@@ -77,10 +77,10 @@ def layer_shapes(config):
 
 
 def random_weights(config, seed=0):
-    """Give weights by layer and variable with which activations stay near 1."""
+    """Return weights by layer and variable that keep activations near 1."""
     rng = np.random.default_rng(seed)
     kernels, norms = layer_shapes(config)
-    gains = {"conv1": 0.02, "mrcnn_pos_logits": 0.3}  # pixels run to 150
+    gains = {"conv1": 0.02, "mrcnn_pos_logits": 0.3}  # pixels are up to 150
     gains |= {f"fpn_{name}": 0.4 for name in ("c2p2", "c3p3", "c4p4", "c5p5")}
     weights = {}
     for name, shape in kernels.items():
@@ -91,7 +91,7 @@ def random_weights(config, seed=0):
             "bias": 0.1 * rng.normal(size=shape[-1]),
         }
     for name, features in norms.items():
-        # The last norm of a block is weak, so that sums over many blocks stay small.
+        # The last norm of a block has a small scale, so that sums over many blocks stay small.
         gain = 0.3 if name.endswith("branch2c") else 1.0
         weights[name] = {
             "gamma": gain * rng.uniform(0.7, 1.3, features),
@@ -106,13 +106,13 @@ def random_weights(config, seed=0):
 
 
 def write_weights(path, weights, top=""):
-    """Write a file as Keras 2's `save_weights` does: a group a layer, the sub-model's in one."""
+    """Write a file as Keras 2's `save_weights` does: a group per layer, one for the sub-model."""
     with h5py.File(path, "w") as file:
         group = file.require_group(top) if top else file
         layers = {}
         for layer in weights:
             layers.setdefault("rpn_model" if layer.startswith("rpn_") else layer, []).append(layer)
-        layers["input_image"] = []  # layers without weights stand there too
+        layers["input_image"] = []  # layers without weights are listed too
         group.attrs["layer_names"] = [name.encode() for name in layers]
         group.attrs["backend"] = b"tensorflow"
         group.attrs["keras_version"] = b"2.0.8"
@@ -129,7 +129,7 @@ def write_weights(path, weights, top=""):
 
 
 def anchors_of(config):
-    """Give all anchors in pixels, level by level, row by row, the ratios of a cell together."""
+    """Return all anchors in pixels, by level, row, column and ratio."""
     out = []
     for level, scale in enumerate(config.rpn_anchor_scales):
         stride = 4 * 2**level
@@ -142,7 +142,7 @@ def anchors_of(config):
 
 
 def read_weights(path):
-    """Read what `write_weights` wrote, as Keras's `load_weights(by_name=True)` does."""
+    """Read a file of `write_weights`, as Keras's `load_weights(by_name=True)` does."""
     weights = {}
     with h5py.File(path, "r") as file:
         for name in file.attrs["layer_names"]:
@@ -153,7 +153,7 @@ def read_weights(path):
 
 
 def spread_outputs(weights, config, image):
-    """Centre and scale the outputs, so that on `image` scores differ and boxes move little."""
+    """Centre and scale the outputs, so that on `image` scores differ and deltas are small."""
     graph = Graph(weights, config)
     pyramid = graph.pyramid(image)
     for name, deviation in (("rpn_class_raw", 1.5), ("rpn_bbox_pred", 0.5)):
@@ -175,7 +175,7 @@ def _spread(layer, outputs, deviation):
 
 
 class Graph:
-    """The inference graph on one picture that fills the canvas."""
+    """The inference graph for one image without padding."""
 
     def __init__(self, weights, config):
         self.weights = weights
@@ -196,7 +196,7 @@ class Graph:
 
     def block(self, x, stage, letter):
         at = f"{stage}{letter}_branch"
-        # The first 1x1 strides.
+        # The first 1x1 applies the stride.
         stride = 2 if letter == "a" and stage > 2 else 1
         y = tf.nn.relu(self.norm(self.conv(x, f"res{at}2a", stride), f"bn{at}2a"))
         y = tf.nn.relu(self.norm(self.conv(y, f"res{at}2b", 1, "SAME"), f"bn{at}2b"))
@@ -254,8 +254,8 @@ class Graph:
         share = tf.sqrt(sides[:, 0] * sides[:, 1])
         steps = tf.math.log(share * self.config.image_size / 224) / np.log(2)
         levels = tf.clip_by_value(4 + tf.round(steps), 2, 5)
-        # A box that ends on the border loses its last row by TensorFlow's rounding, or does not:
-        # it ends a few roundings before.
+        # By rounding, TensorFlow loses the last row of some boxes that end on the border; they are
+        # made to end slightly before it.
         boxes = tf.clip_by_value(boxes, 0, 1 - 3e-7)
         out = np.zeros((len(boxes), size, size, pyramid[0].shape[-1]), np.float32)
         for level in range(2, 6):
@@ -277,7 +277,7 @@ class Graph:
         return probabilities, tf.reshape(deltas, [-1, self.config.num_classes, 4])
 
     def detections(self, boxes, probabilities, deltas):
-        """Give boxes, scores and classes by falling score."""
+        """Return boxes, scores and classes by descending score."""
         classes = np.argmax(probabilities, 1)
         rows = np.arange(len(classes))
         scores = probabilities.numpy()[rows, classes]
@@ -303,7 +303,7 @@ class Graph:
         return np.stack([every[i, :, :, label] for i, label in enumerate(classes)])
 
     def attributes(self, pyramid, boxes):
-        """Give MTL_MRCNN's two numbers of each class and box."""
+        """Return MTL_MRCNN's two outputs of each box and class."""
         x = self.pool(pyramid, boxes, 28)
         x = tf.nn.max_pool2d(self.conv(x, "mrcnn_pos1"), 2, 2, "VALID")
         x = tf.nn.relu(self.norm(x, "mrcnn_class_bn122"))

@@ -1,4 +1,4 @@
-"""What our network gives, stage by stage, as NumPy arrays: beside `torchvision_side`."""
+"""Outputs of our network by stage, as NumPy arrays, to compare with `torchvision_side`."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,20 +15,20 @@ from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.training.stages import frozen_norms
 from mtl_jax.types import Batch
 
-# What is sampled exhaustively: anchors and regions of an image, so many proposals of a level and
-# of an image that training is quick.
+# Anchors and regions per image are sampled exhaustively; proposals per level and per image are few,
+# to make training fast.
 ANCHORS, REGIONS, PRE_NMS, POST_NMS = 60_000, 600, 400, 100
 
 
 class Inside(NamedTuple):
     levels: tuple[np.ndarray, ...]  # of the pyramid
-    proposals: list[np.ndarray]  # of each picture
+    proposals: list[np.ndarray]  # of each image
 
 
 def look_inside(
     options: MaskRCNNOptions, classes: int, variables: dict[str, Any], batch: Batch
 ) -> Inside:
-    """Give the pyramid and the proposals of a network of `classes` with the background."""
+    """Return the pyramid and the proposals of a network; `classes` include the background."""
     network = Network(options, classes, (), False, train=False)
 
     def look(variables: dict[str, Any], batch: Batch):
@@ -48,7 +48,7 @@ def look_inside(
 def differentiate(
     options: MaskRCNNOptions, classes: int, variables: dict[str, Any], batch: Batch
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Give the loss terms, and their sum's gradient by path, as `torchvision_side` samples them."""
+    """Return the loss terms, and their sum's gradient by path, sampled as in `torchvision_side`."""
     options = replace(
         options,
         rpn=replace(options.rpn, pre_nms_train=PRE_NMS, post_nms_train=POST_NMS, samples=ANCHORS),
@@ -69,11 +69,11 @@ def differentiate(
 
 
 def part(tree: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """Lay all parameters of a part of the network end to end."""
+    """Concatenate all parameters of a part of the network."""
     paths = sorted(path for path in tree if path.startswith(f"params/{name}/"))
     return np.concatenate([np.ravel(tree[path]) for path in paths])
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Give |one - other| / |other|."""
+    """Return |one - other| / |other|."""
     return float(np.linalg.norm(one - other) / np.linalg.norm(other))

@@ -1,6 +1,6 @@
-"""torchvision's models trained on eight photographs until they find what is on them.
+"""torchvision's models trained on eight photographs until they detect the objects on them.
 
-Random weights find nothing, and a detector's weights cannot be fetched everywhere.
+Random weights detect nothing, and a detector's weights cannot be downloaded everywhere.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from mtl_jax.data.segmentation import to_mask
 from mtl_jax.io.atomic import write_whole
 
 PHOTOGRAPHS, LEARNT, SIZE, BATCH = 12, 8, 256, 4
-CANVAS = (192, 256)  # torchvision's, of images of these shapes: the next multiples of 32
-# Fewer regions than by default: what the weights learn is the same, in a fifth of the time.
+CANVAS = (192, 256)  # torchvision's padded size for these images: the next multiples of 32
+# Fewer regions than by default: equally good weights in a fifth of the time.
 SHORT = dict(
     rpn_pre_nms_top_n_train=400,
     rpn_post_nms_top_n_train=200,
@@ -33,32 +33,32 @@ SHORT = dict(
 
 
 def photographs(folder: Path, output: Path) -> CocoSource:
-    """Open the first twelve images of coco_mini that are about 2 high and 3 wide and have at most
-    six objects.
+    """Open the first twelve images of coco_mini with an aspect ratio of about 3:2 and at most six
+    objects.
     """
     data = json.loads((folder / "annotations/instances.json").read_text())
-    things = defaultdict(list)
+    objects = defaultdict(list)
     for annotation in data["annotations"]:
-        things[annotation["image_id"]].append(annotation)
+        objects[annotation["image_id"]].append(annotation)
     chosen = [
         image
         for image in data["images"]
         if 0.63 < image["height"] / image["width"] <= 0.7
-        and 1 <= len(things[image["id"]]) <= 6
-        and not any(annotation["iscrowd"] for annotation in things[image["id"]])
+        and 1 <= len(objects[image["id"]]) <= 6
+        and not any(annotation["iscrowd"] for annotation in objects[image["id"]])
     ][:PHOTOGRAPHS]
-    annotations = [annotation for image in chosen for annotation in things[image["id"]]]
+    annotations = [annotation for image in chosen for annotation in objects[image["id"]]]
     output.write_text(json.dumps({**data, "images": chosen, "annotations": annotations}))
     return CocoSource(output, folder / "images")
 
 
-def picture(record: Record) -> torch.Tensor:
-    """Read a picture as torchvision takes it: `[3, H, W]`, 0..1."""
+def read_image(record: Record) -> torch.Tensor:
+    """Read an image in torchvision's format: `[3, H, W]`, 0..1."""
     return torch.tensor(read_pixels(record, 3).transpose(2, 0, 1) / 255, dtype=torch.float32)
 
 
 def target(record: Record) -> dict[str, torch.Tensor]:
-    """Give a picture's things as torchvision takes them."""
+    """Return the objects of an image in torchvision's format."""
     masks = [to_mask(x.segmentation, record.height, record.width) for x in record.instances]
     return {
         "boxes": torch.tensor([x.box for x in record.instances], dtype=torch.float32),
@@ -68,8 +68,9 @@ def target(record: Record) -> dict[str, torch.Tensor]:
 
 
 def weight_file(arch: str, source: CocoSource, steps: int) -> Path:
-    """Return the file of the weights of a model trained on the first images of `source`; it is made
-    once for all test runs, and again where this file changes, its imports aside.
+    """Return the file of the weights of a model trained on the first images of `source`.
+
+    It is created once for all test runs, and again if this file changes, except its imports.
     """
     lines = Path(__file__).read_text().splitlines()
     recipe = "\n".join(line for line in lines if not line.startswith(("import ", "from ")))
@@ -86,7 +87,7 @@ def overfit(arch: str, source: CocoSource, steps: int, rate: float = 1e-3) -> di
     """Train all but the random ResNet on the first images of `source`; return the state dict."""
     torch.manual_seed(0)
     records = [source[i] for i in range(LEARNT)]
-    images, targets = [picture(r) for r in records], [target(r) for r in records]
+    images, targets = [read_image(r) for r in records], [target(r) for r in records]
     classes = len(source.categories) + 1
     model = torchvision_side.make(arch, classes, (SIZE, SIZE), **SHORT).train()
 
@@ -111,10 +112,11 @@ def overfit(arch: str, source: CocoSource, steps: int, rate: float = 1e-3) -> di
 
 
 def _fix_norms(model: torch.nn.Module, run: Callable[[int], object]) -> None:
-    """Make batch norms constants, with the statistics of all images; frozen ones are already.
+    """Make batch norms constant, with the statistics of all images; frozen norms already are.
 
-    Those of four images at a time differ so much that weights trained with them find nothing
-    without them. A quarter of each residual branch keeps the features of random weights small.
+    Statistics of batches of four differ so much that weights trained with them detect nothing with
+    running statistics. Residual branches are scaled by 1/4 to keep the features of random weights
+    small.
     """
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:

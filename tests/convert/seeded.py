@@ -1,5 +1,5 @@
-"""Weights of torchvision's models and a picture with ground truth, all drawn by NumPy: they are the
-same with PyTorch installed or not.
+"""Weights of torchvision's models and an image with ground truth, all drawn by NumPy, so that they
+are the same without PyTorch.
 """
 
 from functools import cache
@@ -15,16 +15,16 @@ from mtl_jax.models.mask_rcnn.network import mask_rcnn
 from mtl_jax.types import Batch
 
 ARCHS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")
-CLASSES = 5  # with the background
-SIZE = (192, 256)  # of the picture, which no one resizes
+CLASSES = 5  # including the background
+SIZE = (192, 256)  # of the image, which is not resized
 TRUTH = ((20, 30, 90, 150), (110, 40, 240, 120), (60, 100, 130, 190))  # boxes, all ellipses
-MASKS = 20  # detections whose masks a golden holds
+MASKS = 20  # detections whose masks are in a golden file
 PARTS = ("backbone", "fpn", "rpn", "box_head", "mask_head")
 
 
 @cache
 def state(arch: str) -> dict[str, np.ndarray]:
-    """Give a state dict of torchvision's `arch`; each tensor's seed is its name."""
+    """Return a state dict of torchvision's `arch`; each tensor's seed is its name."""
     options = names.arch_options(arch)
     shapes = jax.eval_shape(mask_rcnn(options, CLASSES).init, jax.random.key(0), random_batch(1))
     empty = {
@@ -36,14 +36,14 @@ def state(arch: str) -> dict[str, np.ndarray]:
 
 
 def _draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw a tensor so that activations keep their scale and outputs are far apart."""
+    """Draw a tensor that preserves the scale of activations and makes outputs differ."""
     rng = np.random.default_rng(crc32(key.encode()))
     if key.endswith("running_var"):
         return rng.uniform(0.8, 1.5, shape).astype(np.float32)
     normal = rng.standard_normal(shape, np.float32)
     if key.endswith(("bias", "running_mean")):
         return 0.1 * normal
-    if len(shape) == 1:  # a norm's scale; a residual branch adds a little
+    if len(shape) == 1:  # a norm's scale; small in residual branches
         return np.float32(0.3 if ".bn3." in key else 1.0) + 0.1 * normal
     inputs = shape[0] if "conv5_mask" in key else np.prod(shape[1:])
     gains = {"cls_score": 0.6, "bbox_pred": 0.3, "cls_logits": 0.3, "mask_fcn_logits": 0.3}
@@ -52,7 +52,7 @@ def _draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def batch() -> Batch:
-    """Give one picture of soft blots with three objects, whose masks cover the canvas."""
+    """Return one image of soft blots with three objects and masks of the image's size."""
     height, width = SIZE
     blots = np.random.default_rng(0).uniform(0, 255, (height // 16 + 1, width // 16 + 1, 3))
     image = _enlarge(_enlarge(blots, 16, 0)[:height], 16, 1)[:, :width].astype(np.uint8)
@@ -84,5 +84,5 @@ def _enlarge(values: np.ndarray, times: int, axis: int) -> np.ndarray:
 
 
 def sample(values: np.ndarray, count: int = 500) -> np.ndarray:
-    """Give some of an array's numbers, always of the same places."""
+    """Return some of an array's numbers, always at the same positions."""
     return values.reshape(-1)[np.random.default_rng(0).integers(0, values.size, count)]

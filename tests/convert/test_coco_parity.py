@@ -1,5 +1,5 @@
-"""torchvision overfitted to photographs, and its weights here: the same features, proposals,
-detections, losses and gradients.
+"""Compare torchvision overfitted to photographs with our model of the same weights: features,
+proposals, detections, losses and gradients.
 """
 
 from dataclasses import dataclass
@@ -30,17 +30,17 @@ torchvision_side = pytest.importorskip("convert.torchvision_side")
 pytestmark = pytest.mark.slow
 STEPS = {"maskrcnn_resnet50_fpn": 60, "maskrcnn_resnet50_fpn_v2": 60}
 SAME_CANVAS = f"--config.data.resize.canvases=({overfitted.CANVAS},)"
-OVERLAP, LEAST_SCORE = 0.5, 0.05  # more is suppressed, less is not detected
-MOST = 100  # detections of a picture
-CANVASES = {"same": (SAME_CANVAS,), "wider": ()}  # the run's own is as high as it is wide
+OVERLAP, LEAST_SCORE = 0.5, 0.05  # larger overlaps are suppressed, lower scores discarded
+MOST = 100  # detections per image
+CANVASES = {"same": (SAME_CANVAS,), "wider": ()}  # the run's own padded size is square
 
 
 class Case(NamedTuple):
     arch: str
     source: CocoSource
     state: dict[str, Any]  # torchvision's
-    folder: Path  # the RUN of it
-    expected: list[tuple[Record, dict[str, np.ndarray]]]  # what torchvision detects
+    folder: Path  # the run folder of these weights
+    expected: list[tuple[Record, dict[str, np.ndarray]]]  # torchvision's detections
 
 
 @pytest.fixture(scope="module", params=STEPS)
@@ -52,7 +52,7 @@ def case(request, tmp_path_factory):
     size = overfitted.SIZE
     convert.import_weights(str(file), folder / "run", min_size=size, max_size=size)
     state = torch.load(file, weights_only=True)
-    images = [overfitted.picture(record) for record in source]
+    images = [overfitted.read_image(record) for record in source]
     found = torchvision_side.detect(build(request.param, state), images)
     expected = list(zip(source, found, strict=True))
     return Case(request.param, source, state, folder / "run", expected)
@@ -80,7 +80,7 @@ def precision(categories, source, results):
 
 @dataclass(frozen=True, eq=False)
 class Pasted(Result):
-    """Detections whose masks are those of another library, as large as the picture."""
+    """Detections with the masks of another library, which have the size of the image."""
 
     def mask_crop(self, i):
         return self.mask_probabilities[i] >= 0.5, 0, 0
@@ -94,12 +94,12 @@ def as_result(record, out):
 
 
 def pair(result, out):
-    """Give the indices of the detections that both libraries have, in the order of torchvision's.
+    """Return the indices of the detections that both libraries have, in torchvision's order.
 
-    Fails where one library alone has a detection for another reason than these three: its overlap
-    with another is all but exactly what the suppression allows; it is suppressed by one that the
-    other library alone has, which begins with two scores that are all but equal; or it is all but
-    the least that the other library gives.
+    A detection that only one library has is accepted for three reasons: its overlap with another
+    detection is almost equal to the limit of the suppression; it is suppressed by a detection that
+    only the other library has, due to two almost equal scores; or its score is almost equal to the
+    lowest score of the other library. Fails otherwise.
     """
     boxes, classes = (result.boxes, out["boxes"]), (result.classes, out["labels"])
     same = classes[0][:, None] == classes[1]
@@ -118,10 +118,10 @@ class Side(NamedTuple):
     """One library's detections."""
 
     scores: np.ndarray  # [D]
-    alone: np.ndarray  # the indices of those that the other library has not
+    alone: np.ndarray  # indices of detections that the other library does not have
 
     def excused(self, other, overlaps):
-        """Say for each of `alone` whether it may be; `overlaps` `[D, other's D]` are of a class."""
+        """Return whether each of `alone` is accepted; `overlaps` `[D, other's D]` are per class."""
         scores, overlaps = self.scores[self.alone], overlaps[self.alone]
         contested = (np.abs(overlaps - OVERLAP) <= 1e-3).any(1)
         outscored = other.scores[other.alone] >= scores[:, None] - 1e-4
@@ -131,7 +131,7 @@ class Side(NamedTuple):
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
-def test_what_is_found_on_photographs(case, canvas):
+def test_detections_on_photographs(case, canvas):
     expected = case.expected
     learnt = expected[: overfitted.LEARNT]
     best = np.array([out["scores"][: len(record.instances)].mean() for record, out in learnt])
@@ -140,13 +140,13 @@ def test_what_is_found_on_photographs(case, canvas):
     wrong_pixels = []
     for (record, out), result in zip(expected, results, strict=True):
         own, other = pair(result, out)
-        # Detections whose scores are all but equal may change places.
+        # Detections with almost equal scores may be in a different order.
         moved = own != np.sort(own)
         scores, expected_scores = result.scores[own], out["scores"][other]
         assert (np.abs(scores - expected_scores)[moved] <= 2e-4).all(), record.file_name
         np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
         wrong_pixels.append((result.masks[own] != (out["masks"][other, 0] >= 0.5)).mean((1, 2)))
-    # A mask that is hardly learnt lies near one half all over: most are equal to the pixel.
+    # A poorly learnt mask is near 0.5 everywhere; most masks are equal to the pixel.
     assert np.concatenate(wrong_pixels).mean() <= 1e-4
 
     own = precision(categories, case.source, results)
@@ -163,14 +163,14 @@ def test_features_and_proposals(case):
     classes = len(run.categories) + 1
     for batch in pipeline.eval_batches(case.source, (), run.setup.experiment.data, batch_size=4):
         levels, proposals = our_side.look_inside(options, classes, run.variables, batch)
-        pictures = [overfitted.picture(case.source[i]) for i in batch.index.tolist()]
-        their_levels, their_proposals = torchvision_side.look_inside(model, pictures)
+        images = [overfitted.read_image(case.source[i]) for i in batch.index.tolist()]
+        their_levels, their_proposals = torchvision_side.look_inside(model, images)
         for level, expected in zip(levels, their_levels, strict=True):
             assert np.abs(level - expected).max() <= 1e-4 * np.abs(expected).max()
         for boxes, expected in zip(proposals, their_proposals, strict=True):
             distance = np.abs(boxes[:, None] - expected).max(-1)
             assert len(expected) == len(boxes)
-            # Each is the other's nearest, but for a few that the NMS decided by a hair.
+            # Nearly all boxes match; a few depend on almost equal values in the NMS.
             assert np.mean(distance.min(0) < 0.02) > 0.995
             assert np.mean(distance.min(1) < 0.02) > 0.995
 
@@ -179,7 +179,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # 
 
 
 def as_batch(images, targets):
-    """Give torchvision's transformed pictures and targets as our batch, masks of the canvas."""
+    """Return torchvision's transformed images and targets as our batch, with masks padded too."""
     pixels = images.tensors.numpy().transpose(0, 2, 3, 1) * STD + MEAN
     rows, slots = len(targets), max(len(target["labels"]) for target in targets)
     height, width = pixels.shape[1:3]
@@ -197,7 +197,7 @@ def as_batch(images, targets):
         gt.boxes[row, :count] = target["boxes"].numpy()
         gt.classes[row, :count] = target["labels"].numpy()
         gt.valid[row, :count] = gt.mask_valid[row, :count] = True
-        # torchvision's masks end with the picture, where their last cells count on.
+        # torchvision's masks end with the image; beyond it their last cells are repeated.
         down, across = np.subtract((height, width), images.image_sizes[row])
         gt.masks[row, :count] = 255 * np.pad(
             target["masks"].numpy(), ((0, 0), (0, down), (0, across)), mode="edge"
@@ -207,26 +207,26 @@ def as_batch(images, targets):
     return Batch(255 * pixels, sizes, yes, yes, np.arange(rows), gt)
 
 
-@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of switching oneDNN off
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # raised by disabling oneDNN
 def test_losses_and_gradients(case):
-    """Every anchor and region is sampled, so that nothing depends on chance; norms are constants
-    on both sides.
+    """Every anchor and region is sampled, so that there is no randomness; norms are constant in
+    both libraries.
     """
     records = [case.source[i] for i in range(2)]
-    pictures = [overfitted.picture(record) for record in records]
+    images = [overfitted.read_image(record) for record in records]
     targets = [overfitted.target(record) for record in records]
 
     def differentiate():
         model = build(case.arch, case.state, **torchvision_side.EXHAUSTIVE)
-        return torchvision_side.differentiate(model, pictures, targets)
+        return torchvision_side.differentiate(model, images, targets)
 
     expected = differentiate()
     assert expected.largest > 1
-    # Rounding decides which ReLUs near 0 pass a gradient on: with other convolutions torchvision's
-    # backbone differs from itself by 3 %.
+    # Rounding decides which ReLUs near 0 pass a gradient: with other convolutions, the gradient of
+    # torchvision's own backbone changes by 3 %.
     with torch.backends.mkldnn.flags(enabled=False):
         again = differentiate()
-    batch = as_batch(*build(case.arch, case.state).transform(pictures, targets))
+    batch = as_batch(*build(case.arch, case.state).transform(images, targets))
 
     run = load_run(case.folder)
     options = run.setup.experiment.mask_rcnn("this test")

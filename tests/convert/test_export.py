@@ -25,7 +25,7 @@ SIDE = 128
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A RUN of a model that finds something, whatever it is."""
+    """Return a folder with a run that has detections, and its exported model."""
     folder = tmp_path_factory.mktemp("exported")
     config = load_config_file("configs/mtl_synthetic.py:tiny")
     config.model.detection.score_threshold = 0.0
@@ -35,13 +35,13 @@ def run(tmp_path_factory):
     return folder
 
 
-def picture(seed=0):
+def photo(seed=0):
     return np.random.default_rng(seed).integers(0, 256, (90, SIDE, 3), np.uint8)
 
 
-def canvas():
+def padded_photos():
     pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
-    pixels[:, :90] = picture()
+    pixels[:, :90] = photo()
     return pixels, np.tile(np.array([90, SIDE], np.float32), (2, 1))
 
 
@@ -49,8 +49,8 @@ def test_stablehlo_is_the_model(run):
     data = (run / "exported" / f"model_{SIDE}x{SIDE}.stablehlo").read_bytes()
     exported = jax.export.deserialize(bytearray(data))
     assert exported.platforms == ("cpu", "cuda", "tpu")
-    found = jax.jit(exported.call)(*canvas())
-    expected = Predictor.from_checkpoint(run / "run")(picture())
+    found = jax.jit(exported.call)(*padded_photos())
+    expected = Predictor.from_checkpoint(run / "run")(photo())
     count = len(expected.boxes)
     assert count > 5
     np.testing.assert_allclose(found["boxes"][0, :count], expected.boxes, rtol=1e-5, atol=1e-3)
@@ -63,17 +63,17 @@ def test_stablehlo_is_the_model(run):
 def test_saved_model_is_the_model(run):
     tf = pytest.importorskip("tensorflow")
     loaded = tf.saved_model.load(str(run / "exported" / "saved_model"))
-    pixels, sizes = canvas()
+    pixels, sizes = padded_photos()
     detect = loaded.signatures[f"detect_{SIDE}x{SIDE}"]
     found = detect(images=tf.constant(pixels), sizes=tf.constant(sizes))
-    expected = Predictor.from_checkpoint(run / "run")(picture())
+    expected = Predictor.from_checkpoint(run / "run")(photo())
     count = len(expected.boxes)
     np.testing.assert_allclose(found["boxes"][0, :count], expected.boxes, atol=0.01)
     np.testing.assert_allclose(found["scores"][0, :count], expected.scores, atol=1e-4)
 
 
 def test_the_loader_needs_neither_this_library_nor_flax(run):
-    cv2.imwrite(str(run / "photo.png"), picture()[..., ::-1])
+    cv2.imwrite(str(run / "photo.png"), photo()[..., ::-1])
     hidden = "import sys; sys.modules.update(mtl_jax=None, flax=None, tensorflow=None); "
     program = "import runpy; sys.argv = ['', 'photo.png']; runpy.run_path('exported/load.py')"
     done = subprocess.run(
@@ -83,7 +83,7 @@ def test_the_loader_needs_neither_this_library_nor_flax(run):
         text=True,
         check=True,
     )
-    first = Predictor.from_checkpoint(run / "run")(picture())
+    first = Predictor.from_checkpoint(run / "run")(photo())
     lines = done.stdout.splitlines()
     assert len(lines) == len(first.boxes)
     box = json.loads(
@@ -93,12 +93,12 @@ def test_the_loader_needs_neither_this_library_nor_flax(run):
     check_names(lines[0], "head", "age")
 
 
-def test_what_is_written_says_what_the_arrays_mean(run):
-    said = json.loads((run / "exported" / "model.json").read_text())
-    assert said["classes"] == {"1": "head"}
-    assert said["category_ids"] == {"1": 7}
-    assert said["canvases"] == [[SIDE, SIDE]]
-    assert said["attributes"]["gender"]["classes"] == ["male", "female"]
+def test_model_json_describes_the_arrays(run):
+    description = json.loads((run / "exported" / "model.json").read_text())
+    assert description["classes"] == {"1": "head"}
+    assert description["category_ids"] == {"1": 7}
+    assert description["canvases"] == [[SIDE, SIDE]]
+    assert description["attributes"]["gender"]["classes"] == ["male", "female"]
 
 
 def test_a_packed_model_predicts_as_its_run_does(run, capsys):
@@ -106,17 +106,17 @@ def test_a_packed_model_predicts_as_its_run_does(run, capsys):
     digest = hashlib.sha256((run / "model.npz").read_bytes()).hexdigest()
     check_names(capsys.readouterr().out, run / "model.npz", digest)
     packed, expected = (
-        Predictor.from_checkpoint(run / name)(picture()) for name in ("model.npz", "run")
+        Predictor.from_checkpoint(run / name)(photo()) for name in ("model.npz", "run")
     )
     np.testing.assert_array_equal(packed.boxes, expected.boxes)
     np.testing.assert_array_equal(packed.scores, expected.scores)
 
 
-def test_a_packed_model_has_its_ending(run):
+def test_a_packed_model_requires_its_suffix(run):
     with refused("model.zip", ".npz"):
         main(["pack", str(run / "run"), "--output", "model.zip"])
 
 
-def test_a_folder_that_holds_files_is_left_alone(run):
+def test_a_folder_that_contains_files_is_refused(run):
     with refused(run / "exported", "--output"):
         export(run / "run", run / "exported")

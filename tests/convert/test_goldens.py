@@ -1,4 +1,4 @@
-"""torchvision's outputs, kept in files: the same comparison where PyTorch is not installed."""
+"""torchvision's outputs, stored in files: the same comparison without PyTorch."""
 
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ def golden(arch):
 
 @cache
 def ours(arch):
-    """Give the options and the variables of an arch with the seeded weights."""
+    """Return the options and the variables of an arch with the seeded weights."""
     options = names.arch_options(arch)
     tensors = names.to_variables(seeded.state(arch), names.model_tensors(options))
     return options, {"batch_stats": {}} | unflatten_dict(tensors, sep="/")
@@ -37,7 +37,7 @@ def test_features_and_proposals(arch):
         reference = expected[f"level/{i}"]
         assert np.abs(seeded.sample(level) - reference).max() <= 1e-4 * np.abs(reference).max()
     assert len(proposals) == len(expected["proposals"])
-    # Those whose scores are all but equal may change places, and decide the NMS of others.
+    # Proposals with almost equal scores may be in another order, which affects NMS.
     apart = np.abs(proposals[:, None] - expected["proposals"]).max(-1)
     assert np.mean(apart.min(0) < 0.02) > 0.99
     assert np.mean(apart.min(1) < 0.02) > 0.99

@@ -1,4 +1,4 @@
-"""matterport's graph, rebuilt in TensorFlow, beside ours with the same weight file."""
+"""Compare matterport's graph, rebuilt in TensorFlow, with ours for the same weight file."""
 
 from dataclasses import replace
 
@@ -28,8 +28,8 @@ from convert import our_side
 SIDE = 256
 
 
-def smooth_picture(side, seed=0):
-    """Give blots of ten pixels."""
+def smooth_image(side, seed=0):
+    """Return an image of blots of ten pixels."""
     import cv2
 
     blots = np.random.default_rng(seed).integers(0, 256, (side // 10, side // 10, 3), np.uint8)
@@ -37,7 +37,7 @@ def smooth_picture(side, seed=0):
 
 
 def convert(folder, weights, side, *options):
-    """Write a weight file, make a RUN of it by the command line, and load that."""
+    """Write a weight file, create a run from it with the command, and load the run."""
     theirs.write_weights(folder / "weights.h5", weights)
     arguments = ["--workdir", str(folder / "run"), "--min-size", str(side), "--max-size", str(side)]
     assert main(["matterport", str(folder / "weights.h5"), *arguments, *options]) == 0
@@ -45,26 +45,26 @@ def convert(folder, weights, side, *options):
 
 
 def look_inside(run, batch):
-    """Give the pyramid and the proposals of a RUN's network."""
+    """Return the pyramid and the proposals of a run's network."""
     options = run.setup.experiment.mask_rcnn("this test")
     return our_side.look_inside(options, len(run.categories) + 1, run.variables, batch)
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """Their graph and its pyramid, our RUN of its weights, and a batch of one picture."""
+    """Return their graph, its pyramid, our run of its weights, a batch of one image, the folder."""
     config = theirs.Config(image_size=SIDE)
-    weights, picture = theirs.random_weights(config), smooth_picture(SIDE)
-    theirs.spread_outputs(weights, config, picture)
+    weights, image = theirs.random_weights(config), smooth_image(SIDE)
+    theirs.spread_outputs(weights, config, image)
     folder = tmp_path_factory.mktemp("matterport")
     run = convert(folder, weights, SIDE)
     graph = theirs.Graph(theirs.read_weights(folder / "weights.h5"), config)
-    batch = random_batch(images=1, size=SIDE, num_classes=4)._replace(images=picture[None])
-    return graph, graph.pyramid(picture), run, batch, folder
+    batch = random_batch(images=1, size=SIDE, num_classes=4)._replace(images=image[None])
+    return graph, graph.pyramid(image), run, batch, folder
 
 
 def pixels(boxes):
-    """Turn theirs into ours within the network: [x1, y1, x2, y2] up to the last pixel's begin."""
+    """Convert to our network's [x1, y1, x2, y2], which end where the last pixel begins."""
     return np.asarray(boxes)[:, [1, 0, 3, 2]] * (SIDE - 1)
 
 
@@ -77,7 +77,7 @@ def test_maps_and_proposals_are_theirs(both):
         assert np.abs(a - b).max() < 1e-4 * np.abs(b).max()
     boxes = pixels(graph.proposals(expected))
     assert len(proposals) == len(boxes) == 1000
-    # In any order: that of scores which differ by a rounding is anyone's.
+    # In any order, since scores may differ only by rounding.
     apart = np.abs(proposals[:, None] - boxes).max(-1)
     assert apart.min(0).max() < 0.02
     assert apart.min(1).max() < 0.02
@@ -92,7 +92,7 @@ def test_detections_and_their_masks_are_theirs(both):
     found = jax.device_get(run.predict(batch))
     assert found.valid.sum() == len(boxes) > 5
     whole = pixels(boxes) + np.array([0, 0, 1, 1])
-    # Where scores differ by a rounding, either may come first.
+    # If scores differ only by rounding, the order may differ.
     same = np.abs(found.boxes[0][:, None] - whole).max(-1) < 0.02
     same &= found.classes[0][:, None] == classes
     same &= np.abs(found.scores[0][:, None] - scores) < 1e-4
@@ -106,11 +106,11 @@ def test_detections_and_their_masks_are_theirs(both):
 
 
 @pytest.mark.slow
-def test_training_starts_from_such_a_run(both, capsys):
+def test_training_starts_from_a_converted_run(both, capsys):
     *_, run, _, folder = both
     start = f"--config.init.checkpoint={folder / 'run'}"
-    told = from_stored(run.setup.experiment.config, [start])
-    variables = initial_variables(Setup.build(told, run.categories), seed=1)
+    resolved = from_stored(run.setup.experiment.config, [start])
+    variables = initial_variables(Setup.build(resolved, run.categories), seed=1)
     table = capsys.readouterr().out
     assert "copied" in table
     assert "fresh" not in table
@@ -151,31 +151,31 @@ HEAD_OPTIONS = (
 
 @pytest.fixture(scope="module")
 def heads():
-    """MTL_MRCNN's weights, and the picture on which they find something."""
-    weights, picture = theirs.random_weights(HEADS), smooth_picture(128)
-    theirs.spread_outputs(weights, HEADS, picture)
-    return weights, picture
+    """Return MTL_MRCNN's weights, and an image on which they detect objects."""
+    weights, image = theirs.random_weights(HEADS), smooth_image(128)
+    theirs.spread_outputs(weights, HEADS, image)
+    return weights, image
 
 
 @pytest.mark.slow
 def test_mtl_mrcnns_two_numbers_become_yaw_and_pitch(heads, tmp_path, capsys):
-    weights, picture = heads
+    weights, image = heads
     run = convert(tmp_path, weights, 128, *HEAD_OPTIONS)
     check_names(capsys.readouterr().out, "head", "yaw", "pitch")
-    batch = random_batch(images=1, size=128)._replace(images=picture[None])
+    batch = random_batch(images=1, size=128)._replace(images=image[None])
     found = jax.device_get(run.predict(batch))
     graph = theirs.Graph(theirs.read_weights(tmp_path / "weights.h5"), HEADS)
-    pyramid = graph.pyramid(picture)
+    pyramid = graph.pyramid(image)
     proposals = graph.proposals(pyramid)
     boxes, scores, _ = graph.detections(proposals, *graph.classify(pyramid, proposals))
     count = found.valid.sum()
     assert count == len(boxes) > 5
     np.testing.assert_allclose(found.scores[0, :count], scores, atol=1e-4)
-    # Theirs are of the proposal; that what is read is the same is seen on the same boxes.
+    # Theirs are read from the proposals; on the same boxes the outputs are the same.
     first, second = graph.attributes(pyramid, boxes)[:, 1].numpy().T
     expected = np.stack([90 - 180 * first, 180 * second - 90], 1)
     assert expected.std() > 5
-    gaps = (found.attributes["head"][0, :count] - expected + 180) % 360  # theirs know no circle
+    gaps = (found.attributes["head"][0, :count] - expected + 180) % 360  # theirs are not circular
     np.testing.assert_allclose(gaps, 180, atol=0.02)
 
 
@@ -191,7 +191,7 @@ def test_mtl_mrcnns_head_can_be_left_out(heads, tmp_path, capsys):
 
 
 def blank(config):
-    """Give a model's weights, all 0 and of no memory, by "layer/variable"."""
+    """Return a model's weights by "layer/variable", all 0, without allocating memory."""
     kernels, norms = theirs.layer_shapes(config)
     shapes = {f"{name}/kernel": shape for name, shape in kernels.items()}
     shapes |= {
@@ -206,8 +206,8 @@ def blank(config):
 
 @pytest.mark.parametrize("depth", [50, 101])
 @pytest.mark.parametrize("attributes", [False, True])
-def test_every_tensor_of_a_published_model_has_its_place(depth, attributes):
-    """The layout of mask_rcnn_coco.h5, and MTL_MRCNN's."""
+def test_every_tensor_of_a_published_model_is_converted(depth, attributes):
+    """The layouts of mask_rcnn_coco.h5 and of MTL_MRCNN's file."""
     config = replace(
         theirs.Config(),
         depth=depth,
@@ -221,7 +221,7 @@ def test_every_tensor_of_a_published_model_has_its_place(depth, attributes):
     assert (sizes.depth, sizes.classes) == (depth, config.num_classes)
     assert names.model_shapes(sizes) == {key: tensor.shape for key, tensor in state.items()}
     if not attributes:
-        # Of matterport's own model of a ResNet-101: 64,158,584 parameters, statistics included.
+        # matterport's own model with ResNet-101 has 64,158,584 parameters, including statistics.
         count = sum(tensor.size for tensor in state.values())
         assert count == {50: 45_088_120, 101: 64_158_584}[depth]
 
@@ -240,7 +240,7 @@ def test_every_tensor_of_ours_comes_from_the_file():
     assert {path: tensor.shape for path, tensor in found.items()} == expected
 
 
-def test_what_is_left_over_lacks_or_has_another_shape_is_listed():
+def test_unexpected_missing_and_misshapen_tensors_are_listed():
     state = blank(theirs.Config())
     del state["rpn_bbox_pred/bias"]
     state["fpn_p3/bias"] = np.zeros(3, np.float32)
@@ -256,7 +256,7 @@ def test_what_is_left_over_lacks_or_has_another_shape_is_listed():
     )
 
 
-def test_models_of_another_kind_are_told_in_one_line():
+def test_models_of_another_kind_are_refused_in_one_line():
     state = blank(theirs.Config())
     no_pyramid = {key: value for key, value in state.items() if "fpn" not in key}
     short = {key: value for key, value in state.items() if not key.startswith("res4f")}
@@ -294,7 +294,7 @@ def test_81_classes_are_cocos_in_order():
 
 
 @pytest.mark.slow
-def test_classes_have_cocos_names_or_a_files(tmp_path):
+def test_class_names_are_cocos_or_those_of_a_file(tmp_path):
     small = replace(theirs.Config(), top_down_pyramid_size=8, fc_layers_size=8, image_size=64)
     (tmp_path / "names.txt").write_text("cat\ndog\nfox\n")
     named = ("--class-names", str(tmp_path / "names.txt"))
@@ -317,7 +317,7 @@ LAYERS = {
 KEYS = {"conv1/kernel", "conv1/bias", "rpn_conv_shared/kernel"}
 
 
-def test_a_file_of_a_whole_model_and_one_of_numbered_scopes(tmp_path):
+def test_files_of_whole_models_and_with_numbered_scopes_are_read(tmp_path):
     theirs.write_weights(tmp_path / "weights.h5", LAYERS)
     assert read_keras(tmp_path / "weights.h5").keys() == KEYS
     theirs.write_weights(tmp_path / "model.h5", LAYERS, top="model_weights")
@@ -332,7 +332,7 @@ def test_a_file_of_a_whole_model_and_one_of_numbered_scopes(tmp_path):
     assert {tensor.dtype for tensor in found.values()} == {np.dtype(np.float32)}
 
 
-def test_files_that_are_cut_off_or_no_such_file_are_one_line(tmp_path):
+def test_truncated_and_invalid_files_are_refused_in_one_line(tmp_path):
     theirs.write_weights(tmp_path / "weights.h5", LAYERS)
     whole = (tmp_path / "weights.h5").read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
@@ -367,8 +367,8 @@ def test_files_that_are_cut_off_or_no_such_file_are_one_line(tmp_path):
             read_keras(tmp_path / f"{name}.h5")
 
 
-def test_a_hostile_file_has_no_other_file_read(tmp_path, monkeypatch):
-    """Links and storage that HDF5 would follow to other files, and circles."""
+def test_a_hostile_file_cannot_read_other_files(tmp_path, monkeypatch):
+    """Links and storage that HDF5 would follow to other files, and cycles."""
     monkeypatch.chdir(tmp_path)
     secret = np.arange(4, dtype=np.float32)
     with h5py.File("secret.h5", "w") as file:
@@ -391,7 +391,7 @@ def test_a_hostile_file_has_no_other_file_read(tmp_path, monkeypatch):
     with h5py.File("circle.h5", "w") as file:
         group = file.create_group("conv1")
         group["again"] = file["/"]
-    with h5py.File("virtual.h5") as file:  # it would be read
+    with h5py.File("virtual.h5") as file:  # h5py itself would read it
         np.testing.assert_array_equal(file["conv1/kernel:0"], secret)
     for name, member in (
         ("link", "conv1"),
@@ -406,7 +406,7 @@ def test_a_hostile_file_has_no_other_file_read(tmp_path, monkeypatch):
             read_keras(f"{name}.h5")
 
 
-def test_the_command_says_what_lacks(tmp_path, monkeypatch):
+def test_the_command_reports_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     theirs.write_weights("weights.h5", LAYERS)
     with refused("weights.h5"):

@@ -1,4 +1,4 @@
-"""torchvision's own models beside ours with the same weights."""
+"""Compare torchvision's own models with ours for the same weights."""
 
 import re
 
@@ -17,7 +17,7 @@ SIZE = 96
 
 
 def make(arch, classes=5):
-    """Give torchvision's model with weights that find things: a seed's, scores drawn apart."""
+    """Return torchvision's model with random weights that detect objects with different scores."""
     torch.manual_seed(0)
     make = getattr(detection, arch)
     sizes = dict(min_size=SIZE, max_size=SIZE, box_score_thresh=0.0)
@@ -39,7 +39,7 @@ def make(arch, classes=5):
 @pytest.mark.parametrize(
     "arch", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn"]
 )
-def test_weights_find_what_they_find_in_torchvision_and_go_back_to_the_bit(arch, tmp_path, capsys):
+def test_weights_detect_the_same_and_are_exported_to_the_bit(arch, tmp_path, capsys):
     theirs = make(arch)
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
     convert.import_weights(
@@ -77,10 +77,10 @@ def test_a_resnet_becomes_a_backbone(depth, tmp_path, capsys):
     state = getattr(models, f"resnet{depth}")().state_dict()
     torch.save(state, tmp_path / "resnet.pth")
     convert.import_weights(str(tmp_path / "resnet.pth"), tmp_path / "run")
-    said = capsys.readouterr().out
-    assert f"resnet{depth}" in said
+    printed = capsys.readouterr().out
+    assert f"resnet{depth}" in printed
     for module, count in (("fc", 2), ("num_batches_tracked", sum("num_b" in key for key in state))):
-        assert re.search(rf"^{module} +{count} ", said, re.MULTILINE)
+        assert re.search(rf"^{module} +{count} ", printed, re.MULTILINE)
     backbone = load_run(tmp_path / "run").variables["params"]["backbone"]
     np.testing.assert_array_equal(
         backbone["stem"]["conv1"]["kernel"], state["conv1.weight"].numpy().transpose(2, 3, 1, 0)
@@ -88,10 +88,10 @@ def test_a_resnet_becomes_a_backbone(depth, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_an_entry_of_the_weights_is_fetched_by_torchvision_and_has_its_epsilon(
+def test_an_entry_of_the_weights_is_downloaded_by_torchvision_and_has_its_epsilon(
     tmp_path, monkeypatch
 ):
-    """COCO_V1's file, of an older torchvision's names, planted where torch would put it."""
+    """COCO_V1's file, with an older torchvision's names, is placed in torch's download folder."""
     state = make("maskrcnn_resnet50_fpn", classes=91).state_dict()
     for new, old in (
         (r"rpn.head.conv.0.0.", "rpn.head.conv."),
@@ -113,7 +113,7 @@ def test_an_entry_of_the_weights_is_fetched_by_torchvision_and_has_its_epsilon(
 
 
 class Command:
-    """What a hostile file holds: unpickled, it would run a command."""
+    """An object of a hostile file, which runs a command when it is unpickled."""
 
     def __reduce__(self):
         import os
@@ -121,7 +121,7 @@ class Command:
         return os.system, ("touch hostile",)
 
 
-def test_files_that_hold_anything_but_tensors_are_named(tmp_path, monkeypatch):
+def test_files_that_contain_anything_but_tensors_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Command()}, "hostile.pth")
     torch.save({"epoch": 3}, "numbers.pth")

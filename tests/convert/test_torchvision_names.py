@@ -16,17 +16,17 @@ ARCHS = (
 
 
 def state_of(arch):
-    """Give a state dict whose tensors are all empty: names are what counts."""
+    """Return a state dict of empty tensors; only the names matter."""
     return {t.key: np.zeros(0) for t in names.model_tensors(names.arch_options(arch))}
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_a_model_is_told_from_its_names(arch):
+def test_a_model_is_identified_by_its_names(arch):
     assert names.guess_arch(state_of(arch)) == arch
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101])
-def test_a_resnet_is_told_from_its_names(depth):
+def test_a_resnet_is_identified_by_its_names(depth):
     options = names.arch_options(f"resnet{depth}")
     state = {t.key: np.zeros(0) for t in names.backbone_tensors(options.backbone)}
     assert names.guess_arch(state) == f"resnet{depth}"
@@ -39,7 +39,7 @@ def test_unknown_models_are_named(arch):
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_every_tensor_has_one_name_here_and_one_there(arch):
+def test_every_tensor_has_one_name_in_each_library(arch):
     tensors = names.model_tensors(names.arch_options(arch))
     assert len({t.path for t in tensors}) == len({t.key for t in tensors}) == len(tensors)
 
@@ -55,20 +55,20 @@ def test_every_tensor_has_one_name_here_and_one_there(arch):
         (names.flattened(3), (5, 4 * 9)),
     ],
 )
-def test_a_layout_there_and_back_is_the_same(layout, shape):
-    there = np.arange(np.prod(shape)).reshape(shape)
-    np.testing.assert_array_equal(layout.to_theirs(layout.to_ours(there)), there)
+def test_layouts_convert_both_ways(layout, shape):
+    theirs = np.arange(np.prod(shape)).reshape(shape)
+    np.testing.assert_array_equal(layout.to_theirs(layout.to_ours(theirs)), theirs)
 
 
-def test_a_flattened_region_is_multiplied_as_there():
-    """Channels first there, channels last here: the same sums."""
+def test_a_flattened_region_has_torchvisions_product():
+    """Channels first in torchvision, channels last here: the sums are the same."""
     rng = np.random.default_rng(0)
     weight, region = rng.normal(size=(5, 4 * 9)), rng.normal(size=(4, 3, 3))
     ours = region.transpose(1, 2, 0).reshape(-1) @ names.flattened(3).to_ours(weight)
     np.testing.assert_allclose(ours, weight @ region.reshape(-1))
 
 
-def test_what_is_left_over_or_lacks_is_listed():
+def test_unexpected_and_missing_tensors_are_listed():
     state = state_of("maskrcnn_resnet50_fpn")
     tensors = names.model_tensors(names.arch_options("maskrcnn_resnet50_fpn"))
     del state["rpn.head.bbox_pred.bias"]
@@ -79,7 +79,7 @@ def test_what_is_left_over_or_lacks_is_listed():
     check_faults(faults, ("extra.weight",), ("rpn.head.bbox_pred.bias",))
 
 
-def test_a_group_norm_has_no_place_there():
+def test_a_group_norm_is_refused():
     from dataclasses import replace
 
     options = names.arch_options("maskrcnn_resnet50_fpn")

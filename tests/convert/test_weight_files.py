@@ -34,14 +34,14 @@ def test_halves_become_float32(tmp_path):
     assert found.tolist() == [1.0, -2.0]
 
 
-def test_without_safetensors_one_line_says_what_to_install(tmp_path, monkeypatch):
+def test_without_safetensors_one_line_names_the_package_to_install(tmp_path, monkeypatch):
     safetensors.save_file(TENSORS, tmp_path / "weights.safetensors")
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with refused("weights.safetensors", "mtl_jax[convert]"):
         read_tensors(tmp_path / "weights.safetensors")
 
 
-def test_safetensors_that_claim_what_they_do_not_hold_are_named(tmp_path):
+def test_safetensors_with_wrong_headers_are_refused(tmp_path):
     safetensors.save_file(TENSORS, tmp_path / "whole.safetensors")
     whole = (tmp_path / "whole.safetensors").read_bytes()
     for name, content in (
@@ -69,10 +69,10 @@ def test_safetensors_that_claim_what_they_do_not_hold_are_named(tmp_path):
                 read_tensors(file)
 
 
-def test_all_that_is_amiss_is_listed_at_once():
-    wanted = {"a": (2, 2), "b": None, "c": (1,)}
-    check_tensors(TENSORS | {"c": np.ones(1)}, wanted | {"a": (2, 3)}, lambda key: False)
+def test_all_faults_are_listed_at_once():
+    required = {"a": (2, 2), "b": None, "c": (1,)}
+    check_tensors(TENSORS | {"c": np.ones(1)}, required | {"a": (2, 3)}, lambda key: False)
     with pytest.raises(UserError) as error:
-        check_tensors(TENSORS | {"d": 0, "e.x": 0}, wanted, lambda key: key.startswith("e."))
+        check_tensors(TENSORS | {"d": 0, "e.x": 0}, required, lambda key: key.startswith("e."))
     faults = str(error.value).splitlines()[1:]
     check_faults(faults, ("d",), ("c",), ("a", (2, 3), (2, 2)))

@@ -1,6 +1,6 @@
-"""What torchvision's Mask R-CNN gives, stage by stage, as NumPy arrays.
+"""Outputs of torchvision's Mask R-CNN by stage, as NumPy arrays.
 
-For training everything is sampled, so that nothing depends on chance, and norms are constants.
+In training all anchors and regions are sampled, so that there is no randomness; norms are constant.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Differentiated(NamedTuple):
 
 
 def make(arch: str, classes: int, size: tuple[int, int], **options: Any) -> torch.nn.Module:
-    """Build a model of `classes` with the background, for pictures of (min_size, max_size)."""
+    """Build a model; `classes` include the background, `size` is (min_size, max_size)."""
     build = getattr(detection, arch)
     sizes = dict(min_size=size[0], max_size=size[1])
     return build(weights=None, weights_backbone=None, num_classes=classes, **sizes, **options)
@@ -43,34 +43,34 @@ def load(arch: str, state: dict[str, Any], size: tuple[int, int], **options: Any
     tensors = {key: torch.as_tensor(value) for key, value in state.items()}
     classes = len(tensors["roi_heads.box_predictor.cls_score.bias"])
     model = make(arch, classes, size, **options)
-    lacking = model.load_state_dict(tensors, strict=False)
-    assert not lacking.unexpected_keys
-    assert all(key.endswith("num_batches_tracked") for key in lacking.missing_keys)
+    mismatch = model.load_state_dict(tensors, strict=False)
+    assert not mismatch.unexpected_keys
+    assert all(key.endswith("num_batches_tracked") for key in mismatch.missing_keys)
     return model.eval()
 
 
-def detect(model: torch.nn.Module, pictures: list[torch.Tensor]) -> list[dict[str, np.ndarray]]:
-    """Give the detections on each picture alone."""
+def detect(model: torch.nn.Module, images: list[torch.Tensor]) -> list[dict[str, np.ndarray]]:
+    """Return the detections on each image, processed one by one."""
     with torch.no_grad():
-        return [{k: v.numpy() for k, v in model([x])[0].items()} for x in pictures]
+        return [{k: v.numpy() for k, v in model([x])[0].items()} for x in images]
 
 
 def look_inside(
-    model: torch.nn.Module, pictures: list[torch.Tensor]
+    model: torch.nn.Module, images: list[torch.Tensor]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Give the pyramid `[B, Hl, Wl, C]` and the proposals of each picture."""
+    """Return the pyramid `[B, Hl, Wl, C]` and the proposals of each image."""
     with torch.no_grad():
-        images, _ = model.transform(pictures)
-        features = model.backbone(images.tensors)
-        proposals, _ = model.rpn(images, features)
+        inputs, _ = model.transform(images)
+        features = model.backbone(inputs.tensors)
+        proposals, _ = model.rpn(inputs, features)
     levels = [level.numpy().transpose(0, 2, 3, 1) for level in features.values()]
     return levels, [boxes.numpy() for boxes in proposals]
 
 
 def differentiate(
-    model: torch.nn.Module, pictures: list[torch.Tensor], targets: list[dict[str, torch.Tensor]]
+    model: torch.nn.Module, images: list[torch.Tensor], targets: list[dict[str, torch.Tensor]]
 ) -> Differentiated:
-    """Give the losses of a model made with EXHAUSTIVE, and their sum's gradient."""
+    """Return the losses of a model created with EXHAUSTIVE, and their sum's gradient."""
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -78,7 +78,7 @@ def differentiate(
     largest = []
     predictor = model.roi_heads.mask_predictor
     predictor.register_forward_hook(lambda *args: largest.append(args[2].abs().max().item()))
-    terms = model(pictures, [dict(target) for target in targets])
+    terms = model(images, [dict(target) for target in targets])
     sum(terms.values()).backward()
     gradients = {key: torch.zeros_like(value) for key, value in model.state_dict().items()}
     gradients |= {key: value.grad for key, value in model.named_parameters()}

@@ -1,8 +1,8 @@
-"""Write what torchvision's models give with the weights and the picture of `seeded`.
+"""Write the outputs of torchvision's models for the weights and the image of `seeded`.
 
     PYTHONPATH=.:tests python tests/convert/write_goldens.py
 
-The files hold outputs alone: where PyTorch is not installed, `test_goldens` compares with them.
+The files contain only outputs. `test_goldens` compares with them where PyTorch is not installed.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent / "goldens"
 
 def main() -> None:
     batch = seeded.batch()
-    picture = torch.tensor(batch.images[0].transpose(2, 0, 1) / 255, dtype=torch.float32)
+    image = torch.tensor(batch.images[0].transpose(2, 0, 1) / 255, dtype=torch.float32)
     target = {
         "boxes": torch.tensor(batch.gt.boxes[0]),
         "labels": torch.tensor(batch.gt.classes[0], dtype=torch.int64),
@@ -28,10 +28,10 @@ def main() -> None:
     for arch in seeded.ARCHS:
         state = seeded.state(arch)
         model = torchvision_side.load(arch, state, seeded.SIZE)
-        (found,) = torchvision_side.detect(model, [picture])
-        levels, (proposals,) = torchvision_side.look_inside(model, [picture])
+        (found,) = torchvision_side.detect(model, [image])
+        levels, (proposals,) = torchvision_side.look_inside(model, [image])
         exhaustive = torchvision_side.load(arch, state, seeded.SIZE, **torchvision_side.EXHAUSTIVE)
-        trained = torchvision_side.differentiate(exhaustive, [picture], [target])
+        trained = torchvision_side.differentiate(exhaustive, [image], [target])
         gradients = names.to_variables(
             trained.gradients, names.model_tensors(names.arch_options(arch))
         )

@@ -77,7 +77,7 @@ def test_batch_statistics_are_of_the_valid_rows_alone():
     )
 
 
-def test_a_batch_norm_of_nothing_keeps_its_statistics():
+def test_a_batch_norm_without_valid_rows_keeps_its_statistics():
     x, none = normal(3, 4, 4, 2), np.zeros(3, bool)
     layer = Norm("batch", train=True)
     stats = {"norm": {"mean": normal(2), "var": np.abs(normal(2))}}
@@ -97,7 +97,7 @@ def test_a_batch_norm_of_nothing_keeps_its_statistics():
 @pytest.mark.parametrize("kind", ["batch", "group"])
 def test_statistics_are_of_the_cells_inside_alone(kind):
     x, inside = normal(3, 6, 5, 8), np.zeros((3, 6, 5), bool)
-    inside[0, :4, :3] = inside[1] = True  # nothing of the third image
+    inside[0, :4, :3] = inside[1] = True  # the third image has no cells inside
     layer = Norm(kind, train=True)
     variables = layer.init(jax.random.key(0), x, inside)
 
@@ -107,7 +107,7 @@ def test_statistics_are_of_the_cells_inside_alone(kind):
     result = norm(x, inside)
     assert not result[~inside].any()
     np.testing.assert_allclose(norm(np.where(inside[..., None], x, 9), inside), result, atol=1e-5)
-    if kind == "group":  # each image alone
+    if kind == "group":  # statistics of each image
         cut = norm(x[:1, :4, :3], inside[:1, :4, :3])
         np.testing.assert_allclose(result[:1, :4, :3], cut, atol=1e-5)
     else:
@@ -132,7 +132,7 @@ def test_a_backbone_of_strides_4_to_32(depth, stride_in_1x1):
 
 
 def test_resnet_and_pyramid_are_torchvisions():
-    """The same weights give the same five maps, the odd sizes of a 70 x 90 picture included."""
+    """The same weights produce the same five maps, including the odd sizes of a 70 x 90 image."""
     torch = pytest.importorskip("torch")
     backbones = pytest.importorskip("torchvision.models.detection.backbone_utils")
     norm = pytest.importorskip("torchvision.ops.misc").FrozenBatchNorm2d
@@ -199,13 +199,13 @@ def test_rpn_outputs_follow_levels_rows_columns_anchors():
     fine, _ = head.apply(variables, pyramid[:1], inside[:1])
     np.testing.assert_allclose(logits[:, :72], fine, rtol=1e-5, atol=1e-6)
     changed = [pyramid[0].copy(), pyramid[1]]
-    changed[0][:, 0, 0] += 1  # reaches the 3x3 around row 0, column 0 alone
+    changed[0][:, 0, 0] += 1  # affects only the 3x3 cells around row 0, column 0
     moved = np.flatnonzero(np.abs(head.apply(variables, changed, inside)[0] - logits)[0])
     cells = {index // 3 for index in moved}
     assert cells == {0, 1, 6, 7}
 
 
-def test_a_mask_is_of_the_asked_class():
+def test_a_mask_is_of_the_requested_class():
     x, valid = normal(3, 4, 4, 8), jnp.ones(3, bool)
     head = MaskHead(5, 1, 8, "none", 1e-5, train=False)
     variables = head.init(jax.random.key(0), x, jnp.array([0, 0, 0]), valid)
@@ -230,7 +230,7 @@ def test_box_head_of_any_depth(convs, norm):
     np.testing.assert_allclose(again[:4], logits[:4], rtol=1e-5, atol=1e-6)
 
 
-def test_attribute_heads_give_each_attribute_its_outputs():
+def test_attribute_heads_have_the_outputs_of_each_attribute():
     sizes = {"age": 1, "face": 42}
     light = AttributeHead(sizes, False, 2, 8, 16, 0.5, "none", 1e-5, train=True)
     wide = AttributeHead({"pos": 4}, True, 3, 1024, 0, 0.0, "batch", 1e-5, train=False)
@@ -244,7 +244,7 @@ def test_attribute_heads_give_each_attribute_its_outputs():
     assert np.abs(outputs["face"] - again["face"]).max() > 0
     large = jax.ShapeDtypeStruct((2, 28, 28, 256), jnp.float32)
     shapes = jax.eval_shape(wide.init, jax.random.key(0), large, valid)["params"]
-    # MTL_MRCNN's: 3x3, 3x3 and 5x5 to 1024 features, 38.0 million parameters with biases and norms.
+    # MTL_MRCNN's head: 3x3, 3x3 and 5x5 to 1024 features; 38.0 M parameters with biases and norms.
     kernels = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     assert kernels == pytest.approx(38.0e6, rel=0.01)
 
@@ -260,11 +260,11 @@ def test_the_stems_pooling_can_be_keras_same(side):
     expected = tf.nn.max_pool2d(hidden, 3, 2, "SAME")
     np.testing.assert_allclose(stem.apply(variables, x, inside), expected, atol=1e-4)
     plain = Stem(4, "none", 1e-5, False, jnp.float32).apply(variables, x, inside)
-    # An odd side is padded on both sides in either way.
+    # Odd sizes are padded on both sides in both modes.
     assert np.allclose(plain, expected, atol=1e-4) == (side % 2 == 1)
 
 
-def test_the_rpns_hidden_convolutions_have_the_asked_channels():
+def test_the_rpns_hidden_convolutions_have_the_requested_channels():
     pyramid, inside = [normal(2, 4, 6, 8)], [np.ones((2, 4, 6), bool)]
     for channels, expected in ((0, 8), (12, 12)):
         head = RpnHead(anchors_per_cell=3, convs=2, channels=channels)

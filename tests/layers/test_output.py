@@ -1,4 +1,4 @@
-"""The layer whose outputs share a score, alone and in the models that have it."""
+"""The layer whose outputs share a score, alone and in models."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ SIZE = Ordinal("size", classes=("s", "m", "l"), loss="coral")
 PLAIN = Ordinal("plain", classes=("s", "m", "l"))
 
 
-def test_outputs_differ_by_their_biases_alone():
+def test_outputs_differ_only_by_their_biases():
     layer = OneScore(3, jax.nn.initializers.normal())
     x = jax.random.normal(jax.random.key(0), (5, 4))
     params = layer.init(jax.random.key(1), x)["params"]
@@ -37,7 +37,7 @@ def test_outputs_differ_by_their_biases_alone():
 
 
 def test_biases_learn_their_order():
-    """At the minimum they fall, whatever they begin as. Source: Cao et al., theorem 1."""
+    """At the minimum biases are descending for any start. Source: Cao et al., theorem 1."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2)).astype(np.float32)
     ages = np.clip(8 + 4 * x[:, 0] + rng.normal(0, 1, 200), 0, 20).round().astype(np.float32)
@@ -53,7 +53,7 @@ def test_biases_learn_their_order():
             boxes = jnp.zeros((200, 4))
             return term_value(head_of(AGE).loss(outputs, values, known, boxes))
 
-        # Each bias has a hundredth part in the mean.
+        # Each bias contributes a hundredth of the mean.
         rates = {"kernel": 1.0, "bias": 100.0}
         return {k: params[k] - rates[k] * g for k, g in jax.grad(loss)(params).items()}
 
@@ -66,7 +66,7 @@ def test_biases_learn_their_order():
 
 
 def shapes(model, batch):
-    """Give the shapes of the output layers' parameters."""
+    """Return the shapes of the output layers' parameters."""
     params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
     flat = flatten_dict(params)
     return {path[-2:]: leaf.shape for path, leaf in flat.items() if path[-2].endswith("_output")}
@@ -80,7 +80,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_models_give_coral_one_score(name):
+def test_models_use_one_score_for_coral(name):
     attributes = (AGE, SIZE, PLAIN)
     side = {"mask_mtl": 48, "mask_rcnn": 64, "hyperface": 227}[name]
     batch = random_batch(1, side, slots=1, objects=1)

@@ -1,4 +1,4 @@
-"""The fusion of a ResNet's stages against PyTorch, a stage at a time."""
+"""The fusion of a ResNet's stages against PyTorch, stage by stage."""
 
 import jax
 import numpy as np

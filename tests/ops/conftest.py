@@ -1,4 +1,4 @@
-"""The operators mix no types: half precision stays half precision where it should."""
+"""Run operators without implicit promotion: half precision is not promoted by accident."""
 
 import jax
 import pytest

@@ -6,7 +6,7 @@ from mtl_jax.ops.anchors import cell_anchors, grid_anchors, pyramid_anchors
 RATIOS = (0.5, 1.0, 2.0)
 
 
-def test_cell_anchors_have_the_asked_area_and_ratio():
+def test_cell_anchors_have_the_requested_area_and_ratio():
     anchors = cell_anchors((32, 64), RATIOS, rounded=False)
     widths, heights = anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
     np.testing.assert_allclose(np.sqrt(widths * heights), [32, 64] * 3, rtol=1e-5)

@@ -13,7 +13,7 @@ ODD = np.array(
     [
         [0, 0, 0, 0],
         [5, 5, 5, 9],  # a line
-        [9, 9, 4, 4],  # corners exchanged
+        [9, 9, 4, 4],  # corners swapped
         [0, 0, 1e-5, 1e-5],
         [-30, -20, -10, -5],
         [2, 3, 14, 9],
@@ -73,7 +73,7 @@ def test_coding_is_torchvisions():
     rng = np.random.default_rng(2)
     wider = np.array([0, 0, 1, 1], np.float32)
     boxes, anchors = random_boxes(rng, 40) + wider, random_boxes(rng, 40) + wider
-    deltas = rng.normal(0, 30, (40, 4)).astype(np.float32)  # beyond the clamp as well
+    deltas = rng.normal(0, 30, (40, 4)).astype(np.float32)  # includes values beyond the clamp
     weights = (10.0, 10.0, 5.0, 5.0)
     coder = coder_module.BoxCoder(weights)
     encoded = coder.encode_single(torch.tensor(boxes), torch.tensor(anchors))

@@ -56,7 +56,7 @@ def test_half_precision_sums_in_full(side):
     for ours, exact in zip((y, *pull(y)), (full, *full_pull(y.astype(jnp.float32))), strict=True):
         assert ours.dtype == jnp.bfloat16
         scale = float(jnp.abs(exact).max())
-        # One rounding of the result to 8 bits; sums in bfloat16 would be off by far more.
+        # One rounding of the result to 8 bits; the error of sums in bfloat16 is much larger.
         np.testing.assert_allclose(ours.astype(jnp.float32), exact, rtol=2**-8, atol=2**-12 * scale)
 
 
@@ -64,7 +64,7 @@ def test_the_gradient_of_a_convolution_compiles_without_a_convolution_of_image_s
     x, kernel = jnp.zeros((2, 32, 32, 8)), jnp.zeros((1, 1, 8, 16))
     gradient = jax.jit(jax.grad(lambda k: jnp.sum(conv(x, k, (1, 1), ((0, 0), (0, 0))) ** 2)))
     if jax.default_backend() != "cpu":
-        pytest.skip("a statement about CPU")
+        pytest.skip("applies to CPU only")
     assert "convolution(" not in gradient.lower(kernel).compile().as_text()
 
 
@@ -112,7 +112,7 @@ for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
 """
 
 
-def test_a_batch_over_four_devices_gives_what_one_device_gives():
+def test_a_batch_on_four_devices_has_the_results_of_one_device():
     flags = "--xla_force_host_platform_device_count=4"
     env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""L-NMS against slow loops, and on a case worked out on paper."""
+"""L-NMS against plain loops, and on a case computed by hand."""
 
 import jax
 import numpy as np
@@ -16,14 +16,14 @@ def slow_groups(boxes, scores, valid, overlap, top_k):
     faces = []
     while left:
         best = left[0]
-        of_it = [
+        group = [
             i
             for i in left
             if i == best
             or oracles.smaller_overlap_float32(boxes[best], boxes[i]) > np.float32(overlap)
         ]
-        faces.append(of_it[:top_k])
-        left = [i for i in left if i not in of_it]
+        faces.append(group[:top_k])
+        left = [i for i in left if i not in group]
     return faces
 
 
@@ -46,10 +46,10 @@ def test_groups_are_those_of_the_loop(overlap):
         np.testing.assert_array_equal(cut.members, found.members[:3])
 
 
-def test_four_touching_faces_give_four():
-    """Four faces side by side, their regions 40 wide and 20 apart: each region overlaps the next by
-    a third. Their landmarks, 18 wide, do not touch. Of each face three regions are found, the
-    second and third moved by 1 and 2 pixels, and the score falls by 0.01.
+def test_four_touching_faces_are_four():
+    """Four faces side by side, with regions 40 wide and 20 apart, so neighbours overlap by a third.
+    Their landmarks, 18 wide, do not touch. Each face has three regions; the second and third are
+    moved by 1 and 2 pixels, and their scores are 0.01 and 0.02 lower.
     """
     centres = np.repeat(20 + 20.0 * np.arange(4), 3) + np.tile([0, 1, 2], 4)
     scores = np.repeat([0.9, 0.6, 0.8, 0.7], 3) - np.tile([0, 0.01, 0.02], 4)
@@ -58,21 +58,21 @@ def test_four_touching_faces_give_four():
     points = np.stack([centres, 0 * centres], -1)[:, None] + half
     visible = np.tile([True, True, True, False], (12, 1))
     f32 = np.float32
-    boxes, such = (np.asarray(x) for x in precise_boxes(points.astype(f32), visible))
-    assert such.all()
+    boxes, box_valid = (np.asarray(x) for x in precise_boxes(points.astype(f32), visible))
+    assert box_valid.all()
     np.testing.assert_array_equal(boxes[1], [12, 10, 30, 30])
     valid = np.ones(12, bool)
     by_regions = oracles.nms(regions.astype(f32), scores.astype(f32), valid, 0.2)
-    assert len(by_regions) == 2  # plain NMS takes touching faces for one
+    assert len(by_regions) == 2  # plain NMS merges touching faces
     faces = run(boxes, scores.astype(f32), valid, 0.2, 5, 10)
     assert np.asarray(faces.valid).tolist() == [True] * 4 + [False] * 6
     x = median(points[..., 0].astype(f32)[faces.members], faces.member_valid)
-    # The median of each face is its second region's: by falling score faces 1, 3, 4, 2.
+    # Each face's median is its second region's; by descending score the faces are 1, 3, 4, 2.
     np.testing.assert_allclose(x[:4, 2], [21, 61, 81, 41])
 
 
-def test_a_part_of_a_face_is_no_face_of_its_own():
-    """One region shows a face of 60 x 60, another its eyes alone: 40 x 10, a ninth of it."""
+def test_a_part_of_a_face_is_not_a_separate_face():
+    """One region shows a face of 60 x 60, another only its eyes: 40 x 10, a ninth of it."""
     boxes = np.array([[0, 0, 60, 60], [10, 10, 50, 20]], np.float32)
     valid = np.ones(2, bool)
     for scores in ([0.9, 0.8], [0.8, 0.9]):
@@ -81,12 +81,12 @@ def test_a_part_of_a_face_is_no_face_of_its_own():
         assert np.asarray(faces.member_valid)[0].sum() == 2
 
 
-def test_of_one_landmark_there_is_no_box():
+def test_one_landmark_has_no_box():
     points = np.ones((2, 3, 2), np.float32)
     visible = np.array([[True, False, False], [True, True, False]])
-    boxes, such = precise_boxes(points, visible)
+    boxes, box_valid = precise_boxes(points, visible)
     np.testing.assert_array_equal(boxes, [[0] * 4, [1, 1, 1, 1]])
-    np.testing.assert_array_equal(such, [False, True])
+    np.testing.assert_array_equal(box_valid, [False, True])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 5])

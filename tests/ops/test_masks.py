@@ -10,7 +10,7 @@ from mtl_jax.ops import masks as mask_ops
 mask_targets = jax.jit(mask_ops.mask_targets, static_argnames=("side", "aligned"))
 
 HEIGHT, WIDTH = 90, 120
-CANVAS = np.array([0, 0, WIDTH, HEIGHT], np.float32)
+WHOLE = np.array([0, 0, WIDTH, HEIGHT], np.float32)
 BOXES = np.array(
     [
         [3.2, 5.7, 60.1, 44.4],
@@ -24,7 +24,7 @@ BOXES = np.array(
 
 
 def blobs(count=3):
-    """Discs, as coverage 0..255 of the canvas's pixels."""
+    """Return discs, as coverage 0..255 of the padded image's pixels."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     centres, radii = rng.uniform(20, 80, (count, 2)), rng.uniform(15, 40, count)
@@ -35,7 +35,7 @@ def blobs(count=3):
 @pytest.mark.parametrize("aligned", [False, True])
 def test_full_size_masks_are_pooled_as_plain_loops_do(aligned):
     masks, index = blobs(), np.array([0, 1, 2, 0, 1])
-    frames = np.tile(CANVAS, (3, 1))
+    frames = np.tile(WHOLE, (3, 1))
     targets = mask_targets(masks, frames, BOXES, index, 14, aligned)
     for r, box in enumerate(BOXES):
         mask = masks[index[r]][..., None] / 255
@@ -50,7 +50,7 @@ def test_full_size_masks_are_torchvisions(monkeypatch):
     regions = torch.tensor(np.c_[index, BOXES].astype(np.float32))
     maps = torch.tensor(masks / 255, dtype=torch.float32)[:, None]
     expected = torchvision.ops.roi_align(maps, regions, 28, 1.0, -1)[:, 0]
-    frames = np.tile(CANVAS, (3, 1))
+    frames = np.tile(WHOLE, (3, 1))
     np.testing.assert_allclose(
         mask_targets(masks, frames, BOXES, index, 28, False), expected, atol=1e-4
     )
@@ -70,8 +70,8 @@ def test_a_mask_seen_through_its_own_box_is_that_mask():
     np.testing.assert_allclose(same[0], mask[0] / 255, atol=1e-5)
 
 
-def test_a_mask_cropped_to_its_box_gives_nearly_the_targets_of_the_full_one():
-    """`aligned` says where samples lie in both; what differs is the crop's own resolution."""
+def test_a_mask_cropped_to_its_box_has_nearly_the_targets_of_the_full_one():
+    """`aligned` has the same meaning for both; they differ only by the crop's resolution."""
     full = np.zeros((1, HEIGHT, WIDTH), np.uint8)
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     full[0][np.hypot(y - 45, x - 62) < 28] = 255
@@ -80,14 +80,14 @@ def test_a_mask_cropped_to_its_box_gives_nearly_the_targets_of_the_full_one():
     boxes = np.array([[30, 12, 95, 80], [40, 20, 80, 60]], np.float32)
     index = np.zeros(2, int)
     for aligned in (False, True):
-        whole = mask_targets(full, CANVAS[None], boxes, index, 14, aligned)
+        whole = mask_targets(full, WHOLE[None], boxes, index, 14, aligned)
         part = mask_targets(crop, frame, boxes, index, 14, aligned)
-        # Interpolating between pixels and between half pixels differs along the edge alone.
+        # Interpolation between pixels and between half pixels differs only along edges.
         assert np.abs(whole - part).mean() < 0.01
         assert np.abs(whole - part).max() < 0.25
 
 
-def test_beyond_the_frame_is_nothing():
+def test_a_mask_is_0_outside_its_frame():
     mask = np.full((1, 20, 20), 255, np.uint8)
     frame = np.array([[20, 20, 40, 40]], np.float32)
     box = np.array([[0, 0, 80, 80]], np.float32)
@@ -112,7 +112,7 @@ def test_fault_3_degenerate_and_padded_rows_change_nothing():
     masks = blobs(2)
     fill = np.array([np.nan, np.inf, 1e30, 0], np.float32)[:, None]
     boxes = np.concatenate([BOXES, np.broadcast_to(fill, (4, 4))])
-    frames = np.concatenate([CANVAS[None], np.zeros((1, 4), np.float32)])
+    frames = np.concatenate([WHOLE[None], np.zeros((1, 4), np.float32)])
     index = np.append(np.zeros(len(BOXES), int), [0, 0, 0, 1])
     padded = mask_targets(masks, frames, boxes, index, 7, False)
     np.testing.assert_array_equal(
@@ -122,7 +122,7 @@ def test_fault_3_degenerate_and_padded_rows_change_nothing():
 
 
 def test_vmap_over_images():
-    masks, frames = jnp.asarray(blobs(2)), jnp.tile(CANVAS, (2, 1))
+    masks, frames = jnp.asarray(blobs(2)), jnp.tile(WHOLE, (2, 1))
     both = [jnp.stack([a, a[::-1]]) for a in (masks, frames)]
     index = jnp.array([[0, 1, 0, 1, 0], [1, 0, 1, 0, 1]])
     boxes = jnp.stack([BOXES, BOXES])

@@ -24,9 +24,9 @@ def check(overlap, usable, positive, negative, low_quality):
 def test_matches_as_plain_loops_do(low_quality, thresholds):
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        # A coarse grid: thresholds are met exactly and best overlaps tie.
+        # A coarse grid: some overlaps equal the thresholds, and best overlaps tie.
         overlap = (rng.integers(0, 11, (40, 6)) / 10 * rng.random(6).round(1)).astype(np.float32)
-        overlap[:, 0] = 0  # an object that nothing touches
+        overlap[:, 0] = 0  # an object without overlap
         usable = rng.random(6) < 0.7
         limits = tuple(float(np.float32(t)) for t in thresholds)
         check(overlap, usable, *limits, low_quality)
@@ -66,7 +66,7 @@ def test_an_object_without_overlap_makes_no_far_candidate_positive():
     assert not matches.positive.any()
 
 
-def test_candidates_on_crowds_are_no_negatives():
+def test_candidates_on_crowds_are_not_negatives():
     overlap = jnp.array([[0.1], [0.1], [0.9]])
     crowd = jnp.array([0.8, 0.5, 0.8])
     matches = match(overlap, jnp.ones(1, bool), 0.7, 0.3, False, crowd, 0.5)
@@ -89,7 +89,7 @@ def test_fault_3_columns_of_padding_change_nothing(fill, low_quality):
 def test_candidates_that_are_not_usable_are_neither_and_change_no_other(low_quality):
     rng = np.random.default_rng(3)
     overlap, usable = rng.random((30, 4)).astype(np.float32), rng.random(30) < 0.5
-    overlap[~usable] *= 2  # they would be every object's best
+    overlap[~usable] *= 2  # otherwise they would be every object's best
     some = match(jnp.asarray(overlap), jnp.ones(4, bool), 0.7, 0.3, low_quality, usable=usable)
     alone = match(jnp.asarray(overlap[usable]), jnp.ones(4, bool), 0.7, 0.3, low_quality)
     assert set(kinds(some)[~usable]) == {"neither"}

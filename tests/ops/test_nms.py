@@ -12,7 +12,7 @@ run = jax.jit(nms, static_argnames=("max_outputs",))
 
 
 def crowded(rng, count, clusters=12):
-    """Boxes around few centres, on a coarse grid so that overlaps and scores tie."""
+    """Return boxes around few centres, on a coarse grid so that overlaps and scores tie."""
     centre = rng.integers(0, 200, (clusters, 2))[rng.integers(0, clusters, count)]
     corner = centre + rng.integers(-6, 7, (count, 2))
     boxes = np.concatenate([corner, corner + rng.integers(0, 40, (count, 2))], 1)
@@ -20,7 +20,7 @@ def crowded(rng, count, clusters=12):
 
 
 def chain(count):
-    """Each box overlaps the next one alone: every second one is kept, one round after the other."""
+    """Return boxes that overlap only the next one: every second one is kept, one per round."""
     left = 4.0 * np.arange(count, dtype=np.float32)
     boxes = np.stack([left, 0 * left, left + 10, 0 * left + 10], 1)
     return boxes, np.linspace(1, 0.5, count, dtype=np.float32)
@@ -61,8 +61,8 @@ def test_runs_are_groups_that_are_not_compared():
     for given, expected in ((None, groups), (both, 3 * groups + both)):
         index, filled = nms(boxes, scores, valid, 0.4, COUNT, given, runs=lengths)
         usable = valid & ~np.isnan(scores)
-        wanted = oracles.nms(boxes, np.nan_to_num(scores), usable, 0.4, expected)
-        assert list(np.asarray(index)[np.asarray(filled)]) == wanted
+        kept_indices = oracles.nms(boxes, np.nan_to_num(scores), usable, 0.4, expected)
+        assert list(np.asarray(index)[np.asarray(filled)]) == kept_indices
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
@@ -92,13 +92,13 @@ def test_nan_scores_are_never_kept_and_suppress_nothing():
     assert kept(boxes, scores, np.ones(4, bool), 0.5, 4) == [1]
 
 
-def test_boxes_left_of_and_above_the_picture_count():
+def test_boxes_left_of_and_above_the_image_count():
     boxes = np.array([[-50, -60, -30, -40], [-51, -60, -31, -40], [-1, -1, 0, 0]], np.float32)
     assert kept(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.ones(3, bool), 0.5, 3) == [0, 2]
 
 
 def test_classes_far_apart_lose_no_precision():
-    """Shifting each class's boxes by an offset, as others do, rounds the boxes of class 1,000."""
+    """An offset per class, as in other libraries, would round the boxes of class 1,000."""
     rng = np.random.default_rng(5)
     boxes, scores = crowded(rng, COUNT, 3)
     boxes = boxes * np.float32(0.001) + np.float32(4096)

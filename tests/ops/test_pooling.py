@@ -1,4 +1,4 @@
-"""Max pooling beside flax's: the same numbers, and the same gradient where cells are equal."""
+"""Max pooling against flax's: the same numbers, and the same gradient where cells are equal."""
 
 import flax.linen as nn
 import jax
@@ -14,12 +14,12 @@ PADDINGS = [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((0, 1), (0, 1)), ((1, 0), (0, 1
 @pytest.mark.parametrize("levels", [2, 1000])
 @pytest.mark.parametrize("window", [2, 3])
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_it_is_flax_s_max_pool(size, levels, window, padding):
+def test_is_flaxs_max_pool(size, levels, window, padding):
     rng = np.random.default_rng(0)
     x = rng.integers(-levels, levels, (2, *size, 3)).astype(np.float32)
     expected, expected_vjp = jax.vjp(lambda x: nn.max_pool(x, (window, window), (2, 2), padding), x)
     found, vjp = jax.vjp(lambda x: max_pool(x, window, padding), x)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(max_pool(x, window, padding), expected)
-    slope = rng.integers(-9, 9, expected.shape).astype(np.float32)  # whose sums are exact
+    slope = rng.integers(-9, 9, expected.shape).astype(np.float32)  # sums are exact
     np.testing.assert_array_equal(vjp(slope)[0], expected_vjp(slope)[0])

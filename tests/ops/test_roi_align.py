@@ -8,7 +8,7 @@ import pytest
 from mtl_jax.ops import roi_align
 from mtl_jax.ops.roi_align import roi_levels
 
-# Compiled: operation by operation, the many gathers are slow.
+# Compiled, because many gathers are slow operation by operation.
 multilevel_roi_align = jax.jit(
     roi_align.multilevel_roi_align,
     static_argnums=(3, 4),
@@ -22,13 +22,13 @@ SIDE = 64
 BOXES = np.array(
     [
         [3.3, 7.9, 41.2, 30.4],
-        [0, 0, 64, 64],  # the whole canvas
+        [0, 0, 64, 64],  # the whole image
         [-9, 20, 12, 70],  # beyond two borders
         [55, -3, 80, 5],
         [10, 10, 10, 10],  # no area
-        [30, 40, 20, 35],  # corners exchanged
+        [30, 40, 20, 35],  # corners swapped
         [62, 62, 63.9, 63.9],
-        [-500, -500, -400, -400],  # nowhere near
+        [-500, -500, -400, -400],  # far outside
         [1, 30, 63, 31],  # long and thin
     ],
     np.float32,
@@ -43,7 +43,7 @@ def pyramid(channels=3, seed=0):
 
 
 def ramp(stride):
-    """Each cell holds the x and y of its own centre, in pixels."""
+    """Return a map whose cells contain the x and y of their centres, in pixels."""
     centres = (np.arange(SIDE // stride, dtype=np.float32) + 0.5) * stride
     return np.stack(np.meshgrid(centres, centres), -1)
 
@@ -77,7 +77,7 @@ def test_is_torchvisions(aligned):
     np.testing.assert_allclose(jax.jit(pull)(gradient)[0], nchw.grad[0].permute(1, 2, 0), atol=5e-5)
 
 
-def test_fault_2_a_ramp_gives_the_bin_centres_exactly():
+def test_fault_2_a_ramp_is_sampled_exactly_at_the_bin_centres():
     boxes = np.array([[8, 12, 40, 36], [13.7, 9.1, 50.2, 47.6], [8, 8, 56, 56]], np.float32)
     for level, stride in enumerate(STRIDES):
         levels = np.full(3, level)
@@ -91,7 +91,7 @@ def test_fault_2_a_ramp_gives_the_bin_centres_exactly():
         inside = (centres > stride / 2) & (centres < SIDE - stride / 2)
         exact = np.asarray(multilevel_roi_align(*args, aligned=True))
         np.testing.assert_allclose(exact[inside], centres[inside], rtol=1e-5)
-        # torchvision's convention reads half a cell farther, which its weights were trained with.
+        # torchvision's convention, used to train its weights, samples half a cell farther.
         shifted = np.asarray(multilevel_roi_align(*args, aligned=False))
         within = inside & (centres + stride < SIDE - stride / 2)
         np.testing.assert_allclose(shifted[within], centres[within] + stride / 2, rtol=1e-5)
@@ -109,7 +109,7 @@ def test_fault_2_flips_commute():
 
 
 def test_fault_2_resizes_commute():
-    """A picture twice as large, seen at the next coarser level, pools to the same."""
+    """An image of twice the size, on the next coarser level, is pooled to the same values."""
     features = pyramid()
     same = [features[0], features[0]]
     pooled = multilevel_roi_align(same, BOXES[:4], np.zeros(4, int), (4, 8), 6, aligned=True)
@@ -155,7 +155,7 @@ def test_fault_3_rows_of_padding_change_nothing():
         pooled = multilevel_roi_align(features, boxes, levels, STRIDES, 5)[: len(BOXES)]
         return jnp.sum(pooled**2), pooled
 
-    # Optimized, as for users: without, XLA rounds the sums differently for each number of rows.
+    # Optimized, as for users. Otherwise XLA rounds sums differently for each number of rows.
     optimized = {"xla_backend_optimization_level": 3}
     run = jax.jit(jax.grad(loss, has_aux=True), compiler_options=optimized)
     padded, plain = run(features, boxes, levels), run(features, BOXES, jnp.asarray(LEVELS))
@@ -228,7 +228,7 @@ def test_levels_are_torchvisions():
 
 
 def test_nearest_levels_are_matterports():
-    """Its formula, in shares of a canvas of 800 x 1024, halves going to the even level."""
+    """Matterport's formula, in fractions of 800 x 1024; halves are rounded to the even level."""
     rng = np.random.default_rng(4)
     sides = np.exp(rng.uniform(0, 7, (300, 2)))
     sides[:6] = [[0, 9], [158, 158], [159, 159], [316, 316], [317, 317], [224 * 2**0.5] * 2]
@@ -243,14 +243,14 @@ def test_nearest_levels_are_matterports():
 CROPPED = np.concatenate([BOXES, [[0, 0, 63, 63], [5.5, 0, 63, 11], [63, 63, 63, 63]]]).astype(
     np.float32
 )
-EXTENT = np.array([63, 63])  # inclusive boxes of a canvas of 64
+EXTENT = np.array([63, 63])  # inclusive boxes of an image of 64
 
 
 def tensorflow_crop(tf, feature, boxes, size):
-    """TensorFlow's samples of boxes of whole pixels, (0, 0) to `EXTENT`.
+    """Return TensorFlow's samples of boxes in pixels, from (0, 0) to `EXTENT`.
 
-    Boxes that end on the border end a millionth before it, where rounding leaves the last sample
-    inside.
+    Boxes that end on the border are made to end a millionth before it, so that rounding keeps the
+    last sample inside.
     """
     normal = boxes[:, [1, 0, 3, 2]] / 63
     normal = np.where(normal == 1, 1 - 1e-6, normal).astype(np.float32)
@@ -289,14 +289,14 @@ def test_the_gradient_of_a_crop_is_its_slope(backward, monkeypatch):
     gradient = jax.jit(jax.grad(total))(features)
     chex.assert_tree_all_finite(gradient)
     step = [np.random.default_rng(7).normal(size=f.shape).astype(np.float32) for f in features]
-    # The sum is linear in the features: its slope is that of any step, however long.
+    # The sum is linear in the features, so its slope is the same for a step of any length.
     moved = [f + s for f, s in zip(features, step, strict=True)]
     slope = sum(np.sum(np.asarray(g) * s) for g, s in zip(gradient, step, strict=True))
     assert float(total(moved) - total(features)) == pytest.approx(slope, rel=1e-4, abs=1e-3)
 
 
 def test_a_crop_that_ends_on_the_border_reads_it():
-    """Rounding puts the last sample of some such boxes beyond it, where TensorFlow reads 0."""
+    """Rounding puts the last sample of some of these boxes outside, where TensorFlow reads 0."""
     feature = np.ones((16, 16, 1), np.float32)
     starts = np.random.default_rng(8).uniform(0, 60, (500, 2))
     boxes = np.concatenate([starts, np.full((500, 2), 63)], 1).astype(np.float32)

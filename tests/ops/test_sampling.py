@@ -35,7 +35,7 @@ def test_fault_7_only_candidates_are_drawn(num_positive, num_negative):
     assert (index[~valid] == 0).all()
 
 
-def test_fault_7_with_room_for_all_everything_is_taken_whatever_the_key():
+def test_fault_7_with_room_for_all_every_candidate_is_drawn_with_any_key():
     positive, negative = candidates(5, 20)
     for seed in range(5):
         samples = sample(jax.random.key(seed), positive, negative, 64, 0.5)
@@ -51,7 +51,7 @@ def test_more_samples_than_candidates_exist():
     assert list(samples.valid) == [True, True] + [False] * 8
 
 
-def test_what_is_both_counts_as_positive():
+def test_a_candidate_that_is_both_counts_as_positive():
     both = jnp.array([True, False, False])
     samples = sample(jax.random.key(0), both, both, 4, 0.5)
     assert int(samples.valid.sum()) == int(samples.positive.sum()) == 1
@@ -63,7 +63,7 @@ def test_each_candidate_is_drawn_equally_often():
     run = jax.jit(jax.vmap(lambda key: sample(key, positive, negative, 16, 0.5)))
     samples = run(jax.random.split(jax.random.key(1), draws))
     times = np.bincount(np.asarray(samples.index).ravel(), minlength=COUNT)
-    # Binomial: the bounds are five standard deviations.
+    # The distribution is binomial; the bounds are five standard deviations.
     for kind, share in ((positive, 8 / 20), (negative, 8 / 40)):
         spread = 5 * np.sqrt(draws * share * (1 - share))
         assert np.abs(times[np.asarray(kind)] - draws * share).max() < spread

@@ -3,8 +3,8 @@ import numpy as np
 from mtl_jax.ops.windows import sliding_windows
 
 
-def test_windows_of_two_sizes_worked_out():
-    """Of 4 x 8: sides 2 and 4; half a side apart, 7 columns of 3 rows, and 3 in a row."""
+def test_windows_of_two_sizes():
+    """An image of 4 x 8 has windows of sides 2 (3 rows, 7 columns) and 4 (1 row, 3 columns)."""
     found = sliding_windows(4, 8, min_side=2, growth=2, step=0.5)
     small = [(x, y, x + 2, y + 2) for y in (0, 1, 2) for x in range(7)]
     large = [(x, 0, x + 4, 4) for x in (0, 2, 4)]
@@ -24,5 +24,5 @@ def test_every_square_face_has_a_window_near_it():
         assert (area / whole).max() > 0.5
 
 
-def test_a_picture_smaller_than_the_smallest_window_is_one():
+def test_an_image_smaller_than_the_smallest_window_is_one_window():
     np.testing.assert_array_equal(sliding_windows(8, 8, 40, 1.5, 0.25), [[0, 0, 8, 8]])
