@@ -22,6 +22,7 @@ from mtl_jax.models.mask_rcnn.proposals import Anchors, select_detections
 from mtl_jax.models.mask_rcnn.targets import sample_batch_anchors, sample_regions
 from mtl_jax.models.padding import STRIDES, Pyramid, is_inside, normalize, seen_extent
 from mtl_jax.results import paste_mask
+from mtl_jax.training.objective import make_loss
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Proposals, Variables
 
 SLOTS, MASK_SIDE = 100, 112  # of the ground truth; the input pipeline's defaults
@@ -59,7 +60,7 @@ def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
 
         def loss(params: Any) -> jax.Array:
             trained = {"params": params, "batch_stats": stats}
-            return model.loss(trained, batch, jax.random.key(0))[0]
+            return make_loss(model)(trained, batch, jax.random.key(0))[0]
 
         value, gradient = jax.value_and_grad(loss)(params)
         updates, moments = optimizer.update(gradient, moments, params)

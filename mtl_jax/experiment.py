@@ -178,7 +178,9 @@ def find(config: ConfigDict, target: str) -> str:
     mask = trainable(variables["params"], experiment.stages[0].layers)
     if target == "learning_rate":
         batches = train_batches(setup, training, loop, 0)
-        tried = tuning.try_learning_rates(setup.model, variables, batches, options, mask, mesh)
+        tried = tuning.try_learning_rates(
+            setup.model, variables, batches, options, mask, mesh, parts=loop.accumulate
+        )
         lines = [f"{t.rate:<12.2e}{t.loss:.4f}" for t in tried[:: max(1, len(tried) // 25)]]
         found = tuning.suggest_learning_rate(tried)
         return "\n".join(
@@ -190,7 +192,7 @@ def find(config: ConfigDict, target: str) -> str:
     def memory_of(count: int) -> int:
         batch = next(train_batches(setup, training, replace(loop, batch_size=count), 0))
         return tuning.step_memory(
-            setup.model, variables, batch, options, mask, mesh, loop.ema, balancing
+            setup.model, variables, batch, options, mask, mesh, loop.ema, balancing, loop.accumulate
         )
 
     found = tuning.largest_batch(memory_of, memory, multiple)

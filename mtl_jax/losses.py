@@ -31,8 +31,9 @@ def term_value(term: Term) -> Float[Array, ""]:
 def weighted_sum(
     terms: Mapping[str, Float[Array, ""]], weights: Mapping[str, float]
 ) -> Float[Array, ""]:
-    """Compute the weighted sum of loss terms."""
-    return sum((weights[name] * value for name, value in terms.items()), jnp.float32(0))
+    """Return the sum of the terms times their weights, which are 1 where `weights` has none."""
+    weighted = (weights.get(name, 1.0) * value for name, value in terms.items())
+    return sum(weighted, jnp.float32(0))
 
 
 def smooth_l1(

@@ -54,17 +54,34 @@ class Proposals(NamedTuple):
     valid: Bool[Array, "*B P"]
 
 
-class Batch(NamedTuple):
-    """Padded images of one size and their ground truth."""
+class Inputs(NamedTuple):
+    """What a model predicts from: images of one padded size."""
 
     images: UInt8[Array, "*B H W C"] | Float[Array, "*B H W C"]  # 0..255
-    sizes: Float[Array, "*B 2"]  # height, width of the image without padding
-    valid: Bool[Array, "*B"]  # False: the row only completes the batch
-    # False: the image has unlabelled objects, so it is not used for negatives.
-    exhaustive: Bool[Array, "*B"]
-    index: Int[Array, "*B"]  # position of the record in its data set; -1 where not valid
+    # height, width of the part of the padded image that the image covers, from its top left
+    sizes: Float[Array, "*B 2"]
+    valid: Bool[Array, "*B"]  # False: the row only fills the batch
+    proposals: Proposals | None = None  # for a model that requires them
+
+
+class Batch(NamedTuple):
+    """Images of one padded size and their ground truth."""
+
+    images: UInt8[Array, "*B H W C"] | Float[Array, "*B H W C"]  # these three as in `Inputs`
+    sizes: Float[Array, "*B 2"]
+    valid: Bool[Array, "*B"]
+    exhaustive: Bool[
+        Array, "*B"
+    ]  # False: some objects are not labelled; the image has no negatives
+    index: Int[Array, "*B"]  # the record's position in its data set; -1 where not valid
     gt: GroundTruth
-    proposals: Proposals | None = None  # of a model that requires external proposals
+    # rows' positions in the batch of the training step, where this is a part of one
+    places: Int[Array, "*B"] | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """The images without their ground truth."""
+        return Inputs(self.images, self.sizes, self.valid)
 
 
 class Detections(NamedTuple):
@@ -79,40 +96,31 @@ class Detections(NamedTuple):
 
 
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree}; training adds "frozen"
-Loss = Callable[[Variables, Batch, Array], tuple[Array, dict[str, Array], Any]]
 
 
 class MaskedSum(NamedTuple):
-    """Sum and number of elements, so that parts of a batch combine to the mean of the batch."""
+    """A mean as its sum and count, so that the means of a batch's parts can be combined."""
 
     total: Float[Array, ""]
     count: Int[Array, ""]
 
 
-Term = tuple[MaskedSum, ...]  # a loss term is the sum of these means
-Total = Callable[[Mapping[str, Term]], tuple[Array, dict[str, Array]]]
+Term = tuple[MaskedSum, ...]  # a loss term is the sum of such means
 
 
 class Model(NamedTuple):
-    """A network and its loss as pure functions.
+    """A network, its loss terms and its predictions as pure functions.
 
-    init(key, batch)             returns the variables.
-    loss(variables, batch, key)  returns the training loss: the weighted scalar, the unweighted
-                                 differentiable terms by name, and the new batch statistics.
-    sums(variables, batch)       returns the terms in evaluation mode, without dropout and with
-                                 running statistics, as sums to be added over batches.
-    total(sums)                  returns the weighted scalar and the terms of added sums.
-    predict(variables, batch)    returns detections in pixels of the padded image.
-    weights                      weights of the tasks' terms in the scalar. Regularisation terms are
-                                 not included.
-    shared                       pattern of the paths of the parameters shared by all tasks; '':
-                                 none.
+    `init(key, inputs)` returns the variables. `terms(variables, batch, key, train)` returns every
+    loss term, unweighted, and the new batch statistics; without `train` the network runs as in
+    prediction: no dropout, running statistics. `predict(variables, inputs)` returns detections in
+    pixels of the padded images. The objective is the sum of the terms times their `weights`; a term
+    without a weight is a regularisation term and is added as it is. `shared` is a pattern of the
+    paths of the parameters that all attributes and detection share; '' for none.
     """
 
-    init: Callable[[Array, Batch], Variables]
-    loss: Loss
-    sums: Callable[[Variables, Batch], dict[str, Term]]
-    total: Total
-    predict: Callable[[Variables, Batch], Detections]
+    init: Callable[[Array, Inputs], Variables]
+    terms: Callable[[Variables, Batch, Array, bool], tuple[dict[str, Term], Any]]
+    predict: Callable[[Variables, Inputs], Detections]
     weights: Mapping[str, float] = MappingProxyType({})
     shared: str = ""

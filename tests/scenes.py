@@ -25,7 +25,8 @@ from mtl_jax.config.options.mask_rcnn import (
     RoiOptions,
     RpnOptions,
 )
-from mtl_jax.types import AttributeLabels, Batch, GroundTruth, Model, Variables
+from mtl_jax.training.objective import make_loss
+from mtl_jax.types import AttributeLabels, Batch, Detections, GroundTruth, Model, Variables
 
 ATTRIBUTES: tuple[Attribute, ...] = (
     Categorical("gender", classes=("male", "female")),
@@ -108,9 +109,13 @@ class Compiled(NamedTuple):
     predict: Callable[..., Any]  # variables, batch -> detections
 
 
-def compile_model(model: Model, batch: Batch) -> Compiled:
-    variables = draw_variables(jax.eval_shape(model.init, jax.random.key(0), batch))
-    return Compiled(model, variables, jax.jit(model.loss), jax.jit(model.predict))
+def compile_model(model: Model, batch: Batch, parts: int = 1) -> Compiled:
+    variables = draw_variables(jax.eval_shape(model.init, jax.random.key(0), batch.inputs))
+
+    def predict(variables: Variables, batch: Batch) -> Detections:
+        return model.predict(variables, batch.inputs)
+
+    return Compiled(model, variables, jax.jit(make_loss(model, parts)), jax.jit(predict))
 
 
 OUTPUTS = ("objectness", "deltas", "logits", "_output")  # layers with outputs near 0

@@ -28,6 +28,7 @@ from mtl_jax.data.records import Category
 from mtl_jax.runs.initial import initial_variables, variable_shapes
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.objective import make_loss
 from mtl_jax.training.transfer import transfer
 
 CONFIGS = scripts.ROOT / "configs"
@@ -95,7 +96,7 @@ def test_every_model_accepts_a_batch_of_its_config(name, data, tmp_path, monkeyp
     assert batch.images.any()
     variables = variable_shapes(setup)
     key = jax.random.key(0)
-    total, terms, stats = jax.eval_shape(setup.model.loss, variables, batch, key)
+    total, terms, stats = jax.eval_shape(make_loss(setup.model), variables, batch, key)
     assert total.shape == ()
     assert set(terms) == set(setup.model.weights)
     assert {leaf.shape for leaf in jax.tree.leaves(terms)} == {()}
@@ -103,7 +104,7 @@ def test_every_model_accepts_a_batch_of_its_config(name, data, tmp_path, monkeyp
     images = next(
         eval_batches(training.sources[0], setup.attributes, setup.experiment.data, batch_size=2)
     )
-    found = jax.eval_shape(setup.model.predict, variables, images)
+    found = jax.eval_shape(setup.model.predict, variables, images.inputs)
     assert found.boxes.shape == (2, found.valid.shape[1], 4)
     assert (found.masks is not None) == setup.experiment.has_masks
     sizes = {name: values.shape[2] for name, values in found.attributes.items()}

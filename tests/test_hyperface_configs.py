@@ -257,7 +257,7 @@ def test_a_model_with_external_proposals_requires_them():
     untrained = {"params": {}, "batch_stats": first_rectangle(HyperFaceOptions())}
     field = "config.model.detection.proposals"
     with refused(field, "'fast'", f"--{field}=windows"):
-        made.model.predict(untrained, batch)
+        made.model.predict(untrained, batch.inputs)
 
 
 def test_training_uses_regions_and_evaluation_images():

@@ -79,6 +79,8 @@ class Attribute:
     loss: str = ""
     kind: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]  # the first is the default
+    # those of `losses` that only family 'mask_rcnn' supports
+    dense_losses: ClassVar[tuple[str, ...]] = ()
     is_number: ClassVar[bool] = False  # predictions are numbers, with intervals, limits, ranges
 
     def __post_init__(self) -> None:

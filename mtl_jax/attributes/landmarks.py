@@ -31,7 +31,8 @@ class Landmarks(Attribute):
     points: tuple[str, ...] = ()
     flip: tuple[tuple[str, str], ...] = ()
     kind: ClassVar[str] = "landmarks"
-    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2")
+    losses: ClassVar[tuple[str, ...]] = ("smooth_l1", "l1", "l2", "heatmap")
+    dense_losses: ClassVar[tuple[str, ...]] = ("heatmap",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

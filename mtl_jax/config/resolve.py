@@ -226,6 +226,14 @@ def _model_faults(experiment: Experiment) -> Iterator[str]:
                 "data.augment.scale is not supported by family 'hyperface'; the size of faces is "
                 "set by config.data.regions"
             )
+    for attribute in experiment.attributes:
+        if attribute.loss in attribute.dense_losses and experiment.family != "mask_rcnn":
+            yield (
+                f"attributes.{attribute.name}.loss {attribute.loss!r} requires family 'mask_rcnn'; "
+                f"this config's family is {experiment.family!r}"
+            )
+    if isinstance(model, MaskMTLOptions) and experiment.eval.scales != (1.0,):
+        yield "eval.scales must be (1.0,) for family 'mask_mtl', whose images have one size"
     if isinstance(model, MaskMTLOptions) and model.head.pool == "flatten":
         resize = data.resize
         several = resize.mode in ("shorter", "square") and len(resize.canvases) > 1

@@ -12,6 +12,15 @@ laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, ref
 clock, vase, scissors, teddy bear, hair drier, toothbrush"""
 
 
+_SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+PERSON_KEYPOINTS = {
+    "kind": "landmarks",
+    "points": ("nose", *(f"{side}_{part}" for part in _SIDED for side in ("left", "right"))),
+    "flip": tuple((f"left_{part}", f"right_{part}") for part in _SIDED),
+    "loss": "heatmap",
+}
+
+
 def coco_categories() -> tuple[Category, ...]:
     """Return a category for each id; unused ids are named after the id, e.g. "unused 12"."""
     names = " ".join(_NAMES.split()).split(", ")

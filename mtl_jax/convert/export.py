@@ -12,11 +12,10 @@ from jax import export as jax_export
 
 from mtl_jax.attributes.declarations import with_defaults
 from mtl_jax.convert.loader import LOADER
-from mtl_jax.data.loader import transforms
 from mtl_jax.errors import UserError
 from mtl_jax.images.geometry import Size
 from mtl_jax.runs.loading import Run, load_run
-from mtl_jax.types import Array
+from mtl_jax.types import Array, Inputs
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 Detect = Callable[[Array, Array], dict[str, Array]]
@@ -71,10 +70,8 @@ def detector(run: Run) -> Detect:
 
     def detect(pixels: Array, sizes: Array) -> dict[str, Array]:
         rows = pixels.shape[0]
-        empty = transforms.empty_row(pixels.shape[1:3], run.attributes, run.setup.experiment.data)
-        blank = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *np.shape(x))), empty)
-        batch = blank._replace(images=pixels, sizes=sizes, valid=jnp.ones(rows, bool))
-        found = run.setup.model.predict(jax.tree.map(jnp.asarray, variables), batch)._asdict()
+        shown = Inputs(pixels, sizes, jnp.ones(rows, bool))
+        found = run.setup.model.predict(jax.tree.map(jnp.asarray, variables), shown)._asdict()
         attributes = {f"attribute_{k}": v for k, v in found.pop("attributes").items()}
         return {k: v for k, v in found.items() if v is not None} | attributes
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from mtl_jax.config.defaults import get_default
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.resolve import resolve
 from mtl_jax.convert import torchvision_names as names
-from mtl_jax.convert.coco_names import coco_categories
+from mtl_jax.convert.coco_names import PERSON_KEYPOINTS, coco_categories
 from mtl_jax.convert.weight_files import read_tensors, write_torch
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
@@ -51,14 +52,20 @@ def import_weights(
         detection=replace(options.detection, score_threshold=score_threshold),
     )
     config = torchvision_config(options, min_size, max_size)
-    is_backbone = "conv1.weight" in state
+    is_backbone = "rcnn" not in guessed
     if is_backbone:
         tensors = list(names.backbone_tensors(options.backbone))
         categories = [Category(1, "object")]  # heads are not imported
     else:
-        tensors = names.model_tensors(options)
+        if "keypoint" in guessed:
+            points = len(state[f"{names.KEYPOINT_LOGITS}.bias"])
+            config.attributes = {"keypoints": keypoints(points)}
+        attributes = resolve(config).attributes
+        tensors = names.model_tensors(options, attributes)
         classes = len(state["roi_heads.box_predictor.cls_score.bias"])
         categories = read_categories(class_names, classes)
+        if "keypoint" in guessed and classes == 2 and class_names is None:
+            categories = [Category(1, "person")]
     found = names.to_variables(state, tensors, tuple(unused))
     setup = Setup.build(resolve(config), categories)
     # With a backbone only, the heads are initialised; a whole model requires only shapes.
@@ -72,6 +79,14 @@ def import_weights(
     if not is_backbone and any(row.outcome != "copied" for row in rows):
         raise UserError(f"{file}: the weights do not match {arch or guessed}; check --arch")
     save_run(workdir, setup, variables)
+
+
+def keypoints(count: int) -> dict[str, Any]:
+    """Return the declaration of COCO's keypoints of a person, or of `count` numbered points."""
+    if count == len(PERSON_KEYPOINTS["points"]):
+        return PERSON_KEYPOINTS
+    points = tuple(f"point {i}" for i in range(1, count + 1))
+    return {**PERSON_KEYPOINTS, "points": points, "flip": ()}
 
 
 def _module(key: str) -> str:
@@ -115,6 +130,7 @@ def read(file: str) -> tuple[dict[str, np.ndarray], float]:
     exact = file in (
         "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
         "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
+        "KeypointRCNN_ResNet50_FPN_Weights.COCO_V1",
     )
     tensors = {key: value.numpy() for key, value in state.items()}
     return names.rename(tensors), 0.0 if exact else 1e-5
@@ -146,11 +162,11 @@ def read_categories(file: Path | None, classes: int) -> list[Category]:
 def export_weights(workdir: Path, output: Path, step: str = "best") -> None:
     """Write a run's weights as a state dict for torchvision's model of the same kind.
 
-    torchvision has no attribute heads: they are left out, and their names are printed.
+    Heads that torchvision's models do not have are left out, and their names are printed.
     """
     run = load_run(workdir, step)
     options = run.setup.experiment.mask_rcnn(f"{workdir}: torchvision's form")
-    tensors = names.model_tensors(options)
+    tensors = names.model_tensors(options, run.attributes)
     variables: dict = flatten_dict(jax.device_get(run.variables), sep="/")
     write_torch(output, names.to_state_dict(variables, tensors))
     left = sorted({p.split("/")[1] for p in variables.keys() - {t.path for t in tensors}})

@@ -5,12 +5,13 @@ does not contain are options of the model.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.backbone import BackboneOptions
 from mtl_jax.config.options.mask_rcnn import (
     BoxHeadOptions,
@@ -21,7 +22,9 @@ from mtl_jax.config.options.mask_rcnn import (
 )
 from mtl_jax.convert.weight_files import check_tensors
 from mtl_jax.errors import UserError
+from mtl_jax.layers.convnext import BLOCKS as CONVNEXT_BLOCKS
 from mtl_jax.layers.resnet import BLOCKS
+from mtl_jax.models.attribute_heads.heatmap import CONVS as HEATMAP_CONVS
 
 Array = np.ndarray
 
@@ -45,6 +48,12 @@ VECTOR = Layout(lambda x: x, lambda x: x)
 DENSE = Layout(lambda x: x.T, lambda x: x.T)
 CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))
 DECONV = Layout(lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1))
+DEPTHWISE = Layout(lambda x: x[:, 0].transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1)[:, None])
+CHANNELS = Layout(lambda x: x[:, 0, 0], lambda x: x[:, None, None])
+# PyTorch's transposed convolution turns its kernel around, Flax's does not.
+TURNED_DECONV = Layout(
+    lambda x: x.transpose(2, 3, 0, 1)[::-1, ::-1], lambda x: x[::-1, ::-1].transpose(2, 3, 0, 1)
+)
 PIXEL_DENSE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
 
 # Names before torchvision 0.13, and since. The published V1 weights have the old names, which
@@ -57,8 +66,9 @@ RENAMED = (
         for i in range(4)
     ),
 )
-# torchvision's counts and classification layer, which a detector does not use.
-DROPPED = re.compile(r"num_batches_tracked$|^fc\.(weight|bias)$")
+KEYPOINT_LOGITS = "roi_heads.keypoint_predictor.kps_score_lowres"
+# What torchvision counts or classifies with, and a detector has no use for.
+DROPPED = re.compile(r"num_batches_tracked$|^fc\.(weight|bias)$|^classifier\.")
 
 
 def flattened(side: int) -> Layout:
@@ -78,15 +88,16 @@ def flattened(side: int) -> Layout:
     return Layout(to_ours, to_theirs)
 
 
-def model_tensors(options: MaskRCNNOptions) -> list[Tensor]:
-    """Return the tensors of a Mask or Faster R-CNN.
-
-    Raises UserError for a model that torchvision does not have.
+def model_tensors(options: MaskRCNNOptions, attributes: Sequence[Attribute] = ()) -> list[Tensor]:
+    """Name the tensors of a Mask, Faster or Keypoint R-CNN. Raises UserError for a model that
+    torchvision does not have.
     """
     box, mask = options.box_head, options.mask_head
     parts = (options.backbone, options.fpn, box, *((mask,) if mask.enabled else ()))
     if any(part.norm == "group" for part in parts):
         raise UserError("norm 'group' is not supported by torchvision's Mask R-CNN")
+    if options.backbone.name != "resnet":
+        raise UserError(f"torchvision has no Mask R-CNN on {options.backbone.name}")
     if options.backbone.stride_in_1x1:
         raise UserError("backbone.stride_in_1x1 must be False: torchvision strides in the 3x3")
     tensors = list(backbone_tensors(options.backbone, "backbone.body."))
@@ -119,11 +130,51 @@ def model_tensors(options: MaskRCNNOptions) -> list[Tensor]:
             Tensor("params/mask_head/mask_logits_kernel", f"{logits}.weight", PIXEL_DENSE),
             Tensor("params/mask_head/mask_logits_bias", f"{logits}.bias", VECTOR),
         ]
+    dense = [attribute.name for attribute in attributes if attribute.loss == "heatmap"]
+    if len(dense) > 1:
+        raise UserError(f"torchvision's models have one keypoint head, not {', '.join(dense)}")
+    for name in dense:
+        for i in range(HEATMAP_CONVS):
+            key = f"roi_heads.keypoint_head.{2 * i}"
+            tensors += _layer(f"dense_head_{name}/conv{i + 1}", key, CONV)
+        tensors += _layer(f"dense_head_{name}/deconv", KEYPOINT_LOGITS, TURNED_DECONV)
     return tensors
 
 
 def backbone_tensors(options: BackboneOptions, prefix: str = "") -> Iterator[Tensor]:
-    """Yield the tensors of a ResNet, whose keys begin with `prefix`."""
+    """Name the tensors of a backbone, whose keys begin with `prefix`."""
+    if options.name == "convnext_tiny":
+        yield from _convnext_tensors(prefix)
+    else:
+        yield from _resnet_tensors(options, prefix)
+
+
+def _convnext_tensors(prefix: str) -> Iterator[Tensor]:
+    stem = f"{prefix}features.0"
+    yield from _layer("backbone/stem/conv", f"{stem}.0", CONV)
+    yield from _layer_norm("backbone/stem/norm", f"{stem}.1")
+    for stage, blocks in enumerate(CONVNEXT_BLOCKS):
+        path, key = f"backbone/stage{stage + 2}", f"{prefix}features.{2 * stage}"
+        if stage:
+            yield from _layer_norm(f"{path}/down/norm", f"{key}.0")
+            yield from _layer(f"{path}/down/conv", f"{key}.1", CONV)
+        for i in range(blocks):
+            ours, theirs = f"{path}/block{i + 1}", f"{prefix}features.{2 * stage + 1}.{i}"
+            depthwise = f"params/{ours}/depthwise"
+            yield Tensor(f"{depthwise}_kernel", f"{theirs}.block.0.weight", DEPTHWISE)
+            yield Tensor(f"{depthwise}_bias", f"{theirs}.block.0.bias", VECTOR)
+            yield from _layer_norm(f"{ours}/norm", f"{theirs}.block.2")
+            yield from _layer(f"{ours}/expand", f"{theirs}.block.3", DENSE)
+            yield from _layer(f"{ours}/project", f"{theirs}.block.5", DENSE)
+            yield Tensor(f"params/{ours}/layer_scale", f"{theirs}.layer_scale", CHANNELS)
+
+
+def _layer_norm(path: str, key: str) -> Iterator[Tensor]:
+    yield Tensor(f"params/{path}/scale", f"{key}.weight", VECTOR)
+    yield Tensor(f"params/{path}/bias", f"{key}.bias", VECTOR)
+
+
+def _resnet_tensors(options: BackboneOptions, prefix: str) -> Iterator[Tensor]:
     norm = partial(_norm, kind=options.norm)
     yield Tensor("params/backbone/stem/conv1/kernel", f"{prefix}conv1.weight", CONV)
     yield from norm("backbone/stem/norm1", f"{prefix}bn1")
@@ -189,24 +240,35 @@ def guess_arch(state: Mapping[str, Array]) -> str:
     """
     if "conv1.weight" in state:
         return f"resnet{_guess_depth(state, '')}"
+    if "features.1.0.layer_scale" in state:
+        return "convnext_tiny"
     if "backbone.body.conv1.weight" not in state:
-        raise UserError("not weights of torchvision's ResNet, Faster or Mask R-CNN: missing conv1")
+        raise UserError(
+            "expected weights of torchvision's ResNets, ConvNeXt-T, Faster, Mask or Keypoint "
+            "R-CNNs; there is no conv1"
+        )
     depth = _guess_depth(state, "backbone.body.")
-    masks = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
+    kinds = {
+        "keypoint": f"{KEYPOINT_LOGITS}.weight",
+        "mask": "roi_heads.mask_predictor.mask_fcn_logits.weight",
+    }
+    kind = next((kind for kind, key in kinds.items() if key in state), "faster")
     second = "backbone.fpn.inner_blocks.0.1.weight" in state
-    return f"{'mask' if masks else 'faster'}rcnn_resnet{depth}_fpn{'_v2' if second else ''}"
+    return f"{kind}rcnn_resnet{depth}_fpn{'_v2' if second else ''}"
 
 
 def arch_options(arch: str) -> MaskRCNNOptions:
-    """Return the options of a model by torchvision's name. Raises UserError for an unknown name.
-
-    For a ResNet they are those of a Mask R-CNN with this backbone.
+    """Return the options of a model by torchvision's name; those of a backbone alone are a Mask
+    R-CNN's on it. Raises UserError for an unknown name.
     """
-    found = re.fullmatch(r"(?:(mask|faster)rcnn_)?resnet(18|34|50|101)(?:_fpn(_v2)?)?", arch)
+    if arch == "convnext_tiny":
+        return MaskRCNNOptions(backbone=BackboneOptions(name=arch))
+    pattern = r"(?:(mask|faster|keypoint)rcnn_)?resnet(18|34|50|101)(?:_fpn(_v2)?)?"
+    found = re.fullmatch(pattern, arch)
     if found is None or bool(found[1]) != ("_fpn" in arch):
         raise UserError(
-            f"--arch {arch!r}: must be maskrcnn_resnet50_fpn or fasterrcnn_resnet50_fpn, optionally"
-            " with the suffix _v2 and with resnet18, resnet34 or resnet101, or such a resnet alone"
+            f"--arch {arch!r} must be maskrcnn_, fasterrcnn_ or keypointrcnn_resnet50_fpn, each "
+            "also with _v2 and with resnet18, 34 and 101, or such a resnet or convnext_tiny alone"
         )
     kind, depth, second = found[1], int(found[2]), bool(found[3])
     # V2 models train their batch norms; those of V1 are constants.
@@ -216,7 +278,7 @@ def arch_options(arch: str) -> MaskRCNNOptions:
         fpn=FpnOptions(norm=norm),
         rpn=RpnOptions(convs=2 if second else 1),
         box_head=BoxHeadOptions(convs=4, fcs=1, norm=norm) if second else BoxHeadOptions(),
-        mask_head=MaskHeadOptions(enabled=kind != "faster", norm=norm),
+        mask_head=MaskHeadOptions(enabled=kind in (None, "mask"), norm=norm),
     )
 
 

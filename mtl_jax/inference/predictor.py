@@ -17,7 +17,7 @@ from mtl_jax.images.geometry import Geometry, Size, covered_box
 from mtl_jax.images.resize import ResizeOptions, resize_and_pad, resize_geometry
 from mtl_jax.inference.times import Times
 from mtl_jax.results import Result
-from mtl_jax.types import AttributeLabels, Batch, Detections, GroundTruth
+from mtl_jax.types import Detections, Inputs
 
 Picture = str | Path | np.ndarray
 Input = TypeVar("Input")
@@ -46,11 +46,11 @@ class LoadedRun(Protocol):
     def batch_size(self) -> int: ...
 
     @property
-    def propose(self) -> Callable[[Batch], Batch] | None:
+    def propose(self) -> Callable[[Inputs], Inputs] | None:
         """Put proposals into a batch; None of a model that wants none."""
         ...
 
-    def predict(self, batch: Batch, /) -> Detections:
+    def predict(self, inputs: Inputs, /) -> Detections:
         """Detect on one batch of static shape; NumPy in, NumPy out."""
         ...
 
@@ -203,12 +203,12 @@ class Predictor:
     def _predict(self, group: list[_Placed], size: int) -> Iterator[tuple[int, Result]]:
         shape = (size, group[0].canvas)
         new = shape not in self._met
-        batch = self._batch(group, size)
+        inputs = self._inputs(group, size)
         if self._run.propose is not None:
             with self.times.measure("first" if new else "propose"):
-                batch = self._run.propose(batch)
+                inputs = self._run.propose(inputs)
         with self.times.measure("first" if new else "infer"):
-            detections = self._run.predict(batch)
+            detections = self._run.predict(inputs)
         self._met.add(shape)
         self.times.later += 0 if new else len(group)
         threshold = self._score_threshold
@@ -231,33 +231,16 @@ class Predictor:
                 ),
             )
 
-    def _batch(self, group: list[_Placed], size: int) -> Batch:
+    def _inputs(self, group: list[_Placed], size: int) -> Inputs:
         canvas = group[0].canvas
         dtype = self._run.resize.dtype
         pixels = np.zeros((size, *canvas, self._run.channels), dtype)
         sizes = np.ones((size, 2), np.float32)
-        index = np.full(size, -1, np.int32)
-        for row, (position, image, _, geometry) in enumerate(group):
+        for row, (_, image, _, geometry) in enumerate(group):
             pixels[row] = resize_and_pad(image, canvas, geometry, dtype)
             x1, y1, x2, y2 = covered_box(image.shape[0], image.shape[1], canvas, geometry)
             sizes[row] = y2 - y1, x2 - x1
-            index[row] = position
-        return Batch(pixels, sizes, index >= 0, index >= 0, index, self._no_truth(size))
-
-    def _no_truth(self, size: int) -> GroundTruth:
-        """Give ground truth of one slot that holds nothing."""
-        nothing = np.zeros((size, 1), bool)
-        labels = {
-            a.name: AttributeLabels(
-                np.zeros((size, 1, a.label_size), np.float32),
-                np.zeros((size, 1, a.label_size), bool),
-            )
-            for a in self._run.attributes
-        }
-        masks = np.zeros((size, 1, 1, 1), np.uint8)
-        classes = np.zeros((size, 1), np.int32)
-        boxes = np.zeros((size, 1, 4), np.float32)
-        return GroundTruth(boxes, classes, nothing, nothing, masks, nothing, labels)
+        return Inputs(pixels, sizes, np.arange(size) < len(group))
 
 
 def _numbers(categories: Sequence[Category], names: Sequence[str]) -> frozenset[int]:

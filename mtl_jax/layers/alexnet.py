@@ -24,7 +24,7 @@ CONVS = ((96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1))  # fea
 FUSED_FEATURES = 256 / 96  # of a fused map, as a multiple of `width`
 
 
-class AlexNet(nn.Module):
+class AlexNet(nn.Module, kw_only=True):
     """AlexNet's maps pool1 (27 x 27), conv3 (13 x 13) and pool5 (6 x 6) of 227 x 227 regions.
 
     `width` is the number of features of conv1, 96 in AlexNet; the other layers scale with it.
@@ -46,7 +46,7 @@ class AlexNet(nn.Module):
         for i, (features, size, stride) in enumerate(CONVS, start=1):
             features = features * self.width // CONVS[0][0]
             padding = NOT_PADDED if i == 1 else None
-            conv = Conv(features, size, stride, True, padding, dtype=self.dtype, name=f"conv{i}")
+            conv = Conv(features, size, stride, padding=padding, dtype=self.dtype, name=f"conv{i}")
             x = nn.relu(conv(x))
             if i in (1, 2, 5):
                 window = self.pool2 if i == 2 else 3
@@ -60,7 +60,7 @@ class AlexNet(nn.Module):
         return maps[0], maps[2], maps[4]
 
 
-class AlexNetFusion(nn.Module):
+class AlexNetFusion(nn.Module, kw_only=True):
     """Fuse pool1, conv3 and pool5 into one map of 6 x 6.
 
     Strided convolutions reduce pool1 and conv3 to 6 x 6. The three maps are concatenated, and a
@@ -91,7 +91,7 @@ class AlexNetFusion(nn.Module):
         """Convolve with adjacent, non-overlapping windows of `stride` x `stride`."""
         features = round(FUSED_FEATURES * self.width)
         conv = Conv(
-            features, stride, stride, True, NOT_PADDED, dtype=self.dtype, name=f"conv{name}"
+            features, stride, stride, padding=NOT_PADDED, dtype=self.dtype, name=f"conv{name}"
         )
         return self._norm(nn.relu(conv(x)), name, valid)
 

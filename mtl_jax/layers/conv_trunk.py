@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
 from mtl_jax.layers.non_local import NonLocal
-from mtl_jax.layers.norm import Norm
+from mtl_jax.layers.norm import make_norm
 from mtl_jax.ops.pooling import max_pool
 from mtl_jax.types import Array
 
@@ -26,7 +26,7 @@ POOLS = (_largest, _mean, _mean, _largest, _largest)
 STITCH = 0.9  # initial weight of a trunk's own map
 
 
-class ConvStage(nn.Module):
+class ConvStage(nn.Module, kw_only=True):
     """A trunk's stage `number`: 3x3 convolution, norm, leaky ReLU, 2x2 pooling, non-local block."""
 
     number: int  # from 1
@@ -44,8 +44,8 @@ class ConvStage(nn.Module):
     ) -> Float[Array, "B Ho Wo Co"]:
         init = nn.initializers.glorot_uniform()
         x = Conv(self.features, kernel_init=init, dtype=self.dtype, name="conv")(x)
-        settings = (self.norm, self.train, self.norm_eps, self.dtype, self.norm_momentum)
-        x = Norm(*settings, name="norm")(x, valid)
+        norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
+        x = norm(momentum=self.norm_momentum, name="norm")(x, valid)
         x = nn.leaky_relu(x, SLOPES[self.number - 1])
         x = POOLS[self.number - 1](x)
         if not self.non_local:
@@ -73,7 +73,7 @@ class CrossStitch(nn.Module):
         return tuple(mixed)
 
 
-class ConvTrunks(nn.Module):
+class ConvTrunks(nn.Module, kw_only=True):
     """Named trunks; `depths` is the number of stages of each.
 
     Children are named stage1 .. stage5, and their children as the trunks, so that a training stage
@@ -101,15 +101,15 @@ class ConvTrunks(nn.Module):
         for number in range(1, max(self.depths.values()) + 1):
             at = {name: at[name] for name, depth in self.depths.items() if depth >= number}
             stage = TrunksStage(
-                number,
-                self.features[number - 1],
-                self.norm,
-                self.norm_eps,
-                self.norm_momentum,
-                number in self.non_local,
-                self.stitched,
-                self.train,
-                self.dtype,
+                number=number,
+                features=self.features[number - 1],
+                norm=self.norm,
+                norm_eps=self.norm_eps,
+                norm_momentum=self.norm_momentum,
+                non_local=number in self.non_local,
+                stitched=self.stitched,
+                train=self.train,
+                dtype=self.dtype,
                 name=f"stage{number}",
             )
             at = stage(at, valid)
@@ -117,7 +117,7 @@ class ConvTrunks(nn.Module):
         return maps
 
 
-class TrunksStage(nn.Module):
+class TrunksStage(nn.Module, kw_only=True):
     """One stage of all trunks that have it."""
 
     number: int
@@ -134,13 +134,18 @@ class TrunksStage(nn.Module):
     def __call__(
         self, at: Mapping[str, Float[Array, "B H W Ci"]], valid: Bool[Array, "B"]
     ) -> dict[str, Float[Array, "B Ho Wo Co"]]:
-        settings = (self.norm, self.norm_eps, self.norm_momentum, self.non_local)
-        maps = {
-            name: ConvStage(
-                self.number, self.features, *settings, self.train, self.dtype, name=name
-            )(x, valid)
-            for name, x in at.items()
-        }
+        make = partial(
+            ConvStage,
+            number=self.number,
+            features=self.features,
+            norm=self.norm,
+            norm_eps=self.norm_eps,
+            norm_momentum=self.norm_momentum,
+            non_local=self.non_local,
+            train=self.train,
+            dtype=self.dtype,
+        )
+        maps = {name: make(name=name)(x, valid) for name, x in at.items()}
         if self.stitched and len(maps) > 1:
             mixed = CrossStitch(name="stitch")(tuple(maps.values()))
             maps = dict(zip(maps, mixed, strict=True))

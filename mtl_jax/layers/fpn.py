@@ -12,7 +12,7 @@ from mtl_jax.layers.norm import make_norm
 from mtl_jax.types import Array
 
 
-class Fpn(nn.Module):
+class Fpn(nn.Module, kw_only=True):
     """Compute P2..P6 of equal channels from C2..C5; P6 is every second cell of P5.
 
     `inside` marks the cells of C2..C5 that are inside the image; the others become 0.
@@ -34,7 +34,14 @@ class Fpn(nn.Module):
             # torchvision's kaiming_uniform(a=1)
             init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
             bias = self.norm == "none"
-            conv = Conv(self.channels, size, 1, bias, None, init, self.dtype, name=f"{name}{level}")
+            conv = Conv(
+                self.channels,
+                size,
+                use_bias=bias,
+                kernel_init=init,
+                dtype=self.dtype,
+                name=f"{name}{level}",
+            )
             x = conv(x)
             norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)
             return norm(name=f"{name}{level}_norm")(x, inside[level - 2])

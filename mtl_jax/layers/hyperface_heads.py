@@ -11,7 +11,7 @@ from mtl_jax.layers.output import output_layer
 from mtl_jax.types import Array
 
 
-class RegionHeads(nn.Module):
+class RegionHeads(nn.Module, kw_only=True):
     """Fully connected layers shared by all outputs, then a hidden and an output layer for each.
 
     `outputs` are the widths of the outputs by the names of their layers. Hidden layers are named

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from mtl_jax.layers.conv import Conv
-from mtl_jax.layers.norm import Norm
+from mtl_jax.layers.norm import make_norm
 from mtl_jax.types import Array
 
 
@@ -40,6 +40,6 @@ class NonLocal(nn.Module):
         y = Conv(channels, 1, use_bias=False, dtype=self.dtype, name="output")(
             found.reshape(batch, height, width, inner)
         )
-        norm = Norm("batch", self.train, self.norm_eps, self.dtype, name="norm")
+        norm = make_norm("batch", self.train, self.norm_eps, self.dtype)(name="norm")
         gain = self.param("gain", nn.initializers.zeros_init(), (channels,))
         return x + gain.astype(self.dtype) * norm(y, valid)

@@ -32,7 +32,7 @@ class FrozenBatchNorm(nn.Module):
         return x * factor.astype(self.dtype) + (bias - mean * factor).astype(self.dtype)
 
 
-class Norm(nn.Module):
+class Norm(nn.Module, kw_only=True):
     """Normalise channels. Cells where `mask` is False are excluded from statistics and become 0.
 
     `mask` has the first axes of the input: [B] or more. A batch norm that is listed in the variable
@@ -79,4 +79,4 @@ class Norm(nn.Module):
 
 def make_norm(kind: str, train: bool, epsilon: float, dtype: DTypeLike) -> partial[Norm]:
     """Return a constructor of `Norm` layers that only requires `name`."""
-    return partial(Norm, kind, train, epsilon, dtype)
+    return partial(Norm, kind=kind, train=train, epsilon=epsilon, dtype=dtype)

@@ -2,6 +2,8 @@
 2015.
 """
 
+from typing import Any, ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -16,7 +18,7 @@ from mtl_jax.types import Array
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
-class Block(nn.Module):
+class Block(nn.Module, kw_only=True):
     """A residual block: two 3x3 convolutions, or a bottleneck (1x1, 3x3, 1x1) with
     4 * `features` outputs.
     """
@@ -60,7 +62,7 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
-class Stem(nn.Module):
+class Stem(nn.Module, kw_only=True):
     """A 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2.
 
     The pooling is padded by one cell on each side. With `pool_same` it is padded as Keras's "same":
@@ -88,8 +90,8 @@ class Stem(nn.Module):
         return jnp.where(inside[:, ::4, ::4, None], x, 0)
 
 
-class ResNet(nn.Module):
-    """ResNet's feature maps C2, C3, C4, C5, with strides 4, 8, 16, 32.
+class ResNet(nn.Module, kw_only=True):
+    """Compute the feature maps C2, C3, C4, C5.
 
     Children are named stem, stage2 .. stage5, as matterport's res2 .. res5, so that a training
     stage can select "4+". `stride_in_1x1` puts a bottleneck's stride into its first 1x1 (Caffe,
@@ -97,6 +99,7 @@ class ResNet(nn.Module):
     `inside` are 0 after every layer, as if the padded image ended there.
     """
 
+    strides: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)  # of the maps, in pixels
     depth: int
     width: int
     norm: str
@@ -114,19 +117,25 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"depth must be one of {', '.join(map(str, BLOCKS))}, got {self.depth}"
             )
-        shared = (self.norm, self.norm_eps, self.train, self.dtype)
-        x = Stem(self.width, *shared, self.pool_same, name="stem")(images, inside)
+        shared: dict[str, Any] = {
+            "norm": self.norm,
+            "norm_eps": self.norm_eps,
+            "train": self.train,
+            "dtype": self.dtype,
+        }
+        stem = Stem(features=self.width, pool_same=self.pool_same, **shared, name="stem")
+        x = stem(images, inside)
         inside = inside[:, ::4, ::4]
         features = []
         for stage, blocks in enumerate(BLOCKS[self.depth], start=2):
             stride = 1 if stage == 2 else 2
             x = Stage(
-                blocks,
-                self.width * 2 ** (stage - 2),
-                stride,
-                self.depth >= 50,
-                self.stride_in_1x1,
-                *shared,
+                blocks=blocks,
+                features=self.width * 2 ** (stage - 2),
+                stride=stride,
+                bottleneck=self.depth >= 50,
+                stride_in_1x1=self.stride_in_1x1,
+                **shared,
                 name=f"stage{stage}",
             )(x, inside)
             inside = inside[:, ::stride, ::stride]
@@ -134,7 +143,7 @@ class ResNet(nn.Module):
         return tuple(features)
 
 
-class Stage(nn.Module):
+class Stage(nn.Module, kw_only=True):
     """Blocks of one resolution; the first block applies the stride."""
 
     blocks: int
@@ -154,14 +163,14 @@ class Stage(nn.Module):
         for i in range(self.blocks):
             stride = self.stride if i == 0 else 1
             x = Block(
-                self.features,
-                stride,
-                self.bottleneck,
-                self.stride_in_1x1,
-                self.norm,
-                self.norm_eps,
-                self.train,
-                self.dtype,
+                features=self.features,
+                stride=stride,
+                bottleneck=self.bottleneck,
+                stride_in_1x1=self.stride_in_1x1,
+                norm=self.norm,
+                norm_eps=self.norm_eps,
+                train=self.train,
+                dtype=self.dtype,
                 name=f"block{i + 1}",
             )(x, inside)
             inside = inside[:, ::stride, ::stride]

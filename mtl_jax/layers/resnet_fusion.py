@@ -15,7 +15,7 @@ from mtl_jax.layers.norm import make_norm
 from mtl_jax.types import Array
 
 
-class ResNetFusion(nn.Module):
+class ResNetFusion(nn.Module, kw_only=True):
     """Add each stage's map to the next stage's, and return the last sum.
 
     A 3 x 3 convolution halves the map, and a 1 x 1 convolution changes it to the next stage's
@@ -37,7 +37,9 @@ class ResNetFusion(nn.Module):
         for i, stage in enumerate(stages[1:], start=3):
             for size, features in ((3, fused.shape[-1]), (1, stage.shape[-1])):
                 name, stride = f"{i}_{size}x{size}", 2 if size == 3 else 1
-                conv = Conv(features, size, stride, bias, dtype=self.dtype, name=f"conv{name}")
+                conv = Conv(
+                    features, size, stride, use_bias=bias, dtype=self.dtype, name=f"conv{name}"
+                )
                 fused = nn.relu(norm(name=f"norm{name}")(conv(fused), valid))
             fused += stage
         return fused

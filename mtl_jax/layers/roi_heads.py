@@ -10,7 +10,7 @@ from mtl_jax.layers.norm import make_norm
 from mtl_jax.types import Array
 
 
-class BoxHead(nn.Module):
+class BoxHead(nn.Module, kw_only=True):
     """`convs` 3x3 convolutions and `fcs` fully connected layers, then class logits and box deltas
     per class.
     """
@@ -45,7 +45,7 @@ class BoxHead(nn.Module):
         return logits, deltas.reshape(-1, self.num_classes, 4)
 
 
-class MaskHead(nn.Module):
+class MaskHead(nn.Module, kw_only=True):
     """`convs` 3x3 convolutions, a 2x2 deconvolution of stride 2, and one mask per class.
 
     Only the mask of the requested class is computed; losses and detections read no other.

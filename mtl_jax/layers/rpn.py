@@ -13,7 +13,7 @@ from mtl_jax.types import Array
 SMALL_NORMAL = nn.initializers.normal(0.01)
 
 
-class RpnHead(nn.Module):
+class RpnHead(nn.Module, kw_only=True):
     """Score and refine A anchors at each cell of each level, with shared weights."""
 
     anchors_per_cell: int

@@ -14,7 +14,7 @@ from mtl_jax.ops.pooling import max_pool
 from mtl_jax.types import Array
 
 
-class AttributeHead(nn.Module):
+class AttributeHead(nn.Module, kw_only=True):
     """A trunk shared by all attributes, then a hidden layer and an output layer for each.
 
     The light trunk is `convs` 3x3 convolutions; the last one halves the resolution. The wide one is
@@ -72,7 +72,16 @@ class AttributeHead(nn.Module):
 
     def _conv(self, x: Array, size: int, stride: int, name: str, padding=None) -> Array:
         bias = self.norm == "none"
-        return Conv(self.channels, size, stride, bias, padding, dtype=self.dtype, name=name)(x)
+        layer = Conv(
+            self.channels,
+            size,
+            stride,
+            use_bias=bias,
+            padding=padding,
+            dtype=self.dtype,
+            name=name,
+        )
+        return layer(x)
 
     def _norm_relu(self, x: Array, name: str, valid: Bool[Array, "R"]) -> Array:
         norm = make_norm(self.norm, self.train, self.norm_eps, self.dtype)

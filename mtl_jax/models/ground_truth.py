@@ -26,6 +26,16 @@ def clean(batch: Batch) -> Batch:
     return batch._replace(gt=gt)
 
 
+def places(batch: Batch) -> Int[Array, "B"]:
+    """Return the rows' positions in the batch of the training step."""
+    return jnp.arange(len(batch.valid)) if batch.places is None else batch.places
+
+
 def image_keys(key: Array, places: Int[Array, "B"]) -> Array:
-    """Give each image a key by its place in the batch: rows that fill it up change no other's."""
+    """Derive a key for each image from its place, so that rows added to a batch change no other."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
+
+
+def dropout_key(key: Array, batch: Batch) -> Array:
+    """Derive the key of a batch's dropout; each part of a batch has another one."""
+    return jax.random.fold_in(key, places(batch)[0])

@@ -1,49 +1,45 @@
-"""What the network sees of a canvas, and the feature pyramid over it.
+"""The part of a padded image that a network sees, and the feature pyramid over it.
 
-A picture lies in the left top corner of its canvas. It counts as padded with zeros to the next
-multiple of `size_divisible`, as torchvision pads a picture alone; what lies beyond is 0 after every
-layer and holds no anchors. So a picture gives the same on every canvas that holds it.
+An image lies in the top left corner of its padded image. It counts as padded with zeros to the next
+multiple of `size_divisible`, as torchvision pads a single image; what lies beyond is 0 after every
+layer and holds no anchors. Therefore the padded size does not change an image's results.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mtl_jax.types import Array, Batch
-
-STRIDES = (4, 8, 16, 32, 64)  # of P2 .. P6
+from mtl_jax.types import Array, Inputs
 
 
 class Pyramid(NamedTuple):
-    """The maps P2 .. P6 of a batch, or of one image."""
+    """The feature maps of a batch, or of one image, from fine to coarse: P2, P3, ..."""
 
     levels: tuple[Float[Array, "*B Hl Wl C"], ...]  # 0 where not inside
     inside: tuple[Bool[Array, "*B Hl Wl"], ...]
-    extent: Int[Array, "*B 2"]  # height, width of what is seen, in pixels
-
-    @property
-    def cells(self) -> Int[Array, "*B L 2"]:
-        """The rows and columns of each level that are inside."""
-        return -(-self.extent[..., None, :] // np.array(STRIDES, np.int32)[:, None])
+    extent: Int[Array, "*B 2"]  # height, width of the part that is seen, in pixels
+    cells: Int[Array, "*B L 2"]  # rows, columns of each level that are inside
 
 
-def outline(batch: Batch, divisible: int) -> Pyramid:
-    """Give a batch's pyramid without its maps: what of each level is inside, and the extent."""
-    canvas = batch.images.shape[1:3]
-    extent = seen_extent(batch.sizes, canvas, divisible)
-    inside = is_inside(extent, batch.valid, canvas)
-    return Pyramid((), tuple(inside[:, ::stride, ::stride] for stride in STRIDES), extent)
+def outline(inputs: Inputs, divisible: int, strides: Sequence[int]) -> Pyramid:
+    """Return the pyramid of a batch without its maps, for levels of these strides in pixels."""
+    padded = inputs.images.shape[1:3]
+    extent = seen_extent(inputs.sizes, padded, divisible)
+    inside = is_inside(extent, inputs.valid, padded)
+    cells = -(-extent[:, None, :] // np.array(strides, np.int32)[:, None])
+    return Pyramid((), tuple(inside[:, ::stride, ::stride] for stride in strides), extent, cells)
 
 
 def seen_extent(
-    sizes: Float[Array, "B 2"], canvas: tuple[int, int], divisible: int
+    sizes: Float[Array, "B 2"], padded: tuple[int, int], divisible: int
 ) -> Int[Array, "B 2"]:
-    """Give the height and width that are seen of pictures of `sizes`; with `divisible` 0 the whole
-    canvas.
+    """Return the height and width of the part that is seen of images of `sizes`: up to the next
+    multiple of `divisible`, or the whole padded image where that is 0.
     """
-    whole = jnp.broadcast_to(jnp.array(canvas, jnp.int32), sizes.shape)
+    whole = jnp.broadcast_to(jnp.array(padded, jnp.int32), sizes.shape)
     if not divisible:
         return whole
     return jnp.minimum((jnp.ceil(sizes / divisible) * divisible).astype(jnp.int32), whole)
@@ -52,18 +48,18 @@ def seen_extent(
 def is_inside(
     extent: Float[Array, "B 2"] | Int[Array, "B 2"],
     valid: Bool[Array, "B"],
-    canvas: tuple[int, int],
+    padded: tuple[int, int],
 ) -> Bool[Array, "B H W"]:
-    """Say which pixels lie within `extent` of an image that is valid."""
-    rows = jnp.arange(canvas[0])[None, :] < extent[:, :1]
-    columns = jnp.arange(canvas[1])[None, :] < extent[:, 1:]
+    """Return which pixels of a padded image lie within `extent` of a valid image."""
+    rows = jnp.arange(padded[0])[None, :] < extent[:, :1]
+    columns = jnp.arange(padded[1])[None, :] < extent[:, 1:]
     return rows[:, :, None] & columns[:, None, :] & valid[:, None, None]
 
 
 def normalize(
-    batch: Batch, mean: tuple[float, ...], std: tuple[float, ...]
+    inputs: Inputs, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "B H W C"]:
-    """Turn 0..255 into (value / 255 - mean) / std, and what lies beyond the picture into 0."""
-    images = (batch.images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
-    inside = is_inside(batch.sizes, batch.valid, batch.images.shape[1:3])
+    """Return (value / 255 - mean) / std for each pixel of the images, and 0 for the padding."""
+    images = (inputs.images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
+    inside = is_inside(inputs.sizes, inputs.valid, inputs.images.shape[1:3])
     return jnp.where(inside[..., None], images, 0.0)

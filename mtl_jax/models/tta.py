@@ -1,88 +1,92 @@
-"""Test-time augmentation: a picture in other sizes, and mirrored; what is seen becomes one result.
+"""Test-time augmentation: an image predicted in several sizes and mirrored, merged to one result.
 
-Source: detectron2's GeneralizedRCNNWithTTA: the boxes of all views go through one NMS, the other
-heads read what is left in every view, and their answers are averaged.
+Source: detectron2's GeneralizedRCNNWithTTA. The boxes of all views are merged by one NMS; every
+view describes the merged boxes, and the descriptions are averaged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.config.options.mask_rcnn import DetectionOptions
 from mtl_jax.images.geometry import Geometry
 from mtl_jax.images.resize import zoom_canvas
+from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.mask_rcnn.proposals import Selected, best_boxes
-from mtl_jax.types import Array, Batch
+from mtl_jax.types import Array, Inputs
+
+Features = TypeVar("Features")
+
+
+class Described(NamedTuple):
+    """What a model says of boxes."""
+
+    masks: Float[Array, "B D S S"] | None  # probability on the cells of each box
+    attributes: Mapping[str, Float[Array, "B D E"]]  # from `Head.decode`
 
 
 class View(NamedTuple):
-    """The canvas at `scale` times its size, mirrored or not."""
+    """The padded image at `scale` times its size, mirrored or not."""
 
     scale: float = 1.0
     mirrored: bool = False
 
-    def look(self, batch: Batch) -> Batch:
-        """Give a batch as this view shows it, its sizes in whole pixels; the ground truth stays."""
+    def show(self, inputs: Inputs) -> Inputs:
+        """Return images as this view shows them, their sizes in whole pixels."""
         if self == View():
-            return batch
-        canvas = batch.images.shape[1:3]
-        sizes = jnp.maximum(jnp.round(batch.sizes * self.scale), 1)
+            return inputs
+        padded = inputs.images.shape[1:3]
+        sizes = jnp.maximum(jnp.round(inputs.sizes * self.scale), 1)
 
         def show(image: Array, size: Float[Array, "2"], new: Float[Array, "2"]) -> Array:
-            # Beyond the picture its last pixels go on, so that none there is mixed into its own.
-            rows = jnp.minimum(jnp.arange(canvas[0]), size[0] - 1)
-            columns = jnp.minimum(jnp.arange(canvas[1]), size[1] - 1)
+            # The padding repeats the image's last pixels, so that resizing mixes in no zeros.
+            rows = jnp.minimum(jnp.arange(padded[0]), size[0] - 1)
+            columns = jnp.minimum(jnp.arange(padded[1]), size[1] - 1)
             columns = size[1] - 1 - columns if self.mirrored else columns
             image = image[rows.astype(int)][:, columns.astype(int)]
             if self.scale == 1:
                 return image
-            shape = (*zoom_canvas(canvas, self.scale), image.shape[-1])
+            shape = (*zoom_canvas(padded, self.scale), image.shape[-1])
             image = image.astype(jnp.float32)
             return jax.image.scale_and_translate(
                 image, shape, (0, 1), new / size, jnp.zeros(2), "linear"
             )
 
-        return batch._replace(images=jax.vmap(show)(batch.images, batch.sizes, sizes), sizes=sizes)
+        images = jax.vmap(show)(inputs.images, inputs.sizes, sizes)
+        return inputs._replace(images=images, sizes=sizes)
 
     def boxes(
-        self, boxes: Float[Array, "B D 4"], batch: Batch, seen: Batch
+        self, boxes: Float[Array, "B D 4"], inputs: Inputs, shown: Inputs
     ) -> Float[Array, "B D 4"]:
-        """Carry boxes of `batch` over to `seen`, which is `look(batch)`."""
-        boxes = boxes * _ratio(seen, batch)
-        return _mirror(boxes, seen) if self.mirrored else boxes
+        """Return boxes of `inputs` in pixels of `shown`, which is `show(inputs)`."""
+        boxes = boxes * _ratio(shown, inputs)
+        return _mirror(boxes, shown) if self.mirrored else boxes
 
     def boxes_back(
-        self, boxes: Float[Array, "B D 4"], batch: Batch, seen: Batch
+        self, boxes: Float[Array, "B D 4"], inputs: Inputs, shown: Inputs
     ) -> Float[Array, "B D 4"]:
-        """Carry boxes of `seen` over to `batch`: undo `boxes`."""
-        boxes = _mirror(boxes, seen) if self.mirrored else boxes
-        return boxes * _ratio(batch, seen)
+        """Return boxes of `shown` in pixels of `inputs`: the inverse of `boxes`."""
+        boxes = _mirror(boxes, shown) if self.mirrored else boxes
+        return boxes * _ratio(inputs, shown)
 
-    def masks_back(self, masks: Float[Array, "B D S S"]) -> Float[Array, "B D S S"]:
-        """Undo the view's mirroring on cells of a box."""
-        return masks[..., ::-1] if self.mirrored else masks
-
-    def predictions_back(
-        self, attribute: Attribute, predictions: Float[Array, "B D E"]
-    ) -> Float[Array, "B D E"]:
-        """Undo the view's mirroring on what `Head.decode` gives."""
+    def described_back(self, described: Described, attributes: Sequence[Attribute]) -> Described:
+        """Return what this view's mirrored boxes show as the boxes themselves would show it."""
         if not self.mirrored:
-            return predictions
-        # About the box's centre a mirror is linear in every kind: what it does to each unit vector
-        # is all of it.
-        units = np.eye(attribute.prediction_size, dtype=np.float32)
-        return predictions @ attribute.move_prediction(units, Geometry(scale_x=-1.0))
+            return described
+        masks, found = described
+        back = {a.name: _mirror_predictions(a, found[a.name]) for a in attributes}
+        return Described(None if masks is None else masks[..., ::-1], back)
 
 
 def make_views(options: ViewOptions) -> tuple[View, ...]:
-    """Give the views of a canvas that holds pictures at the largest of the scales."""
+    """Build the views; the images come at the largest of the scales."""
     largest = max(options.scales)
     return tuple(
         View(scale / largest, mirrored)
@@ -91,20 +95,65 @@ def make_views(options: ViewOptions) -> tuple[View, ...]:
     )
 
 
-def merge(found: Sequence[Selected], options: DetectionOptions) -> Selected:
-    """Make one of what the views of a batch found, in the same coordinates."""
+def detect_in_views(
+    views: Sequence[View],
+    inputs: Inputs,
+    find: Callable[[Inputs], tuple[Features, Selected]],
+    describe: Callable[
+        [Features, Float[Array, "B D 4"], Int[Array, "B D"], Bool[Array, "B D"]], Described
+    ],
+    merge: Callable[[Sequence[Selected]], Selected],
+    attributes: Sequence[Attribute],
+) -> tuple[Selected, Described]:
+    """Find boxes in every view, `merge` them, and average every view's description of the result.
+
+    `find(inputs)` returns features and boxes, `describe(features, boxes, classes, valid)` what the
+    features show in boxes; both in pixels of the view.
+    """
+    shown = [view.show(inputs) for view in views]
+    found = [find(each) for each in shown]
+    selected = merge(
+        [
+            boxes._replace(boxes=view.boxes_back(boxes.boxes, inputs, each))
+            for view, each, (_, boxes) in zip(views, shown, found, strict=True)
+        ]
+    )
+    selected = selected._replace(valid=selected.valid & inputs.valid[:, None])
+    described = []
+    for view, each, (features, _) in zip(views, shown, found, strict=True):
+        boxes = view.boxes(selected.boxes, inputs, each)
+        own = describe(features, boxes, selected.classes, selected.valid)
+        described.append(view.described_back(own, attributes))
+    masks = jax.tree.map(lambda *m: sum(m) / len(m), *(each.masks for each in described))
+    means = {
+        a.name: head_of(a).mean([each.attributes[a.name] for each in described]) for a in attributes
+    }
+    return selected, Described(masks, means)
+
+
+def merge_by_nms(found: Sequence[Selected], options: DetectionOptions) -> Selected:
+    """Merge the boxes that the views of a batch found, in the same coordinates."""
     if len(found) == 1:
         return found[0]
     together = Selected(*(jnp.concatenate(parts, axis=1) for parts in zip(*found, strict=True)))
     return jax.vmap(partial(best_boxes, options=options))(together)
 
 
-def _ratio(a: Batch, b: Batch) -> Float[Array, "B 1 4"]:
-    sizes = jnp.maximum(b.sizes, 1)  # of rows that only fill the batch up they may be 0
+def _ratio(a: Inputs, b: Inputs) -> Float[Array, "B 1 4"]:
+    sizes = jnp.maximum(b.sizes, 1)  # may be 0 in rows that only fill the batch
     return jnp.tile((a.sizes / sizes)[:, None, ::-1], 2)
 
 
-def _mirror(boxes: Float[Array, "B D 4"], seen: Batch) -> Float[Array, "B D 4"]:
+def _mirror(boxes: Float[Array, "B D 4"], shown: Inputs) -> Float[Array, "B D 4"]:
     x1, y1, x2, y2 = jnp.moveaxis(boxes, -1, 0)
-    width = seen.sizes[:, 1:]
+    width = shown.sizes[:, 1:]
     return jnp.stack([width - x2, y1, width - x1, y2], -1)
+
+
+def _mirror_predictions(
+    attribute: Attribute, predictions: Float[Array, "B D E"]
+) -> Float[Array, "B D E"]:
+    # About the box's centre a mirror is linear for every kind, so the images of the unit vectors
+    # determine it.
+    units = np.eye(attribute.prediction_size, dtype=np.float32)
+    return predictions @ attribute.move_prediction(units, Geometry(scale_x=-1.0))

@@ -1,14 +1,14 @@
 """Initial variables of a training run."""
 
 import jax
+import numpy as np
 
-from mtl_jax.data.loader import transforms
 from mtl_jax.errors import UserError
 from mtl_jax.images.resize import resize_geometry
 from mtl_jax.runs.loading import read_checkpoint
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import format_table, transfer
-from mtl_jax.types import Batch, Variables
+from mtl_jax.types import Inputs, Variables
 
 
 def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
@@ -16,7 +16,7 @@ def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
 
     Prints a table of the loaded parameters. Raises UserError if the checkpoint cannot be used.
     """
-    variables = jax.jit(setup.model.init)(jax.random.key(seed), _empty_batch(setup))
+    variables = jax.jit(setup.model.init)(jax.random.key(seed), _any_inputs(setup))
     init = setup.experiment.init
     if not init.checkpoint or not new:
         return variables
@@ -32,10 +32,12 @@ def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
 
 def variable_shapes(setup: Setup) -> Variables:
     """Return the shapes and dtypes of a model's variables without compiling it."""
-    return jax.eval_shape(setup.model.init, jax.random.key(0), _empty_batch(setup))
+    return jax.eval_shape(setup.model.init, jax.random.key(0), _any_inputs(setup))
 
 
-def _empty_batch(setup: Setup) -> Batch:
-    canvas, _ = resize_geometry(512, 512, setup.experiment.data.resize)
-    row = transforms.empty_row(canvas, setup.attributes, setup.experiment.data)
-    return jax.tree.map(lambda x: x[None], row)
+def _any_inputs(setup: Setup) -> Inputs:
+    """Return inputs of a shape that the model supports; initialisation reads no values."""
+    data = setup.experiment.data
+    padded, _ = resize_geometry(512, 512, data.resize)
+    images = np.zeros((1, *padded, data.channels), data.resize.dtype)
+    return Inputs(images, np.full((1, 2), padded, np.float32), np.ones(1, bool))

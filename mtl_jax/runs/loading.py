@@ -31,13 +31,13 @@ from mtl_jax.training.sharding import make_mesh, replicate, replicated, shard_ba
 from mtl_jax.training.single_file import read_pack
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage
-from mtl_jax.types import Batch, Detections, Model, Variables
+from mtl_jax.types import Detections, Inputs, Model, Variables
 
 # Fields of a trained model's config that can be changed; the others are fixed by training.
 EVALUATION = ("data.", "eval.", "model.detection.")
 TRAINING_ONLY = ("eval.pictures", "eval.loss", "eval.best_metric")  # used only by validation
-Predict = Callable[[Batch], Detections]
-Propose = Callable[[Batch], Batch]  # adds proposals
+Predict = Callable[[Inputs], Detections]
+Propose = Callable[[Inputs], Inputs]  # adds proposals
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,13 @@ def save_run(workdir: Path, setup: Setup, variables: Variables) -> None:
     checkpointer.close()
 
 
-def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Batch], Detections]:
-    """Return the compiled detection function; its batches and detections are NumPy arrays."""
+def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Inputs], Detections]:
+    """Compile prediction: NumPy inputs to NumPy detections of the same rows."""
     compiled = jax.jit(model.predict, out_shardings=replicated(mesh))
 
-    def detect(variables: Variables, batch: Batch) -> Detections:
-        rows = len(batch.valid)
-        found = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
+    def detect(variables: Variables, inputs: Inputs) -> Detections:
+        rows = len(inputs.valid)
+        found = jax.device_get(compiled(variables, shard_batch(inputs, mesh)))
         return jax.tree.map(lambda x: x[:rows], found)
 
     return detect
@@ -193,17 +193,17 @@ def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) 
     compiled = jax.jit(find, out_shardings=replicated(mesh))
     variables = replicate(variables, mesh)
 
-    def propose(batch: Batch) -> Batch:
-        found = jax.device_get(compiled(variables, shard_batch(batch, mesh)))
-        rows = len(batch.valid)
-        return batch._replace(proposals=jax.tree.map(lambda x: x[:rows], found))
+    def propose(inputs: Inputs) -> Inputs:
+        found = jax.device_get(compiled(variables, shard_batch(inputs, mesh)))
+        rows = len(inputs.valid)
+        return inputs._replace(proposals=jax.tree.map(lambda x: x[:rows], found))
 
     return propose
 
 
 def after(propose: Propose | None, predict: Predict) -> Predict:
     """Return `predict` with `propose`, if there is one, applied to its batches first."""
-    return predict if propose is None else lambda batch: predict(propose(batch))
+    return predict if propose is None else lambda inputs: predict(propose(inputs))
 
 
 def detect(
@@ -216,7 +216,7 @@ def detect(
             source, setup.attributes, data, batch_size=setup.experiment.eval.batch_size
         )
         for batch in batches:
-            detections = predict(batch)
+            detections = predict(batch.inputs)
             for row in np.flatnonzero(batch.valid).tolist():
                 record = materialize(source[int(batch.index[row])])
                 _, geometry = transforms.fit(record, data.resize)

@@ -13,6 +13,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.models.hyperface.network import hyperface
 from mtl_jax.models.mask_mtl.network import mask_mtl
 from mtl_jax.models.mask_rcnn.network import mask_rcnn
+from mtl_jax.models.tta import make_views
 from mtl_jax.types import Model
 
 
@@ -69,13 +70,13 @@ def build_model(experiment: Experiment, classes: int) -> Model:
     Raises UserError if the options do not support the attributes.
     """
     options, attributes = experiment.model, experiment.attributes
-    parts, views = experiment.train.accumulate, experiment.views
+    views = make_views(experiment.views)
     try:
         if isinstance(options, HyperFaceOptions):
-            return hyperface(options, classes + 1, attributes, parts)
+            return hyperface(options, classes + 1, attributes)
         if isinstance(options, MaskMTLOptions):
-            return mask_mtl(options, attributes, parts, views)
+            return mask_mtl(options, attributes, views)
         whole = experiment.data.mask_size == 0
-        return mask_rcnn(options, classes + 1, attributes, whole, parts, views)
+        return mask_rcnn(options, classes + 1, attributes, whole, views)
     except ValueError as error:
         raise UserError(str(error)) from None

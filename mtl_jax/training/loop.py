@@ -84,7 +84,15 @@ def fit(
                     state.balance,
                 )
             train_step = make_train_step(
-                model, optimizer, masks[stage], schedule, mesh, first, options.ema, balancing
+                model,
+                optimizer,
+                masks[stage],
+                schedule,
+                mesh,
+                first,
+                options.ema,
+                balancing,
+                options.accumulate,
             )
             for step in range(max(first, done) + 1, last + 1):
                 batch = next(iterator)

@@ -1,16 +1,17 @@
 """One mesh over all devices: batches are split over it, states are copied."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mtl_jax.errors import UserError
-from mtl_jax.types import Array, Batch
+from mtl_jax.types import Array, Batch, Inputs
 
 Tree = TypeVar("Tree")
+Rows = TypeVar("Rows", Batch, Inputs)
 
 
 def join_hosts() -> None:
@@ -43,11 +44,11 @@ def replicated_key(seed: int, mesh: Mesh) -> Array:
     return jax.jit(jax.random.key, static_argnums=0, out_shardings=replicated(mesh))(seed)
 
 
-def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
+def shard_batch(batch: Rows, mesh: Mesh) -> Rows:
     """Split a batch over the mesh by its leading dimension.
 
-    Where it does not divide, rows of zeros with `valid` False and `index` -1 fill it up. With
-    several hosts, each one gives the same batch, and takes the rows of its own devices.
+    Where the mesh does not divide it, rows of zeros are added, with `valid` False and `index` -1.
+    With several hosts, each passes the same batch and takes the rows of its own devices.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     batch = pad_batch(batch, mesh.size)
@@ -58,8 +59,8 @@ def shard_batch(batch: Batch, mesh: Mesh) -> Batch:
     )
 
 
-def pad_batch(batch: Batch, multiple: int) -> Batch:
-    """Fill a NumPy batch up to a multiple of rows with rows that are not valid."""
+def pad_batch(batch: Rows, multiple: int) -> Rows:
+    """Add rows that are not valid to a NumPy batch, up to a multiple of rows."""
     rows = len(batch.valid)
     missing = -rows % multiple
     if not missing:
@@ -69,5 +70,6 @@ def pad_batch(batch: Batch, multiple: int) -> Batch:
         return np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
 
     padded = jax.tree.map(pad, batch)
-    padded.index[rows:] = -1
-    return padded
+    if isinstance(padded, Batch):
+        padded.index[rows:] = -1
+    return cast(Rows, padded)

@@ -10,10 +10,11 @@ import optax
 from jax.sharding import Mesh
 
 from mtl_jax.training.gradient_balancing import Balancing, balanced_gradients
+from mtl_jax.training.objective import make_loss, weighted_total
 from mtl_jax.training.sharding import replicated, shard_batch
 from mtl_jax.training.stages import frozen_norms, merge, partition
 from mtl_jax.training.state import TrainState
-from mtl_jax.types import Array, Batch, Model, Variables
+from mtl_jax.types import Array, Batch, Model, Term, Variables
 
 
 class StepMetrics(NamedTuple):
@@ -40,6 +41,7 @@ def make_train_step(
     first_step: int = 0,
     ema: float = 0.0,
     balancing: Balancing | None = None,
+    parts: int = 1,
 ) -> TrainStep:
     """Compile (state, batch, key) -> (state, metrics) for a stage.
 
@@ -47,8 +49,10 @@ def make_train_step(
     with them their norms' statistics. `key` is the run's; each step folds its number in. `schedule`
     only reports the learning rate, counted from the stage's `first_step`. `ema` is the decay of the
     state's average, where it has one. With `balancing` the terms count as it says, beside their
-    weights in the model's loss. The old state is donated.
+    weights in the model's loss. The loss of a batch is computed in `parts` parts, one after
+    another. The old state is donated.
     """
+    loss_of = make_loss(model, parts)
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, StepMetrics]:
         trained, frozen = partition(state.params, mask)
@@ -59,7 +63,7 @@ def make_train_step(
                 "batch_stats": state.batch_stats,
                 "frozen": frozen_norms(state.batch_stats, mask),
             }
-            total, terms, stats = model.loss(variables, batch, jax.random.fold_in(key, state.step))
+            total, terms, stats = loss_of(variables, batch, jax.random.fold_in(key, state.step))
             return total, (terms, stats)
 
         balance, weights = state.balance, None
@@ -108,11 +112,17 @@ def _all_finite(tree: Any) -> Array:
 def make_eval_loss(
     model: Model, mesh: Mesh
 ) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
-    """Compile (variables, batches) -> `loss` and each term over all batches together, as the model
-    predicts, however few have a label. How the images are batched changes nothing, but that a
-    mask_rcnn samples by an image's place in its batch.
+    """Compile (variables, batches) -> `loss` and each term over all batches together, with the
+    network as in prediction.
+
+    Batching does not change the result, except that Mask R-CNN seeds its sampling with the image's
+    position in the batch.
     """
-    compiled = jax.jit(model.sums, out_shardings=replicated(mesh))
+
+    def sums(variables: Variables, batch: Batch) -> dict[str, Term]:
+        return model.terms(variables, batch, jax.random.key(0), False)[0]
+
+    compiled = jax.jit(sums, out_shardings=replicated(mesh))
 
     def evaluate(variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
         variables = jax.device_put(variables, replicated(mesh))
@@ -120,7 +130,7 @@ def make_eval_loss(
         if not each:
             return {}
         summed = jax.tree.map(lambda *parts: np.sum(parts, axis=0, dtype=np.float64), *each)
-        total, terms = model.total(summed)
+        total, terms = weighted_total(summed, model.weights)
         return {name: float(value) for name, value in {**terms, "loss": total}.items()}
 
     return evaluate

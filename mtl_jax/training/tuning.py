@@ -40,6 +40,7 @@ def try_learning_rates(
     steps: int = 100,
     lowest: float = 1e-6,
     highest: float = 1.0,
+    parts: int = 1,
 ) -> list[Tried]:
     """Train with a rate that rises at each step, until the loss is no longer finite or diverges.
 
@@ -54,7 +55,7 @@ def try_learning_rates(
     )
     schedule = learning_rate_schedule(rising, steps, lowest)
     optimizer = make_optimizer(rising, schedule)
-    train_step = make_train_step(model, optimizer, mask, schedule, mesh)
+    train_step = make_train_step(model, optimizer, mask, schedule, mesh, parts=parts)
     state = start_stage(variables, optimizer, mask, mesh)
     key = replicated_key(0, mesh)
     tried: list[Tried] = []
@@ -92,6 +93,7 @@ def step_memory(
     mesh: Mesh,
     ema: float = 0.0,
     balancing: Balancing | None = None,
+    parts: int = 1,
 ) -> int:
     """Give the bytes that a training step on `batch` takes on one device, as compiled; it is not
     run.
@@ -99,7 +101,7 @@ def step_memory(
     schedule = learning_rate_schedule(options, 1, options.learning_rate)
     optimizer = make_optimizer(options, schedule)
     train_step: Any = make_train_step(
-        model, optimizer, mask, schedule, mesh, ema=ema, balancing=balancing
+        model, optimizer, mask, schedule, mesh, ema=ema, balancing=balancing, parts=parts
     )
     average = variables["params"] if ema else None
     balance = None if balancing is None else balancing.balance.init()

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.models.backbones import make_backbone, pyramid_strides
 from mtl_jax.models.ground_truth import clean
 from mtl_jax.models.mask_rcnn.proposals import image_anchors
 from mtl_jax.models.mask_rcnn.targets import match_anchors, sample_anchors, sample_regions
@@ -46,7 +47,9 @@ class RegionExamples(NamedTuple):
 def anchor_examples(row: Batch, options: MaskRCNNOptions, seed: int) -> AnchorExamples:
     """Match and sample the anchors of `row`, a batch without its leading axis."""
     batch = clean(jax.tree.map(lambda x: np.asarray(x)[None], row))
-    pyramid = jax.tree.map(lambda x: x[0], outline(batch, options.size_divisible))
+    strides = pyramid_strides(make_backbone(options.backbone, train=False, dtype=options.dtype))
+    empty = outline(batch.inputs, options.size_divisible, strides)
+    pyramid = jax.tree.map(lambda x: x[0], empty)
     anchors = image_anchors(pyramid, options.rpn)
     gt = jax.tree.map(lambda x: x[0], batch.gt)
     matches = match_anchors(anchors, gt, options.rpn)

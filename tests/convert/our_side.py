@@ -12,8 +12,9 @@ from flax.traverse_util import flatten_dict
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.layers.fpn import Fpn
 from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
+from mtl_jax.training.objective import make_loss
 from mtl_jax.training.stages import frozen_norms
-from mtl_jax.types import Batch
+from mtl_jax.types import Batch, Inputs
 
 # Anchors and regions per image are sampled exhaustively; proposals per level and per image are few,
 # to make training fast.
@@ -31,17 +32,17 @@ def look_inside(
     """Return the pyramid and the proposals of a network; `classes` include the background."""
     network = Network(options, classes, (), False, train=False)
 
-    def look(variables: dict[str, Any], batch: Batch):
+    def look(variables: dict[str, Any], inputs: Inputs):
         def is_pyramid(module: nn.Module, method: str) -> bool:
             return isinstance(module, Fpn)
 
         steps, state = network.apply(
-            variables, batch, method="steps", capture_intermediates=is_pyramid
+            variables, inputs, method="steps", capture_intermediates=is_pyramid
         )
         (levels,) = state["intermediates"]["fpn"]["__call__"]
         return levels, steps.proposals
 
-    levels, proposals = jax.device_get(jax.jit(look)(variables, batch))
+    levels, proposals = jax.device_get(jax.jit(look)(variables, batch.inputs))
     return Inside(levels, [boxes[valid] for boxes, valid in zip(*proposals, strict=True)])
 
 
@@ -54,7 +55,7 @@ def differentiate(
         rpn=replace(options.rpn, pre_nms_train=PRE_NMS, post_nms_train=POST_NMS, samples=ANCHORS),
         roi=replace(options.roi, samples=REGIONS),
     )
-    loss = mask_rcnn(options, classes, (), full_size_masks=True).loss
+    loss = make_loss(mask_rcnn(options, classes, (), full_size_masks=True))
     params, stats = variables["params"], variables["batch_stats"]
     frozen = frozen_norms(stats, jax.tree.map(lambda _: False, params))
 

@@ -20,6 +20,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import load_run
 from mtl_jax.runs.setup import Setup
+from mtl_jax.training.objective import make_loss
 
 pytest.importorskip("tensorflow")
 from convert import matterport_keras as theirs
@@ -89,7 +90,7 @@ def test_detections_and_their_masks_are_theirs(both):
     graph, pyramid, run, batch, folder = both
     proposals = graph.proposals(pyramid)
     boxes, scores, classes = graph.detections(proposals, *graph.classify(pyramid, proposals))
-    found = jax.device_get(run.predict(batch))
+    found = jax.device_get(run.predict(batch.inputs))
     assert found.valid.sum() == len(boxes) > 5
     whole = pixels(boxes) + np.array([0, 0, 1, 1])
     # If scores differ only by rounding, the order may differ.
@@ -120,7 +121,7 @@ def test_training_starts_from_a_converted_run(both, capsys):
     @jax.jit
     def step(params, key):
         def loss(params):
-            total, terms, _ = model.loss({**variables, "params": params}, batch, key)
+            total, terms, _ = make_loss(model)({**variables, "params": params}, batch, key)
             return total, terms
 
         (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(params)
@@ -163,7 +164,7 @@ def test_mtl_mrcnns_two_numbers_become_yaw_and_pitch(heads, tmp_path, capsys):
     run = convert(tmp_path, weights, 128, *HEAD_OPTIONS)
     check_names(capsys.readouterr().out, "head", "yaw", "pitch")
     batch = random_batch(images=1, size=128)._replace(images=image[None])
-    found = jax.device_get(run.predict(batch))
+    found = jax.device_get(run.predict(batch.inputs))
     graph = theirs.Graph(theirs.read_weights(tmp_path / "weights.h5"), HEADS)
     pyramid = graph.pyramid(image)
     proposals = graph.proposals(pyramid)
@@ -231,7 +232,7 @@ def test_every_tensor_of_ours_comes_from_the_file():
     config = matterport_config(sizes, 128, 128, anchor_ratios=HEADS.rpn_anchor_ratios)
     setup = Setup.build(resolve(config), coco_things()[:1])
     batch = random_batch(images=1, size=128)
-    variables = jax.eval_shape(setup.model.init, jax.random.key(0), batch)
+    variables = jax.eval_shape(setup.model.init, jax.random.key(0), batch.inputs)
     expected = {
         "/".join(key.key for key in path): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables)

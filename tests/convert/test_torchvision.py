@@ -51,7 +51,7 @@ def test_weights_detect_the_same_and_are_exported_to_the_bit(arch, tmp_path, cap
     )
     check_names(capsys.readouterr().out, arch)
     batch = random_batch(images=1, size=SIZE)
-    found = load_run(tmp_path / "run").predict(batch)
+    found = load_run(tmp_path / "run").predict(batch.inputs)
     with torch.no_grad():
         pixels = torch.tensor(batch.images[0].transpose(2, 0, 1) / 255, dtype=torch.float32)
         expected = theirs([pixels])[0]

@@ -34,7 +34,7 @@ def test_deconvolution_spreads_each_cell_over_a_square_of_four():
 
 def test_a_frozen_norm_applies_its_constants_and_has_no_parameters():
     x = normal(2, 3, 3, 4)
-    layer = Norm("frozen", train=True, epsilon=1e-3)
+    layer = Norm(kind="frozen", train=True, epsilon=1e-3)
     stats = {
         "scale": normal(4),
         "bias": normal(4),
@@ -50,11 +50,11 @@ def test_a_frozen_norm_applies_its_constants_and_has_no_parameters():
 
 def test_a_batch_norm_of_a_frozen_part_is_evaluated_in_training():
     x, valid = normal(5, 4, 4, 3), np.ones(5, bool)
-    layer = Norm("batch", train=True)
+    layer = Norm(kind="batch", train=True)
     params = {"norm": {"scale": normal(3), "bias": normal(3)}}
     stats = {"norm": {"mean": normal(3), "var": np.abs(normal(3))}}
     variables = {"params": params, "batch_stats": stats}
-    expected = Norm("batch", train=False).apply(variables, x, valid)
+    expected = Norm(kind="batch", train=False).apply(variables, x, valid)
     fixed = {**variables, "frozen": {"norm": True}}
     result, updates = layer.apply(fixed, x, valid, mutable=["batch_stats"])
     np.testing.assert_array_equal(result, expected)
@@ -65,7 +65,7 @@ def test_a_batch_norm_of_a_frozen_part_is_evaluated_in_training():
 def test_batch_statistics_are_of_the_valid_rows_alone():
     x = normal(5, 4, 4, 3)
     valid = np.array([True, False, True, True, False])
-    layer = Norm("batch", train=True)
+    layer = Norm(kind="batch", train=True)
     variables = layer.init(jax.random.key(0), x, valid)
     all_rows, updates = layer.apply(variables, x, valid, mutable=["batch_stats"])
     kept = x[valid]
@@ -79,7 +79,7 @@ def test_batch_statistics_are_of_the_valid_rows_alone():
 
 def test_a_batch_norm_without_valid_rows_keeps_its_statistics():
     x, none = normal(3, 4, 4, 2), np.zeros(3, bool)
-    layer = Norm("batch", train=True)
+    layer = Norm(kind="batch", train=True)
     stats = {"norm": {"mean": normal(2), "var": np.abs(normal(2))}}
     params = {"norm": {"scale": normal(2), "bias": normal(2)}}
 
@@ -98,7 +98,7 @@ def test_a_batch_norm_without_valid_rows_keeps_its_statistics():
 def test_statistics_are_of_the_cells_inside_alone(kind):
     x, inside = normal(3, 6, 5, 8), np.zeros((3, 6, 5), bool)
     inside[0, :4, :3] = inside[1] = True  # the third image has no cells inside
-    layer = Norm(kind, train=True)
+    layer = Norm(kind=kind, train=True)
     variables = layer.init(jax.random.key(0), x, inside)
 
     def norm(x, inside):
@@ -119,7 +119,14 @@ def test_statistics_are_of_the_cells_inside_alone(kind):
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("stride_in_1x1", [False, True])
 def test_a_backbone_of_strides_4_to_32(depth, stride_in_1x1):
-    layer = ResNet(depth, 8, "batch", 1e-5, stride_in_1x1, train=False)
+    layer = ResNet(
+        depth=depth,
+        width=8,
+        norm="batch",
+        norm_eps=1e-5,
+        stride_in_1x1=stride_in_1x1,
+        train=False,
+    )
     x, inside = jnp.zeros((1, 70, 96, 3)), jnp.ones((1, 70, 96), bool)
     features, variables = jax.eval_shape(
         lambda: layer.init_with_output(jax.random.key(0), x, inside)
@@ -178,11 +185,13 @@ def test_resnet_and_pyramid_are_torchvisions():
     for level in range(2, 6):
         pyramid[f"lateral{level}"] = conv(f"fpn.inner_blocks.{level - 2}.0")
         pyramid[f"output{level}"] = conv(f"fpn.layer_blocks.{level - 2}.0")
-    features = ResNet(18, 64, "frozen", 1e-5, False, train=False).apply(
-        {"params": params, "batch_stats": stats}, x, np.ones(x.shape[:3], bool)
-    )
+    features = ResNet(
+        depth=18, width=64, norm="frozen", norm_eps=1e-5, stride_in_1x1=False, train=False
+    ).apply({"params": params, "batch_stats": stats}, x, np.ones(x.shape[:3], bool))
     inside = [np.ones(f.shape[:3], bool) for f in features]
-    ours = Fpn(256, "none", 1e-5, train=False).apply({"params": pyramid}, features, inside)
+    ours = Fpn(channels=256, norm="none", norm_eps=1e-5, train=False).apply(
+        {"params": pyramid}, features, inside
+    )
     for a, b in zip(ours, expected, strict=True):
         b = b.numpy().transpose(0, 2, 3, 1)
         assert np.abs(a - b).max() <= 1e-4 * np.abs(b).max()
@@ -207,7 +216,7 @@ def test_rpn_outputs_follow_levels_rows_columns_anchors():
 
 def test_a_mask_is_of_the_requested_class():
     x, valid = normal(3, 4, 4, 8), jnp.ones(3, bool)
-    head = MaskHead(5, 1, 8, "none", 1e-5, train=False)
+    head = MaskHead(num_classes=5, convs=1, channels=8, norm="none", norm_eps=1e-5, train=False)
     variables = head.init(jax.random.key(0), x, jnp.array([0, 0, 0]), valid)
     every = [head.apply(variables, x, jnp.full(3, k), valid) for k in range(5)]
     mixed = head.apply(variables, x, jnp.array([4, 0, 2]), valid)
@@ -219,7 +228,16 @@ def test_a_mask_is_of_the_requested_class():
 @pytest.mark.parametrize("convs", [0, 2])
 @pytest.mark.parametrize("norm", ["none", "batch", "group"])
 def test_box_head_of_any_depth(convs, norm):
-    head = BoxHead(4, convs, 8, 1, 16, norm, 1e-5, train=True)
+    head = BoxHead(
+        num_classes=4,
+        convs=convs,
+        conv_channels=8,
+        fcs=1,
+        fc_features=16,
+        norm=norm,
+        norm_eps=1e-5,
+        train=True,
+    )
     x, valid = normal(5, 3, 3, 8), jnp.array([True, True, True, True, False])
     variables = head.init(jax.random.key(0), x, valid)
     (logits, deltas), _ = head.apply(variables, x, valid, mutable=["batch_stats"])
@@ -232,8 +250,28 @@ def test_box_head_of_any_depth(convs, norm):
 
 def test_attribute_heads_have_the_outputs_of_each_attribute():
     sizes = {"age": 1, "face": 42}
-    light = AttributeHead(sizes, False, 2, 8, 16, 0.5, "none", 1e-5, train=True)
-    wide = AttributeHead({"pos": 4}, True, 3, 1024, 0, 0.0, "batch", 1e-5, train=False)
+    light = AttributeHead(
+        outputs=sizes,
+        wide=False,
+        convs=2,
+        channels=8,
+        features=16,
+        dropout=0.5,
+        norm="none",
+        norm_eps=1e-5,
+        train=True,
+    )
+    wide = AttributeHead(
+        outputs={"pos": 4},
+        wide=True,
+        convs=3,
+        channels=1024,
+        features=0,
+        dropout=0.0,
+        norm="batch",
+        norm_eps=1e-5,
+        train=False,
+    )
     valid = jnp.ones(2, bool)
     pooled = normal(2, 14, 14, 8)
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -253,13 +291,17 @@ def test_attribute_heads_have_the_outputs_of_each_attribute():
 def test_the_stems_pooling_can_be_keras_same(side):
     tf = pytest.importorskip("tensorflow")
     x, inside = normal(1, 2 * side, 2 * side, 3), jnp.ones((1, 2 * side, 2 * side), bool)
-    stem = Stem(4, "none", 1e-5, False, jnp.float32, pool_same=True)
+    stem = Stem(
+        features=4, norm="none", norm_eps=1e-5, train=False, dtype=jnp.float32, pool_same=True
+    )
     variables = stem.init(jax.random.key(0), x, inside)
     padded = np.pad(x, ((0, 0), (3, 3), (3, 3), (0, 0)))
     hidden = tf.nn.relu(tf.nn.conv2d(padded, variables["params"]["conv1"]["kernel"], 2, "VALID"))
     expected = tf.nn.max_pool2d(hidden, 3, 2, "SAME")
     np.testing.assert_allclose(stem.apply(variables, x, inside), expected, atol=1e-4)
-    plain = Stem(4, "none", 1e-5, False, jnp.float32).apply(variables, x, inside)
+    plain = Stem(features=4, norm="none", norm_eps=1e-5, train=False, dtype=jnp.float32).apply(
+        variables, x, inside
+    )
     # Odd sizes are padded on both sides in both modes.
     assert np.allclose(plain, expected, atol=1e-4) == (side % 2 == 1)
 

@@ -61,13 +61,13 @@ def test_biases_learn_their_order():
         params = step(params)
     bias = np.array(params["bias"])
     assert (np.diff(bias) < 1e-3).all()
-    found = head_of(AGE).decode(layer.apply({"params": params}, x))[:, 0]
+    found = head_of(AGE).decode(layer.apply({"params": params}, x), jnp.zeros((len(x), 4)))[:, 0]
     assert np.abs(found - ages).mean() < 1.2
 
 
 def shapes(model, batch):
     """Return the shapes of the output layers' parameters."""
-    params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    params = jax.eval_shape(model.init, jax.random.key(0), batch.inputs)["params"]
     flat = flatten_dict(params)
     return {path[-2:]: leaf.shape for path, leaf in flat.items() if path[-2].endswith("_output")}
 

@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 def test_each_stage_is_halved_widened_and_added_to_the_next():
     sizes = ((4, 9), (6, 5), (8, 3))  # channels and sides
     stages = [RNG.normal(size=(2, n, n, c)).astype(np.float32) for c, n in sizes]
-    layer = ResNetFusion("none", 1e-5, train=False)
+    layer = ResNetFusion(norm="none", norm_eps=1e-5, train=False)
     valid = np.ones(2, bool)
     variables = layer.init(jax.random.key(0), stages, valid)
     params = jax.tree.map(lambda x: RNG.normal(size=x.shape).astype(np.float32), variables)

@@ -1,7 +1,7 @@
 """Views at test time: a picture, its mirror image and other sizes of it give one result."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.images.geometry import Geometry, scale_geometry
 from mtl_jax.models.attribute_heads.heads import head_of
-from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
-from mtl_jax.models.tta import View, make_views
+from mtl_jax.models.mask_rcnn.network import mask_rcnn
+from mtl_jax.models.tta import Described, View, make_views
 
 SIZES = np.array([[90, 70], [60, 96]], np.float32)
 OPTIONS = replace(TINY, detection=replace(TINY.detection, score_threshold=0.0))
@@ -38,10 +38,8 @@ def pictures():
 @cache
 def detector(views):
     """Compile the tiny model's detection through `views`."""
-    model = mask_rcnn(OPTIONS, 3, ATTRIBUTES)
-    variables = compile_model(model, batch_of(pictures())).variables
-    network = Network(OPTIONS, 3, ATTRIBUTES, False, train=False)
-    return jax.jit(lambda batch: network.apply(variables, batch, views, method="detect"))
+    compiled = compile_model(mask_rcnn(OPTIONS, 3, ATTRIBUTES, views=views), batch_of(pictures()))
+    return partial(compiled.predict, compiled.variables)
 
 
 def predict(batch, views):
@@ -62,7 +60,7 @@ def test_options_name_the_views_relative_to_the_largest():
 
 def test_a_mirrored_picture_begins_at_the_left_again():
     images = pictures()
-    seen = View(mirrored=True).look(batch_of(images))
+    seen = View(mirrored=True).show(batch_of(images).inputs)
     for row, image, (height, width) in zip(seen.images, images, SIZES.astype(int), strict=True):
         np.testing.assert_array_equal(row[:height, :width], image[:, ::-1])
     np.testing.assert_array_equal(seen.sizes, SIZES)
@@ -73,7 +71,7 @@ def test_a_smaller_view_shows_the_whole_picture_and_nothing_beyond():
         np.broadcast_to(np.arange(int(w), dtype=np.uint8)[:, None] * 2, (int(h), int(w), 3))
         for h, w in SIZES
     ]
-    seen = View(0.5).look(batch_of(ramps))
+    seen = View(0.5).show(batch_of(ramps).inputs)
     np.testing.assert_array_equal(seen.sizes, SIZES / 2)
     for row, (height, width) in zip(seen.images, (SIZES / 2).astype(int), strict=True):
         # A cell of the half size covers pixels 2 i and 2 i + 1, whose values are 4 i and 4 i + 2.
@@ -85,10 +83,10 @@ def test_a_smaller_view_shows_the_whole_picture_and_nothing_beyond():
 
 
 def test_boxes_go_to_a_view_and_back():
-    batch = batch_of(pictures())
+    batch = batch_of(pictures()).inputs
     boxes = np.array([[[10, 20, 30, 60]], [[0, 0, 96, 60]]], np.float32)
     for view in VIEWS:
-        seen = view.look(batch)
+        seen = view.show(batch)
         there = np.asarray(view.boxes(boxes, batch, seen))
         for box, moved, (h, w), size in zip(boxes, there, SIZES, seen.sizes, strict=True):
             whole = (int(size[0]), int(size[1]))
@@ -102,8 +100,9 @@ def test_a_prediction_of_a_mirrored_view_is_turned_back_as_its_kind_says(attribu
     boxes = jnp.array([[10.0, 20.0, 30.0, 60.0]])
     mirrored = jnp.array([[70.0, 20.0, 90.0, 60.0]])  # in a picture of width 100
     outputs = jax.random.normal(jax.random.key(0), (1, head_of(attribute).output_size))
-    seen = head_of(attribute).decode(outputs)
-    back = View(mirrored=True).predictions_back(attribute, seen[None])[0]
+    seen = head_of(attribute).decode(outputs, mirrored)
+    described = Described(None, {attribute.name: seen[None]})
+    back = View(mirrored=True).described_back(described, [attribute]).attributes[attribute.name][0]
     expected = attribute.move_prediction(
         np.asarray(head_of(attribute).place(seen, mirrored)), Geometry(-1.0, 1.0, 100.0, 0.0)
     )

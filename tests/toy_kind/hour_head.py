@@ -17,5 +17,5 @@ class HourHead(Head[Hour]):
         target = jnp.stack([jnp.cos(turn), jnp.sin(turn)], -1)
         return (losses.masked_sum(((outputs - target) ** 2).sum(-1), known[:, 0]),)
 
-    def decode(self, outputs):
+    def decode(self, outputs, boxes):
         return (jnp.arctan2(outputs[:, 1], outputs[:, 0]) * 12 / jnp.pi % 24)[:, None]

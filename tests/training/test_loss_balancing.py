@@ -23,6 +23,7 @@ from mtl_jax.training.gradient_balancing import balanced_gradients, make_balanci
 from mtl_jax.training.loop import fit
 from mtl_jax.training.loss_balancing import make_balance
 from mtl_jax.training.metric_writer import MetricWriter
+from mtl_jax.training.objective import make_loss
 from mtl_jax.training.sharding import make_mesh
 from mtl_jax.training.stages import partition, trainable
 
@@ -235,7 +236,7 @@ def toy_gradients(layers="all", weights=None, penalty=0.0):
 
     def loss(trained):
         params = {**frozen, **trained}
-        total, terms, stats = model.loss({**variables, "params": params}, batch, KEY)
+        total, terms, stats = make_loss(model)({**variables, "params": params}, batch, KEY)
         if penalty:
             terms = {**terms, "penalty": sum((x**2).sum() for x in jax.tree.leaves(trained))}
             total += penalty * terms["penalty"]

@@ -7,6 +7,7 @@ import pytest
 from training.toy import init, make_batch, make_model
 
 from mtl_jax.config.options.training import OptimizerOptions
+from mtl_jax.training.objective import make_loss
 from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import make_mesh, shard_batch
 from mtl_jax.training.stages import trainable
@@ -47,7 +48,7 @@ def test_a_step_is_gradient_descent_on_the_loss():
     key = jax.random.fold_in(KEY, 0)
 
     def loss_of(params):
-        total, terms, stats = model.loss({**variables, "params": params}, batch, key)
+        total, terms, stats = make_loss(model)({**variables, "params": params}, batch, key)
         return total, (terms, stats)
 
     differentiate = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
@@ -129,7 +130,7 @@ def test_frozen_parts_are_not_differentiated():
     def loss(variables, batch, key):
         params = variables["params"]
         guarded = {**params, "backbone": _undifferentiable(params["backbone"])}
-        return model.loss({**variables, "params": guarded}, batch, key)
+        return make_loss(model)({**variables, "params": guarded}, batch, key)
 
     guarded = model._replace(loss=loss)
     step, state, _, mesh = _start(guarded, "heads")
@@ -163,7 +164,7 @@ def test_a_gradient_that_is_not_finite_is_noticed():
     model = make_model()
 
     def loss(variables, batch, key):
-        total, terms, stats = model.loss(variables, batch, key)
+        total, terms, stats = make_loss(model)(variables, batch, key)
         bias = variables["params"]["fpn"]["bias"]
         zero = jnp.sqrt((bias - jax.lax.stop_gradient(bias)) ** 2).sum()  # its slope is NaN
         return total + zero, terms, stats
@@ -180,7 +181,7 @@ def test_statistics_that_are_not_finite_are_noticed():
     model = make_model()
 
     def loss(variables, batch, key):
-        total, terms, stats = model.loss(variables, batch, key)
+        total, terms, stats = make_loss(model)(variables, batch, key)
         return total, terms, jax.tree.map(lambda x: x / 0, stats)
 
     step, state, variables, mesh = _start(model._replace(loss=loss))
@@ -205,7 +206,7 @@ def test_an_evaluations_loss_is_over_all_labels():
     part = part._replace(valid=np.array([True, False, False, False]))
     actual = make_eval_loss(model, mesh)(variables, [full, part])
     assert len(traces) == 1
-    terms = [model.loss(variables, b, jax.random.key(0))[1] for b in (full, part)]
+    terms = [make_loss(model)(variables, b, jax.random.key(0))[1] for b in (full, part)]
     assert actual["loss"] == pytest.approx(actual["box"] + 0.5 * actual["class"])
     labels = [int((b.gt.valid & b.valid[:, None]).sum()) for b in (full, part)]
     assert labels[0] > 4 > labels[1]

@@ -15,7 +15,7 @@ from mtl_jax.training.transfer import format_table, transfer
 
 def _other(num_classes=4):
     model = make_model(num_classes=num_classes)
-    return jax.jit(model.init)(jax.random.key(9), make_batch(0, 0))
+    return jax.jit(model.init)(jax.random.key(9), make_batch(0, 0).inputs)
 
 
 def _leaf(variables, path):
@@ -91,14 +91,14 @@ def test_a_frozen_norm_starts_one_that_is_trained_and_the_other_way_round():
     rng = np.random.default_rng(0)
     of = {}
     for kind in ("frozen", "batch"):
-        variables = Norm(kind, train=False).init(jax.random.key(0), x, inside)
+        variables = Norm(kind=kind, train=False).init(jax.random.key(0), x, inside)
         of[kind] = {"params": {}, **jax.tree.map(lambda v: rng.random(v.shape), variables)}
     for ours, theirs in (("frozen", "batch"), ("batch", "frozen")):
         result, rows = transfer(of[ours], of[theirs])
         assert {row.outcome for row in rows} == {"copied"}
-        wanted = Norm(theirs, train=False).apply(of[theirs], x, inside)
+        wanted = Norm(kind=theirs, train=False).apply(of[theirs], x, inside)
         np.testing.assert_allclose(
-            Norm(ours, train=False).apply(result, x, inside), wanted, rtol=1e-5
+            Norm(kind=ours, train=False).apply(result, x, inside), wanted, rtol=1e-5
         )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtl_jax.layers.norm import Norm
-from mtl_jax.losses import masked_sum, term_value, weighted_sum
+from mtl_jax.losses import masked_sum
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth, Model, Variables
 
 IMAGES, SLOTS, CLASSES = 24, 3, 4
@@ -27,7 +27,7 @@ class Block(nn.Module):
         if not self.normalised:
             return nn.relu(x)
         # A large epsilon: a few rows have little variance, which would make rounding matter.
-        norm = Norm("batch", train=True, epsilon=0.1, name="norm1")
+        norm = Norm(kind="batch", train=True, epsilon=0.1, name="norm1")
         return nn.relu(norm(x, valid))
 
 
@@ -56,7 +56,7 @@ class Net(nn.Module):
 
 
 def make_model(on_trace: Callable[[], None] = lambda: None, num_classes: int = CLASSES) -> Model:
-    """Build the model; `on_trace` is called whenever its loss is traced."""
+    """Build the model; `on_trace` is called whenever its terms are traced."""
     net = Net(num_classes)
 
     def run(variables, batch, key):
@@ -64,11 +64,11 @@ def make_model(on_trace: Callable[[], None] = lambda: None, num_classes: int = C
         rngs = {"dropout": key}
         return net.apply(variables, x, batch.valid, rngs=rngs, mutable=["batch_stats"])
 
-    def init(key, batch):
-        x = jnp.zeros((len(batch.images), batch.images[0].size))
-        return net.init({"params": key, "dropout": key}, x, batch.valid)
+    def init(key, inputs):
+        x = jnp.zeros((len(inputs.images), inputs.images[0].size))
+        return net.init({"params": key, "dropout": key}, x, inputs.valid)
 
-    def sums_of(variables, batch, key):
+    def terms(variables, batch, key, train):
         on_trace()
         (logits, boxes), new = run(variables, batch, key)
         known = batch.gt.valid & batch.valid[:, None]
@@ -78,28 +78,17 @@ def make_model(on_trace: Callable[[], None] = lambda: None, num_classes: int = C
         box, label = masked_sum(errors, known), masked_sum(classes, known[:, 0])
         return {"box": (box,), "class": (label,)}, new["batch_stats"]
 
-    def total(sums):
-        terms = {name: term_value(term) for name, term in sums.items()}
-        return weighted_sum(terms, weights), terms
-
-    def loss(variables, batch, key):
-        summed, stats = sums_of(variables, batch, key)
-        return *total(summed), stats
-
-    def sums(variables, batch):
-        return sums_of(variables, batch, jax.random.key(0))[0]
-
     weights = {"box": 1.0, "class": 0.5}
-    predict = lambda variables, batch: None  # noqa: E731
+    predict = lambda variables, inputs: None  # noqa: E731
     shared = r"(^|/)(backbone|fpn)/"
-    return Model(init, loss, sums, total, predict, weights, shared)  # pyright: ignore
+    return Model(init, terms, predict, weights, shared)  # pyright: ignore
 
 
 @cache
 def init(seed: int) -> Variables:
     """Give variables to start from; not to be donated."""
     model = make_model()
-    return jax.jit(model.init)(jax.random.key(seed), make_batch(0, 0))
+    return jax.jit(model.init)(jax.random.key(seed), make_batch(0, 0).inputs)
 
 
 def make_batch(seed: int, step: int, size: int = 4) -> Batch:

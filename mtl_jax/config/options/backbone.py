@@ -1,4 +1,4 @@
-"""Options of a ResNet, and checks shared by the model families."""
+"""Options of a backbone, and checks shared by the model families."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,14 @@ from mtl_jax.config.options.base import Options, one_of
 
 NORMS = ("frozen", "batch", "group", "none")
 DEPTHS = (18, 34, 50, 101)
+BACKBONES = ("resnet", "convnext_tiny")
 
 
 @dataclass(frozen=True)
 class BackboneOptions(Options):
+    """Which backbone, and the options of a ResNet; a ConvNeXt has none."""
+
+    name: str = "resnet"  # resnet or convnext_tiny
     depth: int = 50  # 18, 34, 50 or 101
     width: int = 64  # channels of the stem and of the first stage
     norm: str = "frozen"  # frozen, batch, group or none
@@ -25,7 +29,8 @@ def norm_faults(part: str, norm: str) -> Iterator[str]:
 
 
 def backbone_faults(part: str, backbone: BackboneOptions) -> Iterator[str]:
-    """Yield the faults of the ResNet `model.PART`."""
+    """Yield the faults of a backbone that is `model.PART`."""
+    yield from one_of(f"model.{part}.name", backbone.name, BACKBONES)
     yield from norm_faults(part, backbone.norm)
     if backbone.depth not in DEPTHS:
         known = ", ".join(map(str, DEPTHS))

@@ -82,7 +82,9 @@ class FaceLossWeights(Options):
 class HyperFaceOptions(Options):
     trunk: str = "alexnet"  # alexnet | resnet
     alexnet: AlexNetOptions = field(default_factory=AlexNetOptions)
-    resnet: BackboneOptions = field(default_factory=lambda: BackboneOptions(101, norm="batch"))
+    resnet: BackboneOptions = field(
+        default_factory=lambda: BackboneOptions(depth=101, norm="batch")
+    )
     fused: bool = True  # False: the heads read only the trunk's last feature map
     fused_channels: int = 192  # of AlexNet's fused feature maps
     pooled: bool = True  # ResNet: global average pooling of the last feature map; False: flattened

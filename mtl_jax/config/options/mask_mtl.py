@@ -53,7 +53,9 @@ class MaskMTLOptions(Options):
 
     trunk: str = "convs"  # convs | resnet
     convs: ConvTrunkOptions = field(default_factory=ConvTrunkOptions)
-    backbone: BackboneOptions = field(default_factory=lambda: BackboneOptions(18, norm="batch"))
+    backbone: BackboneOptions = field(
+        default_factory=lambda: BackboneOptions(depth=18, norm="batch")
+    )
     sharing: str = "hard"  # hard (one trunk) | none (one per attribute) | cross_stitch | soft
     sharing_weight: float = 1e-3  # soft: weight of the squared distance between trunks' parameters
     exits: tuple[tuple[str, int], ...] = ()  # (attribute, stage); default: the last stage

@@ -19,7 +19,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.images.decode import to_channels
 from mtl_jax.images.geometry import Size
 from mtl_jax.io.atomic import write_whole
-from mtl_jax.types import Batch, Proposals
+from mtl_jax.types import Inputs, Proposals
 
 MIN_SIDE = 8  # pixels of the searched image; smaller boxes are discarded
 
@@ -89,17 +89,17 @@ class BatchSearch:
     count: int
     folder: Path | None = None
 
-    def __call__(self, batch: Batch) -> Batch:
-        boxes = np.zeros((len(batch.valid), self.count, 4), np.float32)
+    def __call__(self, inputs: Inputs) -> Inputs:
+        boxes = np.zeros((len(inputs.valid), self.count, 4), np.float32)
         valid = np.zeros(boxes.shape[:2], bool)
-        for row in np.flatnonzero(batch.valid):
-            height, width = batch.sizes[row].astype(int)
-            found = self._search(batch.images[row, :height, :width])
+        for row in np.flatnonzero(inputs.valid):
+            height, width = inputs.sizes[row].astype(int)
+            found = self._search(inputs.images[row, :height, :width])
             if len(found) > self.count:
                 # The boxes are sorted from left to right; this keeps some everywhere in the image.
                 found = found[np.linspace(0, len(found) - 1, self.count).astype(int)]
             boxes[row, : len(found)], valid[row, : len(found)] = found, True
-        return batch._replace(proposals=Proposals(boxes, valid))
+        return inputs._replace(proposals=Proposals(boxes, valid))
 
     def _search(self, pixels: np.ndarray) -> np.ndarray:
         whole = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

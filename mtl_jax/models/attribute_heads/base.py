@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from mtl_jax.attributes.base import Attribute
@@ -35,9 +37,18 @@ class Head(Generic[Kind]):
         """Whether the outputs share a score and differ by their biases alone."""
         return False
 
+    def make_layers(self, dtype: DTypeLike) -> nn.Module | None:
+        """Build the layers that compute this attribute's outputs from the features of regions.
+
+        None, the default: a vector of outputs from layers that the attributes share. Otherwise the
+        layers map features `[R, s, s, C]` and valid rows `[R]` to outputs `[R, ...]`, which `loss`
+        and `decode` receive.
+        """
+        return None
+
     def loss(
         self,
-        outputs: Float[Array, "R O"],
+        outputs: Float[Array, "R *O"],
         values: Float[Array, "R V"],
         known: Bool[Array, "R V"],
         boxes: Float[Array, "R 4"],
@@ -50,7 +61,7 @@ class Head(Generic[Kind]):
 
     def sums(
         self,
-        outputs: Float[Array, "R O"],
+        outputs: Float[Array, "R *O"],
         values: Float[Array, "R V"],
         known: Bool[Array, "R V"],
         boxes: Float[Array, "R 4"],
@@ -58,8 +69,12 @@ class Head(Generic[Kind]):
         """Compute `loss` for values that are 0 where they are not known."""
         raise NotImplementedError
 
-    def decode(self, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
-        """Turn outputs into predictions, landmarks in sides of their box from its centre."""
+    def decode(
+        self, outputs: Float[Array, "R *O"], boxes: Float[Array, "R 4"]
+    ) -> Float[Array, "R E"]:
+        """Turn outputs of `boxes` into predictions, landmarks in sides of their box from its
+        centre.
+        """
         raise NotImplementedError
 
     def place(

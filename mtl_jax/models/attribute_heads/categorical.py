@@ -28,7 +28,9 @@ class CategoricalHead(Head[Categorical]):
             each = losses.cross_entropy(outputs, values[:, 0].astype(int))
         return (losses.masked_sum(each, known[:, 0]),)
 
-    def decode(self, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
+    def decode(
+        self, outputs: Float[Array, "R O"], boxes: Float[Array, "R 4"]
+    ) -> Float[Array, "R E"]:
         if self._is_binary:
             return jax.nn.sigmoid(jnp.concatenate([-outputs, outputs], -1))
         return jax.nn.softmax(outputs)

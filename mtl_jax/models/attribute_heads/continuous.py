@@ -35,7 +35,9 @@ class ContinuousHead(Head[Continuous]):
         each = _continuous_loss(self.attribute, outputs, values)
         return (losses.masked_sum(each, known[:, 0]),)
 
-    def decode(self, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
+    def decode(
+        self, outputs: Float[Array, "R O"], boxes: Float[Array, "R 4"]
+    ) -> Float[Array, "R E"]:
         attribute = self.attribute
         value = _scaled_value(attribute, outputs)
         return attribute.range[0] + _scale(attribute) * value[:, None]

@@ -1,4 +1,4 @@
-"""The heads by kind of attribute."""
+"""The heads by kind and loss of an attribute."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from mtl_jax.attributes.pose import Pose
 from mtl_jax.models.attribute_heads.base import Head
 from mtl_jax.models.attribute_heads.categorical import CategoricalHead
 from mtl_jax.models.attribute_heads.continuous import ContinuousHead
+from mtl_jax.models.attribute_heads.heatmap import HeatmapHead
 from mtl_jax.models.attribute_heads.landmarks import LandmarksHead
 from mtl_jax.models.attribute_heads.ordinal import OrdinalHead
 from mtl_jax.models.attribute_heads.pose import PoseHead
@@ -22,8 +23,13 @@ HEADS: dict[type[Attribute], type[Head[Any]]] = {
     Pose: PoseHead,
     Landmarks: LandmarksHead,
 }
+# Heads with layers of their own, by kind and loss.
+DENSE_HEADS: dict[tuple[type[Attribute], str], type[Head[Any]]] = {
+    (Landmarks, "heatmap"): HeatmapHead,
+}
 
 
 def head_of(attribute: Attribute) -> Head[Any]:
-    """Return the head of an attribute's kind."""
-    return HEADS[type(attribute)](attribute)
+    """Return the head of an attribute's kind and loss."""
+    kind = type(attribute)
+    return DENSE_HEADS.get((kind, attribute.loss), HEADS[kind])(attribute)

@@ -30,7 +30,9 @@ class LandmarksHead(Head[Landmarks]):
             losses.masked_sum(visible, known_visible),
         )
 
-    def decode(self, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
+    def decode(
+        self, outputs: Float[Array, "R O"], boxes: Float[Array, "R 4"]
+    ) -> Float[Array, "R E"]:
         points = _points(outputs)
         visible = jax.nn.sigmoid(points[..., 2:])
         return jnp.concatenate([points[..., :2], visible], -1).reshape(outputs.shape)

@@ -33,6 +33,8 @@ class OrdinalHead(Head[Ordinal]):
         each = losses.binary_cross_entropy(outputs, above)
         return (losses.masked_sum(each, known[:, 0]),)
 
-    def decode(self, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
+    def decode(
+        self, outputs: Float[Array, "R O"], boxes: Float[Array, "R 4"]
+    ) -> Float[Array, "R E"]:
         levels = jnp.asarray(self.attribute.levels)
         return levels[0] + jax.nn.sigmoid(outputs) @ jnp.diff(levels)[:, None]

@@ -27,7 +27,9 @@ class PoseHead(Head[Pose]):
         each = losses.regression(self.attribute.loss, outputs, targets, SMOOTH_L1_BETA)
         return (losses.masked_sum(each, known),)
 
-    def decode(self, outputs: Float[Array, "R O"]) -> Float[Array, "R E"]:
+    def decode(
+        self, outputs: Float[Array, "R O"], boxes: Float[Array, "R 4"]
+    ) -> Float[Array, "R E"]:
         return _wrapped(outputs * self.attribute.scale)
 
     def mean(self, answers: Sequence[Float[Array, "*B E"]]) -> Float[Array, "*B E"]:

@@ -117,7 +117,7 @@ class Search(NamedTuple):
         else:
             scores = jnp.ones((len(boxes), 1))
         predictions = {
-            a.name: head_of(a).place(head_of(a).decode(attribute_outputs(a, outputs)), boxes)
+            a.name: head_of(a).place(head_of(a).decode(attribute_outputs(a, outputs), boxes), boxes)
             for a in self.attributes
         }
         best = jnp.argmax(scores, -1).astype(jnp.int32)

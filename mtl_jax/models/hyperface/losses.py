@@ -125,9 +125,9 @@ def found_points(
     attribute: Landmarks, outputs: Mapping[str, Float[Array, "R _"]], side: int
 ) -> Float[Array, "R J 3"]:
     """Give the landmarks x, y, visible that are found on regions of `side`, in their pixels."""
-    found = head_of(attribute).decode(attribute_outputs(attribute, outputs))
-    placed = head_of(attribute).place(found, _frames(len(found), side))
-    return placed.reshape(len(found), -1, 3)
+    found = attribute_outputs(attribute, outputs)
+    head, frames = head_of(attribute), _frames(len(found), side)
+    return head.place(head.decode(found, frames), frames).reshape(len(found), -1, 3)
 
 
 def placed_points(found: Float[Array, "R J 3"], hidden: bool) -> Bool[Array, "R J"]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.attributes.landmarks import Landmarks, first_landmarks
@@ -21,8 +21,8 @@ from mtl_jax.errors import UserError
 from mtl_jax.layers.alexnet import AlexNet, AlexNetFusion
 from mtl_jax.layers.hyperface_heads import RegionHeads
 from mtl_jax.layers.resnet_fusion import ResNetFusion
-from mtl_jax.models.backbones import make_resnet
-from mtl_jax.models.ground_truth import clean
+from mtl_jax.models.backbones import make_backbone
+from mtl_jax.models.ground_truth import clean, dropout_key
 from mtl_jax.models.hyperface.face_rectangle import first_rectangle, follow, rectangle_of
 from mtl_jax.models.hyperface.face_search import Look, Search
 from mtl_jax.models.hyperface.losses import (
@@ -32,67 +32,63 @@ from mtl_jax.models.hyperface.losses import (
     output_sizes,
     region_losses,
 )
-from mtl_jax.models.objective import make_loss, make_sums, make_total
 from mtl_jax.models.padding import normalize
-from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Term, Variables
+from mtl_jax.types import Array, Batch, Detections, Inputs, Model, Proposals, Term, Variables
 
 
 def hyperface(
     options: HyperFaceOptions,
     num_classes: int,
     attributes: Sequence[Attribute] = (),
-    parts: int = 1,
 ) -> Model:
     """Build the model for K = `num_classes` classes, background included.
 
-    `loss` wants batches of regions, whose canvases are `options.input_size` on a side: the ground
-    truth's first slot is what the region shows, the canvas its frame. The loss of a batch is
-    computed in `parts` parts, one after another. Raises UserError where the landmarks are not the
-    template's.
+    `terms` requires batches of regions of `options.input_size` pixels on a side; the ground truth's
+    first slot describes the region. Raises UserError where the landmarks do not match the template.
     """
     attributes = tuple(attributes)
     points = _pointed(attributes, options)
     make = partial(Network, options, num_classes, attributes)
 
-    def init(key: Array, batch: Batch) -> Variables:
+    def init(key: Array, inputs: Inputs) -> Variables:
         side = options.input_size
-        regions = jnp.zeros((1, side, side, batch.images.shape[-1]))
+        regions = jnp.zeros((1, side, side, inputs.images.shape[-1]))
         variables: Any = make(train=False).init(key, regions, jnp.ones(1, bool))
         stats = variables.get("batch_stats", {})
         if points is not None:
             stats = {**stats, **first_rectangle(options)}
         return {"params": variables["params"], "batch_stats": stats}
 
-    def terms_of(
-        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+    def terms(
+        variables: Variables, batch: Batch, key: Array, train: bool
     ) -> tuple[dict[str, Term], Variables]:
         side = options.input_size
         if batch.images.shape[1:3] != (side, side):
-            raise ValueError(f"{batch.images.shape} are no regions of {side} x {side}")
+            raise ValueError(f"expected regions of {side} x {side}, got {batch.images.shape}")
         batch = clean(batch)
-        regions = normalize(batch, options.pixel_mean, options.pixel_std)
+        regions = normalize(batch.inputs, options.pixel_mean, options.pixel_std)
         applied = make(train=train).apply(
             variables,
             regions,
             batch.valid,
             mutable=["batch_stats"],
-            rngs={"dropout": jax.random.fold_in(key, places[0])},
+            rngs={"dropout": dropout_key(key, batch)},
         )
         outputs, updates = cast(tuple[dict[str, Array], Variables], applied)
         stats = updates.get("batch_stats", {})
         if points is not None and train:
             seen = outputs
-            if options.dropout:  # detection is without, and its landmarks are less noisy
+            if options.dropout:  # without dropout, as in prediction, landmarks are less noisy
                 seen = cast(dict, make(train=False).apply(variables, regions, batch.valid))
             found = found_points(points, seen, side)
             stats = {**stats, **follow(variables["batch_stats"], found, batch, options)}
         return region_losses(outputs, batch, attributes, options), stats
 
-    def predict(variables: Variables, batch: Batch) -> Detections:
+    def predict(variables: Variables, inputs: Inputs) -> Detections:
         look = cast(Look, partial(make(train=False).apply, variables))
         rectangle = None if points is None else rectangle_of(variables)
         search = partial(Search, look, attributes, points, options, rectangle)
-        kind, proposals = options.detection.proposals, batch.proposals
+        kind, proposals = options.detection.proposals, inputs.proposals
         if kind == "windows":
             proposals = None
         elif proposals is None and options.detection.enabled:
@@ -104,15 +100,12 @@ def hyperface(
         def find(image: tuple[Array, Array, Proposals | None]) -> Detections:
             return search(*image).run()
 
-        images = normalize(batch, options.pixel_mean, options.pixel_std)
-        found = jax.lax.map(find, (images, batch.sizes, proposals))
-        return found._replace(valid=found.valid & batch.valid[:, None])
+        images = normalize(inputs, options.pixel_mean, options.pixel_std)
+        found = jax.lax.map(find, (images, inputs.sizes, proposals))
+        return found._replace(valid=found.valid & inputs.valid[:, None])
 
-    weights = loss_weights(options, attributes)
-    total = make_total(weights)
-    loss = make_loss(terms_of, total, parts)
     shared = r"(^|/)(backbone|fusion|(fused_)?heads/fc\d+)/"
-    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
+    return Model(init, terms, predict, loss_weights(options, attributes), shared)
 
 
 def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
@@ -155,32 +148,39 @@ class Network(nn.Module):
         trunk = self._alexnet if o.trunk == "alexnet" else self._resnet
         x = trunk(x, valid).reshape(len(x), -1)
         return RegionHeads(
-            output_sizes(self.attributes, self.num_classes, o.detection.enabled),
-            o.fcs,
-            o.head_features,
-            o.dropout,
-            self.train,
-            dtype,
-            one_score_layers(self.attributes),
+            outputs=output_sizes(self.attributes, self.num_classes, o.detection.enabled),
+            one_score=one_score_layers(self.attributes),
+            fcs=o.fcs,
+            features=o.head_features,
+            dropout=o.dropout,
+            train=self.train,
+            dtype=dtype,
             # Layers of one name have one shape: the fused ones read more than the others.
             name="fused_heads" if o.fused else "heads",
         )(x)
 
     def _alexnet(self, x: Array, valid: Array) -> Array:
-        o, last = self.options, (self.train, jnp.dtype(self.options.dtype))
-        a = o.alexnet
-        net = AlexNet(a.variant, a.width, a.pool2, *last, name="backbone")
+        o, a = self.options, self.options.alexnet
+        same: dict[str, Any] = {
+            "variant": a.variant,
+            "width": a.width,
+            "train": self.train,
+            "dtype": jnp.dtype(o.dtype),
+        }
+        net = AlexNet(pool2=a.pool2, **same, name="backbone")
         pool1, conv3, pool5 = net(x, valid)
         if not o.fused:
             return pool5
-        fusion = AlexNetFusion(a.variant, a.width, o.fused_channels, *last, name="fusion")
+        fusion = AlexNetFusion(channels=o.fused_channels, **same, name="fusion")
         return fusion(pool1, conv3, pool5, valid)
 
     def _resnet(self, x: Array, valid: Array) -> Array:
-        r, last = self.options.resnet, (self.train, jnp.dtype(self.options.dtype))
-        net = make_resnet(r, *last, name="backbone")
+        r, train, dtype = self.options.resnet, self.train, jnp.dtype(self.options.dtype)
+        net = make_backbone(r, train, dtype, name="backbone")
         inside = jnp.broadcast_to(valid[:, None, None], x.shape[:3])
         stages = net(x, inside)
-        fusion = ResNetFusion(r.norm, r.norm_eps, *last, name="fusion")
+        fusion = ResNetFusion(
+            norm=r.norm, norm_eps=r.norm_eps, train=train, dtype=dtype, name="fusion"
+        )
         fused = fusion(stages, valid) if self.options.fused else stages[-1]
         return fused.mean((1, 2)) if self.options.pooled else fused

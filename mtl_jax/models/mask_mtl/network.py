@@ -10,25 +10,31 @@ from itertools import combinations
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.layers.conv_trunk import ConvTrunks
 from mtl_jax.layers.output import output_layer
 from mtl_jax.layers.picture_head import PictureHead
-from mtl_jax.layers.resnet import ResNet
 from mtl_jax.models.attribute_heads.heads import head_of
-from mtl_jax.models.backbones import make_resnet
-from mtl_jax.models.ground_truth import clean
-from mtl_jax.models.objective import make_loss, make_sums, make_total
+from mtl_jax.models.backbones import Backbone, make_backbone
+from mtl_jax.models.ground_truth import clean, dropout_key
+from mtl_jax.models.mask_rcnn.proposals import Selected
 from mtl_jax.models.padding import is_inside, normalize
-from mtl_jax.models.tta import make_views
-from mtl_jax.types import Array, Batch, Detections, MaskedSum, Model, Term, Variables
+from mtl_jax.models.tta import Described, View, detect_in_views
+from mtl_jax.types import (
+    Array,
+    Batch,
+    Detections,
+    Inputs,
+    MaskedSum,
+    Model,
+    Term,
+    Variables,
+)
 
 SHARED = "shared"  # the name of the one trunk of all attributes
 
@@ -36,63 +42,62 @@ SHARED = "shared"  # the name of the one trunk of all attributes
 def mask_mtl(
     options: MaskMTLOptions,
     attributes: Sequence[Attribute],
-    parts: int = 1,
-    views: ViewOptions | None = None,
+    views: Sequence[View] = (View(),),
 ) -> Model:
-    """Build the model. Raises ValueError for what it cannot be.
+    """Build the model. Raises ValueError where options and attributes do not fit together.
 
-    A picture's labels are those of its first thing that is no crowd; what is detected is one thing
-    of class 1, the whole picture.
+    An image's labels are those of its first object that is not a crowd. The one detection of an
+    image is the whole image, of class 1.
     """
-    views = views or ViewOptions()
-    check(options, attributes, views)
+    check(options, attributes)
     make = partial(Network, options, tuple(attributes))
     weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
 
-    def init(key: Array, batch: Batch) -> Variables:
-        variables = make(train=False).init({"params": key, "dropout": key}, batch)
+    def init(key: Array, inputs: Inputs) -> Variables:
+        variables = make(train=False).init({"params": key, "dropout": key}, inputs)
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
-    def terms_of(
-        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+    def terms(
+        variables: Variables, batch: Batch, key: Array, train: bool
     ) -> tuple[dict[str, Term], Variables]:
         batch = clean(batch)
         applied = make(train=train).apply(
             variables,
-            batch,
+            batch.inputs,
             mutable=["batch_stats"],
-            rngs={"dropout": jax.random.fold_in(key, places[0])},
+            rngs={"dropout": dropout_key(key, batch)},
         )
         outputs, updates = cast(tuple[dict[str, Array], Variables], applied)
         terms = attribute_terms(attributes, outputs, batch)
         if options.sharing == "soft":
             distance = trunk_distance(variables["params"]["backbone"], attributes)
-            terms["sharing"] = (MaskedSum(distance, jnp.int32(1)),)
+            penalty = options.sharing_weight * distance
+            terms["sharing"] = (MaskedSum(penalty, jnp.int32(1)),)
         return terms, updates.get("batch_stats", {})
 
-    looks = make_views(views)
+    def find(inputs: Inputs) -> tuple[Inputs, Selected]:
+        valid = inputs.valid[:, None]
+        boxes = whole_images(inputs)[:, None]
+        found = Selected(boxes, valid.astype(jnp.float32), valid.astype(jnp.int32), valid)
+        return inputs, found
 
-    def predict(variables: Variables, batch: Batch) -> Detections:
-        answers = []
-        for view in looks:
-            outputs = cast(dict, make(train=False).apply(variables, view.look(batch)))
-            decoded = {a.name: head_of(a).decode(outputs[a.name]) for a in attributes}
-            answers.append(
-                {a.name: view.predictions_back(a, decoded[a.name][:, None]) for a in attributes}
-            )
-        boxes = whole_pictures(batch)
-        found = {}
-        for a in attributes:
-            mean = head_of(a).mean([answer[a.name] for answer in answers])
-            found[a.name] = head_of(a).place(mean[:, 0], boxes)[:, None]
-        valid = batch.valid[:, None]
-        scores = valid.astype(jnp.float32)
-        return Detections(boxes[:, None], scores, valid.astype(jnp.int32), valid, None, found)
+    def predict(variables: Variables, inputs: Inputs) -> Detections:
+        def describe(shown: Inputs, boxes: Array, classes: Array, valid: Array) -> Described:
+            outputs = cast(dict, make(train=False).apply(variables, shown))
+            found = {a.name: head_of(a).decode(outputs[a.name], boxes[:, 0]) for a in attributes}
+            return Described(None, {name: values[:, None] for name, values in found.items()})
 
-    total = make_total({**weights, "sharing": options.sharing_weight})
-    loss = make_loss(terms_of, total, parts)
-    shared = shared_stages(options, attributes)
-    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
+        found, described = detect_in_views(
+            views, inputs, find, describe, lambda each: each[0], attributes
+        )
+        boxes = whole_images(inputs)
+        placed = {
+            a.name: head_of(a).place(described.attributes[a.name][:, 0], boxes)[:, None]
+            for a in attributes
+        }
+        return Detections(boxes[:, None], *found[1:], None, placed)
+
+    return Model(init, terms, predict, weights, shared_stages(options, attributes))
 
 
 def exits_of(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> dict[str, int]:
@@ -108,16 +113,14 @@ def shared_stages(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> s
     return rf"(^|/)backbone/(stem|stage[1-{last}])/"
 
 
-def check(options: MaskMTLOptions, attributes: Sequence[Attribute], views: ViewOptions) -> None:
-    """Raise ValueError that says what does not go together."""
+def check(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> None:
+    """Raise ValueError where options and attributes do not fit together."""
     declared = [attribute.name for attribute in attributes]
     if not declared:
         raise ValueError("config.attributes is empty, and a mask_mtl model predicts nothing else")
     if unknown := [name for name, _ in options.exits if name not in declared]:
         known = ", ".join(declared)
         raise ValueError(f"config.model.exits names {unknown[0]!r}; there are {known}")
-    if views.scales != (1.0,):
-        raise ValueError("config.eval.scales must be (1.0,): a mask_mtl model has one size")
 
 
 def attribute_terms(
@@ -133,7 +136,7 @@ def attribute_terms(
         )
         known &= things.any(1)[:, None]
         terms[f"attribute/{a.name}"] = head_of(a).loss(
-            outputs[a.name], values, known, whole_pictures(batch)
+            outputs[a.name], values, known, whole_images(batch.inputs)
         )
     return terms
 
@@ -158,9 +161,9 @@ def trunk_name(attribute: Attribute) -> str:
     return f"{attribute.name}_trunk"
 
 
-def whole_pictures(batch: Batch) -> Float[Array, "B 4"]:
-    """Give the box of each picture, which is all of it."""
-    return jnp.concatenate([jnp.zeros_like(batch.sizes), batch.sizes[:, ::-1]], -1)
+def whole_images(inputs: Inputs) -> Float[Array, "B 4"]:
+    """Return the box of each image, which covers the whole image."""
+    return jnp.concatenate([jnp.zeros_like(inputs.sizes), inputs.sizes[:, ::-1]], -1)
 
 
 class Network(nn.Module):
@@ -171,23 +174,28 @@ class Network(nn.Module):
     train: bool
 
     @nn.compact
-    def __call__(self, batch: Batch) -> dict[str, Float[Array, "B O"]]:
-        """Give each attribute's outputs, in float32 or wider."""
+    def __call__(self, inputs: Inputs) -> dict[str, Float[Array, "B O"]]:
+        """Compute each attribute's outputs, in float32 or wider."""
         o, dtype = self.options, jnp.dtype(self.options.dtype)
         exits = exits_of(o, self.attributes)
         trunk = {a.name: SHARED if o.sharing == "hard" else trunk_name(a) for a in self.attributes}
         depths: dict[str, int] = {}
         for name, stage in exits.items():
             depths[trunk[name]] = max(stage, depths.get(trunk[name], 0))
-        images = normalize(batch, o.pixel_mean, o.pixel_std)
-        inside = is_inside(batch.sizes, batch.valid, batch.images.shape[1:3])
+        images = normalize(inputs, o.pixel_mean, o.pixel_std)
+        inside = is_inside(inputs.sizes, inputs.valid, inputs.images.shape[1:3])
         maps = (self._resnets if o.trunk == "resnet" else self._convs)(depths, images, inside)
         outputs, h = {}, o.head
         for a in self.attributes:
             x = maps[trunk[a.name]][exits[a.name] - o.stages[0]]
             stride = 2 ** exits[a.name]
             head = PictureHead(
-                h.pool, h.features, h.dropout, self.train, dtype, name=f"{a.name}_head"
+                pool=h.pool,
+                features=h.features,
+                dropout=h.dropout,
+                train=self.train,
+                dtype=dtype,
+                name=f"{a.name}_head",
             )
             features = head(x, _cells(inside, stride, x.shape[1:3]))
             features = features.astype(jnp.promote_types(dtype, jnp.float32))
@@ -204,10 +212,18 @@ class Network(nn.Module):
         inside: Bool[Array, "B H W"],
     ) -> dict[str, tuple[Array, ...]]:
         c = self.options.convs
-        settings = (c.features, c.norm, c.norm_eps, c.norm_momentum, c.non_local)
-        stitched = self.options.sharing == "cross_stitch"
-        dtype = jnp.dtype(self.options.dtype)
-        trunks = ConvTrunks(depths, *settings, stitched, self.train, dtype, name="backbone")
+        trunks = ConvTrunks(
+            depths=depths,
+            features=c.features,
+            norm=c.norm,
+            norm_eps=c.norm_eps,
+            norm_momentum=c.norm_momentum,
+            non_local=c.non_local,
+            stitched=self.options.sharing == "cross_stitch",
+            train=self.train,
+            dtype=jnp.dtype(self.options.dtype),
+            name="backbone",
+        )
         return trunks(images, inside.any((1, 2)))
 
     def _resnets(
@@ -217,7 +233,7 @@ class Network(nn.Module):
         inside: Bool[Array, "B H W"],
     ) -> dict[str, tuple[Array, ...]]:
         if list(depths) == [SHARED]:  # by the names of other models, to start from theirs
-            return {SHARED: _resnet(self.options, self.train, "backbone")(images, inside)}
+            return {SHARED: _backbone(self.options, self.train, "backbone")(images, inside)}
         return ResNets(self.options, tuple(depths), self.train, name="backbone")(images, inside)
 
 
@@ -233,12 +249,12 @@ class ResNets(nn.Module):
         self, images: Float[Array, "B H W C"], inside: Bool[Array, "B H W"]
     ) -> dict[str, tuple[Float[Array, "B _ _ _"], ...]]:
         return {
-            name: _resnet(self.options, self.train, name)(images, inside) for name in self.names
+            name: _backbone(self.options, self.train, name)(images, inside) for name in self.names
         }
 
 
-def _resnet(options: MaskMTLOptions, train: bool, name: str) -> ResNet:
-    return make_resnet(options.backbone, train, jnp.dtype(options.dtype), name)
+def _backbone(options: MaskMTLOptions, train: bool, name: str) -> Backbone:
+    return make_backbone(options.backbone, train, jnp.dtype(options.dtype), name)
 
 
 def _cells(

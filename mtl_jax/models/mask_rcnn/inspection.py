@@ -11,7 +11,7 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.models.mask_rcnn.network import Network
 from mtl_jax.models.mask_rcnn.proposals import Steps
-from mtl_jax.types import Batch, Variables
+from mtl_jax.types import Inputs, Variables
 
 
 class Inside(NamedTuple):
@@ -21,7 +21,7 @@ class Inside(NamedTuple):
 
 def inspector(
     options: MaskRCNNOptions, num_classes: int, attributes: Sequence[Attribute]
-) -> Callable[[Variables, Batch], Inside]:
+) -> Callable[[Variables, Inputs], Inside]:
     """Give the function that runs a network (as `mask_rcnn` builds it) and keeps what is within.
 
     A layer that is called for several levels gives an output for each: its path ends in their
@@ -29,17 +29,17 @@ def inspector(
     """
     network = Network(options, num_classes, tuple(attributes), False, train=False)
 
-    def run(variables: Variables, batch: Batch) -> tuple[Steps, Any]:
+    def run(variables: Variables, inputs: Inputs) -> tuple[Steps, Any]:
         applied = network.apply(
-            variables, batch, method="steps", capture_intermediates=True, mutable=["intermediates"]
+            variables, inputs, method="steps", capture_intermediates=True, mutable=["intermediates"]
         )
         steps, state = cast(tuple[Steps, Any], applied)
         return steps, state["intermediates"]
 
     compiled = jax.jit(run)
 
-    def inspect(variables: Variables, batch: Batch) -> Inside:
-        steps, intermediates = jax.device_get(compiled(variables, batch))
+    def inspect(variables: Variables, inputs: Inputs) -> Inside:
+        steps, intermediates = jax.device_get(compiled(variables, inputs))
         activations = {}
         for path, calls in flatten_dict(intermediates, sep="/").items():
             name = path.removesuffix("/__call__")

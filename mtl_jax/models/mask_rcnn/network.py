@@ -7,7 +7,7 @@ Multitask Model for Head Detection and Facial Attribute Estimation, 2022.
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -17,17 +17,16 @@ from jaxtyping import Bool, Float, Int
 
 from mtl_jax import losses
 from mtl_jax.attributes.base import Attribute
-from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.layers.fpn import Fpn
 from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
 from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.models.attribute_heads.heads import head_of
-from mtl_jax.models.backbones import make_resnet
-from mtl_jax.models.ground_truth import clean, image_keys
+from mtl_jax.models.backbones import make_backbone, pyramid_strides
+from mtl_jax.models.ground_truth import clean, dropout_key, image_keys, places
 from mtl_jax.models.mask_rcnn.losses import box_losses, loss_weights, rpn_losses
-from mtl_jax.models.mask_rcnn.pooling import ROI_LEVELS, pool_regions
+from mtl_jax.models.mask_rcnn.pooling import pool_regions
 from mtl_jax.models.mask_rcnn.proposals import (
     Anchors,
     Selected,
@@ -37,12 +36,22 @@ from mtl_jax.models.mask_rcnn.proposals import (
     select_detections,
 )
 from mtl_jax.models.mask_rcnn.targets import RegionTargets, sample_batch_anchors, sample_regions
-from mtl_jax.models.objective import make_loss, make_sums, make_total
 from mtl_jax.models.padding import Pyramid, is_inside, normalize, outline
-from mtl_jax.models.tta import View, make_views, merge
+from mtl_jax.models.tta import Described, View, detect_in_views, merge_by_nms
 from mtl_jax.ops.boxes import FAR_EDGES
 from mtl_jax.ops.masks import mask_targets
-from mtl_jax.types import Array, Batch, Detections, Model, Proposals, Term, Variables
+from mtl_jax.ops.static_sizes import run_smallest
+from mtl_jax.types import (
+    Array,
+    Batch,
+    Detections,
+    GroundTruth,
+    Inputs,
+    Model,
+    Proposals,
+    Term,
+    Variables,
+)
 
 # The mask and attribute heads run on an eighth or a quarter of their rows where that is enough:
 # each is a copy of the heads to compile, which pays from a few rows on.
@@ -54,52 +63,65 @@ def mask_rcnn(
     num_classes: int,
     attributes: Sequence[Attribute] = (),
     full_size_masks: bool = False,
-    parts: int = 1,
-    views: ViewOptions | None = None,
+    views: Sequence[View] = (View(),),
 ) -> Model:
     """Build the model for K = `num_classes` classes, background included.
 
-    `full_size_masks` says that the ground truth's masks cover the canvas, not each its box. The
-    loss of a batch is computed in `parts` parts, one after another. Detection looks at a batch in
-    all `views`; the pictures come at the largest of their scales.
+    With `full_size_masks` the ground truth's masks cover the padded image, otherwise each covers
+    its box. Images are predicted in all `views`, and come at the largest of their scales.
     """
     make = partial(Network, options, num_classes, tuple(attributes), full_size_masks)
 
-    def init(key: Array, batch: Batch) -> Variables:
-        rngs = {"params": key, "dropout": key}
-        variables = make(train=False).init(rngs, batch, method="detect")
+    def init(key: Array, inputs: Inputs) -> Variables:
+        variables = make(train=False).init({"params": key, "dropout": key}, inputs)
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
-    def terms_of(
-        train: bool, variables: Variables, batch: Batch, key: Array, places: Int[Array, "B"]
+    def terms(
+        variables: Variables, batch: Batch, key: Array, train: bool
     ) -> tuple[dict[str, Term], Variables]:
-        sample_key, dropout_key = jax.random.split(key)
+        sample_key, key = jax.random.split(key)
         applied = make(train=train).apply(
             variables,
             clean(batch),
             sample_key,
-            places,
             method="losses",
             mutable=["batch_stats"],
-            rngs={"dropout": jax.random.fold_in(dropout_key, places[0])},
+            rngs={"dropout": dropout_key(key, batch)},
         )
         terms, updates = cast(tuple[dict[str, Term], Variables], applied)
         return terms, updates.get("batch_stats", {})
 
-    looks = make_views(views or ViewOptions())
+    far_edges = FAR_EDGES * options.inclusive_boxes
 
-    def predict(variables: Variables, batch: Batch) -> Detections:
-        return cast(Detections, make(train=False).apply(variables, batch, looks, method="detect"))
+    def predict(variables: Variables, inputs: Inputs) -> Detections:
+        run: Any = partial(make(train=False).apply, variables)
+        found, described = detect_in_views(
+            views,
+            inputs,
+            partial(run, method="find"),
+            partial(run, method="describe"),
+            partial(merge_by_nms, options=options.detection),
+            attributes,
+        )
+        predictions = {
+            a.name: jax.vmap(head_of(a).place)(
+                described.attributes[a.name], found.boxes - far_edges
+            )
+            for a in attributes
+        }
+        boxes = jnp.where(found.valid[..., None], found.boxes, 0.0)
+        return Detections(
+            boxes, found.scores, found.classes, found.valid, described.masks, predictions
+        )
 
-    weights = loss_weights(options, attributes)
-    total = make_total(weights)
-    loss = make_loss(terms_of, total, parts)
-    shared = r"(^|/)(backbone|fpn)/"
-    return Model(init, loss, make_sums(terms_of), total, predict, weights, shared)
+    weights, shared = loss_weights(options, attributes), r"(^|/)(backbone|fpn)/"
+    return Model(init, terms, predict, weights, shared)
 
 
 class Network(nn.Module):
-    """Backbone, pyramid, proposals and heads; `losses` and `detect` are its two ways through."""
+    """Backbone, pyramid, proposals and heads. `losses` is its way through in training; `find` and
+    `describe` are those in prediction.
+    """
 
     options: MaskRCNNOptions
     num_classes: int
@@ -108,122 +130,110 @@ class Network(nn.Module):
     train: bool
 
     def setup(self) -> None:
-        o, dtype = self.options, jnp.dtype(self.options.dtype)
-        b, head = o.backbone, o.attribute_head
-        last = (b.norm_eps, self.train, dtype)
-        self.backbone = make_resnet(b, self.train, dtype)
-        self.fpn = Fpn(o.fpn.channels, o.fpn.norm, *last)
-        self.rpn = RpnHead(o.rpn.anchors_per_cell, o.rpn.convs, dtype, o.rpn.channels)
-        box = o.box_head
+        o, a = self.options, self.options.attribute_head
+        last: dict[str, Any] = {"train": self.train, "dtype": jnp.dtype(o.dtype)}
+        self.backbone = make_backbone(o.backbone, **last)
+        last["norm_eps"] = o.backbone.norm_eps
+        self.fpn = Fpn(channels=o.fpn.channels, norm=o.fpn.norm, **last)
+        self.rpn = RpnHead(
+            anchors_per_cell=o.rpn.anchors_per_cell,
+            convs=o.rpn.convs,
+            channels=o.rpn.channels,
+            dtype=last["dtype"],
+        )
         self.box_head = BoxHead(
-            self.num_classes,
-            box.convs,
-            box.conv_channels,
-            box.fcs,
-            box.fc_features,
-            box.norm,
-            *last,
+            num_classes=self.num_classes,
+            convs=o.box_head.convs,
+            conv_channels=o.box_head.conv_channels,
+            fcs=o.box_head.fcs,
+            fc_features=o.box_head.fc_features,
+            norm=o.box_head.norm,
+            **last,
         )
         if o.mask_head.enabled:
-            mask = o.mask_head
-            self.mask_head = MaskHead(self.num_classes, mask.convs, mask.channels, mask.norm, *last)
-        outputs = {a.name: head_of(a).output_size for a in self.attributes}
+            self.mask_head = MaskHead(
+                num_classes=self.num_classes,
+                convs=o.mask_head.convs,
+                channels=o.mask_head.channels,
+                norm=o.mask_head.norm,
+                **last,
+            )
+        heads = {a.name: head_of(a) for a in self.attributes}
+        dense = {name: head.make_layers(last["dtype"]) for name, head in heads.items()}
+        self.dense_head = {name: layers for name, layers in dense.items() if layers is not None}
+        vectors = [name for name in heads if name not in self.dense_head]
         self.attribute_head = AttributeHead(
-            outputs,
-            head.wide,
-            head.convs,
-            head.channels,
-            head.features,
-            head.dropout,
-            head.norm,
-            *last,
-            one_score=[a.name for a in self.attributes if head_of(a).has_one_score],
+            outputs={name: heads[name].output_size for name in vectors},
+            one_score=[name for name in vectors if heads[name].has_one_score],
+            wide=a.wide,
+            convs=a.convs,
+            channels=a.channels,
+            features=a.features,
+            dropout=a.dropout,
+            norm=a.norm,
+            **last,
         )
 
-    def detect(self, batch: Batch, views: Sequence[View] = (View(),)) -> Detections:
-        """Find things: proposals, then boxes and classes, then masks and attributes of the refined
-        boxes. Several views share their boxes; their masks and attributes are averaged.
-        """
-        looks = [view.look(batch) for view in views]
-        pyramids = [self._pyramid(look) for look in looks]
-        seen = list(zip(views, looks, pyramids, strict=True))
-        each = []
-        for view, look, pyramid in seen:
-            found = self._steps(pyramid, self._with_own_boxes(look)).selected
-            boxes = view.boxes_back(found.boxes + self._far_edges, batch, look)
-            each.append(found._replace(boxes=boxes))
-        found = merge(each, self.options.detection)
-        valid = found.valid & batch.valid[:, None]
-        described = [
-            self._describe(
-                pyramid, view.boxes(found.boxes, batch, look), found.classes, valid, view
-            )
-            for view, look, pyramid in seen
-        ]
-        masks = jax.tree.map(lambda *each: sum(each) / len(views), *(m for m, _ in described))
-        own = found.boxes - self._far_edges
-        predictions = {}
-        for a in self.attributes:
-            decoded = head_of(a).mean([answers[a.name] for _, answers in described])
-            predictions[a.name] = jax.vmap(head_of(a).place)(decoded, own)
-        boxes = jnp.where(found.valid[..., None], found.boxes, 0.0)
-        return Detections(boxes, found.scores, found.classes, valid, masks, predictions)
+    def __call__(self, inputs: Inputs) -> Described:
+        """Find boxes and describe them: every parameter is used."""
+        pyramid, found = self.find(inputs)
+        return self.describe(pyramid, found.boxes, found.classes, found.valid)
 
-    def _describe(
+    def find(self, inputs: Inputs) -> tuple[Pyramid, Selected]:
+        """Return the feature pyramid, and the boxes and classes of the objects found."""
+        pyramid = self._pyramid(inputs)
+        found = self._steps(pyramid, inputs).selected
+        return pyramid, found._replace(boxes=found.boxes + self._far_edges)
+
+    def describe(
         self,
         pyramid: Pyramid,
         boxes: Float[Array, "B D 4"],
         classes: Int[Array, "B D"],
         valid: Bool[Array, "B D"],
-        view: View,
-    ) -> tuple[Float[Array, "B D S S"] | None, dict[str, Float[Array, "B D E"]]]:
-        """Give the masks of boxes of a view, and what `Head.decode` gives, as they would
-        be without its mirroring.
-        """
+    ) -> Described:
+        """Return the masks and attributes of the objects in boxes."""
         boxes = boxes - self._far_edges
         masks = self._masks(pyramid, boxes, classes, valid)
-        masks = None if masks is None else view.masks_back(jax.nn.sigmoid(masks))
         outputs = self._attribute_outputs(pyramid, boxes, valid)
+        rows = boxes.shape[:2]
+        # All rows at once, not by `vmap`: under it a heatmap would be decoded at every static size.
         predictions = {
-            a.name: view.predictions_back(a, jax.vmap(head_of(a).decode)(outputs[a.name]))
+            a.name: head_of(a)
+            .decode(outputs[a.name].reshape(-1, *outputs[a.name].shape[2:]), boxes.reshape(-1, 4))
+            .reshape(*rows, -1)
             for a in self.attributes
         }
-        return masks, predictions
+        return Described(None if masks is None else jax.nn.sigmoid(masks), predictions)
 
-    def steps(self, batch: Batch) -> Steps:
-        """Give what stands between a batch and its detections."""
-        return self._steps(self._pyramid(batch), self._with_own_boxes(batch))
+    def steps(self, inputs: Inputs) -> Steps:
+        """Return every intermediate result on the way to the boxes."""
+        return self._steps(self._pyramid(inputs), inputs)
 
-    def _steps(self, pyramid: Pyramid, batch: Batch) -> Steps:
-        proposals, rpn_logits, rpn_deltas, anchors = self._proposals(pyramid, batch)
+    def _steps(self, pyramid: Pyramid, inputs: Inputs) -> Steps:
+        o, sizes = self.options, self._sizes(inputs)
+        proposals, rpn_logits, rpn_deltas, anchors = self._proposals(pyramid, sizes)
         logits, deltas = self._heads(
-            self.box_head,
-            pyramid,
-            proposals.boxes,
-            proposals.valid,
-            self.options.box_head.pool_size,
+            self.box_head, pyramid, proposals.boxes, proposals.valid, o.box_head.pool_size
         )
-        select = partial(
-            select_detections, box_options=self.options.box_head, options=self.options.detection
-        )
-        selected: Selected = jax.vmap(select)(logits, deltas, proposals, batch.sizes)
+        select = partial(select_detections, box_options=o.box_head, options=o.detection)
+        selected: Selected = jax.vmap(select)(logits, deltas, proposals, sizes)
         return Steps(anchors, rpn_logits, rpn_deltas, proposals, logits, deltas, selected)
 
-    def losses(self, batch: Batch, key: Array, places: Int[Array, "B"]) -> dict[str, Term]:
-        """Give every loss term, unweighted, over a batch from `targets.clean`.
-
-        `places` number the images in all of the step's batch: an image's samples depend on its own.
-        """
-        o = self.options
+    def losses(self, batch: Batch, key: Array) -> dict[str, Term]:
+        """Return every loss term, unweighted, of a batch from `ground_truth.clean`."""
+        o, inputs = self.options, batch.inputs
+        # Each image has keys of its own, so that the others do not change its samples.
+        rpn_keys, roi_keys = (image_keys(k, places(batch)) for k in jax.random.split(key))
+        gt = batch.gt._replace(boxes=batch.gt.boxes - self._far_edges)
         negatives_allowed = batch.valid & batch.exhaustive
-        rpn_keys, roi_keys = (image_keys(k, places) for k in jax.random.split(key))
-        pyramid, batch = self._pyramid(batch), self._with_own_boxes(batch)
-        proposals, logits, deltas, anchors = self._proposals(pyramid, batch)
-        anchor_targets = sample_batch_anchors(rpn_keys, anchors, batch.gt, negatives_allowed, o.rpn)
+        pyramid = self._pyramid(inputs)
+        proposals, logits, deltas, anchors = self._proposals(pyramid, self._sizes(inputs))
+        anchor_targets = sample_batch_anchors(rpn_keys, anchors, gt, negatives_allowed, o.rpn)
         terms = rpn_losses(logits, deltas, anchor_targets, o.rpn.smooth_l1_beta)
         sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
         regions: RegionTargets = jax.lax.stop_gradient(
-            jax.vmap(sampler)(roi_keys, proposals, batch.gt, negatives_allowed)
+            jax.vmap(sampler)(roi_keys, proposals, gt, negatives_allowed)
         )
         logits, deltas = self._heads(
             self.box_head, pyramid, regions.boxes, regions.valid, o.box_head.pool_size
@@ -233,33 +243,31 @@ class Network(nn.Module):
         # can be positives.
         rows = int(o.roi.samples * o.roi.positive_fraction)
         positives = jax.tree.map(lambda x: x[:, :rows], regions)
+        padded = batch.images.shape[1:3]
         return (
             terms
-            | self._mask_loss(pyramid, positives, batch)
-            | self._attribute_losses(pyramid, positives, batch)
+            | self._mask_loss(pyramid, positives, gt, padded)
+            | self._attribute_losses(pyramid, positives, gt)
         )
 
-    def _pyramid(self, batch: Batch) -> Pyramid:
-        o, canvas = self.options, batch.images.shape[1:3]
-        empty = outline(batch, o.size_divisible)
-        inside = is_inside(empty.extent, batch.valid, canvas)
-        features = self.backbone(normalize(batch, o.pixel_mean, o.pixel_std), inside)
-        return empty._replace(levels=self.fpn(features, empty.inside[:ROI_LEVELS]))
+    def _pyramid(self, inputs: Inputs) -> Pyramid:
+        o, padded = self.options, inputs.images.shape[1:3]
+        empty = outline(inputs, o.size_divisible, pyramid_strides(self.backbone))
+        inside = is_inside(empty.extent, inputs.valid, padded)
+        features = self.backbone(normalize(inputs, o.pixel_mean, o.pixel_std), inside)
+        return empty._replace(levels=self.fpn(features, empty.inside[:-1]))
 
     @property
     def _far_edges(self) -> np.ndarray:
-        """What is taken off boxes on their way in, and added on their way out."""
+        """What boxes of the network are smaller by than those outside of it."""
         return FAR_EDGES * self.options.inclusive_boxes
 
-    def _with_own_boxes(self, batch: Batch) -> Batch:
-        """Bring the ground truth, and the sizes that boxes are cut to, to the network's boxes."""
-        if not self.options.inclusive_boxes:
-            return batch
-        gt = batch.gt._replace(boxes=batch.gt.boxes - self._far_edges)
-        return batch._replace(sizes=jnp.maximum(batch.sizes - 1, 0), gt=gt)
+    def _sizes(self, inputs: Inputs) -> Float[Array, "B 2"]:
+        """Return the sizes that boxes of the network are clipped to."""
+        return jnp.maximum(inputs.sizes - 1, 0) if self.options.inclusive_boxes else inputs.sizes
 
     def _proposals(
-        self, pyramid: Pyramid, batch: Batch
+        self, pyramid: Pyramid, sizes: Float[Array, "B 2"]
     ) -> tuple[Proposals, Float[Array, "B N"], Float[Array, "B N 4"], Anchors]:
         anchors = jax.vmap(partial(image_anchors, options=self.options.rpn))(pyramid)
         anchors = anchors._replace(boxes=anchors.boxes - self._far_edges)
@@ -271,7 +279,7 @@ class Network(nn.Module):
         )
         # Proposals are inputs of the heads, not a way for their gradients into the RPN.
         fixed = jax.lax.stop_gradient((logits, deltas))
-        proposals = jax.vmap(proposer)(*fixed, anchors, batch.sizes)
+        proposals = jax.vmap(proposer)(*fixed, anchors, sizes)
         return proposals, logits, deltas, anchors
 
     def _heads(
@@ -287,7 +295,8 @@ class Network(nn.Module):
         image.
         """
         batch, rows = valid.shape
-        pooled = pool_regions(pyramid, boxes, pool_size, self.options)
+        strides = self.backbone.strides
+        pooled = pool_regions(pyramid, boxes, pool_size, strides, self.options)
         flat = [x.reshape(batch * rows, *x.shape[2:]) for x in (pooled, *inputs, valid)]
         return jax.tree.map(lambda y: y.reshape(batch, rows, *y.shape[1:]), head(*flat))
 
@@ -300,8 +309,8 @@ class Network(nn.Module):
         pool_size: int,
         *inputs: Array,
     ):
-        """Do as `_heads` where the valid rows come first, on no more than the least of a few
-        numbers of rows that holds them all. Rows that are not valid give 0.
+        """Run `_heads` where the valid rows come first, on the smallest of a few numbers of rows
+        that holds them all. The outputs of rows that are not valid are 0.
         """
         rows = valid.shape[1]
         parts = [part for part in ROW_PARTS if part == 1 or rows >= LEAST_ROWS * part]
@@ -314,9 +323,7 @@ class Network(nn.Module):
 
         if self.is_initializing():
             return run(rows, head)
-        needed = jnp.max(jnp.sum(valid, 1))
-        fitting = jnp.sum(needed > np.array(counts[:-1]))
-        return nn.switch(fitting, [partial(run, count) for count in counts], head)
+        return run_smallest(jnp.max(jnp.sum(valid, 1)), counts, run, head, switch=nn.switch)
 
     def _masks(
         self,
@@ -332,21 +339,25 @@ class Network(nn.Module):
 
     def _attribute_outputs(
         self, pyramid: Pyramid, boxes: Float[Array, "B R 4"], valid: Bool[Array, "B R"]
-    ) -> dict[str, Float[Array, "B R O"]]:
-        if not self.attributes:
-            return {}
+    ) -> dict[str, Float[Array, "B R *O"]]:
         size = self.options.attribute_head.pool_size
-        return self._first_heads(self.attribute_head, pyramid, boxes, valid, size)
+        outputs = {
+            name: self._first_heads(head, pyramid, boxes, valid, size)
+            for name, head in self.dense_head.items()
+        }
+        if len(outputs) < len(self.attributes):
+            outputs |= self._first_heads(self.attribute_head, pyramid, boxes, valid, size)
+        return outputs
 
-    def _mask_loss(self, pyramid: Pyramid, regions: RegionTargets, batch: Batch) -> dict[str, Term]:
+    def _mask_loss(
+        self, pyramid: Pyramid, regions: RegionTargets, gt: GroundTruth, padded: tuple[int, int]
+    ) -> dict[str, Term]:
         logits = self._masks(pyramid, regions.boxes, regions.classes, regions.positive)
         if logits is None:
             return {}
-        gt = batch.gt
-        height, width = batch.images.shape[1:3]
-        canvas = np.array([0.0, 0.0, width, height], np.float32) - self._far_edges
-        canvas = jnp.broadcast_to(canvas, gt.boxes.shape)
-        frames = canvas if self.full_size_masks else gt.boxes
+        height, width = padded
+        whole = np.array([0.0, 0.0, width, height], np.float32) - self._far_edges
+        frames = jnp.broadcast_to(whole, gt.boxes.shape) if self.full_size_masks else gt.boxes
         targets = jax.vmap(
             partial(mask_targets, side=logits.shape[-1], aligned=self.options.roi.aligned)
         )(gt.masks, frames, regions.boxes, regions.gt_index)
@@ -355,18 +366,18 @@ class Network(nn.Module):
         return {"mask": (losses.masked_sum(each, known),)}
 
     def _attribute_losses(
-        self, pyramid: Pyramid, regions: RegionTargets, batch: Batch
+        self, pyramid: Pyramid, regions: RegionTargets, gt: GroundTruth
     ) -> dict[str, Term]:
         outputs = self._attribute_outputs(pyramid, regions.boxes, regions.positive)
         terms = {}
         for attribute in self.attributes:
             values, known = (
                 jnp.take_along_axis(x, regions.gt_index[..., None], 1)
-                for x in batch.gt.attributes[attribute.name]
+                for x in gt.attributes[attribute.name]
             )
             known &= regions.positive[..., None]
             flat = [
-                x.reshape(-1, x.shape[-1])
+                x.reshape(-1, *x.shape[2:])
                 for x in (outputs[attribute.name], values, known, regions.boxes)
             ]
             terms[f"attribute/{attribute.name}"] = head_of(attribute).loss(*flat)

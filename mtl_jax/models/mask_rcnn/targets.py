@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Bool, Float, Int
 
 from mtl_jax.config.options.mask_rcnn import RoiOptions, RpnOptions
@@ -15,6 +14,7 @@ from mtl_jax.models.mask_rcnn.proposals import Anchors
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.matching import Matches, match
 from mtl_jax.ops.sampling import Samples, sample
+from mtl_jax.ops.static_sizes import run_smallest
 from mtl_jax.types import Array, GroundTruth, Proposals
 
 CROWD_OVERLAP = 0.5  # a candidate that lies by more than this within a crowd is no negative
@@ -61,18 +61,18 @@ def sample_batch_anchors(
     negatives_allowed: Bool[Array, "B"],
     options: RpnOptions,
 ) -> AnchorTargets:
-    """Do as `sample_anchors` for each image, with a quarter of the slots if they hold all objects,
-    as they mostly do: each slot is compared with every anchor.
+    """Run `sample_anchors` on each image, with a quarter of the slots where these hold all objects:
+    every slot is compared with every anchor.
     """
-    quarter = -(-gt.valid.shape[1] // 4)
+    all_slots = gt.valid.shape[1]
 
-    def run(slots: int | None) -> AnchorTargets:
+    def run(slots: int) -> AnchorTargets:
         few = jax.tree.map(lambda x: x[:, :slots], gt)
         sampler = partial(sample_anchors, options=options)
         return jax.vmap(sampler)(keys, anchors, few, negatives_allowed)
 
-    beyond = jnp.any(gt.valid[:, quarter:])
-    return lax.cond(beyond, partial(run, None), partial(run, quarter))
+    used = jnp.max(gt.valid * jnp.arange(1, all_slots + 1))
+    return run_smallest(used, (-(-all_slots // 4), all_slots), run)
 
 
 def sample_regions(

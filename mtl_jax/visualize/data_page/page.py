@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import DataOptions
-from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions, RpnOptions
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.datasets.sources import Opened, open_split
 from mtl_jax.data.loader import transforms
@@ -20,7 +20,7 @@ from mtl_jax.data.pixels import check_size, materialize, read_pixels
 from mtl_jax.data.readers.folders import look_at
 from mtl_jax.data.records import Category, Record, Source, named
 from mtl_jax.errors import UserError
-from mtl_jax.models.padding import STRIDES
+from mtl_jax.models.backbones import make_backbone, pyramid_strides
 from mtl_jax.results import Result
 from mtl_jax.types import Batch
 from mtl_jax.visualize.data_page.statistics import (
@@ -100,7 +100,7 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
     if shown.model is not None:
-        _add_anchor_fit(page, shown.model.rpn, numbers)
+        _add_anchor_fit(page, shown.model, numbers)
     chosen = _choose(sources, limit, shown.seed)
     if chosen:
         records = [materialize(find_record(sources, i)) for i in chosen]
@@ -260,20 +260,22 @@ def _add_labels(page: Page, numbers: DataNumbers) -> None:
         page.image(f"attribute_{name.replace('/', '.')}", image, f"Labels of {name}")
 
 
-def _add_anchor_fit(page: Page, rpn: RpnOptions, numbers: DataNumbers) -> None:
+def _add_anchor_fit(page: Page, options: MaskRCNNOptions, numbers: DataNumbers) -> None:
+    rpn = options.rpn
+    strides = pyramid_strides(make_backbone(options.backbone, train=False, dtype=options.dtype))
     page.heading("Anchor fit")
     boxes = np.reshape(numbers.placed, (-1, 4)).astype(float)
     boxes = boxes[(boxes[:, 2:] - boxes[:, :2]).min(1, initial=1e9) > 0]
     if not len(boxes):
         page.text("There are no boxes.")
         return
-    suggested = suggest_anchors(boxes, rpn.anchor_sizes, STRIDES)
+    suggested = suggest_anchors(boxes, rpn.anchor_sizes, strides)
     rows = []
     for name, sizes, ratios in (
         ("config", rpn.anchor_sizes, rpn.anchor_ratios),
         ("suggested", *suggested),
     ):
-        best = best_overlaps(boxes, sizes, ratios, STRIDES)
+        best = best_overlaps(boxes, sizes, ratios, strides)
         found = [float((best >= iou).mean()) for iou in (0.5, rpn.positive_iou)]
         rows.append(
             (name, str([list(s) for s in sizes]), str(list(ratios)), *found, float(best.mean()))

@@ -18,7 +18,7 @@ from mtl_jax.models.mask_rcnn.inspection import Inside, inspector
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.results import Result
 from mtl_jax.runs.loading import Run, load_run
-from mtl_jax.types import Batch
+from mtl_jax.types import Batch, Inputs
 from mtl_jax.visualize.drawing.annotations import crop_padding, row_pixels
 from mtl_jax.visualize.drawing.palette import GREEN, Color
 from mtl_jax.visualize.drawing.sheets import rectangle
@@ -64,8 +64,8 @@ class Look:
         return transforms.load(self.record, 0, self.run.attributes, self.run.setup.experiment.data)
 
     @cached_property
-    def batch(self) -> Batch:
-        return jax.tree.map(lambda x: np.asarray(x)[None], self.row)
+    def inputs(self) -> Inputs:
+        return jax.tree.map(lambda x: np.asarray(x)[None], self.row.inputs)
 
     @property
     def full_size_masks(self) -> bool:
@@ -75,7 +75,7 @@ class Look:
     def inside(self) -> Inside:
         classes = len(self.run.categories) + 1
         inspect = inspector(self.options, classes, self.run.attributes)
-        found = inspect(self.run.variables, self.batch)
+        found = inspect(self.run.variables, self.inputs)
         return Inside(jax.tree.map(lambda x: x[0], found.steps), found.activations)
 
     @cached_property
@@ -86,7 +86,7 @@ class Look:
     @cached_property
     def result(self) -> Result:
         """The detections, in pixels of the original image."""
-        detections = self.run.predict(self.batch)
+        detections = self.run.predict(self.inputs)
         _, geometry = transforms.fit(self.record, self.run.resize)
         return Result.from_detections(
             detections,

@@ -62,6 +62,10 @@ def attribute_loss(attribute, *arguments):
     return term_value(head_of(attribute).loss(*arguments))
 
 
+def decode(attribute, outputs):
+    return head_of(attribute).decode(outputs, jnp.zeros((len(outputs), 4)))
+
+
 differentiate = jax.jit(jax.value_and_grad(attribute_loss, 1), static_argnums=0)
 
 
@@ -76,7 +80,7 @@ def test_a_perfect_head_has_no_loss_and_decodes_to_its_label(attribute, outputs,
     assert outputs.shape[1] == head_of(attribute).output_size
     loss = attribute_loss(attribute, outputs, *labels(attribute, raw), BOXES)
     assert float(loss) < 1e-6
-    found = head_of(attribute).place(head_of(attribute).decode(outputs), BOXES)
+    found = head_of(attribute).place(decode(attribute, outputs), BOXES)
     np.testing.assert_allclose(found, prediction, atol=1e-4)
 
 
@@ -131,7 +135,7 @@ def test_angles_are_compared_and_averaged_around_the_circle():
         )
         assert loss < 1e-2
         assert gradient[0, 0] > 0  # down to 179 from above
-        np.testing.assert_allclose(head_of(HEAD).decode(outputs), [[-179, 0]], atol=1e-4)
+        np.testing.assert_allclose(decode(HEAD, outputs), [[-179, 0]], atol=1e-4)
     two = [jnp.array([[179.0, 10.0]]), jnp.array([[-177.0, 14.0]])]
     np.testing.assert_allclose(head_of(HEAD).mean(two), [[-179, 12]], atol=1e-4)
     np.testing.assert_array_equal(head_of(AGE).mean(two), [[1, 12]])
@@ -171,7 +175,7 @@ def test_a_number_is_drawn_into_its_interval(attribute):
     for _ in range(300):
         _, gradient = differentiate(attribute, outputs, values[None], known[None], BOXES[:1])
         outputs -= rate * gradient
-    assert 19 < head_of(attribute).decode(outputs)[0, 0] < 30
+    assert 19 < decode(attribute, outputs)[0, 0] < 30
 
 
 def test_an_interval_of_a_distribution_is_its_mass():
@@ -201,9 +205,7 @@ def test_classification_is_the_cross_entropy_of_the_bins_around_a_number():
     between = -0.75 * np.log(p[40] / 0.75) - 0.25 * np.log(p[41] / 0.25)
     np.testing.assert_allclose(loss(40.25), between, rtol=1e-4)
     np.testing.assert_allclose(loss((20, 29)), -np.log(p[20:30].sum()), rtol=1e-5)
-    np.testing.assert_allclose(
-        head_of(AGE_CLASSES).decode(outputs), [[p @ np.arange(BINS)]], rtol=1e-5
-    )
+    np.testing.assert_allclose(decode(AGE_CLASSES, outputs), [[p @ np.arange(BINS)]], rtol=1e-5)
 
 
 def test_coral_asks_of_each_step_whether_the_number_is_above_it():
@@ -217,7 +219,7 @@ def test_coral_asks_of_each_step_whether_the_number_is_above_it():
     loss = attribute_loss(AGE_STEPS, outputs, values, known, BOXES)
     np.testing.assert_allclose(loss, total / (2 * STEPS), rtol=1e-5)
     value = sum(1 / (1 + np.exp(-np.array(outputs[0], float))))
-    np.testing.assert_allclose(head_of(AGE_STEPS).decode(outputs)[0, 0], value, rtol=1e-5)
+    np.testing.assert_allclose(decode(AGE_STEPS, outputs)[0, 0], value, rtol=1e-5)
 
 
 def test_coral_on_paper():
@@ -225,7 +227,7 @@ def test_coral_on_paper():
     # cost log 2 each; below 20 their outputs shall rise, above 29 fall.
     values, known = AGE_STEPS.parse((20, 29))
     outputs = jnp.zeros((1, STEPS))
-    assert head_of(AGE_STEPS).decode(outputs)[0, 0] == 50
+    assert decode(AGE_STEPS, outputs)[0, 0] == 50
     loss, gradient = jax.value_and_grad(attribute_loss, 1)(
         AGE_STEPS, outputs, values[None], known[None], BOXES[:1]
     )
@@ -237,7 +239,7 @@ def test_coral_on_paper():
     best = at(AGE_STEPS, 30).at[0, 30].set(np.log(0.25 / 0.75))
     loss = attribute_loss(AGE_STEPS, best, values[None], known[None], BOXES[:1])
     np.testing.assert_allclose(loss, 0, atol=1e-7)
-    np.testing.assert_allclose(head_of(AGE_STEPS).decode(best), [[30.25]], rtol=1e-6)
+    np.testing.assert_allclose(decode(AGE_STEPS, best), [[30.25]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("raw", [0, 100, 33, 33.3, (0, 100), (20, 29), (99, 100)])
@@ -269,13 +271,13 @@ def test_a_missing_number_has_no_gradient_however_far_the_range_is_from_0(loss):
 
 def test_a_distribution_decodes_to_its_mean_and_learns_towards_its_label():
     outputs = jnp.full((1, BINS), -30.0).at[0, 40].set(30.0)
-    np.testing.assert_allclose(head_of(AGE_BINS).decode(outputs), [[40.0]], atol=1e-3)
+    np.testing.assert_allclose(decode(AGE_BINS, outputs), [[40.0]], atol=1e-3)
     values, known = AGE_BINS.parse(40)
     outputs = jnp.zeros((1, BINS))
     for _ in range(300):
         _, gradient = differentiate(AGE_BINS, outputs, values[None], known[None], BOXES[:1])
         outputs -= 20 * gradient
-    np.testing.assert_allclose(head_of(AGE_BINS).decode(outputs), [[40.0]], atol=0.5)
+    np.testing.assert_allclose(decode(AGE_BINS, outputs), [[40.0]], atol=0.5)
 
 
 def test_a_landmark_of_unknown_visibility_teaches_its_place_alone():
@@ -295,9 +297,7 @@ def test_the_scale_is_what_counts_as_one():
 def test_a_binary_head_is_a_softmax_of_two_outputs():
     outputs = jnp.array([[0.7], [-1.2]])
     pair = jnp.concatenate([-outputs / 2, outputs / 2], -1)
-    np.testing.assert_allclose(
-        head_of(SEX).decode(outputs), head_of(GENDER).decode(pair), rtol=1e-6
-    )
+    np.testing.assert_allclose(decode(SEX, outputs), decode(GENDER, pair), rtol=1e-6)
     values, known = labels(SEX, [["female"], ["female"]])
     both = [attribute_loss(a, o, values, known, BOXES) for a, o in ((SEX, outputs), (GENDER, pair))]
     np.testing.assert_allclose(*both, rtol=1e-6)

@@ -21,6 +21,7 @@ from mtl_jax.models.hyperface.face_rectangle import NAME, first_rectangle
 from mtl_jax.models.hyperface.losses import region_losses
 from mtl_jax.models.hyperface.network import Network, hyperface, loss_weights
 from mtl_jax.models.padding import normalize
+from mtl_jax.training.objective import make_loss
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth
 
@@ -42,7 +43,7 @@ def shapes(options, attributes=DECLARED):
     model = hyperface(options, 2, attributes)
     images = jnp.zeros((1, 8, 8, 3))
     batch = Batch(images, *([jnp.zeros(1)] * 4), gt=None)
-    return jax.eval_shape(model.init, jax.random.key(0), batch)
+    return jax.eval_shape(model.init, jax.random.key(0), batch.inputs)
 
 
 def count(options, attributes=DECLARED):
@@ -276,7 +277,7 @@ def test_losses_are_the_papers(hidden):
 
 def test_what_is_missing_or_fills_up_changes_nothing():
     model, variables, *_ = tiny()
-    loss = jax.jit(jax.value_and_grad(lambda v, b: model.loss(v, b, jax.random.key(1))[0]))
+    loss = jax.jit(jax.value_and_grad(lambda v, b: make_loss(model)(v, b, jax.random.key(1))[0]))
     batch = region_batch()
     value, gradient = loss(variables, batch)
     junk = jax.tree.map(np.copy, batch)
@@ -306,7 +307,7 @@ def test_the_loss_of_what_is_not_trained_on_is_the_predictors():
     """Without dropout, by the running statistics, which stay; a row at a time it is the same."""
     model, variables, loss, options, declared = tiny(dropout=0.5)
     batch = region_batch()
-    sums = jax.jit(model.sums)
+    sums = jax.jit(lambda v, b: model.terms(v, b, jax.random.key(0), False)[0])
     terms = sums(variables, batch)
     out = Network(options, 2, declared, train=False).apply(
         variables, normalize(batch, options.pixel_mean, options.pixel_std), batch.valid
@@ -332,7 +333,7 @@ def test_parts_give_the_loss_of_the_whole():
     options = replace(TINY, alexnet=replace(TINY.alexnet, variant="paper"))
     _, variables, whole, _ = compile_model(hyperface(options, 2, DECLARED), region_batch())
     variables["batch_stats"] |= first_rectangle(options)
-    parts = jax.jit(hyperface(options, 2, DECLARED, parts=3).loss)
+    parts = jax.jit(make_loss(hyperface(options, 2, DECLARED), parts=3))
     a, b = (loss(variables, region_batch(), jax.random.key(1))[0] for loss in (whole, parts))
     np.testing.assert_allclose(a, b, rtol=1e-5)
 
@@ -369,4 +370,4 @@ def test_whole_pictures_are_no_regions():
     model, variables, *_ = tiny()
     batch = region_batch(side=40)
     with refused("67 x 67", error=ValueError):
-        model.loss(variables, batch, jax.random.key(0))
+        make_loss(model)(variables, batch, jax.random.key(0))

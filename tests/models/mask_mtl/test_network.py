@@ -19,14 +19,15 @@ from mtl_jax import experiment
 from mtl_jax.attributes.categorical import Categorical
 from mtl_jax.attributes.continuous import Continuous
 from mtl_jax.config.options.backbone import BackboneOptions
-from mtl_jax.config.options.evaluation import ViewOptions
 from mtl_jax.config.options.mask_mtl import ConvTrunkOptions, MaskMTLOptions, PictureHeadOptions
 from mtl_jax.config.overrides import load_config_file
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.models.mask_mtl.network import mask_mtl
 from mtl_jax.models.padding import normalize
+from mtl_jax.models.tta import View
 from mtl_jax.runs.setup import Setup
+from mtl_jax.training.objective import make_loss
 from mtl_jax.types import AttributeLabels
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py")
@@ -43,7 +44,7 @@ SMALL = MaskMTLOptions(
 RESNET = replace(
     SMALL,
     trunk="resnet",
-    backbone=BackboneOptions(18, 8, "batch"),
+    backbone=BackboneOptions(depth=18, width=8, norm="batch"),
     head=PictureHeadOptions("mean", (), 0.0),
     exits=(),
 )
@@ -134,7 +135,7 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
     setup = Setup.build(resolve(config), training.categories)
     loop = setup.experiment.train
     batches = list(islice(experiment.train_batches(setup, training, loop, 0), 10))
-    variables = jax.jit(setup.model.init)(jax.random.key(0), batches[0])
+    variables = jax.jit(setup.model.init)(jax.random.key(0), batches[0].inputs)
     variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
     network = keras_mask_mtl.build(dropout=0.0)
     keras_mask_mtl.set_weights(network, variables)
@@ -152,7 +153,7 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
     def step(variables, state, batch):
         def loss(params):
             changed = {**variables, "params": params}
-            total, _, stats = setup.model.loss(changed, batch, jax.random.key(0))
+            total, _, stats = make_loss(setup.model)(changed, batch, jax.random.key(0))
             return total, stats
 
         (total, stats), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
@@ -185,7 +186,7 @@ def gradients(options):
     (model, variables, *_), batch = small(options), face_batch()
 
     def terms(params):
-        return model.loss({**variables, "params": params}, batch, jax.random.key(1))[1]
+        return make_loss(model)({**variables, "params": params}, batch, jax.random.key(1))[1]
 
     slopes = jax.jit(jax.jacrev(terms))(variables["params"])
     return {
@@ -298,12 +299,12 @@ def test_soft_sharing_draws_the_trunks_together(options):
 def test_a_non_local_block_changes_nothing_at_first():
     plain, batch = small(), face_batch()
     model = mask_mtl(replace(SMALL, convs=replace(SMALL.convs, non_local=(2,))), FACE)
-    own = jax.jit(model.init)(jax.random.key(0), batch)
+    own = jax.jit(model.init)(jax.random.key(0), batch.inputs)
     block = own["params"]["backbone"]["stage2"]["shared"]["non_local"]
     own["params"] = jax.tree.map(np.asarray, plain.variables["params"])
     own["params"]["backbone"]["stage2"]["shared"]["non_local"] = block
     expected = plain.predict(plain.variables, batch).attributes
-    found = jax.jit(model.predict)(own, batch).attributes
+    found = jax.jit(model.predict)(own, batch.inputs).attributes
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
 
@@ -331,8 +332,8 @@ def test_non_local_attention_beside_loops():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_resnet_takes_chips_of_224_pixels(channels):
     batch, model = face_batch(1, 224, channels), mask_mtl(RESNET, FACE)
-    variables = jax.eval_shape(model.init, jax.random.key(0), batch)
-    found = jax.eval_shape(model.predict, variables, batch)
+    variables = jax.eval_shape(model.init, jax.random.key(0), batch.inputs)
+    found = jax.eval_shape(model.predict, variables, batch.inputs)
     assert found.attributes["race"].shape == (1, 1, 5)
 
 
@@ -392,23 +393,22 @@ def test_a_mirrored_view_is_averaged():
     (_, variables, _, predict), batch = small(), face_batch()
     mirrored = batch._replace(images=batch.images[:, :, ::-1])
     both = [predict(variables, b).attributes for b in (batch, mirrored)]
-    in_both_views = mask_mtl(SMALL, FACE, views=ViewOptions(flip=True)).predict
+    in_both_views = mask_mtl(SMALL, FACE, views=(View(), View(mirrored=True))).predict
     found = jax.jit(in_both_views)(variables, batch).attributes
     for name in found:
         np.testing.assert_allclose(found[name], (both[0][name] + both[1][name]) / 2, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("options", "attributes", "views", "named"),
+    ("attributes", "named"),
     [
-        (SMALL, (), ViewOptions(), ("config.attributes",)),
-        (SMALL, (AGE, RACE), ViewOptions(), ("config.model.exits", "gender", "age", "race")),
-        (SMALL, FACE, ViewOptions(scales=(1.0, 2.0)), ("config.eval.scales",)),
+        ((), ("config.attributes",)),
+        ((AGE, RACE), ("config.model.exits", "gender", "age", "race")),
     ],
 )
-def test_what_does_not_go_together_is_said(options, attributes, views, named):
+def test_attributes_that_do_not_fit_the_options_are_refused(attributes, named):
     with refused(*named, error=ValueError):
-        mask_mtl(options, attributes, views=views)
+        mask_mtl(SMALL, attributes)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.models.mask_rcnn.proposals import Anchors
 from mtl_jax.models.mask_rcnn.targets import sample_anchors, sample_batch_anchors, sample_regions
 from mtl_jax.ops.masks import mask_targets
+from mtl_jax.training.objective import make_loss
 from mtl_jax.types import Proposals
 
 MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask")
@@ -38,7 +39,7 @@ def differentiated():
 
     def loss(params, batch):
         full = {**variables, "params": params}
-        total, terms, _ = model.loss(full, batch, jax.random.key(1))
+        total, terms, _ = make_loss(model)(full, batch, jax.random.key(1))
         return total, terms
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -73,13 +74,13 @@ PARAMETERS = {  # torchvision's counts with 91 classes; frozen norms have none
 def test_parameters_of_torchvisions_models(name):
     options, expected = PARAMETERS[name]
     model = mask_rcnn(options, 91)
-    variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1).inputs)
     assert count(variables["params"]) == expected
 
 
 def test_what_all_tasks_read_is_shared():
     model = mask_rcnn(MaskRCNNOptions(), 3, ATTRIBUTES)
-    variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1).inputs)
     paths = flatten_dict(variables["params"], sep="/")
     shared = {path for path in paths if re.search(model.shared, path)}
     assert {path.split("/")[0] for path in shared} == {"backbone", "fpn"}
@@ -236,7 +237,7 @@ def test_anchors_and_regions_are_sampled_with_different_keys(monkeypatch):
 
     @jax.jit
     def draw(variables):  # the loss is not returned, so only the keys are computed
-        model.loss(variables, random_batch(), jax.random.key(0))
+        make_loss(model)(variables, random_batch(), jax.random.key(0))
 
     draw(tiny().variables)
     jax.effects_barrier()
@@ -327,7 +328,7 @@ def test_any_number_of_channels(channels):
     options = replace(TINY, pixel_mean=(0.5,), pixel_std=(0.25,))
     model = mask_rcnn(options, 3, ATTRIBUTES)
     batch = random_batch(1, channels=channels)
-    variables = jax.eval_shape(model.init, jax.random.key(0), batch)
+    variables = jax.eval_shape(model.init, jax.random.key(0), batch.inputs)
     kernel = variables["params"]["backbone"]["stem"]["conv1"]["kernel"]
     assert kernel.shape[2] == channels
 
@@ -367,10 +368,12 @@ def test_heads_on_some_of_the_rows_give_what_all_rows_give(monkeypatch):
 
     def everything(params, batch, sizes):
         def loss(params):
-            total, _, stats = model.loss({**variables, "params": params}, batch, jax.random.key(1))
+            total, _, stats = make_loss(model)(
+                {**variables, "params": params}, batch, jax.random.key(1)
+            )
             return total, stats
 
-        found = model.predict(variables, batch._replace(sizes=sizes))
+        found = model.predict(variables, batch.inputs._replace(sizes=sizes))
         return jax.value_and_grad(loss, has_aux=True)(params), found
 
     def plain(self, head, pyramid, boxes, valid, *rest):
@@ -411,7 +414,7 @@ def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention(inc
     def box_loss(variables, box):
         boxes, valid = jnp.tile(box, (1, 4, 1)), np.arange(4)[None] < 1
         batch = with_gt(random_batch(1), boxes=boxes, valid=valid)
-        return model.loss(variables, batch, jax.random.key(0))[1]["rpn_box"]
+        return make_loss(model)(variables, batch, jax.random.key(0))[1]["rpn_box"]
 
     # The second ratio of the cell at row 3, column 4 of P2.
     anchor = np.array([12, 8, 20, 16], np.float32)
@@ -424,7 +427,9 @@ def test_matterports_choices_train_every_head_and_find_boxes_on_the_picture():
     model, variables, _, predict = compile_model(mask_rcnn(MATTERPORT, 3, ATTRIBUTES), batch)
 
     def loss(params):
-        total, terms, _ = model.loss({**variables, "params": params}, batch, jax.random.key(1))
+        total, terms, _ = make_loss(model)(
+            {**variables, "params": params}, batch, jax.random.key(1)
+        )
         return total, terms
 
     (_, terms), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
@@ -467,5 +472,5 @@ def test_masks_are_cut_out_as_regions_are_pooled(monkeypatch):
     for aligned in (True, False):
         options = replace(TINY, roi=replace(TINY.roi, aligned=aligned))
         model = mask_rcnn(options, 3)
-        jax.eval_shape(model.loss, tiny().variables, random_batch(), jax.random.key(0))
+        jax.eval_shape(make_loss(model), tiny().variables, random_batch(), jax.random.key(0))
     assert cut == [True, False]

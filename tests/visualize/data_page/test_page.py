@@ -19,13 +19,13 @@ from mtl_jax.data.datasets.subset import Subset
 from mtl_jax.data.face_masks.apply import DrawMasks
 from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.images.resize import ResizeOptions
-from mtl_jax.models.padding import STRIDES
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.anchors import pyramid_anchors
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.data_page.page import Shown, write_data_page
 from mtl_jax.visualize.data_page.statistics import best_overlaps, measure, suggest_anchors
 
+STRIDES = (4, 8, 16, 32, 64)
 SIZES = ((32,), (64,), (128,), (256,), (512,))
 RATIOS = (0.5, 1.0, 2.0)
 # The images of matterport's notebooks inspect_data, and their names here.

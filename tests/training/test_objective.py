@@ -10,8 +10,9 @@ import pytest
 from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.losses import masked_sum, term_value
+from mtl_jax.models.ground_truth import places
 from mtl_jax.models.mask_rcnn.network import mask_rcnn
-from mtl_jax.models.objective import summed_terms
+from mtl_jax.training.objective import make_loss, summed_terms
 
 # No statistics over the batch, and no dropout: nothing else depends on how it is divided.
 PLAIN = replace(
@@ -36,11 +37,12 @@ def uneven_batch():
 
 def run(parts):
     batch = uneven_batch()
-    model, variables, *_ = compile_model(mask_rcnn(PLAIN, 3, ATTRIBUTES, parts=parts), batch)
+    model, variables, *_ = compile_model(mask_rcnn(PLAIN, 3, ATTRIBUTES), batch)
+    loss_of = make_loss(model, parts)
 
     def loss(params):
         full = {**variables, "params": params}
-        total, terms, _ = model.loss(full, batch, jax.random.key(1))
+        total, terms, _ = loss_of(full, batch, jax.random.key(1))
         return total, terms
 
     trained = jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -67,14 +69,13 @@ def test_a_part_without_objects_leaves_batch_norms_of_heads_finite(parts):
         name: replace(getattr(TINY, name), norm="batch") for name in ("mask_head", "attribute_head")
     }
     batch = random_batch()
-    model, variables, *_ = compile_model(
-        mask_rcnn(replace(TINY, **heads), 3, ATTRIBUTES, parts=parts), batch
-    )
+    model, variables, *_ = compile_model(mask_rcnn(replace(TINY, **heads), 3, ATTRIBUTES), batch)
+    loss_of = make_loss(model, parts)
 
     @jax.jit
     @partial(jax.value_and_grad, has_aux=True)
     def differentiate(params, batch):
-        total, _, stats = model.loss({**variables, "params": params}, batch, jax.random.key(1))
+        total, _, stats = loss_of({**variables, "params": params}, batch, jax.random.key(1))
         return total, stats
 
     valid = np.array(batch.gt.valid)
@@ -86,9 +87,9 @@ def test_a_part_without_objects_leaves_batch_norms_of_heads_finite(parts):
         valid = np.array(batch.gt.valid)
 
 
-def toy_terms(variables, batch, key, places):
+def toy_terms(variables, batch, key, train):
     """Give a masked mean over the rows, and count the calls in the statistics."""
-    values = variables["params"] * batch.index.astype(jnp.float32) + places
+    values = variables["params"] * batch.index.astype(jnp.float32) + places(batch)
     stats = {"calls": variables["batch_stats"]["calls"] + 1}
     return {"toy": (masked_sum(values, batch.valid), masked_sum(values, batch.exhaustive))}, stats
 
