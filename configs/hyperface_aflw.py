@@ -30,7 +30,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.detection.proposals = "fast"
     config.data.format = "aflw"
     config.data.fractions = (0.93, 0.02, 0.05)  # of about 21,000 images
-    config.data.regions.update(proposals="fast", per_picture=32)
+    config.data.regions.update(proposals="fast", per_image=32)
     config.stages = (dict(layers="all", steps=60_000, learning_rate=0.0),)
     config.train.update(eval_every=10_000, checkpoint_every=2000)
     if variant == "unfused":

@@ -62,5 +62,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.regions.update(turn=20.0, positive_fraction=0.65)
     config.stages = (dict(layers="all", steps=8000, learning_rate=0.0),)
     config.train.update(eval_every=2000, checkpoint_every=500)
-    config.eval.pictures = 300
+    config.eval.images = 300
     return make_tiny(config) if variant == "tiny" else config

@@ -1,6 +1,7 @@
 """Exceptions for mistakes of the user, and parts of their messages."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -34,6 +35,14 @@ def wrong_type(value: object, like: object) -> str:
     kinds = int | float if isinstance(like, float) else int
     fits = isinstance(value, kinds) and not isinstance(value, bool)
     return "" if fits else "a number" if isinstance(like, float) else "an integer"
+
+
+def compile_pattern(text: str, what: str) -> re.Pattern[str]:
+    """Compile a regular expression of the user's. Raises UserError that names `what` it is."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UserError(f"{what} {text!r} is not a regular expression: {error}") from None
 
 
 def suggest(word: object, known: Iterable[str]) -> str:

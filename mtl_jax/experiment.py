@@ -324,8 +324,8 @@ def make_validator(
     checks = setup.experiment.eval
     if not held_out.sources:
         return None
-    if checks.pictures:
-        held_out = held_out._replace(sources=choose(held_out.sources, checks.pictures))
+    if checks.images:
+        held_out = held_out._replace(sources=choose(held_out.sources, checks.images))
     seen = as_regions(setup, held_out).sources  # inputs of the loss
     predict = make_detect(setup.model, mesh)
     losses = make_eval_loss(setup.model, mesh)

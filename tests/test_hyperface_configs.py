@@ -264,7 +264,7 @@ def test_training_uses_regions_and_evaluation_images():
     drawn = SyntheticSource(2, seed=0, size=(192, 192))
     opened = Opened((drawn,), (1.0,), drawn.categories)
     seen = experiment.as_regions(setup(), opened)
-    assert len(seen.sources[0]) == 2 * setup().experiment.data.regions.per_picture
+    assert len(seen.sources[0]) == 2 * setup().experiment.data.regions.per_image
     batches = experiment.train_batches(setup(), seen, LoopOptions(batch_size=3), 0)
     side = setup().experiment.model.input_size
     assert next(batches).images.shape == (3, side, side, 3)

@@ -30,7 +30,7 @@ def get_config(variant=""):
     config.model.detection.update(score_threshold=0.0, max_detections=50)
     config.stages = (dict(layers="all", steps=1, learning_rate=0.0),)
     config.train.batch_size = 2
-    config.eval.update(batch_size=2, pictures=2)
+    config.eval.update(batch_size=2, images=2)
     return config
 """
 

@@ -16,17 +16,20 @@ from ml_collections import ConfigDict
 
 from mtl_jax.config.fields import as_tuples
 from mtl_jax.config.options.training import Stage
+from mtl_jax.config.renamed import read_old_names
 from mtl_jax.errors import UserError
 
 ORDER = "order"
 
 
 def name_blocks(config: ConfigDict) -> None:
-    """Convert `config.data.sources` and `config.stages` to blocks by name, in place.
+    """Convert `config.data.sources` and `config.stages` to blocks by name, and renamed fields to
+    their new names, in place.
 
     Raises UserError if they are not blocks, or if two blocks have the same name.
     """
     with config.unlocked(), config.ignore_type():
+        read_old_names(config)
         config.data.sources = ConfigDict(_named_sources(config.data))
         config.stages = ConfigDict(_named_stages(config.stages))
     config.lock()

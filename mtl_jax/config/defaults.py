@@ -16,6 +16,7 @@ from mtl_jax.config.options.hyperface import HyperFaceOptions
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions
+from mtl_jax.config.renamed import add_old_names
 from mtl_jax.errors import UserError, suggest
 
 # The options of config.model by config.family; `runs/setup.py` builds the models.
@@ -53,6 +54,7 @@ def get_default(family: str = "mask_rcnn") -> ConfigDict:
             "eval": asdict(EvalOptions()),
         }
     )
+    add_old_names(config)
     if family == "hyperface":
         config.data.regions.proposals = "jitter"
     if family == "mask_mtl":  # the published input size: the heads' weights depend on it
@@ -257,5 +259,5 @@ def make_tiny(config: ConfigDict) -> ConfigDict:
         {"layers": "all", "steps": 2, "learning_rate": 0.0},
     )
     config.train.update(batch_size=2, log_every=1, eval_every=2, checkpoint_every=2)
-    config.eval.update(batch_size=2, pictures=4)
+    config.eval.update(batch_size=2, images=4)
     return config

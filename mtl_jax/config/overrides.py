@@ -14,6 +14,7 @@ from mtl_jax.attributes import declarations as attributes
 from mtl_jax.config.blocks import ORDER, field_of, name_blocks
 from mtl_jax.config.fields import as_tuples
 from mtl_jax.config.options.data import SHORT
+from mtl_jax.config.renamed import with_new_name
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.io.user_module import load_module, user_code_errors
 
@@ -65,7 +66,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> None:
     faults = []
     for argument in sorted(arguments, key=lambda argument: not argument.startswith(_SOURCES)):
         try:
-            _set(config, argument)
+            _set(config, with_new_name(argument))
         except UserError as error:
             faults.append(str(error))
     if faults:

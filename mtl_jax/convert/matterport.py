@@ -1,6 +1,5 @@
 """Create a run folder from matterport Mask_RCNN's Keras weights."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.coco_names import coco_things
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.torchvision import read_categories
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, compile_pattern
 from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import save_run
 from mtl_jax.runs.setup import Setup
@@ -48,10 +47,11 @@ def import_weights(
     matterport's config. Prints the outcome of each part. Raises UserError if a tensor is missing or
     unexpected; unexpected keys that match a pattern of `unused` are ignored.
     """
+    patterns = [compile_pattern(pattern, "--unused") for pattern in unused]
     state = read_keras(file)
 
     def is_unused(key: str) -> bool:
-        return any(re.search(pattern, key) for pattern in unused)
+        return any(pattern.search(key) for pattern in patterns)
 
     try:
         sizes = names.guess_sizes(state, not is_unused(f"{names.ATTRIBUTE_OUTPUT}/kernel"))

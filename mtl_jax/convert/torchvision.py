@@ -147,9 +147,11 @@ def read_categories(file: Path | None, classes: int) -> list[Category]:
             return list(coco_categories())
         return [Category(i, f"class {i}") for i in range(1, classes)]
     try:
-        lines = [line.strip() for line in file.read_text().splitlines()]
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: must be a UTF-8 text file with one name per line") from None
     found = [line for line in lines if line]
     if len(found) != classes - 1 or len(set(found)) != len(found):
         raise UserError(

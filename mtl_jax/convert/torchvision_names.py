@@ -21,7 +21,7 @@ from mtl_jax.config.options.mask_rcnn import (
     RpnOptions,
 )
 from mtl_jax.convert.weight_files import check_tensors
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, compile_pattern
 from mtl_jax.layers.convnext import BLOCKS as CONVNEXT_BLOCKS
 from mtl_jax.layers.resnet import BLOCKS
 from mtl_jax.models.attribute_heads.heatmap import CONVS as HEATMAP_CONVS
@@ -302,10 +302,11 @@ def to_variables(
 
     Unexpected keys that match DROPPED or a pattern of `unused` are ignored.
     """
+    patterns = [DROPPED, *(compile_pattern(pattern, "--unused") for pattern in unused)]
     check_tensors(
         state,
         {tensor.key: None for tensor in tensors},
-        lambda key: any(re.search(pattern, key) for pattern in (DROPPED, *unused)),
+        lambda key: any(pattern.search(key) for pattern in patterns),
     )
     return {t.path: np.ascontiguousarray(t.layout.to_ours(state[t.key])) for t in tensors}
 

@@ -84,9 +84,12 @@ def _decode(segmentation: dict, height: int, width: int) -> np.ndarray:
             f"an RLE requires counts and size [{height}, {width}], the image's height and width"
         )
     counts = segmentation["counts"]
-    if isinstance(counts, list):
-        if sum(counts) != height * width:  # pycocotools would read out of bounds
-            raise ValueError(f"the RLE's counts sum to {sum(counts)}, expected {height * width}")
+    compressed = not isinstance(counts, list)
+    text = counts.encode() if isinstance(counts, str) else counts
+    runs = read_counts(text) if compressed else counts
+    if sum(runs) != height * width:  # pycocotools would read or write out of bounds
+        raise ValueError(f"the RLE's counts sum to {sum(runs)}, expected {height * width}")
+    if not compressed:
         segmentation = coco_mask.frPyObjects(segmentation, height, width)
     try:
         return coco_mask.decode(segmentation).astype(bool)

@@ -164,23 +164,34 @@ class _Job:
                 raise
             self._skip(file, error)
             return 0
-        self._journal.finish(file.name, first_id, read, self.detections - found)
-        self.frames += read
-        if abs(writer.fps - video.fps) > 0.01:
-            print(f"{writer.path}: {writer.fps:g} frames per second instead of {video.fps:.3f}")
         if not read:
             self._skip(file, ValueError("no frame could be read"))
-        elif video.breaks_off(read):
+            return 0
+        if abs(writer.fps - video.fps) > 0.01:
+            print(f"{writer.path}: {writer.fps:g} frames per second instead of {video.fps:.3f}")
+        fault = ""
+        if video.breaks_off(read):
             fault = f"ends after {read} of {video.count} frames, which were predicted"
-            print(f"{file.path}: {fault}", file=sys.stderr)
-            self.faults += 1
+            self._warn(file, fault)
+        self._journal.finish(file.name, first_id, read, self.detections - found, fault)
+        self.frames += read
         return read
 
     def _is_done(self, file: InputFile) -> bool:
-        """Return whether an earlier process finished `file`, and count its detections."""
+        """Return whether an earlier process finished `file`, count its detections, and report its
+        fault.
+        """
         done = self._journal.done.get(file.name)
-        self.detections += done.entries if done else 0
-        return done is not None
+        if done is None:
+            return False
+        self.detections += done.entries
+        if done.fault:
+            self._warn(file, done.fault)
+        return True
+
+    def _warn(self, file: InputFile, fault: str) -> None:
+        print(f"{file.path}: {fault}", file=sys.stderr)
+        self.faults += 1
 
     def _skip(self, file: InputFile, error: Exception) -> None:
         _report(file, error)

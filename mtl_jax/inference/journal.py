@@ -27,6 +27,7 @@ class Done(NamedTuple):
     entries: int
     start: int  # in bytes
     size: int  # in bytes
+    fault: str = ""  # reported again by a later process
 
 
 class Journal:
@@ -79,11 +80,13 @@ class Journal:
             journal.write(text.encode())
             journal.flush()
 
-    def finish(self, file_name: str, first_id: int, images: int, entries: int) -> None:
+    def finish(
+        self, file_name: str, first_id: int, images: int, entries: int, fault: str = ""
+    ) -> None:
         """Record that all entries of an image or video were added."""
         journal, progress = self._open()
         size = journal.tell() - self._end
-        done = Done(file_name, first_id, images, entries, self._end, size)
+        done = Done(file_name, first_id, images, entries, self._end, size, fault)
         progress.write(f"{json.dumps(done._asdict())}\n".encode())
         progress.flush()
         self.done[file_name], self._end = done, self._end + size

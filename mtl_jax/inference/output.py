@@ -22,7 +22,11 @@ COLUMNS = ("image_id", "file_name", "frame", "time", "category_id", "category", 
 BOX = ("x", "y", "width", "height")
 _CROP = re.compile(r"(\d{6}_)?\d+_[\w.-]+\.png")
 # Files and folders that are written below the output folder.
-WRITTEN = ("predictions.json", "predictions.csv", "predictions.jsonl", "overlays", "crops")
+WRITTEN = (
+    *(f"predictions.{suffix}" for suffix in ("json", "csv", "jsonl", "progress.jsonl")),
+    "overlays",
+    "crops",
+)
 
 
 class Predictions:

@@ -159,6 +159,7 @@ class VideoWriter:
     def _check(self) -> None:
         """Raise UserError if the file misses frames, since OpenCV does not report write errors."""
         capture = cv2.VideoCapture(str(self._partial))
-        if int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) != self._count:
-            raise UserError(f"{self.path}: the video is incomplete; check the free disk space")
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
+        if frames != self._count:
+            raise UserError(f"{self.path}: the video is incomplete; check the free disk space")

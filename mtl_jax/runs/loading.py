@@ -35,7 +35,7 @@ from mtl_jax.types import Detections, Inputs, Model, Variables
 
 # Fields of a trained model's config that can be changed; the others are fixed by training.
 EVALUATION = ("data.", "eval.", "model.detection.")
-TRAINING_ONLY = ("eval.pictures", "eval.loss", "eval.best_metric")  # used only by validation
+TRAINING_ONLY = ("eval.images", "eval.loss", "eval.best_metric")  # used only by validation
 Predict = Callable[[Inputs], Detections]
 Propose = Callable[[Inputs], Inputs]  # adds proposals
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from mtl_jax.config.options.training import BalanceOptions
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, compile_pattern
 from mtl_jax.training.loss_balancing import Balance, State, make_balance
 from mtl_jax.training.stages import path_of
 from mtl_jax.types import Array, Model, Variables
@@ -63,12 +63,10 @@ def _check_shared(pattern: str, method: str, params: Any) -> None:
             f"config.train.balance {method!r} compares gradients of what tasks share, and in this "
             "model they share nothing"
         )
-    try:
-        found = any(jax.tree.leaves(shared_parameters(params, pattern)))
-    except re.error as error:
-        found, pattern = False, f"{pattern} ({error})"
-    if not found:
-        raise UserError(f"config.train.balancing.shared is found in no parameter: {pattern}")
+    field = "config.train.balancing.shared"
+    compile_pattern(pattern, field)
+    if not any(jax.tree.leaves(shared_parameters(params, pattern))):
+        raise UserError(f"{field} {pattern!r} matches no parameter path of the model")
 
 
 def balanced_gradients(

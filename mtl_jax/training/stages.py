@@ -1,14 +1,13 @@
 """Stages of training, and which parameters each one trains."""
 
 import difflib
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, compile_pattern
 
 FIRST_STAGE = {"3+": 3, "4+": 4, "5+": 5}
 
@@ -42,10 +41,8 @@ def trainable(params: Any, layers: str) -> Any:
     elif layers == "all":
         chosen = [True] * len(paths)
     else:
-        try:
-            chosen = [re.search(layers, path) is not None for path in paths]
-        except re.error as error:
-            raise UserError(f"layers {layers!r} is no regular expression: {error}") from None
+        pattern = compile_pattern(layers, "layers")
+        chosen = [pattern.search(path) is not None for path in paths]
     if not any(chosen):
         raise UserError(_nothing(layers, layers, paths))
     return jax.tree.unflatten(jax.tree.structure(params), chosen)

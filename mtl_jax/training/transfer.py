@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, compile_pattern
 from mtl_jax.types import Array, Variables
 
 # Layers whose shape is the number of classes, or an attribute's.
@@ -39,18 +39,15 @@ def transfer(
     """
     ours: dict[str, Array] = dict(flatten_dict(variables, sep="/"))
     theirs = _in_our_collections(dict(flatten_dict(loaded, sep="/")), ours)
-    for pattern in exclude:
-        try:
-            found = any(re.search(pattern, path) for path in ours)
-        except re.error as error:
-            raise UserError(f"exclude {pattern!r} is no regular expression: {error}") from None
-        if not found:
-            raise UserError(f"exclude pattern {pattern!r} is found in no path of the model")
+    excluded = [compile_pattern(pattern, "exclude") for pattern in exclude]
+    for pattern in excluded:
+        if not any(pattern.search(path) for path in ours):
+            raise UserError(f"exclude {pattern.pattern!r} matches no parameter path of the model")
     result, rows, faults = {}, [], []
     for path, tensor in ours.items():
         result[path] = tensor
         there = np.shape(theirs[path]) if path in theirs else ()
-        if any(re.search(pattern, path) for pattern in exclude):
+        if any(pattern.search(path) for pattern in excluded):
             outcome = "fresh: excluded"
         elif path not in theirs:
             outcome = "fresh: not in the checkpoint"

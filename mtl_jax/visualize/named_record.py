@@ -50,7 +50,7 @@ def _by_file(run: Run, workdir: Path, path: Path) -> Record | None:
         try:
             sources = open_data(run.setup.experiment, split, workdir, run.categories).sources
         except UserError:
-            return None  # the data may not be on this machine
+            continue  # the data may not be on this machine
         for source in sources:
             for position in range(len(source)):
                 record = source[position]

@@ -19,7 +19,7 @@ TINY = (
     "--config.stages=({'layers':'all','steps':2,'learning_rate':0.0},)",
     "--config.train.batch_size=4",
     "--config.eval.loss=False",
-    "--config.eval.pictures=8",
+    "--config.eval.images=8",
     "--config.model.convs.features=(4,4,6,6,6)",
     "--config.model.head.features=(8,)",
 )

@@ -13,6 +13,7 @@ from mtl_jax.config.options.data import AugmentOptions, DataOptions, SourceOptio
 from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.config.options.mask_rcnn import LossWeights
 from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
+from mtl_jax.config.renamed import RENAMED
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.runs.setup import Setup
@@ -45,7 +46,8 @@ def resolve_default(family):
 
 def compare(group, kinds, name):
     options = [field for kind in kinds for field in fields(kind)]
-    assert set(group) == {field.name for field in options}, name
+    old_names = {old.rpartition(".")[2] for old in RENAMED if old.rpartition(".")[0] == name}
+    assert set(group) == {field.name for field in options} | old_names, name
     for field in options:
         if is_dataclass(field.type):
             compare(group[field.name], (field.type,), f"{name}.{field.name}")

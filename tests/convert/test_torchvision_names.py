@@ -77,6 +77,8 @@ def test_unexpected_and_missing_tensors_are_listed():
         names.to_variables(state, tensors, unused=("^ema",))
     faults = str(error.value).splitlines()[1:]
     check_faults(faults, ("extra.weight",), ("rpn.head.bbox_pred.bias",))
+    with refused("--unused", "["):
+        names.to_variables(state, tensors, unused=("[",))
 
 
 def test_a_group_norm_is_refused():

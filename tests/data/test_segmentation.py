@@ -122,6 +122,8 @@ WRONG = [  # a segmentation, and the parts of the message: fields, sizes, number
     ({"size": [HEIGHT, WIDTH]}, ("counts", "size", HEIGHT, WIDTH)),
     ({"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}, ("counts", "size", HEIGHT, WIDTH)),
     ({"size": [HEIGHT, WIDTH], "counts": [3, 4]}, ("counts", 7, 2400)),
+    ({"size": [HEIGHT, WIDTH], "counts": "34"}, ("counts", 7, 2400)),
+    ({"size": [HEIGHT, WIDTH], "counts": b"PPPPPPP0"}, ("counts",)),
     (np.zeros((3, 4), bool), ("(3, 4)", HEIGHT, WIDTH)),
     ("mask.png", ("str",)),
 ]

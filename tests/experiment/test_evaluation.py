@@ -103,7 +103,7 @@ def test_predictions_of_several_sources_name_their_source(copy):
         (("--data", "/absent"), ("/absent",)),
         (("--data", "."), (".", "synthetic")),
         (("--config.model.backbone.depth=34",), ("config.model.backbone.depth", "config.data")),
-        (("--config.eval.pictures=3",), ("config.eval.pictures",)),
+        (("--config.eval.images=3",), ("config.eval.images",)),
         (("--config.data.pathh=x",), ("config.data.pathh", "config.data.path")),
     ],
 )

@@ -83,6 +83,30 @@ def test_a_truncated_video_keeps_its_readable_frames(tmp_path, capsys):
     assert len(frames) == len(entries_of(tmp_path / "out")) == readable
 
 
+def test_the_fault_of_a_finished_video_is_reported_again_when_resumed(tmp_path, capsys):
+    path = write_video(tmp_path / "film.avi")
+    break_off(path)
+    other = write_video(tmp_path / "other.avi")
+
+    predictor = Predictor(FakeRun())
+    stopping = predictor.predict_frames
+    calls = []
+
+    def frames(images):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("stopped")
+        return stopping(images)
+
+    predictor.predict_frames = frames
+    with pytest.raises(RuntimeError, match="stopped"):
+        predict_folder(predictor, [path, other], tmp_path / "out")
+    first, *_ = capsys.readouterr().err.splitlines()
+    resumed = OutputOptions(resume=True)
+    assert predict_folder(Predictor(FakeRun()), [path, other], tmp_path / "out", resumed) == 1
+    assert first in capsys.readouterr().err
+
+
 def test_a_header_that_counts_an_extra_second_is_accepted(tmp_path):
     film = video.Video(write_video(tmp_path / "film.mp4", frames=50))
     assert not film.breaks_off(50)

@@ -73,7 +73,7 @@ class RegionOptions(Options):
     """Training on regions of images with one instance or none each, which HyperFace requires."""
 
     proposals: str = ""  # jitter | fast | quality (selective search); "": whole images
-    per_picture: int = 16  # regions per image and epoch
+    per_image: int = 16  # regions per image and epoch
     positive_fraction: float = 0.5  # of an image's regions, if the image has instances
     turn: float = 0.0  # maximum in-plane rotation of a region in training, in degrees
     cache: str = ""  # folder of the proposals of selective search; "": RUN/proposals
@@ -81,7 +81,7 @@ class RegionOptions(Options):
 
     def faults(self) -> Iterator[str]:
         yield from one_of("data.regions.proposals", self.proposals, PROPOSALS)
-        yield from at_least("data.regions.per_picture", self.per_picture, 1)
+        yield from at_least("data.regions.per_image", self.per_image, 1)
         yield from at_least("data.regions.search_side", self.search_side, 32)
         yield from between("data.regions.positive_fraction", self.positive_fraction, 0, 1)
         yield from between("data.regions.turn", self.turn, 0, 180)

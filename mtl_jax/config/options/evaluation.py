@@ -35,7 +35,7 @@ class EvalOptions(ViewOptions):
     """
 
     batch_size: int = 1  # also used by predict.py
-    pictures: int = 0  # images of split val per validation, always the same ones; 0: all
+    images: int = 0  # images of split val per validation, always the same ones; 0: all
     loss: bool = True  # validation also computes the losses
     best_metric: str = "box/AP"  # a metric of metrics.json, or a validation loss
     iou_threshold: float = 0.5  # minimum IoU of a detection with the instance that it matches
@@ -54,7 +54,7 @@ class EvalOptions(ViewOptions):
     def faults(self) -> Iterator[str]:
         yield from super().faults()
         yield from at_least("eval.batch_size", self.batch_size, 1)
-        yield from at_least("eval.pictures", self.pictures, 0)
+        yield from at_least("eval.images", self.images, 0)
         for name, pairs in (("groups", self.groups), ("limits", self.limits)):
             kinds = [[type(part) for part in p] if isinstance(p, tuple) else [] for p in pairs]
             if any(each not in ([str, float], [str, int]) for each in kinds):

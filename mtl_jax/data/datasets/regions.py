@@ -28,7 +28,7 @@ Finder = Callable[[int], np.ndarray]  # position -> boxes [P, 4]
 
 
 class RegionSource(Source):
-    """A source of `options.per_picture` regions of every image of `source`.
+    """A source of `options.per_image` regions of every image of `source`.
 
     Region i depends on the arguments and i only; `draw` samples a new region each time. The visible
     part of a record is `region`. A positive has one instance with all its labels. A negative has no
@@ -52,10 +52,10 @@ class RegionSource(Source):
         self._find = find
 
     def __len__(self) -> int:
-        return len(self.source) * self.options.per_picture
+        return len(self.source) * self.options.per_image
 
     def group(self, position: int) -> str:
-        return self.source.group(position // self.options.per_picture)
+        return self.source.group(position // self.options.per_image)
 
     def __getitem__(self, position: int) -> Record:
         return self._region(position, np.random.default_rng((self.seed, position)))
@@ -69,11 +69,11 @@ class RegionSource(Source):
         return replace(record, turn=Turn(degrees, ((x1 + x2) / 2, (y1 + y2) / 2)))
 
     def _region(self, position: int, rng: np.random.Generator) -> Record:
-        index, slot = divmod(position, self.options.per_picture)
+        index, slot = divmod(position, self.options.per_image)
         record = materialize(self.source[index])
         proposals = self._proposals(index)
         objects = [instance for instance in record.instances if not instance.crowd]
-        positive = slot < self.options.positive_fraction * self.options.per_picture
+        positive = slot < self.options.positive_fraction * self.options.per_image
         if objects and (positive or not record.exhaustive):
             target = objects[int(rng.integers(len(objects)))]
             return self._positive(record, objects, target, proposals, rng)

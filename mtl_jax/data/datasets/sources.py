@@ -160,7 +160,8 @@ def _open_external(
     without_classes = block["format"] == "masks" or block.get("class_attribute") == ""
     if "categories" in block and not without_classes:  # without classes, it names all instances
         block["categories"] = ()  # the model's classes are used
-    block["labels"] = {}  # defaults of the config's data, not valid for other data
+    # What the config says of its own data does not hold for other data.
+    block["labels"], block["exhaustive"] = {}, None
     for key in {"group_key", "image_set"} & block.keys():
         block[key] = ""  # all records are used, without splits
     base = Path(path) if Path(path).is_dir() else Path(path).parent
@@ -172,7 +173,15 @@ def _open_external(
     block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
     united = tuple(categories) or _categories(block, source)
     part = _part(block, source, range(len(source)), united, attributes, "external")
-    return Opened((part,), (1.0,), united, repeat_thresholds=(0.0,), names=(block["name"],))
+    return Opened(
+        (part,),
+        (1.0,),
+        united,
+        repeat_thresholds=(0.0,),
+        names=(block["name"],),
+        skipped=tuple(source.skipped),
+        undeclared=tuple(source.undeclared),
+    )
 
 
 def _open(

@@ -23,7 +23,7 @@ from mtl_jax.images.geometry import Turn
 from mtl_jax.images.resize import ResizeOptions
 
 SIDE = 67
-REGIONS = RegionOptions(proposals="jitter", per_picture=20)
+REGIONS = RegionOptions(proposals="jitter", per_image=20)
 OPTIONS = DataOptions(
     resize=ResizeOptions("stretch", canvases=((SIDE, SIDE),)),
     augment=AugmentOptions(flip=0.0),
@@ -152,7 +152,7 @@ def test_a_region_depends_on_its_seed_and_position_alone():
 
 
 def training(steps, start_step=0):
-    regions, options = source(per_picture=4), replace(OPTIONS, workers=1)
+    regions, options = source(per_image=4), replace(OPTIONS, workers=1)
     batches = train_batches(
         [regions], [1.0], DECLARED, options, batch_size=4, seed=7, start_step=start_step
     )
@@ -176,7 +176,7 @@ def test_resumed_training_draws_the_same_regions():
 
 
 def test_evaluation_sees_the_same_regions_each_time():
-    regions = source(per_picture=4)
+    regions = source(per_image=4)
     first, second = (list(eval_batches(regions, DECLARED, OPTIONS, batch_size=4)) for _ in "ab")
     jax.tree.map(np.testing.assert_array_equal, first, second)
     row = transforms.load(regions[5], 5, DECLARED, OPTIONS)

@@ -20,7 +20,7 @@ from mtl_jax.data.records import Source
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 
 SOURCE = SyntheticSource(2, seed=5, size=(96, 128), heads=(1, 1), head_heights=(0.5, 0.8))
-FAST = RegionOptions(proposals="fast", per_picture=8, search_side=100)
+FAST = RegionOptions(proposals="fast", per_image=8, search_side=100)
 
 
 @pytest.mark.parametrize("kind", ["fast", "quality"])
@@ -87,11 +87,11 @@ def batch_of_two():
 
 
 def test_proposals_of_its_images_are_added_to_a_batch(tmp_path):
-    found = BatchSearch(FAST, 2000)(batch_of_two()).proposals
+    found = BatchSearch(FAST, 2000)(batch_of_two().inputs).proposals
     boxes = selective_search(SOURCE[0].image, "fast", 100)
     assert found.valid.sum(1).tolist() == [len(boxes), 0]
     np.testing.assert_array_equal(found.boxes[0, : len(boxes)], boxes)
-    few = BatchSearch(FAST, 9)(batch_of_two()).proposals
+    few = BatchSearch(FAST, 9)(batch_of_two().inputs).proposals
     assert few.valid.all(1).tolist() == [True, False]
     kept = {tuple(row) for row in few.boxes[0].tolist()}
     assert len(kept) == 9
@@ -102,17 +102,17 @@ def test_proposals_of_its_images_are_added_to_a_batch(tmp_path):
 
 
 def test_the_images_of_a_batch_are_searched_once(tmp_path, monkeypatch):
-    first = BatchSearch(FAST, 100, tmp_path)(batch_of_two())
+    first = BatchSearch(FAST, 100, tmp_path)(batch_of_two().inputs)
     assert len(list(tmp_path.iterdir())) == 1
     monkeypatch.setattr(module, "selective_search", None)
-    again = BatchSearch(FAST, 100, tmp_path)(batch_of_two())
+    again = BatchSearch(FAST, 100, tmp_path)(batch_of_two().inputs)
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
 def test_gray_and_float_images_are_searched():
     batch = batch_of_two()
     gray = batch.images.mean(-1, keepdims=True).astype(np.float32)
-    found = BatchSearch(FAST, 2000)(batch._replace(images=gray)).proposals
+    found = BatchSearch(FAST, 2000)(batch.inputs._replace(images=gray)).proposals
     whole = np.repeat(np.rint(gray[0, :96, :128]).astype(np.uint8), 3, -1)
     np.testing.assert_array_equal(
         found.boxes[0][found.valid[0]], selective_search(whole, "fast", 100)

@@ -262,6 +262,8 @@ def test_external_data_is_a_folder_or_a_file(data_root: Path):
         opened = open_external(place, options(block), AGE)
         assert ids(opened) == [list(range(100, 110))]
         assert labels_of(opened.sources[0][3].instances[0], AGE) == {"age": 3}
+    not_exhaustive = options({**block, "exhaustive": False})
+    assert open_external(path, not_exhaustive, AGE).sources[0][0].exhaustive
     with refused(data_root / "a", "elsewhere.json", "config.data.annotations", "x.json"):
         open_sources(options({**block, "path": "a"}), AGE)
     with refused(data_root / "b"):
