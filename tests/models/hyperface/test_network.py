@@ -310,7 +310,7 @@ def test_the_loss_of_what_is_not_trained_on_is_the_predictors():
     sums = jax.jit(lambda v, b: model.terms(v, b, jax.random.key(0), False)[0])
     terms = sums(variables, batch)
     out = Network(options, 2, declared, train=False).apply(
-        variables, normalize(batch, options.pixel_mean, options.pixel_std), batch.valid
+        variables, normalize(batch.inputs, options.pixel_mean, options.pixel_std), batch.valid
     )
     expected = region_losses(out, clean(batch), declared, options)
     for name, term in expected.items():

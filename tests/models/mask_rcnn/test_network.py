@@ -93,7 +93,9 @@ def test_what_all_tasks_read_is_shared():
 )
 def test_parameters_of_each_backbone(depth, expected):
     options = MaskRCNNOptions(backbone=BackboneOptions(depth=depth, norm="batch"))
-    variables = jax.eval_shape(mask_rcnn(options, 2).init, jax.random.key(0), random_batch(1))
+    variables = jax.eval_shape(
+        mask_rcnn(options, 2).init, jax.random.key(0), random_batch(1).inputs
+    )
     assert count(variables["params"]["backbone"]) == expected
 
 
