@@ -26,7 +26,8 @@ PARTS = ("backbone", "fpn", "rpn", "box_head", "mask_head")
 def state(arch: str) -> dict[str, np.ndarray]:
     """Return a state dict of torchvision's `arch`; each tensor's seed is its name."""
     options = names.arch_options(arch)
-    shapes = jax.eval_shape(mask_rcnn(options, CLASSES).init, jax.random.key(0), random_batch(1))
+    inputs = random_batch(1).inputs
+    shapes = jax.eval_shape(mask_rcnn(options, CLASSES).init, jax.random.key(0), inputs)
     empty = {
         path: np.zeros(leaf.shape, np.float32)
         for path, leaf in flatten_dict(shapes, sep="/").items()

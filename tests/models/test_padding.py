@@ -93,7 +93,7 @@ def test_the_whole_canvas_counts_if_asked():
 
 def test_normalize_zeroes_what_lies_beyond_the_picture():
     batch = random_batch(1)._replace(sizes=np.array([[10, 20]], np.float32))
-    images = normalize(batch, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    images = normalize(batch.inputs, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
     expected = (batch.images[0, :10, :20] / 255 - [0.5, 0.4, 0.3]) / 0.2
     np.testing.assert_allclose(images[0, :10, :20], expected, rtol=1e-5, atol=1e-6)
     assert np.all(images[0, 10:] == 0)

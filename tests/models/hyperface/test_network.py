@@ -23,7 +23,7 @@ from mtl_jax.models.hyperface.network import Network, hyperface, loss_weights
 from mtl_jax.models.padding import normalize
 from mtl_jax.training.objective import make_loss
 from mtl_jax.training.transfer import format_table, transfer
-from mtl_jax.types import AttributeLabels, Batch, GroundTruth
+from mtl_jax.types import AttributeLabels, Batch, GroundTruth, Inputs
 
 REPOSITORY = AlexNetOptions(variant="repository")
 FACE_NET = HyperFaceOptions(alexnet=REPOSITORY, fused=False, fcs=(4096,))
@@ -41,9 +41,8 @@ TINY = HyperFaceOptions(
 def shapes(options, attributes=DECLARED):
     """Give the shapes of a model's variables without making them."""
     model = hyperface(options, 2, attributes)
-    images = jnp.zeros((1, 8, 8, 3))
-    batch = Batch(images, *([jnp.zeros(1)] * 4), gt=None)
-    return jax.eval_shape(model.init, jax.random.key(0), batch.inputs)
+    inputs = Inputs(jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 2)), jnp.ones(1, bool))
+    return jax.eval_shape(model.init, jax.random.key(0), inputs)
 
 
 def count(options, attributes=DECLARED):
