@@ -82,7 +82,9 @@ def test_the_whole_canvas_counts_if_asked():
 
     def valid_anchors(options):
         network = Network(options, 3, (), False, train=False)
-        return jax.jit(lambda v: network.apply(v, batch, method="steps").anchors.valid)(variables)
+        return jax.jit(lambda v: network.apply(v, batch.inputs, method="steps").anchors.valid)(
+            variables
+        )
 
     cells = [int(np.ceil(WIDE[0] / s) * np.ceil(WIDE[1] / s)) for s in (4, 8, 16, 32, 64)]
     whole = valid_anchors(replace(TINY, size_divisible=0))

@@ -18,12 +18,12 @@ def test_the_best_boxes_come_by_falling_score():
     batch = batch._replace(valid=np.arange(len(batch.valid)) > 0)
     variables = compile_model(mask_rcnn(options, 3, ATTRIBUTES), batch).variables
     find = jax.jit(rpn_proposals(options, 3, ATTRIBUTES, count=6))
-    found = jax.device_get(find(variables, batch))
+    found = jax.device_get(find(variables, batch.inputs))
     assert found.boxes.shape == (len(batch.valid), 6, 4)
     assert not found.valid[0].any()
     assert found.valid[1:].all()
     network = Network(options, 3, ATTRIBUTES, False, train=False)
-    steps = jax.jit(lambda v, b: network.apply(v, b, method="steps"))(variables, batch)
+    steps = jax.jit(lambda v, b: network.apply(v, b, method="steps"))(variables, batch.inputs)
     for row in range(1, len(batch.valid)):
         height, width = batch.sizes[row] - 1
         decoded = box_ops.decode(
@@ -42,5 +42,7 @@ def test_no_more_come_than_the_network_has():
     options = replace(TINY, rpn=replace(TINY.rpn, post_nms=4))
     batch = random_batch()
     variables = compile_model(mask_rcnn(options, 3, ATTRIBUTES), batch).variables
-    found = jax.eval_shape(rpn_proposals(options, 3, ATTRIBUTES, count=2000), variables, batch)
+    found = jax.eval_shape(
+        rpn_proposals(options, 3, ATTRIBUTES, count=2000), variables, batch.inputs
+    )
     assert found.valid.shape == (len(batch.valid), 4)
