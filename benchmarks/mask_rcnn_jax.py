@@ -22,7 +22,7 @@ from mtl_jax.models.mask_rcnn.proposals import Anchors, select_detections
 from mtl_jax.models.mask_rcnn.targets import sample_batch_anchors, sample_regions
 from mtl_jax.models.padding import STRIDES, Pyramid, is_inside, normalize, seen_extent
 from mtl_jax.results import paste_mask
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Proposals, Variables
 
 SLOTS, MASK_SIDE = 100, 112  # of the ground truth; the input pipeline's defaults

@@ -25,7 +25,7 @@ from mtl_jax.config.options.mask_rcnn import (
     RoiOptions,
     RpnOptions,
 )
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 from mtl_jax.types import AttributeLabels, Batch, Detections, GroundTruth, Model, Variables
 
 ATTRIBUTES: tuple[Attribute, ...] = (

@@ -289,7 +289,7 @@ def test_show_without_a_display_is_one_line_before_anything_is_read(tmp_path, mo
     monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                NONE\n")
     arguments = ("--input", tmp_path / "absent", "--output", tmp_path / "out", "--show")
     done = scripts.call("predict", "--workdir", tmp_path / "no run", *arguments)
-    assert scripts.mistake(done, "opencv-contrib-python").startswith("--show: ")
+    scripts.mistake(done, "--show", "opencv-contrib-python")
 
 
 def test_predict_passes_its_options_on(tmp_path, monkeypatch):

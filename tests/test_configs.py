@@ -28,7 +28,7 @@ from mtl_jax.data.records import Category
 from mtl_jax.runs.initial import initial_variables, variable_shapes
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.checkpoint import Checkpointer
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 from mtl_jax.training.transfer import transfer
 
 CONFIGS = scripts.ROOT / "configs"

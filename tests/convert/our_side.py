@@ -12,8 +12,8 @@ from flax.traverse_util import flatten_dict
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.layers.fpn import Fpn
 from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
-from mtl_jax.training.objective import make_loss
 from mtl_jax.training.stages import frozen_norms
+from mtl_jax.training.step import make_loss
 from mtl_jax.types import Batch, Inputs
 
 # Anchors and regions per image are sampled exhaustively; proposals per level and per image are few,

@@ -20,7 +20,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import load_run
 from mtl_jax.runs.setup import Setup
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 
 pytest.importorskip("tensorflow")
 from convert import matterport_keras as theirs

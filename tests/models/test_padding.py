@@ -9,7 +9,7 @@ from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 
 from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.models.padding import is_inside, normalize, seen_extent
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 
 # Every anchor and region counts, so that nothing depends on chance.
 ALL = replace(

@@ -23,9 +23,9 @@ from mtl_jax.training.gradient_balancing import balanced_gradients, make_balanci
 from mtl_jax.training.loop import fit
 from mtl_jax.training.loss_balancing import make_balance
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.objective import make_loss
 from mtl_jax.training.sharding import make_mesh
 from mtl_jax.training.stages import partition, trainable
+from mtl_jax.training.step import make_loss
 
 KEY = jax.random.key(0)
 BALANCED = tuple(method for method in METHODS if method != "fixed")

@@ -7,12 +7,12 @@ import pytest
 from training.toy import init, make_batch, make_model
 
 from mtl_jax.config.options.training import OptimizerOptions
-from mtl_jax.training.objective import make_loss
 from mtl_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from mtl_jax.training.sharding import make_mesh, shard_batch
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import start_stage
-from mtl_jax.training.step import make_eval_loss, make_train_step
+from mtl_jax.training.step import make_eval_loss, make_loss, make_train_step
+from mtl_jax.types import MaskedSum
 
 OPTIONS = OptimizerOptions(
     schedule="constant", warmup_steps=0, learning_rate=0.05, weight_decay=0.1
@@ -127,12 +127,12 @@ _undifferentiable.defvjp(lambda tree: (tree, None), _refuse)
 def test_frozen_parts_are_not_differentiated():
     model = make_model()
 
-    def loss(variables, batch, key):
+    def terms(variables, batch, key, train):
         params = variables["params"]
         guarded = {**params, "backbone": _undifferentiable(params["backbone"])}
-        return make_loss(model)({**variables, "params": guarded}, batch, key)
+        return model.terms({**variables, "params": guarded}, batch, key, train)
 
-    guarded = model._replace(loss=loss)
+    guarded = model._replace(terms=terms)
     step, state, _, mesh = _start(guarded, "heads")
     step(state, shard_batch(make_batch(0, 0), mesh), KEY)
     step, state, _, mesh = _start(guarded, "5+")
@@ -163,13 +163,13 @@ def test_after_a_nan_the_state_never_changes_again():
 def test_a_gradient_that_is_not_finite_is_noticed():
     model = make_model()
 
-    def loss(variables, batch, key):
-        total, terms, stats = make_loss(model)(variables, batch, key)
+    def with_penalty(variables, batch, key, train):
+        terms, stats = model.terms(variables, batch, key, train)
         bias = variables["params"]["fpn"]["bias"]
         zero = jnp.sqrt((bias - jax.lax.stop_gradient(bias)) ** 2).sum()  # its slope is NaN
-        return total + zero, terms, stats
+        return {**terms, "penalty": (MaskedSum(zero, jnp.int32(1)),)}, stats
 
-    step, state, variables, mesh = _start(model._replace(loss=loss))
+    step, state, variables, mesh = _start(model._replace(terms=with_penalty))
     state, metrics = step(state, shard_batch(make_batch(0, 0), mesh), KEY)
     assert np.isfinite(metrics.loss)
     assert np.isnan(metrics.grad_norm)
@@ -180,11 +180,11 @@ def test_a_gradient_that_is_not_finite_is_noticed():
 def test_statistics_that_are_not_finite_are_noticed():
     model = make_model()
 
-    def loss(variables, batch, key):
-        total, terms, stats = make_loss(model)(variables, batch, key)
-        return total, terms, jax.tree.map(lambda x: x / 0, stats)
+    def with_infinite_stats(variables, batch, key, train):
+        terms, stats = model.terms(variables, batch, key, train)
+        return terms, jax.tree.map(lambda x: x / 0, stats)
 
-    step, state, variables, mesh = _start(model._replace(loss=loss))
+    step, state, variables, mesh = _start(model._replace(terms=with_infinite_stats))
     state, metrics = step(state, shard_batch(make_batch(0, 0), mesh), KEY)
     assert not metrics.finite
     assert all(_same(variables["batch_stats"], state.batch_stats))

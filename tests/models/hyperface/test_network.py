@@ -21,7 +21,7 @@ from mtl_jax.models.hyperface.face_rectangle import NAME, first_rectangle
 from mtl_jax.models.hyperface.losses import region_losses
 from mtl_jax.models.hyperface.network import Network, hyperface, loss_weights
 from mtl_jax.models.padding import normalize
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import AttributeLabels, Batch, GroundTruth, Inputs
 

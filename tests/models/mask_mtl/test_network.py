@@ -27,7 +27,7 @@ from mtl_jax.models.mask_mtl.network import mask_mtl
 from mtl_jax.models.padding import normalize
 from mtl_jax.models.tta import View
 from mtl_jax.runs.setup import Setup
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 from mtl_jax.types import AttributeLabels
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py")

@@ -21,7 +21,7 @@ from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.models.mask_rcnn.proposals import Anchors
 from mtl_jax.models.mask_rcnn.targets import sample_anchors, sample_batch_anchors, sample_regions
 from mtl_jax.ops.masks import mask_targets
-from mtl_jax.training.objective import make_loss
+from mtl_jax.training.step import make_loss
 from mtl_jax.types import Proposals
 
 MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask")

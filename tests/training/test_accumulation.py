@@ -12,7 +12,7 @@ from scenes import ATTRIBUTES, TINY, compile_model, random_batch
 from mtl_jax.losses import masked_sum, term_value
 from mtl_jax.models.ground_truth import places
 from mtl_jax.models.mask_rcnn.network import mask_rcnn
-from mtl_jax.training.objective import make_loss, summed_terms
+from mtl_jax.training.step import make_loss, summed_terms
 
 # No statistics over the batch, and no dropout: nothing else depends on how it is divided.
 PLAIN = replace(
