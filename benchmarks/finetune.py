@@ -29,7 +29,7 @@ from mtl_jax.config.fields import config_from_json
 from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.io.atomic import write_json
 from mtl_jax.io.malloc import restart_with_kept_memory
-from mtl_jax.types import Batch, Detections
+from mtl_jax.types import Detections
 
 LIBRARIES = ("mtl_jax", "torchvision")
 UNSEEN = ("val", "test")
@@ -88,7 +88,7 @@ def _theirs(config: str, workdir: Path) -> dict[str, float]:
 
 
 def _measure(
-    predict: Callable[[Batch], Detections], config: ConfigDict, workdir: Path
+    predict: Callable[[Inputs], Detections], config: ConfigDict, workdir: Path
 ) -> dict[str, float]:
     """Return the metrics on the images that WORKDIR/splits.json excludes from training."""
     from mtl_jax.config.resolve import resolve

@@ -16,11 +16,13 @@ from flax.traverse_util import flatten_dict
 from benchmarks.mask_rcnn_scene import CLASSES, Scene, ellipse
 from mtl_jax.config.options.mask_rcnn import DetectionOptions, MaskRCNNOptions
 from mtl_jax.convert import torchvision_names as names
+from mtl_jax.models.backbones import make_backbone, pyramid_strides
 from mtl_jax.models.ground_truth import image_keys
 from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
+from mtl_jax.models.mask_rcnn.pooling import pool_regions
 from mtl_jax.models.mask_rcnn.proposals import Anchors, select_detections
 from mtl_jax.models.mask_rcnn.targets import sample_batch_anchors, sample_regions
-from mtl_jax.models.padding import STRIDES, Pyramid, is_inside, normalize, seen_extent
+from mtl_jax.models.padding import is_inside, normalize, outline
 from mtl_jax.results import paste_mask
 from mtl_jax.training.step import make_loss
 from mtl_jax.types import Batch, Detections, GroundTruth, Model, Proposals, Variables
@@ -38,7 +40,7 @@ def cases(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
         predict = jax.jit(_model(options, threshold).predict)
 
         def detect() -> Detections:
-            found = jax.device_get(predict(variables, batch))
+            found = jax.device_get(predict(variables, batch.inputs))
             for boxes, masks, valid in zip(found.boxes, found.masks, found.valid, strict=True):
                 paste(boxes[valid], masks[valid], height, width)
             return found
@@ -127,7 +129,7 @@ def _options(options: argparse.Namespace, threshold: float) -> MaskRCNNOptions:
 def _variables(batch: Batch, options: argparse.Namespace, weights: Path) -> Variables:
     """Initialise the variables, and write them with torchvision's names."""
     one = jax.tree.map(lambda x: x[:1], batch)
-    variables = jax.jit(_model(options, 0.0).init)(jax.random.key(0), one)
+    variables = jax.jit(_model(options, 0.0).init)(jax.random.key(0), one.inputs)
     bias = variables["params"]["box_head"]["class_logits"]["bias"]
     variables["params"]["box_head"]["class_logits"]["bias"] = bias.at[1 + options.alive :].set(-1e4)
 
@@ -170,23 +172,23 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
     def rows(x: jax.Array) -> jax.Array:
         return x.reshape(-1, *x.shape[2:])
 
-    padded = batch.images.shape[1:3]
-    seen = seen_extent(batch.sizes, padded, o.size_divisible)
-    whole = is_inside(seen, batch.valid, padded)
-    inside = tuple(whole[:, ::stride, ::stride] for stride in STRIDES)
-    images = part("normalize", lambda _, b: normalize(b, o.pixel_mean, o.pixel_std), batch)
+    strides = pyramid_strides(make_backbone(o.backbone, train=False, dtype=o.dtype))
+    empty = outline(batch.inputs, o.size_divisible, strides)
+    whole, inside = is_inside(empty.extent, batch.valid, batch.images.shape[1:3]), empty.inside
+    images = part("normalize", lambda _, x: normalize(x, o.pixel_mean, o.pixel_std), batch.inputs)
     features = part("backbone", lambda n, x: n.backbone(x, whole), images, trained=(images,))
     levels = part("fpn", lambda n, x: n.fpn(x, inside[:-1]), features, trained=(features,))
     part("rpn head", lambda n, x: n.rpn(x, inside), levels, trained=(levels,))
-    pyramid = Pyramid(levels, inside, seen)
+    pyramid = empty._replace(levels=levels)
     propose = partial(part, "rpn head, proposals", lambda n, *x: n._proposals(*x))
-    regions, _, _, anchors = propose(pyramid, batch)
+    regions, _, _, anchors = propose(pyramid, batch.sizes)
     part("targets", lambda _, *x: _targets(o, *x), batch, anchors, regions)
     fewer = regions.boxes[:, : o.roi.samples]
 
     def pool(name: str, boxes: jax.Array, size: int, trained: jax.Array) -> Any:
         def method(network: Network, levels: Any, boxes: jax.Array) -> jax.Array:
-            return rows(network._pool(pyramid._replace(levels=levels), boxes, size))
+            shown = pyramid._replace(levels=levels)
+            return rows(pool_regions(shown, boxes, size, strides[:-1], o))
 
         return part(name, method, levels, boxes, trained=(levels, trained))
 
