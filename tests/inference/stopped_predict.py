@@ -35,4 +35,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    # A shell ignores SIGINT in its background jobs, and this process inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run(main)

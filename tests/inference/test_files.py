@@ -363,6 +363,7 @@ def test_predictions_are_kept_and_resumed(how, code, tmp_path):
             env={**os.environ, "PYTHONPATH": paths},
             capture_output=True,
             text=True,
+            timeout=120,
         )
         assert done.returncode == code, done
         lines = (output / "predictions.jsonl").read_text().splitlines()
