@@ -6,7 +6,7 @@ Random weights detect nothing, and a detector's weights cannot be downloaded eve
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import shared_cache
 import torch
 from convert import torchvision_side
+from torch import Tensor
 
 from mtl_jax.data.pixels import read_pixels
 from mtl_jax.data.readers.annotation_tools.coco import CocoSource
@@ -67,8 +68,11 @@ def target(record: Record) -> dict[str, torch.Tensor]:
     }
 
 
-def weight_file(arch: str, source: CocoSource, steps: int) -> Path:
-    """Return the file of the weights of a model trained on the first images of `source`.
+def weight_file(
+    arch: str, images: Sequence[Tensor], targets: Sequence[dict], classes: int, steps: int
+) -> Path:
+    """Return the file of the weights of a model of `classes`, background included, trained on
+    images and targets in torchvision's format.
 
     It is created once for all test runs, and again if this file changes, except its imports.
     """
@@ -79,24 +83,28 @@ def weight_file(arch: str, source: CocoSource, steps: int) -> Path:
     file = folder / f"{arch}-{steps}-{made_by}.pth"
     if not file.exists():
         with write_whole(file) as draft:
-            torch.save(overfit(arch, source, steps), draft)
+            torch.save(overfit(arch, images, targets, classes, steps), draft)
     return file
 
 
-def overfit(arch: str, source: CocoSource, steps: int, rate: float = 1e-3) -> dict[str, Any]:
-    """Train all but the random ResNet on the first images of `source`; return the state dict."""
+def overfit(
+    arch: str,
+    images: Sequence[Tensor],
+    targets: Sequence[dict],
+    classes: int,
+    steps: int,
+    rate: float = 1e-3,
+) -> dict[str, Any]:
+    """Train all but the random ResNet; return the state dict."""
     torch.manual_seed(0)
-    records = [source[i] for i in range(LEARNT)]
-    images, targets = [read_image(r) for r in records], [target(r) for r in records]
-    classes = len(source.categories) + 1
     model = torchvision_side.make(arch, classes, (SIZE, SIZE), **SHORT).train()
 
     def losses(step: int) -> dict[str, torch.Tensor]:
-        first = step * BATCH % LEARNT
+        first = step * BATCH % len(images)
         batch = slice(first, first + BATCH)
         return model(images[batch], [dict(target) for target in targets[batch]])
 
-    _fix_norms(model, losses)
+    _fix_norms(model, losses, len(images) // BATCH)
     model.backbone.body.requires_grad_(False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, rate, weight_decay=0)
@@ -111,7 +119,7 @@ def overfit(arch: str, source: CocoSource, steps: int, rate: float = 1e-3) -> di
     return model.state_dict()
 
 
-def _fix_norms(model: torch.nn.Module, run: Callable[[int], object]) -> None:
+def _fix_norms(model: torch.nn.Module, run: Callable[[int], object], batches: int) -> None:
     """Make batch norms constant, with the statistics of all images; frozen norms already are.
 
     Statistics of batches of four differ so much that weights trained with them detect nothing with
@@ -126,7 +134,7 @@ def _fix_norms(model: torch.nn.Module, run: Callable[[int], object]) -> None:
             torch.nn.init.constant_(module.weight, 0.25)
     if norms:
         with torch.no_grad():
-            for step in range(LEARNT // BATCH):
+            for step in range(batches):
                 run(step)
     for norm in norms:
         norm.eval()

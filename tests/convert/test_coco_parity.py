@@ -48,7 +48,14 @@ def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     source = overfitted.photographs(data_set("coco_mini"), folder / "images.json")
     assert len(source) == overfitted.PHOTOGRAPHS
-    file = overfitted.weight_file(request.param, source, STEPS[request.param])
+    learnt = [source[i] for i in range(overfitted.LEARNT)]
+    file = overfitted.weight_file(
+        request.param,
+        [overfitted.read_image(record) for record in learnt],
+        [overfitted.target(record) for record in learnt],
+        len(source.categories) + 1,
+        STEPS[request.param],
+    )
     size = overfitted.SIZE
     convert.import_weights(str(file), folder / "run", min_size=size, max_size=size)
     state = torch.load(file, weights_only=True)

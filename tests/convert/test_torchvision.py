@@ -37,7 +37,13 @@ def make(arch, classes=5):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arch", ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn"]
+    "arch",
+    [
+        "maskrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn_v2",
+        "fasterrcnn_resnet50_fpn",
+        "keypointrcnn_resnet50_fpn",
+    ],
 )
 def test_weights_detect_the_same_and_are_exported_to_the_bit(arch, tmp_path, capsys):
     theirs = make(arch)
@@ -68,6 +74,25 @@ def test_weights_detect_the_same_and_are_exported_to_the_bit(arch, tmp_path, cap
         if not key.endswith("num_batches_tracked"):
             assert torch.equal(back.pop(key), tensor), key
     assert not back
+
+
+@pytest.mark.slow
+def test_a_convnext_becomes_a_backbone(tmp_path, capsys):
+    models = pytest.importorskip("torchvision.models")
+    state = models.convnext_tiny().state_dict()
+    torch.save(state, tmp_path / "convnext.pth")
+    convert.import_weights(str(tmp_path / "convnext.pth"), tmp_path / "run")
+    assert "convnext_tiny" in capsys.readouterr().out
+    run = load_run(tmp_path / "run")
+    assert run.setup.experiment.model.backbone.name == "convnext_tiny"
+    np.testing.assert_array_equal(
+        run.variables["params"]["backbone"]["stage3"]["down"]["conv"]["kernel"],
+        state["features.2.1.weight"].numpy().transpose(2, 3, 1, 0),
+    )
+    found = run.predict(random_batch(images=1, size=SIZE).inputs)
+    assert np.isfinite(found.boxes[found.valid]).all()
+    with refused("convnext_tiny"):
+        convert.export_weights(tmp_path / "run", tmp_path / "back.pth")
 
 
 @pytest.mark.slow

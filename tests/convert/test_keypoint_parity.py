@@ -1,0 +1,88 @@
+"""torchvision's Keypoint R-CNN overfitted to photographs of persons, and its weights here: the same
+keypoints.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from real_data import data_set
+
+from mtl_jax.convert import torchvision as convert
+from mtl_jax.images.decode import decode
+from mtl_jax.inference.predictor import Predictor
+
+torch = pytest.importorskip("torch")
+detection = pytest.importorskip("torchvision.models.detection")
+overfitted = pytest.importorskip("convert.overfitted")
+
+pytestmark = pytest.mark.slow
+ARCH, STEPS = "keypointrcnn_resnet50_fpn", 40
+
+
+def persons(folder: Path) -> dict[Path, list[dict]]:
+    """Return the first four photographs of the usual shape whose persons all have keypoints."""
+    data = json.loads((folder / "annotations/person_keypoints.json").read_text())
+    chosen: dict[Path, list[dict]] = {}
+    for image in data["images"]:
+        found = [a for a in data["annotations"] if a["image_id"] == image["id"]]
+        usual = 0.63 < image["height"] / image["width"] <= 0.7
+        if usual and found and all(a["num_keypoints"] > 7 for a in found) and len(found) <= 3:
+            chosen[folder / "images" / image["file_name"]] = found
+    return dict(list(chosen.items())[: overfitted.BATCH])
+
+
+def target(annotations: list[dict]) -> dict[str, torch.Tensor]:
+    boxes = np.array([a["bbox"] for a in annotations], np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    keypoints = np.array([a["keypoints"] for a in annotations], np.float32)
+    return {
+        "boxes": torch.tensor(boxes),
+        "labels": torch.ones(len(boxes), dtype=torch.int64),
+        "keypoints": torch.tensor(keypoints).reshape(len(boxes), 17, 3),
+    }
+
+
+def picture(path: Path) -> torch.Tensor:
+    return torch.tensor(decode(path, 3).transpose(2, 0, 1) / 255, dtype=torch.float32)
+
+
+def test_keypoints_are_torchvisions(tmp_path):
+    chosen = persons(data_set("coco_mini"))
+    assert len(chosen) == overfitted.BATCH
+    images, targets = [picture(path) for path in chosen], list(map(target, chosen.values()))
+    file = overfitted.weight_file(ARCH, images, targets, 2, STEPS)
+    size = overfitted.SIZE
+    convert.import_weights(str(file), tmp_path / "run", min_size=size, max_size=size)
+    run = Predictor.from_checkpoint(tmp_path / "run")
+    assert [category.name for category in run.categories] == ["person"]
+    theirs = detection.keypointrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, min_size=size, max_size=size
+    )
+    theirs.load_state_dict(torch.load(file, weights_only=True))
+    theirs.eval()
+    heatmaps = []
+    head = theirs.roi_heads.keypoint_predictor
+    head.register_forward_hook(lambda module, given, found: heatmaps.append(found.numpy()))
+    apart = []
+    for path, image in zip(chosen, images, strict=True):
+        result = run(path)
+        with torch.no_grad():
+            expected = theirs([image])[0]
+        count = len(expected["scores"])
+        assert len(result) == count > 0
+        assert expected["scores"][0] > 0.5
+        np.testing.assert_allclose(result.boxes, expected["boxes"], atol=0.02)
+        found = result.attributes["keypoints"].reshape(count, 17, 3)
+        # Where two cells are all but equally high, rounding decides which is the peak.
+        best = np.sort(heatmaps[-1].reshape(count, 17, -1), -1)
+        clear = best[..., -1] - best[..., -2] > 1e-4
+        assert clear.mean() > 0.9
+        distance = np.abs(found[..., :2] - expected["keypoints"].numpy()[..., :2]).max(-1)
+        assert (distance[clear] <= 0.05).all()
+        logit = np.log(found[..., 2] / (1 - found[..., 2]))
+        low = expected["keypoints_scores"].numpy() < 10  # a sigmoid of more is 1 in float32
+        np.testing.assert_allclose(logit[low], expected["keypoints_scores"].numpy()[low], atol=0.02)
+        apart.append(distance[clear].max())
+    print("largest distance in pixels", max(apart))
