@@ -300,6 +300,30 @@ def exchange_order(names: tuple[str, ...], pairs: tuple[tuple[str, str], ...]) -
     return order
 
 
+@dataclass(frozen=True)
+class OfClasses(Attribute):
+    """An attribute whose label is the index of one of `classes`."""
+
+    classes: tuple[str, ...] = ()
+
+    def annotate(self, values: np.ndarray, known: np.ndarray) -> str | None:
+        return self.classes[int(values[0])] if known[0] else None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.classes
+
+    @property
+    def summary(self) -> str:
+        return f"one of {', '.join(self.classes)}"
+
+    def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
+        yield self.name, self.classes[int(values[0])], bool(known[0])
+
+    def _truth(self, labels: Labels) -> np.ndarray:
+        return labels.values[labels.rows, 0].astype(int)
+
+
 def parse_labels(attributes: Iterable[Attribute], raw: Mapping[str, Any]) -> dict[str, Label]:
     """Parse the annotated labels `raw` of one instance, by attribute name.
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mtl_jax.attributes.base import (
-    Attribute,
     Confusion,
     Figure,
     Label,
     Labels,
+    OfClasses,
     accuracy,
     class_index,
     exchange_order,
@@ -20,14 +20,13 @@ from mtl_jax.images.geometry import Geometry
 
 
 @dataclass(frozen=True)
-class Categorical(Attribute):
+class Categorical(OfClasses):
     """One of `classes`. A label is a class name or, if no class has that name, a class index.
 
     `flip` pairs the classes that mirroring exchanges, such as ("left", "right"). The loss
     binary_cross_entropy requires two classes; its only output is the score of the second.
     """
 
-    classes: tuple[str, ...] = ()
     flip: tuple[tuple[str, str], ...] = ()
     kind: ClassVar[str] = "categorical"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "binary_cross_entropy")
@@ -66,9 +65,6 @@ class Categorical(Attribute):
         one_hot = np.eye(len(self.classes), dtype=np.float32)[values[..., 0].astype(int)]
         return np.where(known, one_hot, np.float32(np.nan))
 
-    def annotate(self, values: np.ndarray, known: np.ndarray) -> str | None:
-        return self.classes[int(values[0])] if known[0] else None
-
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         scores = {
             name: round(float(p), 6) for name, p in zip(self.classes, prediction, strict=True)
@@ -78,20 +74,9 @@ class Categorical(Attribute):
     def caption(self, prediction: np.ndarray) -> str:
         return self.classes[int(np.argmax(prediction))]
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.classes
-
-    @property
-    def summary(self) -> str:
-        return f"one of {', '.join(self.classes)}"
-
     def cells(self, described: Mapping[str, Any]) -> dict[str, Any]:
         scores = {f"{self.name}/{name}": score for name, score in described["scores"].items()}
         return {self.name: described["label"], **scores}
-
-    def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
-        yield self.name, self.classes[int(values[0])], bool(known[0])
 
     def score(
         self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
@@ -117,6 +102,3 @@ class Categorical(Attribute):
     def figures(self, predictions: np.ndarray, labels: Labels) -> Iterator[tuple[str, Figure]]:
         predicted = predictions[labels.rows].argmax(-1)
         yield self.name, Confusion(self._truth(labels), predicted, self.classes)
-
-    def _truth(self, labels: Labels) -> np.ndarray:
-        return labels.values[labels.rows, 0].astype(int)

@@ -8,11 +8,11 @@ import numpy as np
 
 from mtl_jax.attributes.base import (
     AS_BAD,
-    Attribute,
     Confusion,
     Figure,
     Label,
     Labels,
+    OfClasses,
     accuracy,
     class_index,
     mean_errors,
@@ -21,14 +21,13 @@ from mtl_jax.attributes.base import (
 
 
 @dataclass(frozen=True)
-class Ordinal(Attribute):
+class Ordinal(OfClasses):
     """One of the ordered `classes`; `levels` are their numbers (default 0, 1, 2, ...).
 
     Both losses train, for each level but the last, a classifier of whether the label is above it.
     With coral these classifiers share one score, so that they cannot contradict each other.
     """
 
-    classes: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
     kind: ClassVar[str] = "ordinal"
     losses: ClassVar[tuple[str, ...]] = ("cumulative", "coral")
@@ -53,9 +52,6 @@ class Ordinal(Attribute):
         levels = np.asarray(self.levels, np.float32)[values.astype(int)]
         return np.where(known, levels, np.float32(np.nan))
 
-    def annotate(self, values: np.ndarray, known: np.ndarray) -> str | None:
-        return self.classes[int(values[0])] if known[0] else None
-
     def describe(self, prediction: np.ndarray) -> dict[str, Any]:
         return {"value": round(float(prediction[0]), 4), "label": self._nearest_class(prediction)}
 
@@ -69,19 +65,8 @@ class Ordinal(Attribute):
     def _nearest_class(self, prediction: np.ndarray) -> str:
         return self.classes[int(self.nearest(prediction[:1])[0])]
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.classes
-
-    @property
-    def summary(self) -> str:
-        return f"one of {', '.join(self.classes)}"
-
     def cells(self, described: Mapping[str, Any]) -> dict[str, Any]:
         return {self.name: described["value"], f"{self.name}/label": described["label"]}
-
-    def columns(self, values: np.ndarray, known: np.ndarray) -> Iterator[tuple[str, Any, bool]]:
-        yield self.name, self.classes[int(values[0])], bool(known[0])
 
     def score(
         self, predictions: np.ndarray, labels: Labels, limit: float = 0.0
@@ -114,6 +99,3 @@ class Ordinal(Attribute):
     def figures(self, predictions: np.ndarray, labels: Labels) -> Iterator[tuple[str, Figure]]:
         predicted = self.nearest(predictions[labels.rows, 0])
         yield self.name, Confusion(self._truth(labels), predicted, self.classes)
-
-    def _truth(self, labels: Labels) -> np.ndarray:
-        return labels.values[labels.rows, 0].astype(int)

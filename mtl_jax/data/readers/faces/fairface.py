@@ -3,13 +3,13 @@
 Source: https://github.com/joojs/fairface, CC BY 4.0.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.csv_rows import read_rows
 from mtl_jax.data.readers.format import Block, Format, Labels
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Category, Record, Source
@@ -89,22 +89,11 @@ class FairFaceSource(Source):
 
     def _read_table(self, table: Path, faults: list[str]) -> None:
         seen: set[str] = set()
-        try:
-            with table.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file)
-                if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
-                    raise UserError(
-                        f"{table}: has no column {missing[0]}; expected {', '.join(COLUMNS)}"
-                    )
-                for row in rows:
-                    try:
-                        self._chips.append(self._read_row(row, seen))
-                    except ValueError as error:
-                        faults.append(f"{table}: line {rows.line_num} ({row['file']}): {error}")
-        except OSError as error:
-            raise UserError(f"{table}: cannot be read ({error.strerror})") from None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{table}: is not a CSV table ({error}); download it again") from None
+        for line, row in read_rows(table, COLUMNS):
+            try:
+                self._chips.append(self._read_row(row, seen))
+            except ValueError as error:
+                faults.append(f"{table}: line {line} ({row['file']}): {error}")
 
     def _read_row(self, row: Mapping[str, str | None], seen: set[str]) -> _Chip:
         name, age, gender, race = (row[column] or "" for column in COLUMNS)

@@ -21,6 +21,7 @@ from mtl_jax.attributes.vocabulary import GENDERS, RACES
 from mtl_jax.data.duplicates import near_duplicates
 from mtl_jax.data.pixels import read_pixels
 from mtl_jax.data.readers import folders
+from mtl_jax.data.readers.csv_rows import read_rows
 from mtl_jax.data.readers.faces.utkface import PEOPLE
 from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations
 from mtl_jax.data.readers.labels import LabelReader
@@ -103,22 +104,11 @@ class FaceCsvSource(Source):
 
 def _read(path: Path) -> tuple[list[_Face], list[str]]:
     faces, faults = [], []
-    csv.field_size_limit(2**31 - 1)  # Python's default allows about 180 x 180 pixels
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
-                expected = ", ".join(COLUMNS)
-                raise UserError(f"{path}: has no column {missing[0]}; expected {expected}")
-            for row in rows:
-                try:
-                    faces.append(_read_row(row, rows.line_num))
-                except ValueError as error:
-                    faults.append(f"{path}: line {rows.line_num}: {error}")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: is not a CSV table ({error}); download it again") from None
+    for line, row in read_rows(path, COLUMNS):
+        try:
+            faces.append(_read_row(row, line))
+        except ValueError as error:
+            faults.append(f"{path}: line {line}: {error}")
     return faces, faults
 
 
