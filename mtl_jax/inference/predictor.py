@@ -1,4 +1,4 @@
-"""From a run's folder to detections: pictures of any size in, `Result`s in their own pixels out."""
+"""Prediction with a trained model: a `Result` in pixels of the image, for images of any size."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,16 +19,16 @@ from mtl_jax.inference.times import Times
 from mtl_jax.results import Result
 from mtl_jax.types import Detections, Inputs
 
-Picture = str | Path | np.ndarray
+Image = str | Path | np.ndarray
 Input = TypeVar("Input")
 Output = TypeVar("Output")
-CONFIDENT = 0.5  # the least score that is drawn where no threshold is given
-DECODERS = 2  # threads that read ahead; OpenCV holds no lock while it decodes
+CONFIDENT = 0.5  # minimum score of drawn detections without a threshold
+DECODERS = 2  # threads that read ahead; OpenCV releases the GIL while it decodes
 
 
 @runtime_checkable
 class LoadedRun(Protocol):
-    """A trained model and what it was trained with, as `runs.load_run` gives it."""
+    """A trained model with its options, as returned by `runs.loading.load_run`."""
 
     @property
     def resize(self) -> ResizeOptions: ...
@@ -47,32 +47,32 @@ class LoadedRun(Protocol):
 
     @property
     def propose(self) -> Callable[[Inputs], Inputs] | None:
-        """Put proposals into a batch; None of a model that wants none."""
+        """Add proposals to a batch; None if the model requires none."""
         ...
 
     def predict(self, inputs: Inputs, /) -> Detections:
-        """Detect on one batch of static shape; NumPy in, NumPy out."""
+        """Detect objects in one batch of static shape, of NumPy arrays, and return NumPy arrays."""
         ...
 
 
 class _Placed(NamedTuple):
-    """A picture, and where it lies on its canvas."""
+    """An image, with the size of its padded image and its geometry there."""
 
     position: int  # among the inputs
     image: np.ndarray
-    canvas: Size
+    padded_size: Size
     geometry: Geometry
 
 
 class Predictor:
-    """Finds things in pictures. `Predictor.from_checkpoint("RUN")("photo.jpg")` gives a `Result`.
+    """Detects objects: `Predictor.from_checkpoint("RUN")("photo.jpg")` returns a `Result`.
 
-    A picture is a path, or pixels: uint8 `[H, W, 3]` in the order RGB, `[H, W]` gray, or
-    `[H, W, C]` with the model's channels. Below `score_threshold` nothing is returned; without one
-    everything that the model finds is, of which `draw` shows what scores 0.5 and more. With
-    `classes` only these are returned. `times` adds up where the time goes; `name` says what the
-    results depend on. Raises UserError for a
-    class that the model does not know and for a threshold that is no score.
+    An image is a path or an array: uint8 `[H, W, 3]` in RGB order, `[H, W]` for gray, or
+    `[H, W, C]` with the model's channels. Detections below `score_threshold` or of classes not in
+    `classes` are not returned. Without a threshold, all detections are returned, and `draw` shows
+    those with a score of at least 0.5. `times` accumulates the durations of the parts; `name`
+    identifies what the results depend on. Raises UserError if the model does not have a class, or
+    if the threshold is not between 0 and 1.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Predictor:
         name: str = "",
     ):
         if score_threshold is not None and not 0 <= score_threshold <= 1:
-            raise UserError(f"threshold {score_threshold:g} is not within 0 and 1, as scores are")
+            raise UserError(f"threshold must be between 0 and 1, got {score_threshold:g}")
         self._run, self.name = run, name
         self._score_threshold = score_threshold
         self._classes = None if classes is None else _numbers(run.categories, classes)
-        self._met: set[tuple[int, Size]] = set()  # shapes that are compiled
+        self._compiled: set[tuple[int, Size]] = set()  # (batch size, padded size)
         self.times = Times()
 
     @classmethod
@@ -99,10 +99,12 @@ class Predictor:
         classes: Sequence[str] | None = None,
         overrides: Sequence[str] = (),
     ) -> "Predictor":
-        """Load the model of a run's folder. `step` is `best`, `latest` or a number. `overrides`
-        change its config, as `--config.eval.flip=True`. Raises UserError.
+        """Load the model of a run folder or of a one-file model.
+
+        `step` is `best`, `latest` or a number. `overrides` change its config, for example
+        `--config.eval.flip=True`. Raises UserError if it cannot be loaded.
         """
-        # With it come jax and the models, which a fake run in a test does without.
+        # Imported here because it imports jax and the models.
         from mtl_jax.runs.loading import load_run
 
         loaded = load_run(run, step, overrides)
@@ -111,105 +113,105 @@ class Predictor:
 
     @property
     def categories(self) -> Sequence[Category]:
-        """The classes of things that the model finds, as its training data number them."""
+        """The classes that the model detects, with the ids of its training data."""
         return self._run.categories
 
     @property
     def attributes(self) -> Sequence[Attribute]:
-        """What the model says of each thing."""
+        """The attributes that the model predicts for each object."""
         return self._run.attributes
 
     @overload
-    def __call__(self, image: Picture) -> Result: ...
+    def __call__(self, image: Image) -> Result: ...
 
     @overload
-    def __call__(self, image: Sequence[Picture]) -> list[Result]: ...
+    def __call__(self, image: Sequence[Image]) -> list[Result]: ...
 
-    def __call__(self, image: Picture | Sequence[Picture]) -> Result | list[Result]:
-        """Detect on one picture, or on a list of them in batches. Raises UserError for one that
-        cannot be read, TypeError for what is none.
+    def __call__(self, image: Image | Sequence[Image]) -> Result | list[Result]:
+        """Detect objects in one image, or in a list of images in batches.
+
+        Raises UserError if an image cannot be read, and TypeError for any other type.
         """
         single = isinstance(image, str | Path | np.ndarray)
         if not single and not isinstance(image, Sequence):
-            wanted = "a path, an array [H, W, C] of uint8 as np.asarray(picture), or a list of such"
-            raise TypeError(f"a picture is {wanted}, not {type(image).__name__}")
-        pictures: Sequence[Picture] = [image] if single else image
+            expected = "a path, a uint8 array [H, W, C], or a list of these"
+            raise TypeError(f"image must be {expected}, got {type(image).__name__}")
+        images: Sequence[Image] = [image] if single else image
         results: dict[int, Result] = {}
-        for position, result in self.predict_files(pictures, 1 if single else None):
+        for position, result in self.predict_files(images, 1 if single else None):
             if isinstance(result, Exception):
-                raise UserError(f"{_name(pictures[position], position)}: {result}")
+                raise UserError(f"{_name(images[position], position)}: {result}")
             results[position] = result
-        ordered = [results[position] for position in range(len(pictures))]
+        ordered = [results[position] for position in range(len(images))]
         return ordered[0] if single else ordered
 
     def predict_files(
-        self, pictures: Iterable[Picture], batch_size: int | None = None
+        self, images: Iterable[Image], batch_size: int | None = None
     ) -> Iterator[tuple[int, Result | Exception]]:
-        """Give each picture's position with its result, or with what was wrong with it, as batches
-        fill.
+        """Yield each image's position and its result, or the error if it cannot be read.
 
-        Pictures of one canvas share batches, so the order may differ from the pictures'; few are in
-        memory at a time. The last batch of a canvas is filled up with rows that are not valid, so
-        that every batch has one shape.
+        Images with the same padded size share batches, so their order may change; only a few are in
+        memory at a time. The last batch of a padded size is filled with rows that are not valid, so
+        that all batches have the same shape.
         """
         size = batch_size or self._run.batch_size
         waiting: dict[Size, list[_Placed]] = defaultdict(list)
-        for position, picture in enumerate(_read_ahead(self._read, pictures)):
-            if isinstance(picture, Exception):
-                yield position, picture
+        for position, pixels in enumerate(_read_ahead(self._read, images)):
+            if isinstance(pixels, Exception):
+                yield position, pixels
                 continue
-            placed = self._place(position, picture)
-            waiting[placed.canvas].append(placed)
-            if len(waiting[placed.canvas]) == size:
-                yield from self._predict(waiting.pop(placed.canvas), size)
+            placed = self._place(position, pixels)
+            waiting[placed.padded_size].append(placed)
+            if len(waiting[placed.padded_size]) == size:
+                yield from self._predict(waiting.pop(placed.padded_size), size)
         for rest in waiting.values():
             yield from self._predict(rest, size)
 
     def predict_frames(self, frames: Iterable[np.ndarray]) -> Iterator[Result]:
-        """Give each frame's result in the order of the frames, a batch of them in memory at a time.
+        """Yield each frame's result in order, with one batch in memory at a time.
 
-        A frame of another canvas than the one before ends a batch. Raises ValueError for a frame
-        that is no picture for this model.
+        A frame with another padded size than the one before starts a new batch. Raises ValueError
+        if a frame is not a valid image for the model.
         """
         size = self._run.batch_size
         placed = (self._place(i, self._check(frame)) for i, frame in enumerate(frames))
-        for _, alike in groupby(placed, key=lambda one: one.canvas):
+        for _, alike in groupby(placed, key=lambda one: one.padded_size):
             while group := list(islice(alike, size)):
                 for _, result in self._predict(group, size):
                     yield result
 
-    def _read(self, picture: Picture) -> np.ndarray | Exception:
+    def _read(self, image: Image) -> np.ndarray | Exception:
         with self.times.measure("decode"):
             try:
-                if isinstance(picture, np.ndarray):
-                    return self._check(picture)
-                return decode(picture, self._run.channels)
+                if isinstance(image, np.ndarray):
+                    return self._check(image)
+                return decode(image, self._run.channels)
             except (ValueError, OSError) as error:
                 return error
 
-    def _check(self, picture: np.ndarray) -> np.ndarray:
-        """Give pixels with the model's channels; raise ValueError for what are none."""
-        if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or 0 in picture.shape:
-            shape = " x ".join(map(str, picture.shape))
+    def _check(self, image: np.ndarray) -> np.ndarray:
+        """Return an array with the model's channels. Raises ValueError if it is not an image."""
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+            shape = " x ".join(map(str, image.shape))
             raise ValueError(
-                f"an array of {shape} {picture.dtype}; give uint8, height x width x channels"
+                f"expected a uint8 array, height x width x channels, got {shape} {image.dtype}"
             )
-        return to_channels(picture, self._run.channels)
+        return to_channels(image, self._run.channels)
 
     def _place(self, position: int, image: np.ndarray) -> _Placed:
-        canvas, geometry = resize_geometry(image.shape[0], image.shape[1], self._run.resize)
-        return _Placed(position, image, canvas, geometry)
+        padded_size, geometry = resize_geometry(image.shape[0], image.shape[1], self._run.resize)
+        return _Placed(position, image, padded_size, geometry)
 
     def _predict(self, group: list[_Placed], size: int) -> Iterator[tuple[int, Result]]:
-        shape = (size, group[0].canvas)
-        new = shape not in self._met
+        shape = (size, group[0].padded_size)
+        new = shape not in self._compiled
         inputs = self._inputs(group, size)
         if self._run.propose is not None:
             with self.times.measure("first" if new else "propose"):
                 inputs = self._run.propose(inputs)
         with self.times.measure("first" if new else "infer"):
             detections = self._run.predict(inputs)
-        self._met.add(shape)
+        self._compiled.add(shape)
         self.times.later += 0 if new else len(group)
         threshold = self._score_threshold
         for row, placed in enumerate(group):
@@ -232,29 +234,29 @@ class Predictor:
             )
 
     def _inputs(self, group: list[_Placed], size: int) -> Inputs:
-        canvas = group[0].canvas
+        padded_size = group[0].padded_size
         dtype = self._run.resize.dtype
-        pixels = np.zeros((size, *canvas, self._run.channels), dtype)
+        pixels = np.zeros((size, *padded_size, self._run.channels), dtype)
         sizes = np.ones((size, 2), np.float32)
         for row, (_, image, _, geometry) in enumerate(group):
-            pixels[row] = resize_and_pad(image, canvas, geometry, dtype)
-            x1, y1, x2, y2 = covered_box(image.shape[0], image.shape[1], canvas, geometry)
+            pixels[row] = resize_and_pad(image, padded_size, geometry, dtype)
+            x1, y1, x2, y2 = covered_box(image.shape[0], image.shape[1], padded_size, geometry)
             sizes[row] = y2 - y1, x2 - x1
         return Inputs(pixels, sizes, np.arange(size) < len(group))
 
 
 def _numbers(categories: Sequence[Category], names: Sequence[str]) -> frozenset[int]:
-    """Give the model's numbers, 1 .. K-1, of classes by their names."""
+    """Return the model's indices, 1 .. K-1, of classes by their names."""
     known = [category.name for category in categories]
     for name in names:
         if name not in known:
-            mend = suggest(name, known) or f"; it knows {', '.join(known)}"
-            raise UserError(f"class {name!r} is none of the model's{mend}")
+            hint = suggest(name, known) or f"; expected one of {', '.join(known)}"
+            raise UserError(f"the model has no class {name!r}{hint}")
     return frozenset(known.index(name) + 1 for name in names)
 
 
 def _read_ahead(read: Callable[[Input], Output], items: Iterable[Input]) -> Iterator[Output]:
-    """Map `read` over `items` in order, in threads that are a few items ahead of the reader."""
+    """Map `read` over `items` in order, in threads that are a few items ahead."""
     with ThreadPoolExecutor(DECODERS) as pool:
         pending: deque[Any] = deque()
         for item in items:
@@ -265,5 +267,5 @@ def _read_ahead(read: Callable[[Input], Output], items: Iterable[Input]) -> Iter
             yield pending.popleft().result()
 
 
-def _name(picture: Picture, position: int) -> str:
-    return f"picture {position}" if isinstance(picture, np.ndarray) else str(picture)
+def _name(image: Image, position: int) -> str:
+    return f"image {position}" if isinstance(image, np.ndarray) else str(image)

@@ -1,8 +1,9 @@
-"""The backbones by name.
+"""Backbones by name.
 
-A backbone is a module that maps images `[B, H, W, C]` and the pixels inside them `[B, H, W]` to
-feature maps, from fine to coarse, which are 0 where not inside. Its class has the maps' `strides`
-in pixels, and its parts are named stem, stage2, stage3, ..., so that training stages can name them.
+A backbone is a module that maps images `[B, H, W, C]` and a mask of the pixels inside them
+`[B, H, W]` to feature maps, from fine to coarse, which are 0 outside the mask. Its class has the
+maps' `strides` in pixels. Its parts are named stem, stage2, stage3, ..., so that training stages
+can select them.
 """
 
 from jax.typing import DTypeLike
@@ -34,5 +35,5 @@ def make_backbone(
 
 
 def pyramid_strides(backbone: Backbone) -> tuple[int, ...]:
-    """Return the strides of a feature pyramid on a backbone: its maps' and twice the last one."""
+    """Return the strides of a backbone's feature pyramid: its maps' and twice the last one."""
     return (*backbone.strides, 2 * backbone.strides[-1])

@@ -1,4 +1,4 @@
-"""What every family does with a batch's ground truth."""
+"""Ground truth and random keys of a batch, prepared as all families require."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from mtl_jax.types import Array, Batch
 
 
 def clean(batch: Batch) -> Batch:
-    """Zero what stands in slots without ground truth, so that it reaches no arithmetic."""
+    """Set slots without ground truth to 0, so that their contents have no effect."""
     gt = batch.gt
     valid = gt.valid & batch.valid[:, None]
     attributes = {
@@ -32,10 +32,10 @@ def places(batch: Batch) -> Int[Array, "B"]:
 
 
 def image_keys(key: Array, places: Int[Array, "B"]) -> Array:
-    """Derive a key for each image from its place, so that rows added to a batch change no other."""
+    """Derive a key for each image from its position; rows added to a batch do not change others."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
 
 
 def dropout_key(key: Array, batch: Batch) -> Array:
-    """Derive the key of a batch's dropout; each part of a batch has another one."""
+    """Derive the key of a batch's dropout; each part of a batch has a different key."""
     return jax.random.fold_in(key, places(batch)[0])

@@ -1,8 +1,8 @@
-"""The part of a padded image that a network sees, and the feature pyramid over it.
+"""The part of a padded image that a network uses, and its feature pyramid.
 
-An image lies in the top left corner of its padded image. It counts as padded with zeros to the next
-multiple of `size_divisible`, as torchvision pads a single image; what lies beyond is 0 after every
-layer and holds no anchors. Therefore the padded size does not change an image's results.
+An image is at the top left of its padded image. The network uses the image and zeros up to the next
+multiple of `size_divisible`, as torchvision pads a single image. Cells beyond are 0 after every
+layer and have no anchors. Therefore the padded size does not change an image's results.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ class Pyramid(NamedTuple):
 
     levels: tuple[Float[Array, "*B Hl Wl C"], ...]  # 0 where not inside
     inside: tuple[Bool[Array, "*B Hl Wl"], ...]
-    extent: Int[Array, "*B 2"]  # height, width of the part that is seen, in pixels
+    extent: Int[Array, "*B 2"]  # height, width of the part that is used, in pixels
     cells: Int[Array, "*B L 2"]  # rows, columns of each level that are inside
 
 
 def outline(inputs: Inputs, divisible: int, strides: Sequence[int]) -> Pyramid:
-    """Return the pyramid of a batch without its maps, for levels of these strides in pixels."""
+    """Return the pyramid of a batch without its maps, for levels with `strides` in pixels."""
     padded = inputs.images.shape[1:3]
     extent = seen_extent(inputs.sizes, padded, divisible)
     inside = is_inside(extent, inputs.valid, padded)
@@ -36,8 +36,10 @@ def outline(inputs: Inputs, divisible: int, strides: Sequence[int]) -> Pyramid:
 def seen_extent(
     sizes: Float[Array, "B 2"], padded: tuple[int, int], divisible: int
 ) -> Int[Array, "B 2"]:
-    """Return the height and width of the part that is seen of images of `sizes`: up to the next
-    multiple of `divisible`, or the whole padded image where that is 0.
+    """Return the height and width of the used part of padded images.
+
+    It extends from the top left to the next multiple of `divisible`; with `divisible` 0 it is the
+    whole padded image.
     """
     whole = jnp.broadcast_to(jnp.array(padded, jnp.int32), sizes.shape)
     if not divisible:
@@ -50,7 +52,7 @@ def is_inside(
     valid: Bool[Array, "B"],
     padded: tuple[int, int],
 ) -> Bool[Array, "B H W"]:
-    """Return which pixels of a padded image lie within `extent` of a valid image."""
+    """Return which pixels of padded images are within the `extent` of a valid image."""
     rows = jnp.arange(padded[0])[None, :] < extent[:, :1]
     columns = jnp.arange(padded[1])[None, :] < extent[:, 1:]
     return rows[:, :, None] & columns[:, None, :] & valid[:, None, None]

@@ -1,7 +1,7 @@
 """Test-time augmentation: an image predicted in several sizes and mirrored, merged to one result.
 
-Source: detectron2's GeneralizedRCNNWithTTA. The boxes of all views are merged by one NMS; every
-view describes the merged boxes, and the descriptions are averaged.
+Source: detectron2's GeneralizedRCNNWithTTA. The boxes of all views are merged by one NMS. Masks and
+attributes of the merged boxes are predicted in every view and averaged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ Features = TypeVar("Features")
 
 
 class Described(NamedTuple):
-    """What a model says of boxes."""
+    """Masks and attributes of boxes, as predicted by a model."""
 
     masks: Float[Array, "B D S S"] | None  # probability on the cells of each box
     attributes: Mapping[str, Float[Array, "B D E"]]  # from `Head.decode`
@@ -39,14 +39,14 @@ class View(NamedTuple):
     mirrored: bool = False
 
     def show(self, inputs: Inputs) -> Inputs:
-        """Return images as this view shows them, their sizes in whole pixels."""
+        """Return the images of this view; their sizes are rounded to whole pixels."""
         if self == View():
             return inputs
         padded = inputs.images.shape[1:3]
         sizes = jnp.maximum(jnp.round(inputs.sizes * self.scale), 1)
 
         def show(image: Array, size: Float[Array, "2"], new: Float[Array, "2"]) -> Array:
-            # The padding repeats the image's last pixels, so that resizing mixes in no zeros.
+            # Pad with the image's last pixels, so that resizing does not mix in zeros.
             rows = jnp.minimum(jnp.arange(padded[0]), size[0] - 1)
             columns = jnp.minimum(jnp.arange(padded[1]), size[1] - 1)
             columns = size[1] - 1 - columns if self.mirrored else columns
@@ -77,7 +77,7 @@ class View(NamedTuple):
         return boxes * _ratio(inputs, shown)
 
     def described_back(self, described: Described, attributes: Sequence[Attribute]) -> Described:
-        """Return what this view's mirrored boxes show as the boxes themselves would show it."""
+        """Mirror back the masks and attributes of this view's boxes if the view is mirrored."""
         if not self.mirrored:
             return described
         masks, found = described
@@ -86,7 +86,7 @@ class View(NamedTuple):
 
 
 def make_views(options: ViewOptions) -> tuple[View, ...]:
-    """Build the views; the images come at the largest of the scales."""
+    """Build the views of images that have been resized to the largest of the scales."""
     largest = max(options.scales)
     return tuple(
         View(scale / largest, mirrored)
@@ -105,10 +105,10 @@ def detect_in_views(
     merge: Callable[[Sequence[Selected]], Selected],
     attributes: Sequence[Attribute],
 ) -> tuple[Selected, Described]:
-    """Find boxes in every view, `merge` them, and average every view's description of the result.
+    """Find boxes in every view, `merge` them, and average their masks and attributes over views.
 
-    `find(inputs)` returns features and boxes, `describe(features, boxes, classes, valid)` what the
-    features show in boxes; both in pixels of the view.
+    `find(inputs)` returns features and boxes, `describe(features, boxes, classes, valid)` the masks
+    and attributes of boxes; both use pixels of the view.
     """
     shown = [view.show(inputs) for view in views]
     found = [find(each) for each in shown]
@@ -132,7 +132,7 @@ def detect_in_views(
 
 
 def merge_by_nms(found: Sequence[Selected], options: DetectionOptions) -> Selected:
-    """Merge the boxes that the views of a batch found, in the same coordinates."""
+    """Merge the boxes found in all views of a batch, which have the same coordinates."""
     if len(found) == 1:
         return found[0]
     together = Selected(*(jnp.concatenate(parts, axis=1) for parts in zip(*found, strict=True)))
@@ -153,7 +153,7 @@ def _mirror(boxes: Float[Array, "B D 4"], shown: Inputs) -> Float[Array, "B D 4"
 def _mirror_predictions(
     attribute: Attribute, predictions: Float[Array, "B D E"]
 ) -> Float[Array, "B D E"]:
-    # About the box's centre a mirror is linear for every kind, so the images of the unit vectors
-    # determine it.
+    # Mirroring about the box's centre is linear for every kind: its matrix is the mirrored unit
+    # vectors.
     units = np.eye(attribute.prediction_size, dtype=np.float32)
     return predictions @ attribute.move_prediction(units, Geometry(scale_x=-1.0))

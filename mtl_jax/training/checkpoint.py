@@ -1,4 +1,4 @@
-"""Checkpoints: the latest and the best state of a run. The only file that knows Orbax."""
+"""Checkpoints: the latest and the best state of a run. The only module that uses Orbax."""
 
 import math
 import shutil
@@ -15,19 +15,19 @@ from mtl_jax.errors import UserError
 from mtl_jax.training.state import TrainState
 from mtl_jax.types import Variables
 
-# Orbax writes into a folder of another name and renames it at the end; a kept checkpoint that goes
-# is renamed into this folder first. So whatever is called by a number is whole, whenever the
-# process was killed.
+# Orbax writes to a temporary folder and renames it when it is complete. A checkpoint is moved to
+# this folder before it is deleted. Therefore a folder named by a number is always complete, even
+# after the process was killed.
 DELETED = "deleted"
 
 
 class Checkpointer:
-    """The checkpoints in a folder, `RUN/checkpoints`, by the number of steps done.
+    """The checkpoints in a folder, `RUN/checkpoints`, by the number of completed steps.
 
-    `metadata` is any JSON (resolved config, class names, attribute declarations); it is stored in
-    each checkpoint, so that the folder is all that a reader needs. The checkpoint whose metric
-    `best_metric` is best (`best_mode` max or min; the later one of equals) is kept beside the
-    latest one. A reader gives the folder alone.
+    `metadata` is any JSON value (resolved config, class names, attribute declarations). It is
+    stored in each checkpoint, so that readers require no other file. The latest checkpoint is kept,
+    and the one with the best value of the metric `best_metric` (`best_mode` max or min; the later
+    one of equals). To only read checkpoints, pass just the folder.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Checkpointer:
         best_mode: str = "max",
     ):
         if best_mode not in ("max", "min"):
-            raise ValueError(f"best_mode {best_mode!r} is neither max nor min")
+            raise ValueError(f"best_mode must be max or min, got {best_mode!r}")
         self.folder = Path(folder).absolute()
         self._user_metadata = metadata
         self.best_metric, self._best_mode = best_metric, best_mode
@@ -62,14 +62,14 @@ class Checkpointer:
             todelete_subdir=DELETED,
             create=writes,
             cleanup_tmp_directories=writes,
-            # A save that has returned is on the disk: nothing to wait for at exit, nothing to lose.
+            # When a save returns, the checkpoint is on the disk.
             enable_async_checkpointing=False,
         )
         handlers = {
             "variables": ocp.StandardCheckpointHandler(),
-            "raw": ocp.StandardCheckpointHandler(),  # parameters, where the variables are averaged
+            "raw": ocp.StandardCheckpointHandler(),  # parameters, if the variables are averaged
             "optimizer": ocp.StandardCheckpointHandler(),
-            "balance": ocp.StandardCheckpointHandler(),  # between tasks, where it has a state
+            "balance": ocp.StandardCheckpointHandler(),  # of loss balancing, if it has a state
             "record": ocp.JsonCheckpointHandler(),
         }
         return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
@@ -81,15 +81,15 @@ class Checkpointer:
         return value if self._best_mode == "max" else -value
 
     def steps(self) -> list[int]:
-        """Give the steps that are stored, in order."""
+        """Return the stored steps in ascending order."""
         return sorted(self._manager.all_steps())
 
     def latest(self) -> int | None:
-        """Give the last step stored."""
+        """Return the last stored step; None if there is none."""
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """Give the step of the best metric; the latest one where no checkpoint has the metric."""
+        """Return the step with the best metric; the latest one if no checkpoint has the metric."""
         scores = {}
         for step in self.steps():
             score = self._score(self._manager.metrics(step) or {})
@@ -98,29 +98,29 @@ class Checkpointer:
         return max(scores, key=lambda step: (scores[step], step)) if scores else self.latest()
 
     def find(self, step: str | int) -> int:
-        """Give the number of `latest`, `best` or a step; raise FileNotFoundError if not stored."""
+        """Return the number of step `latest`, `best` or N. Raises FileNotFoundError if missing."""
         if not self.steps():
-            raise FileNotFoundError(f"{self.folder}: there is no checkpoint; train first")
+            raise FileNotFoundError(f"{self.folder}: no checkpoint found; run `train.py` first")
         named = {"latest": self.latest, "best": self.best}.get(str(step), lambda: None)()
         if named is not None:
             return named
         if not str(step).isdecimal() or int(step) not in self.steps():
             stored = ", ".join(map(str, self.steps()))
             raise FileNotFoundError(
-                f"{self.folder}: no checkpoint {step!r}; there are latest, best, {stored}"
+                f"{self.folder}: no checkpoint {step!r}; expected one of latest, best, {stored}"
             )
         return int(step)
 
     def metrics(self, step: str | int) -> dict[str, float]:
-        """Give the metrics that were saved with a checkpoint."""
+        """Return the metrics saved with a checkpoint."""
         return dict(self._manager.metrics(self.find(step)) or {})
 
     def metadata(self, step: str | int = "latest") -> dict[str, Any]:
-        """Give the metadata of a checkpoint as JSON reads it: its tuples are lists."""
+        """Return the metadata of a checkpoint as read from JSON: tuples have become lists."""
         return self._read_record(self.find(step))["metadata"]
 
     def stage(self, step: str | int = "latest") -> int:
-        """Give the index of the stage whose optimizer a checkpoint holds."""
+        """Return the index of the stage whose optimizer state a checkpoint contains."""
         return self._read_record(self.find(step))["stage"]
 
     def _read_record(self, step: int) -> dict[str, Any]:
@@ -135,19 +135,20 @@ class Checkpointer:
         metrics: Mapping[str, float] | None = None,
         stage: int = 0,
     ) -> None:
-        """Store a state and return when it is on the disk.
+        """Save a state and return when it is on the disk.
 
-        Checkpoints that are neither latest nor best go. Raises UserError where the disk has no room
-        or `metrics` lacks the best metric, ValueError for a state that has met a non-finite loss or
-        a Checkpointer that only reads.
+        Checkpoints that are neither the latest nor the best are deleted. Raises UserError if the
+        disk is full or `metrics` does not contain the best metric, and ValueError after a
+        non-finite loss or if the Checkpointer only reads.
         """
         if self._user_metadata is None:
-            raise ValueError("a Checkpointer made without metadata only reads")
+            raise ValueError("a Checkpointer requires metadata to save")
         if not bool(state.finite):
-            raise ValueError(f"the state of step {step} is not saved: its loss was not finite")
+            raise ValueError(f"the state of step {step} cannot be saved: its loss is not finite")
         if metrics is not None and self.best_metric and self.best_metric not in metrics:
             raise UserError(
-                f"best metric {self.best_metric!r} is none of {', '.join(sorted(metrics))}"
+                f"config.eval.best_metric must be one of {', '.join(sorted(metrics))}, "
+                f"got {self.best_metric!r}"
             )
         self._check_room(state, step)
         record = {
@@ -175,15 +176,15 @@ class Checkpointer:
         self._empty_trash()
 
     def _check_room(self, state: TrainState, step: int) -> None:
-        # Orbax, when it meets a full disk, goes on failing after its exception is caught.
+        # After an error because of a full disk, every later save of Orbax fails as well.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         disk = shutil.disk_usage(self.folder)
-        if disk.free < needed and disk.total:  # 0 where a file system does not say
+        if disk.free < needed and disk.total:  # 0 if the file system does not report it
             latest = self.latest()
-            goes_on = "" if latest is None else f", it goes on after step {latest}"
+            resume = "" if latest is None else f" to resume after step {latest}"
             raise UserError(
-                f"{self.folder}: the checkpoint of step {step} has {needed / 1e6:.1f} MB, and the "
-                f"disk {disk.free / 1e6:.1f} MB left; make room and start again{goes_on}"
+                f"{self.folder}: the checkpoint of step {step} requires {needed / 1e6:.1f} MB, but "
+                f"the disk has {disk.free / 1e6:.1f} MB free; free space and start again{resume}"
             )
 
     def _empty_trash(self) -> None:
@@ -191,9 +192,9 @@ class Checkpointer:
             shutil.rmtree(self.folder / DELETED, ignore_errors=True)
 
     def restore(self, step: str | int, target: TrainState) -> TrainState:
-        """Give the state of a checkpoint, with the shapes and shardings of `target`.
+        """Return the state of a checkpoint, with the shapes and shardings of `target`.
 
-        The number of devices may be another than when it was saved.
+        The number of devices may differ from that of the run that saved it.
         """
         found = self.find(step)
         optimizer = {"step": target.step, "opt_state": target.opt_state}
@@ -219,19 +220,19 @@ class Checkpointer:
         )
 
     def restore_variables(self, step: str | int = "best") -> Variables:
-        """Give a checkpoint's variables as nested dicts of NumPy arrays; no model is needed.
+        """Return a checkpoint's variables as nested dicts of NumPy arrays; no model is needed.
 
-        Of a run that averages its parameters these are the averages.
+        If the run averages its parameters, these are the averages.
         """
         return self._read_arrays(self.find(step), "variables")
 
     def restore_raw(self, step: str | int) -> Any:
-        """Give the parameters that were averaged, as NumPy arrays; None where none were."""
+        """Return the parameters before averaging, as NumPy arrays; None without averaging."""
         found = self.find(step)
         return self._read_arrays(found, "raw") if self._has(found, "raw") else None
 
     def restore_balance(self, step: str | int) -> Any:
-        """Give the state of the balance between tasks, as NumPy arrays; empty where it has none."""
+        """Return the state of loss balancing, as NumPy arrays; empty if there is none."""
         found = self.find(step)
         return self._read_arrays(found, "balance") if self._has(found, "balance") else {}
 
@@ -245,7 +246,7 @@ class Checkpointer:
         return self._manager.restore(step, args=args)[item]
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the folder."""
         self._manager.close()
 
 

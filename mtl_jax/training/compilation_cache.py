@@ -1,4 +1,4 @@
-"""The persistent cache of compiled programs: a second run starts at once."""
+"""Persistent cache of compiled programs, with which later runs start faster."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ import jax
 
 
 def enable_compilation_cache(folder: str = "") -> str:
-    """Keep what XLA compiles in a folder, and give its path.
+    """Cache the programs that XLA compiles in a folder, and return its path.
 
-    The folder is JAX_COMPILATION_CACHE_DIR where that is set, else the one given, else
-    `mtl_jax/xla` in the user's cache. Programs that compile in a blink are kept too: there are
-    hundreds of them.
+    The folder is the environment variable JAX_COMPILATION_CACHE_DIR if set, else `folder`, else
+    `mtl_jax/xla` in the user's cache. Programs that compile fast are cached too: there are hundreds
+    of them.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder or str(home / "mtl_jax" / "xla")

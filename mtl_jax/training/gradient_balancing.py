@@ -1,4 +1,4 @@
-"""The gradient of a step whose tasks are balanced."""
+"""Gradients of a training step with loss balancing."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Loss = Callable[[Any], tuple[Array, tuple[dict[str, Array], Any]]]  # scalar, (t
 
 
 class Balancing(NamedTuple):
-    """A method and what it balances: the weight that each task's term has by the config."""
+    """A balancing method, with the loss weight of each task from the config."""
 
     balance: Balance
     tasks: Mapping[str, float]
@@ -26,31 +26,31 @@ class Balancing(NamedTuple):
 
 
 class Balanced(NamedTuple):
-    total: Array  # with the config's weights alone
+    total: Array  # with only the config's weights
     terms: dict[str, Array]
     stats: Any
     gradients: Any
-    weights: dict[str, Array]  # of each task, beside the config's
+    weights: dict[str, Array]  # of each task, multiplied with the config's
     state: State
 
 
 def make_balancing(
     method: str, options: BalanceOptions, model: Model, variables: Variables
 ) -> Balancing | None:
-    """Build what balances the tasks of a model of these `variables`; None for `fixed`.
+    """Build the loss balancing of a model with `variables`; None for `fixed`.
 
-    A term of weight 0 is no task. Raises UserError where there is nothing to balance, or a method
-    that needs gradients finds no parameters that are shared.
+    A loss term of weight 0 is not a task. Raises UserError if there are fewer than two tasks, or if
+    the method requires gradients and no parameters are shared.
     """
     tasks = {name: weight for name, weight in model.weights.items() if weight}
     try:
         balance = make_balance(method, options, len(tasks))
     except ValueError as error:
-        raise UserError(f"config: {error}") from None
+        raise UserError(f"config.{error}") from None
     if balance is None:
         return None
     if len(tasks) < 2:
-        raise UserError(f"config.train.balance {method!r} wants two tasks or more; use 'fixed'")
+        raise UserError(f"config.train.balance {method!r} requires at least two tasks; use 'fixed'")
     shared = options.shared or model.shared
     if balance.needs_gradients:
         _check_shared(shared, method, variables["params"])
@@ -60,8 +60,8 @@ def make_balancing(
 def _check_shared(pattern: str, method: str, params: Any) -> None:
     if not pattern:
         raise UserError(
-            f"config.train.balance {method!r} compares gradients of what tasks share, and in this "
-            "model they share nothing"
+            f"config.train.balance {method!r} requires parameters that all tasks share, and this "
+            "model has none; use 'fixed', 'uncertainty' or 'dwa'"
         )
     field = "config.train.balancing.shared"
     compile_pattern(pattern, field)
@@ -72,10 +72,10 @@ def _check_shared(pattern: str, method: str, params: Any) -> None:
 def balanced_gradients(
     loss: Loss, trained: Any, balancing: Balancing, state: State, key: Array
 ) -> Balanced:
-    """Differentiate each task's loss, weigh them, and give the combined gradient.
+    """Differentiate the tasks' losses, and return their weights and the combined gradient.
 
-    What the loss holds beside the tasks' terms is added as it is. A method that needs no gradients
-    costs one backward pass, as without it; the others one for each task.
+    Loss terms that are not tasks are added unchanged. Methods that do not require gradients need
+    one backward pass, as without balancing; the others need one per task.
     """
     balance, tasks = balancing.balance, balancing.tasks
 
@@ -95,7 +95,7 @@ def balanced_gradients(
     own = [pull((unit, jnp.zeros_like(rest)))[0] for unit in jnp.eye(count, dtype=losses.dtype)]
     shared = shared_parameters(trained, balancing.shared)
     weights = jnp.ones(count)
-    if any(jax.tree.leaves(shared)):  # else the stage trains nothing that tasks share
+    if any(jax.tree.leaves(shared)):  # otherwise the stage trains no shared parameters
         weights, state = balance.weigh(losses, gram(own, shared), key, state)
 
     def combine(is_shared: bool, *each: Array) -> Array:
@@ -114,14 +114,14 @@ def _named(tasks: Mapping[str, float], weights: Float[Array, "T"]) -> dict[str, 
 
 
 def shared_parameters(params: Any, pattern: str) -> Any:
-    """Give a tree of bools like `params`: True where the path has the pattern in it."""
+    """Return a tree of bools like `params`: True where the pattern is found in the path."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: re.search(pattern, path_of(path)) is not None, params
     )
 
 
 def gram(gradients: list[Any], shared: Any) -> Float[Array, "T T"]:
-    """Give the inner products of gradients along the shared parameters."""
+    """Return the inner products of gradients with respect to the shared parameters."""
     chosen = jax.tree.leaves(shared)
     rows = [[g for g, on in zip(jax.tree.leaves(x), chosen, strict=True) if on] for x in gradients]
     product = jnp.zeros((len(rows), len(rows)))

@@ -37,12 +37,13 @@ def fit(
     options: LoopOptions,
     file_names: FileNames,
 ) -> TrainState:
-    """Train through the stages that are left and give the last state.
+    """Train the remaining stages and return the last state.
 
-    Goes on from the latest checkpoint where there is one. `batches(step)` iterates over the batches
-    from that step on, each a function of its step alone: then a run that was killed ends with the
-    same bits as one that was not. `variables` start a new run and are left as they are. Raises
-    NonFiniteLossError, which names the term, the step and, by `file_names(index)`, the images.
+    Training resumes from the latest checkpoint if there is one. `batches(step)` iterates over the
+    batches from that step on. Each batch must depend only on its step; then a run that was killed
+    and resumed ends with the same bits as an uninterrupted one. `variables` are the initial
+    variables of a new run and are not modified. Raises NonFiniteLossError, which names the term,
+    the step and, by `file_names(index)`, the images.
     """
     borders = tuple(pairwise(accumulate((stage.steps for stage in stages), initial=0)))
     total = borders[-1][1]
@@ -107,7 +108,7 @@ def fit(
                         writer.write(step, results)
                         chosen = (checkpointer.best_metric, "val/loss/loss")
                         shown = (f"{n} {results[n]:.4g}" for n in chosen if n in results)
-                        writer.say(f"step {step}: {', '.join(shown)}")
+                        writer.print_line(f"step {step}: {', '.join(shown)}")
                     checkpointer.save(state, step, results, stage)
                     if _has_waited(checkpointer, step, options):
                         return state
@@ -117,12 +118,12 @@ def fit(
 
 
 def _has_waited(checkpointer: Checkpointer, step: int, options: LoopOptions) -> bool:
-    """Say, and tell, whether no validation of the last `options.patience` was the best so far."""
+    """Return whether the last `options.patience` validations did not improve; print it if so."""
     best = checkpointer.best()
     if not options.patience or best is None or step - best < options.patience * options.eval_every:
         return False
-    waited = f"no better {checkpointer.best_metric} in {options.patience} validations"
-    print(f"stopped at step {step}: {waited}; the best is of step {best}", file=sys.stderr)
+    waited = f"{checkpointer.best_metric} did not improve in {options.patience} validations"
+    print(f"stopped at step {step}: {waited}; the best step is {best}", file=sys.stderr)
     return True
 
 
@@ -139,7 +140,7 @@ def _build(
 
 
 def _stage_of(done: int, borders: Sequence[tuple[int, int]]) -> int:
-    """Give the stage that the next step is of, the last stage where nothing is left to do."""
+    """Return the index of the next step's stage; the last stage if training is complete."""
     return next((i for i, (_, last) in enumerate(borders) if done < last), len(borders) - 1)
 
 
@@ -154,10 +155,10 @@ def _first_state(
     averaged: bool,
     balance: Any,
 ) -> TrainState:
-    """Give the state of the latest checkpoint, or else that of a new run.
+    """Return the state of the latest checkpoint, or that of a new run.
 
-    A checkpoint at a stage's end holds the old stage's optimizer, of which the new stage takes
-    nothing over.
+    A checkpoint at the end of a stage contains that stage's optimizer state, which the next stage
+    discards.
     """
     done = checkpointer.latest()
     if done is None or checkpointer.stage(done) == stage:
@@ -173,6 +174,6 @@ def _first_state(
             balance = checkpointer.restore_balance(done)
         return start_stage(started, optimizer, mask, mesh, done, average, balance)
     raise UserError(
-        f"{checkpointer.folder}: step {done} is of stage {checkpointer.stage(done) + 1}, but these"
-        f" stages put it into stage {stage + 1}; only the stages not yet ended can get more steps"
+        f"{checkpointer.folder}: step {done} was trained in stage {checkpointer.stage(done) + 1}, "
+        f"but config.stages has it in stage {stage + 1}; only change stages that are not complete"
     )

@@ -1,9 +1,9 @@
-"""How much each task counts in a step: weights from the tasks' losses and gradients.
+"""Loss balancing: weights of the tasks in a step, from their losses and gradients.
 
-Every method is a pure function of T losses, of the inner products of their gradients along the
-shared parameters, of a key and of its state. A combined gradient is always a weighted sum of the
-tasks' own, so the inner products say all that a method needs. A task whose loss is 0, as without
-any label in the batch, has nothing to say: it is left out of a step, and its state stays.
+Every method is a pure function of T losses, the inner products of their gradients with respect to
+the shared parameters, a random key and its state. The inner products suffice because the combined
+gradient is always a weighted sum of the tasks' gradients. A task whose loss is 0, such as one
+without labels in the batch, is excluded from the step, and its state is kept.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,14 @@ State = dict[str, Array]
 # (losses [T], gram [T, T], key, state) -> weights [T], state
 Weigh = Callable[[Array, Array, Array, State], tuple[Array, State]]
 TINY = 1e-12
-STEPS = 200  # of the search for the shortest vector
+STEPS = 200  # iterations of the search for the shortest vector
 
 
 class Balance(NamedTuple):
-    """A method. Without `needs_gradients`, `gram` is not read. Its weights hold for all parameters,
-    or else for the shared ones alone, and the others follow their own task's gradient.
+    """A balancing method.
+
+    `gram` is only used with `needs_gradients`. With `weighs_all`, the weights apply to all
+    parameters; otherwise only to the shared ones, and the others use their own task's gradient.
     """
 
     init: Callable[[], State]
@@ -36,8 +38,8 @@ class Balance(NamedTuple):
 
 
 def make_balance(method: str, options: BalanceOptions, tasks: int) -> Balance | None:
-    """Build a method for so many tasks; None for `fixed`. Raises ValueError where the options do
-    not fit.
+    """Build a method for a number of tasks; None for `fixed`. Raises ValueError if the options are
+    invalid.
     """
     ones = jnp.ones(tasks)
     match method:
@@ -68,16 +70,17 @@ def make_balance(method: str, options: BalanceOptions, tasks: int) -> Balance | 
             chosen = _preferences(options, tasks)
             weigh = partial(pareto, preferences=chosen, window=options.window)
             return Balance(lambda: {"count": jnp.int32(0)}, weigh)
-    raise ValueError(f"train.balance {method!r} is none of {', '.join(METHODS)}")
+    raise ValueError(f"train.balance must be one of {', '.join(METHODS)}, got {method!r}")
 
 
 def uncertainty(
     losses: Float[Array, "T"], gram: Float[Array, "T T"], key: Array, state: State, rate: float
 ) -> tuple[Float[Array, "T"], State]:
-    """Weigh by exp(-s), s going down exp(-s) loss + s: to the loss's own logarithm.
+    """Weight each loss by exp(-s), where s descends exp(-s) loss + s and converges to log(loss).
 
-    The step along s is its slope over (1 + its curvature), which keeps it below `rate` whatever the
-    loss's size. Source: Kendall, Gal, Cipolla, Multi-task Learning Using Uncertainty, 2018, eq. 10.
+    The step of s is its slope divided by (1 + its curvature), and therefore below `rate` for any
+    size of the loss. Source: Kendall, Gal, Cipolla, Multi-task Learning Using Uncertainty, 2018,
+    eq. 10.
     """
     del gram, key
     weights = jnp.exp(-state["log_variance"])
@@ -94,10 +97,10 @@ def gradnorm(
     rate: float,
     alpha: float,
 ) -> tuple[Float[Array, "T"], State]:
-    """Bring the tasks' gradient norms to their mean, times a power of how far each lags.
+    """Move the tasks' gradient norms to their mean times a power of each task's relative loss.
 
-    The weights' slope is in units of the mean norm, so that `rate` has none. Source: Chen et al.,
-    GradNorm, 2018, eq. 1, 2 and algorithm 1.
+    The slope of the weights is divided by the mean norm, so that `rate` is independent of its size.
+    Source: Chen et al., GradNorm, 2018, eq. 1, 2 and algorithm 1.
     """
     del key
     present = losses > 0
@@ -106,8 +109,8 @@ def gradnorm(
     lag = losses / jnp.maximum(first, TINY)
     share = present / jnp.maximum(present.sum(), 1)  # of each task in a mean
     lag = lag / jnp.maximum(share @ lag, TINY)
-    wanted = share @ (weights * norms) * lag**alpha
-    slope = jnp.sign(weights * norms - wanted) * norms / jnp.maximum(share @ norms, TINY)
+    target = share @ (weights * norms) * lag**alpha
+    slope = jnp.sign(weights * norms - target) * norms / jnp.maximum(share @ norms, TINY)
     moved = jnp.maximum(weights - rate * jnp.where(present, slope, 0.0), 1e-3)
     moved *= (present @ weights) / jnp.maximum(present @ moved, TINY)
     return weights, {"weights": jnp.where(present, moved, weights), "first": first}
@@ -121,10 +124,10 @@ def dwa(
     window: int,
     temperature: float,
 ) -> tuple[Float[Array, "T"], State]:
-    """Weigh by a softmax of how slowly the losses fell between the last two windows; at first
-    alike.
+    """Weight by a softmax of the ratios of the losses' means in the last two windows.
 
-    Source: Liu, Johns, Davison, End-to-End Multi-Task Learning with Attention, 2019, eq. 7.
+    The weights are equal until there are two windows. Source: Liu, Johns, Davison, End-to-End
+    Multi-Task Learning with Attention, 2019, eq. 7.
     """
     del gram, key
     last, before = state["last"], state["before"]
@@ -145,7 +148,7 @@ def dwa(
 def pcgrad(
     losses: Float[Array, "T"], gram: Float[Array, "T T"], key: Array, state: State
 ) -> tuple[Float[Array, "T"], State]:
-    """Take off each task's gradient what opposes the others', one after another in random order.
+    """Remove from each task's gradient what opposes the others', one by one in random order.
 
     Source: Yu et al., Gradient Surgery for Multi-Task Learning, 2020, algorithm 1.
     """
@@ -167,7 +170,9 @@ def pcgrad(
 def mgda(
     losses: Float[Array, "T"], gram: Float[Array, "T T"], key: Array, state: State
 ) -> tuple[Float[Array, "T"], State]:
-    """Take the shortest vector between the tasks' gradients: no task's loss rises along it.
+    """Return the weights of the shortest convex combination of the tasks' gradients.
+
+    In its direction, no task's loss increases.
 
     Source: Sener, Koltun, Multi-Task Learning as Multi-Objective Optimization, 2018, eq. 3.
     """
@@ -183,18 +188,18 @@ def pareto(
     preferences: tuple[Float[Array, "P T"], Float[Array, "T"]],
     window: int,
 ) -> tuple[Float[Array, "T"], State]:
-    """Do as `mgda`, with further functions to lower beside the losses: for each other preference
-    that the losses are nearer to than to the wanted one, by how much. At first, for at most
-    `window` steps, lower these alone, until there is none.
+    """Apply `mgda` to the losses and to constraints that lead to the preferred trade-off.
 
-    `preferences` are the others and the wanted one. Source: Lin et al., Pareto Multi-Task Learning,
-    2019, eq. 8, 10, 13 and 15.
+    A constraint is active for each other preference vector that the losses are closer to than to
+    the preferred one; its value is the difference. In a first phase of at most `window` steps, only
+    the constraints are minimised, until none is active. `preferences` are the other vectors and the
+    preferred one. Source: Lin et al., Pareto Multi-Task Learning, 2019, eq. 8, 10, 13 and 15.
     """
     del key
-    others, wanted = preferences
-    apart, present = others - wanted, losses > 0
+    others, preferred = preferences
+    apart, present = others - preferred, losses > 0
     rows = jnp.concatenate([jnp.eye(len(losses)), apart])
-    nearer = (apart @ losses >= 0) & present.all()  # without one of them nobody knows
+    nearer = (apart @ losses >= 0) & present.all()  # unknown without one of the losses
     on_the_way = nearer.any() & (state["count"] < window)
     active = jnp.concatenate([present & ~on_the_way, nearer])
     arrived = jnp.where(present.all(), window, state["count"])
@@ -203,25 +208,29 @@ def pareto(
 
 
 def _preferences(options: BalanceOptions, tasks: int) -> tuple[Array, Array]:
-    # With rows of each task alone, all alike would be wanted nearly everywhere: until one loss is
-    # more than the others together, the method would be mgda.
+    # With unit vectors as the other rows, equal preference would be the closest nearly everywhere:
+    # unless one loss exceeds the sum of the others, the method would be mgda.
     rows = options.preferences or (*(1 - jnp.eye(tasks) / 2).tolist(), [1.0] * tasks)
     if any(len(row) != tasks for row in rows) or not -len(rows) <= options.preference < len(rows):
         raise ValueError(
-            f"train.balancing.preferences wants rows of {tasks} numbers, of which preference is one"
+            f"train.balancing.preferences must be rows of {tasks} numbers, and preference the "
+            "index of one of them"
         )
     if not all(min(row) >= 0 < max(row) for row in rows):
-        raise ValueError("train.balancing.preferences are 0 or more, and one of each row above 0")
+        raise ValueError(
+            "train.balancing.preferences must be >= 0, with a number above 0 in each row"
+        )
     unit = jnp.array(rows, jnp.float32)
     unit = unit / jnp.linalg.norm(unit, axis=1, keepdims=True)
-    wanted = options.preference % len(rows)
-    return jnp.delete(unit, wanted, axis=0), unit[wanted]
+    preferred = options.preference % len(rows)
+    return jnp.delete(unit, preferred, axis=0), unit[preferred]
 
 
 def shortest(gram: Float[Array, "N N"], active: Bool[Array, "N"]) -> Float[Array, "N"]:
-    """Give the shares, 0 or more and 1 together, of those vectors that are active in the shortest
-    vector between them, by their inner products; the first where none is active.
+    """Return the weights of the active vectors in their shortest convex combination.
 
+    The weights are >= 0 and sum to 1. `gram` is the vectors' inner products. If none is active, the
+    weight of the first is 1.
     Source: Jaggi, Revisiting Frank-Wolfe, 2013, with away steps and exact line search.
     """
     scale = jnp.maximum(jnp.where(active, jnp.diagonal(gram), 0).max(), TINY)
@@ -233,11 +242,11 @@ def shortest(gram: Float[Array, "N N"], active: Bool[Array, "N"]) -> Float[Array
         off = jnp.argmax(jnp.where(share > 0, slope, -jnp.inf))
         own = share @ slope
         forward = own - slope[to] >= slope[off] - own
-        held = share[off]
+        weight = share[off]
         towards = jax.nn.one_hot(to, len(share)) - share
         away = share - jax.nn.one_hot(off, len(share))
         direction = jnp.where(forward, towards, away)
-        most = jnp.where(forward, 1.0, held / jnp.maximum(1 - held, TINY))
+        most = jnp.where(forward, 1.0, weight / jnp.maximum(1 - weight, TINY))
         length = direction @ gram @ direction
         best = -(direction @ slope) / jnp.maximum(length, TINY)
         moved = jnp.maximum(share + jnp.clip(best, 0, most) * direction, 0)

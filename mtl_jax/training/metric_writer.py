@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: a JSON line each, TensorBoard, and a progress bar."""
+"""Output of a run's metrics: JSON lines, TensorBoard events and a progress bar."""
 
 import json
 import math
@@ -14,10 +14,10 @@ from mtl_jax.io.atomic import write_whole
 
 
 class MetricWriter:
-    """Write `RUN/metrics.jsonl`, TensorBoard events beside it, and the progress on the terminal.
+    """Write `RUN/metrics.jsonl`, TensorBoard events next to it, and the progress to stderr.
 
-    Where stderr is no terminal, progress is a plain line every `seconds` at most. With several
-    hosts, `active` is True on one.
+    If stderr is not a terminal, progress is a plain line at most every `seconds`. With several
+    hosts, `active` must be True on only one.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class MetricWriter:
         self._started = self._printed = time.monotonic()
 
     def start(self, step: int) -> None:
-        """Go on after `step` steps: what a run that was killed wrote of later ones goes."""
+        """Start after `step` steps; lines of later steps, written before a kill, are removed."""
         self._first_step = self._last_step = step
         self._started = self._printed = time.monotonic()
         if not self._active:
@@ -46,7 +46,7 @@ class MetricWriter:
             )
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a line of metrics, null where not finite; a kill of the process loses none."""
+        """Append a line of metrics, with null for non-finite ones; it survives a later kill."""
         if not self._active:
             return
         values = {name: float(value) for name, value in metrics.items()}
@@ -58,13 +58,13 @@ class MetricWriter:
                 if value is not None:
                     self._events.add_scalar(name, value, step)
 
-    def say(self, text: str) -> None:
-        """Print a line, above the progress bar where there is one."""
+    def print_line(self, text: str) -> None:
+        """Print a line, above the progress bar if there is one."""
         if self._active:
             tqdm.write(text, file=sys.stderr)
 
     def progress(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show how far the run is, with a few numbers. Cheap: call it at each step."""
+        """Show the progress and a few metrics; it is cheap enough to be called at each step."""
         if not self._active:
             return
         known = {name: value for name, value in metrics.items() if math.isfinite(value)}
@@ -75,7 +75,7 @@ class MetricWriter:
         elif time.monotonic() - self._printed >= self._seconds or step == self._total_steps:
             self._printed = time.monotonic()
             done = step - self._first_step
-            if done > 1:  # the first one is compiled
+            if done > 1:  # the first step includes compilation
                 left = (self._total_steps - step) / done
                 shown.append(f"{_duration(left * (self._printed - self._started))} left")
             line = ", ".join([f"step {step}/{self._total_steps}", *shown])
@@ -83,7 +83,7 @@ class MetricWriter:
         self._last_step = step
 
     def close(self) -> None:
-        """Flush everything."""
+        """Flush and close the outputs."""
         if self._events is not None:
             self._events.close()
         if self._bar is not None:
@@ -97,7 +97,7 @@ def _duration(seconds: float) -> str:
 
 
 def _truncate(path: Path, step: int) -> None:
-    """Keep the lines of steps up to `step`, but for one that a kill cut off."""
+    """Remove the lines of steps after `step`, and a line that a kill truncated."""
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

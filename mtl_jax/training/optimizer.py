@@ -14,9 +14,10 @@ from mtl_jax.types import Array
 def learning_rate_schedule(
     options: OptimizerOptions, stage_steps: int, learning_rate: float
 ) -> Callable[[Array], Array]:
-    """Give the learning rate as a function of the number of steps done in the stage.
+    """Return the learning rate as a function of the number of steps completed in the stage.
 
-    `stage_steps` is the stage's length: a cosine ends there, fractional milestones are parts of it.
+    `stage_steps` is the length of the stage. A cosine ends there; milestones up to 1 are fractions
+    of it.
     """
     milestones = [m if m > 1 else round(m * stage_steps) for m in options.milestones]
     warmup = options.warmup_steps
@@ -43,8 +44,11 @@ def learning_rate_schedule(
 def make_optimizer(
     options: OptimizerOptions, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Build the chain: clip, decay and momentum, or Adam and decay, then the learning rate, by the
-    `schedule` of a stage. Vectors and scalars, which norms and biases are, do not decay.
+    """Build the optimizer of a stage with its learning-rate `schedule`.
+
+    The chain is gradient clipping, weight decay and momentum (or Adam and weight decay), the
+    backbone's multiplier, and the learning rate. Vectors and scalars, that is norms and biases, are
+    not decayed.
     """
     decay = optax.add_decayed_weights(options.weight_decay, mask=_decays)
     if options.name == "sgd":

@@ -1,4 +1,4 @@
-"""One mesh over all devices: batches are split over it, states are copied."""
+"""Data parallelism over one mesh of all devices: batches are split, states are replicated."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
@@ -15,22 +15,27 @@ Rows = TypeVar("Rows", Batch, Inputs)
 
 
 def join_hosts() -> None:
-    """Join the other hosts of a cluster that jax recognises; call it before all else of jax."""
+    """Join the other hosts of the cluster. Must be called before any other function of jax.
+
+    Raises UserError if jax detects no cluster.
+    """
     try:
         jax.distributed.initialize()
     except ValueError as error:
-        raise UserError(f"--hosts: this is no cluster that jax recognises: {error}") from None
+        raise UserError(
+            f"--hosts requires a cluster that jax detects; omit it on one host: {error}"
+        ) from None
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Build a mesh of one axis, `data`, over all devices of all hosts, or over those given."""
+    """Build a mesh of one axis, `data`, over all devices of all hosts, or over `devices`."""
     # Explicit axes, the default of newer jax, break sampling under vmap.
     chosen = np.array(jax.devices() if devices is None else devices)
     return Mesh(chosen, ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Give the sharding of an array that every device holds in full."""
+    """Return the sharding of an array that is replicated on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -40,15 +45,16 @@ def replicate(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def replicated_key(seed: int, mesh: Mesh) -> Array:
-    """Give the random key of a seed on every device; `device_put` reaches one host's alone."""
+    """Return the random key of a seed, replicated on the devices of all hosts."""
+    # `device_put` only reaches the devices of one host.
     return jax.jit(jax.random.key, static_argnums=0, out_shardings=replicated(mesh))(seed)
 
 
 def shard_batch(batch: Rows, mesh: Mesh) -> Rows:
     """Split a batch over the mesh by its leading dimension.
 
-    Where the mesh does not divide it, rows of zeros are added, with `valid` False and `index` -1.
-    With several hosts, each passes the same batch and takes the rows of its own devices.
+    If its size is not a multiple of the mesh's, rows of zeros are added, with `valid` False and
+    `index` -1. Every host must pass the same batch, and keeps the rows of its own devices.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     batch = pad_batch(batch, mesh.size)
@@ -60,7 +66,7 @@ def shard_batch(batch: Rows, mesh: Mesh) -> Rows:
 
 
 def pad_batch(batch: Rows, multiple: int) -> Rows:
-    """Add rows that are not valid to a NumPy batch, up to a multiple of rows."""
+    """Pad a NumPy batch to a multiple of `multiple` rows, with rows that are not valid."""
     rows = len(batch.valid)
     missing = -rows % multiple
     if not missing:

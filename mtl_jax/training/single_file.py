@@ -1,4 +1,4 @@
-"""A model as one file to share: NumPy's arrays by name and JSON, in a zip; no code is in it."""
+"""One-file models: a `.npz` of named arrays and JSON metadata, which contains no code."""
 
 import hashlib
 import json
@@ -19,20 +19,20 @@ METADATA = "metadata.json"
 
 
 def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) -> str:
-    """Write a model's file, whole or not at all, and give its SHA-256."""
+    """Write a one-file model atomically, and return its SHA-256."""
     arrays: dict[str, Any] = flatten_dict(jax.device_get(variables), sep="/")
-    said = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
+    encoded = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
     with write_whole(path) as draft, open(draft, "wb") as file:
-        np.savez(file, **{METADATA: said, **arrays})
+        np.savez(file, **{METADATA: encoded, **arrays})
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
-    """Give the metadata and the variables of a model's file. Raises UserError where it is none."""
+    """Return the metadata and variables of a one-file model. Raises UserError if it is invalid."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             metadata = json.loads(stored[METADATA].tobytes())
             arrays = {name: stored[name] for name in stored.files if name != METADATA}
     except (OSError, ValueError, KeyError, TypeError, MemoryError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: no packed model ({error})") from None
+        raise UserError(f"{path}: expected a file written by `convert pack` ({error})") from None
     return metadata, {"batch_stats": {}, **unflatten_dict(arrays, sep="/")}

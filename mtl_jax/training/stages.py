@@ -1,4 +1,4 @@
-"""Stages of training, and which parameters each one trains."""
+"""Stages of training, and the parameters that each one trains."""
 
 import difflib
 from collections.abc import Sequence
@@ -18,24 +18,24 @@ def path_of(keys: Sequence[Any]) -> str:
 
 
 def in_backbone(path: str) -> bool:
-    """Say whether a parameter is of the backbone: a part of its path is `backbone`."""
+    """Return whether a parameter belongs to the backbone: a part of its path is `backbone`."""
     return "backbone" in path.split("/")
 
 
 def trainable(params: Any, layers: str) -> Any:
-    """Give a tree of bools like `params`, True where a stage of these layers trains the parameter.
+    """Return a tree of bools like `params`: True for parameters that a stage with `layers` trains.
 
-    `heads` is all but the backbone; `5+`, `4+`, `3+` are the heads and the backbone's stages
-    from that one on; anything else but `all` is searched for, as a regular expression, in the
-    '/'-joined parameter paths. Raises UserError where nothing would train. Source: Mask_RCNN's
-    `train(layers=...)` of matterport.
+    `all` is all parameters; `heads` is all except the backbone; `5+`, `4+`, `3+` are the heads and
+    the backbone's stages from that one on. Any other text is a regular expression that is searched
+    for in the '/'-joined parameter paths. Raises UserError if no parameter would be trained.
+    Source: `train(layers=...)` of matterport's Mask_RCNN.
     """
     paths = [path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
     if layers in FIRST_STAGE:
         kept = {f"stage{i}" for i in range(FIRST_STAGE[layers], 6)}
         chosen = [not in_backbone(p) or not kept.isdisjoint(p.split("/")) for p in paths]
         if not any(in_backbone(path) for path, on in zip(paths, chosen, strict=True) if on):
-            raise UserError(_nothing(layers, f"backbone/stage{FIRST_STAGE[layers]}", paths))
+            raise UserError(_no_match(layers, f"backbone/stage{FIRST_STAGE[layers]}", paths))
     elif layers == "heads":
         chosen = [not in_backbone(path) for path in paths]
     elif layers == "all":
@@ -44,21 +44,22 @@ def trainable(params: Any, layers: str) -> Any:
         pattern = compile_pattern(layers, "layers")
         chosen = [pattern.search(path) is not None for path in paths]
     if not any(chosen):
-        raise UserError(_nothing(layers, layers, paths))
+        raise UserError(_no_match(layers, layers, paths))
     return jax.tree.unflatten(jax.tree.structure(params), chosen)
 
 
-def _nothing(layers: str, near: str, paths: Sequence[str]) -> str:
-    """Say that `layers` names no parameter, and which paths are spelt most alike."""
+def _no_match(layers: str, near: str, paths: Sequence[str]) -> str:
+    """Return the error message that `layers` matches no parameter, with the closest paths."""
     modules = {path.rsplit("/", depth)[0] for path in paths for depth in range(path.count("/") + 1)}
     close = difflib.get_close_matches(near, sorted(modules | set(paths)), n=3, cutoff=0.0)
     return f"layers {layers!r} match no parameter; the closest are {', '.join(close)}"
 
 
 def frozen_norms(batch_stats: Any, mask: Any) -> dict[str, Any]:
-    """Name the norms whose parameters a stage freezes, as the collection `frozen` of variables.
+    """Return the norms whose parameters a stage freezes, as the variable collection `frozen`.
 
-    They use and keep their running statistics, as in evaluation; see `layers/norm.py`.
+    They use their running statistics, as in evaluation, and do not update them; see
+    `layers/norm.py`.
     """
     is_on = flatten_dict(mask)
     norms = {key[:-1] for key in flatten_dict(batch_stats)}
@@ -68,7 +69,7 @@ def frozen_norms(batch_stats: Any, mask: Any) -> dict[str, Any]:
 
 
 def partition(params: Any, mask: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split nested dicts into what the mask holds for and the rest; `merge` undoes it."""
+    """Split nested dicts into the leaves where `mask` is True and the rest; `merge` undoes it."""
     chosen = {key for key, is_on in flatten_dict(mask).items() if is_on}
     flat = flatten_dict(params, keep_empty_nodes=True)
     on = {key: leaf for key, leaf in flat.items() if key in chosen}

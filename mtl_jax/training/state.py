@@ -1,4 +1,4 @@
-"""What training carries from one step to the next."""
+"""The state of training, passed from step to step."""
 
 from typing import Any, NamedTuple
 
@@ -13,26 +13,24 @@ from mtl_jax.types import Array, Variables
 
 
 class TrainState(NamedTuple):
-    """All of a run but its options. A train step takes it over: keep no reference to an old one."""
+    """The state of a run. A training step donates it: an old state must not be used again."""
 
-    step: Array  # int32 scalar: steps done since the start of the run
+    step: Array  # int32 scalar: steps completed since the start of the run
     params: Any
     batch_stats: Any
     opt_state: optax.OptState  # of the parameters that the stage trains
-    finite: (
-        Array  # bool scalar: False from the first non-finite step on, and nothing changes any more
-    )
-    average: Any = None  # of the parameters over the steps; None: there is none
-    balance: Any = None  # what the balance between tasks carries on; None: it is fixed
+    finite: Array  # bool scalar: False after a non-finite step; the state then stays unchanged
+    average: Any = None  # moving average of the parameters; None: not computed
+    balance: Any = None  # state of loss balancing; None: fixed weights
 
     @property
     def variables(self) -> Variables:
-        """What the next step starts from."""
+        """The variables that the next step starts from."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def model_variables(self) -> Variables:
-        """What is validated, kept and loaded: with the average where there is one."""
+        """The variables to validate, save and load: with the average if there is one."""
         return {**self.variables, "params": self.params if self.average is None else self.average}
 
 
@@ -45,11 +43,11 @@ def start_stage(
     average: Any = None,
     balance: Any = None,
 ) -> TrainState:
-    """Give the state in which a stage starts at `step`, its optimizer fresh, with an `average` of
-    the parameters and a `balance` between tasks that go on.
+    """Return the state at the start of a stage, with a new optimizer state.
 
-    The state is a copy on every device of the mesh, so that donating it does not take `variables`
-    away.
+    `step` is the number of steps completed before; `average` and `balance` are the values after
+    these steps. The state is a copy on every device of the mesh, so that donating it does not
+    invalidate `variables`.
     """
     copied = replicate({"batch_stats": {}, **variables}, mesh)
     init = jax.jit(optimizer.init, out_shardings=replicated(mesh))

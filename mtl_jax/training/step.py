@@ -19,14 +19,14 @@ from mtl_jax.types import Array, Batch, Model, Term, Variables
 
 
 class StepMetrics(NamedTuple):
-    """What a step says of itself: scalars on the device."""
+    """Metrics of a step: scalars on the device."""
 
     loss: Array
     terms: dict[str, Array]  # unweighted
     grad_norm: Array  # before clipping
     learning_rate: Array
-    finite: Array  # False: loss, gradient or statistics were not, and the state stayed as it was
-    weights: dict[str, Array] | None = None  # of each task; None: they are not balanced
+    finite: Array  # False: loss, gradient or statistics are not finite; the state is unchanged
+    weights: dict[str, Array] | None = None  # of each task; None: no loss balancing
 
 
 # (variables, batch, key) -> objective, unweighted terms, new batch statistics
@@ -36,13 +36,13 @@ Loss = Callable[[Variables, Batch, Array], tuple[Array, dict[str, Array], Any]]
 def weighted_total(
     sums: Mapping[str, Term], weights: Mapping[str, float]
 ) -> tuple[Array, dict[str, Array]]:
-    """Return the objective and the terms that sums of terms make."""
+    """Return the objective and the values of the terms."""
     terms = {name: losses.term_value(term) for name, term in sums.items()}
     return losses.weighted_sum(terms, weights), terms
 
 
 def make_loss(model: Model, parts: int = 1) -> Loss:
-    """Build the function that training differentiates, over `parts` parts of a batch."""
+    """Build the function that training differentiates; it splits a batch into `parts` parts."""
 
     def loss(variables: Variables, batch: Batch, key: Array) -> tuple[Array, dict[str, Array], Any]:
         sums, stats = summed_terms(model.terms, variables, batch, key, parts)
@@ -58,11 +58,11 @@ def summed_terms(
     key: Array,
     parts: int,
 ) -> tuple[dict[str, Term], Any]:
-    """Sum the terms of `parts` parts of a batch, or of fewer where these do not divide its rows.
+    """Sum the terms of `parts` parts of a batch, or of fewer if `parts` does not divide its rows.
 
-    Only one part's activations are in memory, as the backward pass computes them again. Sums and
-    counts are those of the whole batch; batch norms see one part at a time, as in batches of that
-    size. Each part has its own dropout.
+    Only one part's activations are in memory, because the backward pass computes them again. Sums
+    and counts are those of the whole batch. Batch norms use the statistics of one part at a time,
+    as in batches of that size. Each part has its own dropout.
     """
     rows = len(batch.valid)
     parts = math.gcd(rows, parts)
@@ -91,7 +91,7 @@ def summed_terms(
     return sums, stats
 
 
-ORDER = 2**31 - 1  # no image's place in a batch, which the models fold into the key
+ORDER = 2**31 - 1  # not an image's position in a batch, which the models fold into the key
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
 
 
@@ -108,12 +108,12 @@ def make_train_step(
 ) -> TrainStep:
     """Compile (state, batch, key) -> (state, metrics) for a stage.
 
-    `mask` says which parameters train: only those are differentiated, the others pass through, and
-    with them their norms' statistics. `key` is the run's; each step folds its number in. `schedule`
-    only reports the learning rate, counted from the stage's `first_step`. `ema` is the decay of the
-    state's average, where it has one. With `balancing` the terms count as it says, beside their
-    weights in the model's loss. The loss of a batch is computed in `parts` parts, one after
-    another. The old state is donated.
+    `mask` selects the parameters to train. Only these are differentiated; the others and the
+    statistics of their norms stay unchanged. `key` is the run's; each step folds its number in.
+    `schedule` is only used to report the learning rate; its steps count from the stage's
+    `first_step`. `ema` is the decay of the state's average, if it has one. With `balancing`, the
+    terms are also weighted by its method. The loss of a batch is computed in `parts` sequential
+    parts. The old state is donated.
     """
     loss_of = make_loss(model, parts)
 
@@ -141,7 +141,7 @@ def make_train_step(
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(total) & jnp.isfinite(norm) & _all_finite((stats, balance))
         good = state.finite & finite
-        # A finite norm bounds every update, so a state made of finite ones is finite as well.
+        # A finite gradient norm bounds every update, so the new state is finite if the old one is.
         new = (optax.apply_updates(trained, updates), stats, opt_state, balance)
         old = (trained, state.batch_stats, state.opt_state, state.balance)
         trained, stats, opt_state, balance = jax.tree.map(
@@ -159,7 +159,7 @@ def make_train_step(
 
 
 def _decay(ema: float, step: Array) -> Array:
-    """Give the average's decay at a step: smaller at first, so that it does not stay at the start.
+    """Return the average's decay at a step, smaller at first to forget the initial parameters.
 
     Source: TensorFlow's `ExponentialMovingAverage(num_updates)`.
     """
@@ -167,7 +167,7 @@ def _decay(ema: float, step: Array) -> Array:
 
 
 def _all_finite(tree: Any) -> Array:
-    """Say whether all of a tree is finite, by one reduction: there are hundreds of small leaves."""
+    """Return whether all of a tree is finite, by one reduction over hundreds of small leaves."""
     leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)]
     return jnp.isfinite(jnp.concatenate(leaves)).all() if leaves else jnp.bool_(True)
 
@@ -175,8 +175,8 @@ def _all_finite(tree: Any) -> Array:
 def make_eval_loss(
     model: Model, mesh: Mesh
 ) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
-    """Compile (variables, batches) -> `loss` and each term over all batches together, with the
-    network as in prediction.
+    """Compile (variables, batches) -> `loss` and each term over all batches, with the network as in
+    prediction.
 
     Batching does not change the result, except that Mask R-CNN seeds its sampling with the image's
     position in the batch.

@@ -1,4 +1,4 @@
-"""Watch the steps without holding them up: stop at a non-finite one, log the others."""
+"""Logging of steps without blocking the device, and the stop at a non-finite step."""
 
 import math
 import time
@@ -16,7 +16,7 @@ FileNames = Callable[[np.ndarray], Sequence[str]]
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss, gradient or batch statistic was not finite. No checkpoint holds what came of it."""
+    """A loss, gradient or batch statistic is not finite. No checkpoint contains the result."""
 
 
 class SentStep(NamedTuple):
@@ -24,14 +24,13 @@ class SentStep(NamedTuple):
 
     number: int
     metrics: StepMetrics
-    images: np.ndarray  # their positions in the data set, filling rows left out
+    images: np.ndarray  # positions of the images in the data set, without padding rows
 
 
 class Recorder:
-    """Take each step's metrics when the next one has been sent: the device never waits.
+    """Read each step's metrics when the next step has been sent, so that the device never waits.
 
-    The step itself keeps a state that has met a non-finite number as it is, so that coming late
-    does no harm.
+    The delay is harmless: the step itself leaves the state unchanged after a non-finite number.
     """
 
     def __init__(
@@ -45,14 +44,14 @@ class Recorder:
         self._shown: dict[str, float] = {}
 
     def add(self, number: int, metrics: StepMetrics, batch: Batch) -> None:
-        """Note a step that was sent, and take the one before it."""
+        """Register a step that was sent, and process the one before it."""
         before, index = self._sent, np.asarray(batch.index)[np.asarray(batch.valid)]
         self._sent = SentStep(number, metrics, index)
         if before is not None:
             self._take(before)
 
     def flush(self) -> None:
-        """Wait for all steps. Means start afresh, as where a run goes on from a checkpoint."""
+        """Wait for all steps and reset the means, as in a run that resumes from a checkpoint."""
         if self._sent is not None:
             self._take(self._sent)
         self._sent, self._clock = None, 0.0
@@ -64,7 +63,7 @@ class Recorder:
         self._window.append(step.metrics)
         if self._clock:
             self._images += len(step.images)
-        else:  # the time before the first step's end is the compiler's or the validation's
+        else:  # the time before the first step's end includes compilation or validation
             self._clock, self._images = time.monotonic(), 0
         if step.number % self._log_every == 0 or step.number == self._total_steps:
             self._log(step.number)
@@ -87,7 +86,7 @@ class Recorder:
 
 
 def _describe(step: SentStep, names: Sequence[str]) -> str:
-    """Name the terms that are not finite, else what else is not; then the images."""
+    """Return the error message, with the values that are not finite and the images."""
     metrics = jax.device_get(step.metrics)
     values = {**metrics.terms, "loss": metrics.loss, "gradient norm": metrics.grad_norm}
     bad = [f"{name} is {value}" for name, value in values.items() if not np.isfinite(value)]

@@ -1,4 +1,4 @@
-"""Start a model from the variables of another one."""
+"""Transfer of variables from another model."""
 
 import re
 from collections import defaultdict
@@ -11,12 +11,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mtl_jax.errors import UserError, compile_pattern
 from mtl_jax.types import Array, Variables
 
-# Layers whose shape is the number of classes, or an attribute's.
+# Layers whose shape depends on the number of classes or on an attribute.
 OUTPUT_LAYERS = (r"/class_logits/", r"/box_deltas/", r"/mask_logits", r"_output/")
 
 
 class TransferRow(NamedTuple):
-    """What became of one tensor."""
+    """The outcome for one tensor."""
 
     path: str
     size: int
@@ -28,14 +28,14 @@ def transfer(
     loaded: Variables,
     exclude: Sequence[str] = (),
 ) -> tuple[Variables, list[TransferRow]]:
-    """Copy what has the same path and shape from `loaded` and say what became of each tensor; a
-    norm may be frozen in one of them and trained in the other.
+    """Copy the tensors with the same path and shape from `loaded`; return the variables and the
+    outcome for each tensor.
 
-    Left fresh are paths in which an `exclude` pattern is found, those that `loaded` has not, and
-    output layers of another shape. Raises UserError for any other difference of shape (all are
-    listed), for an `exclude` pattern that is found nowhere, and where nothing is left to copy.
-    Exclude the output layers of heads that have the same shape but another meaning: shapes cannot
-    tell.
+    Not copied are paths that match an `exclude` pattern, paths missing in `loaded`, and output
+    layers with a different shape. A norm may be frozen in one model and trained in the other.
+    Raises UserError for any other difference of shape (all are listed), for an `exclude` pattern
+    without a match, and if no tensor is copied. Exclude output layers with the same shape but a
+    different meaning, which cannot be detected.
     """
     ours: dict[str, Array] = dict(flatten_dict(variables, sep="/"))
     theirs = _in_our_collections(dict(flatten_dict(loaded, sep="/")), ours)
@@ -55,22 +55,25 @@ def transfer(
             outcome = "copied"
             result[path] = np.asarray(theirs[path]).astype(tensor.dtype)
         else:
-            outcome = f"fresh: {there} in the checkpoint, {tensor.shape} here"
+            outcome = f"fresh: {there} in the checkpoint, {tensor.shape} in the model"
             if not any(re.search(pattern, path) for pattern in OUTPUT_LAYERS):
-                faults.append(f"{path}: {there} in the checkpoint, {tensor.shape} here")
+                faults.append(f"{path}: {there} in the checkpoint, {tensor.shape} in the model")
         rows.append(TransferRow(path, int(np.prod(tensor.shape)), outcome))
     for path in theirs.keys() - ours.keys():
         rows.append(TransferRow(path, int(np.size(theirs[path])), "unused: not in the model"))
     if faults:
-        raise UserError("the checkpoint is of another model:\n" + "\n".join(faults))
+        raise UserError("the checkpoint is from a different model:\n" + "\n".join(faults))
     if not any(row.outcome == "copied" for row in rows):
-        raise UserError("the checkpoint is of another model: no tensor has the same path")
+        raise UserError(
+            "the checkpoint is from a different model: no tensor has the same path and shape"
+        )
     return {**variables, **unflatten_dict(result, sep="/")}, sorted(rows)
 
 
 def _in_our_collections(theirs: dict[str, Array], ours: Mapping[str, Array]) -> dict[str, Array]:
-    """Give `theirs` with the scale and bias of a norm where `ours` has them: of a frozen one they
-    are statistics, of another one parameters.
+    """Move the scale and bias of each norm in `theirs` to the collection that `ours` has them in.
+
+    In a frozen norm they are statistics, in other norms parameters.
     """
     other = {"params": "batch_stats", "batch_stats": "params"}
 
@@ -83,7 +86,7 @@ def _in_our_collections(theirs: dict[str, Array], ours: Mapping[str, Array]) -> 
 
 
 def format_table(rows: Sequence[TransferRow]) -> str:
-    """Give a line for each module that was copied, and one for each layer that was not."""
+    """Format a table with a line for each copied module and each layer that was not copied."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row in rows:
         parts = row.path.split("/")

@@ -1,4 +1,4 @@
-"""What to begin a training with: a learning rate, and as many images a step as memory holds."""
+"""Suggestions for training: a learning rate, and the largest batch that fits into memory."""
 
 import math
 import os
@@ -20,9 +20,9 @@ from mtl_jax.training.state import start_stage
 from mtl_jax.training.step import make_train_step
 from mtl_jax.types import Batch, Model, Variables
 
-DIVERGED = 4.0  # times the least loss: beyond it nothing more is to be seen
-SMOOTHING = 0.9  # of the losses, each of which is one batch's
-SHARE = 0.8  # of the memory that a step may take
+DIVERGED = 4.0  # the search stops at a loss of this multiple of the smallest one
+SMOOTHING = 0.9  # decay of the moving average of the batches' losses
+SHARE = 0.8  # fraction of the memory that a step may use
 
 
 class Tried(NamedTuple):
@@ -42,7 +42,7 @@ def try_learning_rates(
     highest: float = 1.0,
     parts: int = 1,
 ) -> list[Tried]:
-    """Train with a rate that rises at each step, until the loss is no longer finite or diverges.
+    """Train with a rate that increases at each step until the loss diverges or is not finite.
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3.
     """
@@ -73,11 +73,12 @@ def try_learning_rates(
 
 
 def suggest_learning_rate(tried: list[Tried]) -> float:
-    """Give the rate at which the loss falls most, of those before its least. Raises UserError where
-    not one loss was finite.
+    """Return the rate with the steepest decrease of the loss before its minimum.
+
+    Raises UserError if no loss is finite.
     """
     if not tried:
-        raise UserError("the first loss is not finite, at the lowest of the learning rates")
+        raise UserError("the loss is not finite at the first step, with the lowest learning rate")
     losses = np.array([t.loss for t in tried])
     least = max(int(losses.argmin()), 1)
     slopes = np.gradient(losses[: least + 1]) if len(losses) > 1 else np.zeros(1)
@@ -95,8 +96,9 @@ def step_memory(
     balancing: Balancing | None = None,
     parts: int = 1,
 ) -> int:
-    """Give the bytes that a training step on `batch` takes on one device, as compiled; it is not
-    run.
+    """Return the bytes that a training step on `batch` requires on one device.
+
+    The step is compiled but not run.
     """
     schedule = learning_rate_schedule(options, 1, options.learning_rate)
     optimizer = make_optimizer(options, schedule)
@@ -109,22 +111,22 @@ def step_memory(
     key = replicated_key(0, mesh)
     compiled = train_step.lower(state, shard_batch(batch, mesh), key).compile()
     used = compiled.memory_analysis()
-    given = used.argument_size_in_bytes + used.output_size_in_bytes
-    # The state after the step lies where the state before it lay.
-    return used.temp_size_in_bytes + given - used.alias_size_in_bytes
+    passed = used.argument_size_in_bytes + used.output_size_in_bytes
+    # The new state reuses the memory of the old one.
+    return used.temp_size_in_bytes + passed - used.alias_size_in_bytes
 
 
 def device_memory() -> int:
-    """Give the bytes of one device: of an accelerator's own memory, or of the machine's."""
+    """Return the memory of one device in bytes: of the accelerator, or else of the machine."""
     stats = jax.devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def largest_batch(memory_of: Callable[[int], int], available: int, multiple: int = 1) -> int:
-    """Give the largest number of images, of whole multiples, whose step takes at most 80 % of the
-    memory; 0 where not even one multiple fits.
+    """Return the largest number of images, a multiple of `multiple`, whose step requires at most
+    80 % of the memory; 0 if not even one multiple fits.
 
-    Memory grows linearly with the images: two sizes tell the third, which is then tried.
+    The number is extrapolated linearly from two sizes, and reduced until it fits.
     """
     limit, memory_of = SHARE * available, cache(memory_of)
     one, two = memory_of(multiple), memory_of(2 * multiple)

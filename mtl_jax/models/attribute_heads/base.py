@@ -1,5 +1,4 @@
-"""What a kind of attribute requires of a network: how many outputs, which loss, how outputs become
-predictions.
+"""Heads of attributes: the number of outputs, the loss, and the decoding to predictions.
 
 The layouts of labels and predictions are those of `mtl_jax.attributes.base`.
 """
@@ -17,32 +16,32 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.ops.landmark_nms import median
 from mtl_jax.types import Array, Term
 
-SMOOTH_L1_BETA = 1 / 9  # in units of the range, of `Pose.scale`, of the box's side
+SMOOTH_L1_BETA = 1 / 9  # in units of the attribute's scale; landmarks: of the box's sides
 Kind = TypeVar("Kind", bound=Attribute)
 
 
 @dataclass(frozen=True)
 class Head(Generic[Kind]):
-    """The outputs of one attribute. Subclasses are the kinds."""
+    """Outputs, loss and decoding of one attribute; the base class of each kind's head."""
 
     attribute: Kind
 
     @property
     def output_size(self) -> int:
-        """O, the number of outputs that a network computes."""
+        """O, the number of outputs that the network computes."""
         return self.attribute.prediction_size
 
     @property
     def has_one_score(self) -> bool:
-        """Whether the outputs share a score and differ by their biases alone."""
+        """Whether the outputs share one score and differ only by their biases."""
         return False
 
     def make_layers(self, dtype: DTypeLike) -> nn.Module | None:
         """Build the layers that compute this attribute's outputs from the features of regions.
 
-        None, the default: a vector of outputs from layers that the attributes share. Otherwise the
-        layers map features `[R, s, s, C]` and valid rows `[R]` to outputs `[R, ...]`, which `loss`
-        and `decode` receive.
+        The default is None: the outputs are a vector, computed by layers that the attributes
+        share. Other layers map features `[R, s, s, C]` and valid rows `[R]` to outputs `[R, ...]`,
+        which are passed to `loss` and `decode`.
         """
         return None
 
@@ -55,7 +54,7 @@ class Head(Generic[Kind]):
     ) -> Term:
         """Compute the sums of the loss over the known labels.
 
-        `boxes` are the regions that the outputs were read from: landmarks are relative to them.
+        `boxes` are the regions that the outputs were computed from; landmarks are relative to them.
         """
         return self.sums(outputs, jnp.where(known, values, 0.0), known, boxes)
 
@@ -66,25 +65,26 @@ class Head(Generic[Kind]):
         known: Bool[Array, "R V"],
         boxes: Float[Array, "R 4"],
     ) -> Term:
-        """Compute `loss` for values that are 0 where they are not known."""
+        """Compute `loss` from `values` that are 0 where not known."""
         raise NotImplementedError
 
     def decode(
         self, outputs: Float[Array, "R *O"], boxes: Float[Array, "R 4"]
     ) -> Float[Array, "R E"]:
-        """Turn outputs of `boxes` into predictions, landmarks in sides of their box from its
-        centre.
+        """Convert outputs for `boxes` to predictions.
+
+        Landmarks are relative to the centre of their box, in units of its sides.
         """
         raise NotImplementedError
 
     def place(
         self, predictions: Float[Array, "R E"], boxes: Float[Array, "R 4"]
     ) -> Float[Array, "R E"]:
-        """Bring what `decode` gives for `boxes` to pixels of the padded image."""
+        """Convert predictions of `decode` for `boxes` to pixels of the padded image."""
         return predictions
 
     def mean(self, answers: Sequence[Float[Array, "*B E"]]) -> Float[Array, "*B E"]:
-        """Average predictions of the same objects, as of several views."""
+        """Average predictions of the same objects, such as those of several views."""
         return sum(answers[1:], answers[0]) / len(answers)
 
     def middle(

@@ -1,4 +1,4 @@
-"""Outputs of a categorical attribute: a logit for each class, or one for the second of two."""
+"""Head of a categorical attribute: one logit per class, or only that of the second of two."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Outputs of a continuous attribute: the number, or probabilities over steps of its range."""
+"""Head of a continuous attribute: outputs are the number, or probabilities over its range."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from mtl_jax.attributes.continuous import Continuous
 from mtl_jax.models.attribute_heads.base import SMOOTH_L1_BETA, Head
 from mtl_jax.types import Array, Term
 
-BINS = 101  # of a range that is learnt as probabilities
-STEPS = BINS - 1  # of a range, for each of which coral asks whether the number is above it
+BINS = 101  # number of bins of a range, for losses over probabilities
+STEPS = BINS - 1  # number of steps of a range; coral predicts for each if the number is above it
 
 
 class ContinuousHead(Head[Continuous]):
@@ -46,9 +46,10 @@ class ContinuousHead(Head[Continuous]):
 def _continuous_loss(
     attribute: Continuous, outputs: Float[Array, "R O"], values: Float[Array, "R 2"]
 ) -> Float[Array, "R"]:
-    """Compare with the nearest number of the label's interval, both in units of the scale."""
+    """Return the loss to the nearest number of the label's interval, in units of the scale."""
     low, high = attribute.range
-    # A missing label is 0, far from some ranges: where no bin is near, gradients are not finite.
+    # A missing label is 0, possibly far from the range; without a bin near it, gradients would not
+    # be finite.
     interval = (jnp.clip(values, low, high) - low) / _scale(attribute)
     if attribute.loss == "coral":
         return _coral_loss(outputs, interval)
@@ -65,14 +66,13 @@ def _continuous_loss(
 def _distribution_loss(
     outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]
 ) -> Float[Array, "R"]:
-    """Give the divergence of the probabilities of the bins from a Gaussian of 2 % of the range
-    around a number.
+    """Return the divergence of the bins' probabilities from a Gaussian around the number.
 
+    Its standard deviation is 2 % of the range. It is truncated at the ends of the range, so that
+    the mean for a number at an end lies up to 1.3 % of the range inside. For an interval, the loss
+    is minus the logarithm of the probability inside it, with Gaussian tails at both ends.
     Source: Gao et al., Age Estimation Using Expectation of Label Distribution Learning, 2018, which
-    puts the error of the mean beside it. As there, the Gaussian is cut at the ends of the range: of
-    a number there the mean lies up to 1.3 % of the range inside. An interval does not say how
-    likely each of its numbers is: it gives minus the logarithm of the mass in it, its ends being as
-    soft.
+    adds the error of the mean to this loss.
     """
     return _bins_loss(outputs, interval, -0.5 * (_beyond(interval) / 0.02) ** 2)
 
@@ -80,17 +80,17 @@ def _distribution_loss(
 def _classification_loss(
     outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]
 ) -> Float[Array, "R"]:
-    """Give the divergence of the probabilities of the bins from those of the one or two bins that a
-    number lies at, whose mean it is; for an interval minus the logarithm of the mass in it.
+    """Return the divergence of the bins' probabilities from a target on the one or two bins next to
+    the number, with the number as its mean.
 
-    Source: Rothe, Timofte, Van Gool, DEX: Deep EXpectation of Apparent Age, 2015: the prediction is
-    the mean.
+    For an interval, the loss is minus the logarithm of the probability inside it. The prediction is
+    the mean. Source: Rothe, Timofte, Van Gool, DEX: Deep EXpectation of Apparent Age, 2015.
     """
     return _bins_loss(outputs, interval, jnp.log(jnp.maximum(1 - _beyond(interval) * STEPS, 0)))
 
 
 def _beyond(interval: Float[Array, "R 2"]) -> Float[Array, "R O"]:
-    """Give how far from an interval, in ranges, each bin lies."""
+    """Return the distance of each bin from the interval, as a fraction of the range."""
     bins = jnp.linspace(0.0, 1.0, BINS)[None]
     return jnp.abs(bins - jnp.clip(bins, interval[:, :1], interval[:, 1:]))
 
@@ -99,18 +99,18 @@ def _bins_loss(
     outputs: Float[Array, "R O"], interval: Float[Array, "R 2"], log_near: Float[Array, "R O"]
 ) -> Float[Array, "R"]:
     log_scores = jax.nn.log_softmax(outputs)
-    wanted = jax.nn.softmax(log_near)
-    divergence = -(wanted * log_scores + entr(wanted)).sum(-1)
+    target = jax.nn.softmax(log_near)
+    divergence = -(target * log_scores + entr(target)).sum(-1)
     mass = -jax.nn.logsumexp(log_scores + log_near, -1)
     return jnp.where(interval[:, 1] > interval[:, 0], mass, divergence)
 
 
 def _coral_loss(outputs: Float[Array, "R O"], interval: Float[Array, "R 2"]) -> Float[Array, "R"]:
-    """Ask for each step whether the number is above it: the divergence of the answer from the part
-    of the step that lies below the number, averaged over the steps.
+    """Return the divergence of each step's probability from the fraction of the step below the
+    number, averaged over the steps.
 
-    On the ends of steps that is the cross entropy of the paper, up to its factor, the number of
-    steps. Between, and anywhere in an interval, the parts below its two ends bound the answer.
+    For a number at the end of a step, this is the paper's cross entropy divided by the number of
+    steps. For an interval, a probability between the fractions below its two ends has no loss.
     Source: Cao, Mirjalili, Raschka, Rank Consistent Ordinal Regression for Neural Networks, 2020,
     equation 4.
     """
@@ -128,9 +128,7 @@ def _scale(attribute: Continuous) -> float:
 
 
 def _scaled_value(attribute: Continuous, outputs: Float[Array, "R O"]) -> Float[Array, "R"]:
-    """Give how far above the low end of the range the value lies that outputs mean, in units of
-    the scale.
-    """
+    """Return the predicted value minus the low end of the range, in units of the scale."""
     if attribute.loss in ("distribution", "classification"):
         return jax.nn.softmax(outputs) @ jnp.linspace(0.0, 1.0, BINS)
     if attribute.loss == "coral":

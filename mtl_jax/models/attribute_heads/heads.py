@@ -1,4 +1,4 @@
-"""The heads by kind and loss of an attribute."""
+"""Heads by the kind and loss of an attribute."""
 
 from typing import Any
 

@@ -1,8 +1,9 @@
-"""Landmarks by heatmaps: a map of logits for each point, whose peak is the point's place.
+"""Head of landmarks by heatmaps: one map of logits per point, with its peak at the point.
 
-Source: He et al., Mask R-CNN, 2017, section 5; layers, targets and decoding as torchvision's
-`keypointrcnn_resnet50_fpn`. The cross entropy over cells determines a map up to a constant, which
-is trained here: the sigmoid of the peak is the probability that the point is visible.
+Source: He et al., Mask R-CNN, 2017, section 5; layers, targets and decoding as in torchvision's
+`keypointrcnn_resnet50_fpn`. The cross entropy over cells determines a map except for a constant.
+The constant is trained so that the sigmoid of the peak is the probability that the point is
+visible.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,8 @@ from mtl_jax.types import Array, Term
 
 CONVS, CHANNELS = 8, 512
 CUBIC = -0.75  # the coefficient of PyTorch's bicubic interpolation
-# To find their peaks, maps are resampled to the smallest of these sides that holds the box, in
-# pixels; larger boxes are resampled to the last one.
+# Before the search for peaks, maps are resampled to the smallest of these sizes, in pixels, that is
+# at least the size of the box; to the last one for larger boxes.
 SIDES = (56, 112, 224, 448, 896, 1792)
 
 
@@ -76,7 +77,7 @@ class HeatmapHead(LandmarksHead):
     def decode(
         self, outputs: Float[Array, "R J h w"], boxes: Float[Array, "R 4"]
     ) -> Float[Array, "R E"]:
-        """Return each map's peak at the resolution of the box's pixels, and its probability."""
+        """Return the position of each map's peak, to one pixel of the box, and its probability."""
         found = jax.lax.map(_peaks, (outputs, boxes))
         places = relative_places(found[..., :2], boxes)
         points = jnp.concatenate([places, jax.nn.sigmoid(found[..., 2:])], -1)
@@ -86,7 +87,7 @@ class HeatmapHead(LandmarksHead):
 def _cells(
     places: Float[Array, "R J 2"], boxes: Float[Array, "R 4"], height: int, width: int
 ) -> tuple[Int[Array, "R J"], Int[Array, "R J"], Bool[Array, "R J"]]:
-    """Return the column and row of the cell that each place lies in, and whether there is one."""
+    """Return the column and row of the cell of each place, and whether the place is in the box."""
     start, end = boxes[:, None, :2], boxes[:, None, 2:]
     shape = np.array([width, height])
     cell = jnp.floor((places - start) * shape / jnp.maximum(end - start, 1e-6)).astype(jnp.int32)
@@ -97,8 +98,9 @@ def _cells(
 
 
 def _peaks(region: tuple[Float[Array, "J h w"], Float[Array, "4"]]) -> Float[Array, "J 3"]:
-    """Return x, y in pixels and the logit of the peaks of one region's maps, which bicubic
-    interpolation brings to a cell for each pixel of the box.
+    """Return x, y in pixels and the logit of the peak of each map of one region.
+
+    The maps are resampled by bicubic interpolation to one cell per pixel of the box.
     """
     maps, box = region
     sides = jnp.maximum(box[2:] - box[:2], 1.0)  # width, height
@@ -119,7 +121,7 @@ def _peaks(region: tuple[Float[Array, "J h w"], Float[Array, "4"]]) -> Float[Arr
 
 
 def _cubic_weights(side: int, count: Float[Array, ""], size: int) -> Float[Array, "n size"]:
-    """Return the weights of `size` cells in the first `count` of `side` resampled ones."""
+    """Return the weights of `size` cells in `side` resampled ones; the first `count` are used."""
     at = (jnp.arange(side) + 0.5) * (size / count) - 0.5
     below = jnp.floor(at)
     t = at - below

@@ -1,5 +1,6 @@
-"""Outputs of landmarks: x and y of each point in sides of the region's box from its centre, and the
-logit of its visibility.
+"""Head of landmarks: outputs are x, y and the logit of the visibility of each point.
+
+Positions are relative to the centre of the region's box, in units of its sides.
 """
 
 import jax
@@ -48,7 +49,7 @@ class LandmarksHead(Head[Landmarks]):
 def relative_places(
     places: Float[Array, "R J 2"], boxes: Float[Array, "R 4"]
 ) -> Float[Array, "R J 2"]:
-    """Return places in sides of their box from its centre."""
+    """Return places relative to the centre of their box, in units of its sides."""
     return (places - _centres(boxes)) / _sides(boxes)
 
 

@@ -1,6 +1,6 @@
-"""Outputs of an ordinal attribute: for each level but the last, whether the label is above it.
+"""Head of an ordinal attribute: outputs are the logits that the label is above each level.
 
-Source: Niu et al., Ordinal Regression with Multiple Output CNN, 2016.
+The last level has no output. Source: Niu et al., Ordinal Regression with Multiple Output CNN, 2016.
 """
 
 import jax

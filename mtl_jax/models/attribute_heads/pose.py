@@ -1,4 +1,4 @@
-"""Outputs of a pose: each angle in units of the attribute's scale."""
+"""Head of a pose: outputs are the angles in units of the attribute's scale."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ class PoseHead(Head[Pose]):
     ) -> Term:
         turn = 360 / self.attribute.scale
         targets = values / self.attribute.scale
-        # The way round that is shorter: 179 and -179 degrees are 2 apart.
+        # Shift targets by whole turns towards the outputs: 179 and -179 degrees differ by 2.
         targets += turn * jnp.round((jax.lax.stop_gradient(outputs) - targets) / turn)
         each = losses.regression(self.attribute.loss, outputs, targets, SMOOTH_L1_BETA)
         return (losses.masked_sum(each, known),)
@@ -39,5 +39,5 @@ class PoseHead(Head[Pose]):
 
 
 def _wrapped(degrees: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """Return the same angles within -180 and 180; those that are there to the bit."""
+    """Wrap angles to -180..180; those in this range are unchanged to the bit."""
     return degrees - 360 * jnp.round(degrees / 360)

@@ -1,10 +1,10 @@
-"""Where the annotated box lies about a face's landmarks: a regression that follows the training.
+"""Regression of a face's annotated box from its landmarks, updated during training.
 
-Every data set draws its boxes differently, from brows to chin or with all of the hair; detection
-turns landmarks into the boxes of the data that it was trained on. One rectangle for all faces will
-not do: a profile's points lie close together, and its head behind them.
-It learns from the landmarks that the network finds, not from annotated ones: found ones err alike
-on most faces, towards the mean, and their rectangles would too.
+Data sets define face boxes differently, for example from brows to chin or with all of the hair.
+Detection converts landmarks to boxes as defined by the training data. A constant rectangle is not
+sufficient: in a profile, the landmarks are close together and the head is behind them. The
+regression is fitted to predicted landmarks, not to annotated ones, because predicted landmarks are
+biased towards the mean face, and their rectangles would have the same bias.
 """
 
 from typing import NamedTuple
@@ -26,20 +26,20 @@ from mtl_jax.ops.face_box import (
 from mtl_jax.ops.landmark_nms import median
 from mtl_jax.types import Array, Batch, Variables
 
-NAME = "face_rectangle"  # in batch_stats: FaceRectangle's arrays, and Moments'
+NAME = "face_rectangle"  # key in batch_stats of the arrays of FaceRectangle and Moments
 MOMENTUM = 0.98
-MARGIN = 1.0  # pixels from a region's border within which a box may have been cut
-# The variance, in template units, that points found on new pictures have beyond those found in
-# training: a regression that trusted them would follow their errors.
+MARGIN = 1.0  # pixels; a box this close to the region's border may be truncated
+# Variance, in template units, that points predicted on new images have in addition to that on
+# training images. It regularises the regression, which would otherwise fit the points' errors.
 NOISE = 0.003
-FAR = 20.0  # template units that a rectangle never has; a fresh network's points give any
+FAR = 20.0  # limit of rectangles in template units; points of an untrained network are arbitrary
 
 
 class FaceRectangle(NamedTuple):
-    """A face's rectangle by its shape, F = 3 J numbers: linear about the mean face."""
+    """Linear regression of a face's rectangle on its shape, F = 3 J numbers."""
 
-    shape: Float[Array, "F"]
-    rectangle: Float[Array, "4"]  # as `ops.face_box` has it
+    shape: Float[Array, "F"]  # of the mean face
+    rectangle: Float[Array, "4"]  # of the mean face, as defined in `ops.face_box`
     slopes: Float[Array, "F 4"]
 
     def place(
@@ -48,21 +48,21 @@ class FaceRectangle(NamedTuple):
         points: Float[Array, "R J 2"],
         counts: Bool[Array, "R J"],
     ) -> Float[Array, "R 4"]:
-        """Give the boxes of faces by those of their points that count."""
+        """Return the boxes of faces, computed from the points where `counts` is True."""
         similarity, shapes = _shapes(template, points, counts)
         return place_rectangle(similarity, self.rectangle + (shapes - self.shape) @ self.slopes)
 
 
 class Moments(NamedTuple):
-    """Running means of shapes' products with each other and with rectangles."""
+    """Running means of the products of shapes with shapes and with rectangles."""
 
     squares: Float[Array, "F F"]
     products: Float[Array, "F 4"]
-    batches: Float[Array, ""]  # that were averaged
+    batches: Float[Array, ""]  # number of batches averaged
 
 
 def first_rectangle(options: HyperFaceOptions) -> Variables:
-    """Give the statistics of a new model: the template's own box, and what is above the brows."""
+    """Return the initial statistics: the template's bounding box, extended above the brows."""
     low, high = np.min(options.template, 0), np.max(options.template, 0)
     low = low - np.array([0.0, 0.25]) * (high - low)
     size = 3 * len(options.template)
@@ -73,6 +73,7 @@ def first_rectangle(options: HyperFaceOptions) -> Variables:
 
 
 def rectangle_of(variables: Variables) -> FaceRectangle:
+    """Read the regression from a model's variables."""
     stats = variables["batch_stats"][NAME]
     return FaceRectangle(*(stats[field] for field in FaceRectangle._fields))
 
@@ -80,8 +81,10 @@ def rectangle_of(variables: Variables) -> FaceRectangle:
 def follow(
     stats: Variables, found: Float[Array, "R J 3"], batch: Batch, options: HyperFaceOptions
 ) -> Variables:
-    """Move the regression towards what a batch of regions shows: faces whose box is wholly within,
-    and the landmarks x, y, visible that are found on them.
+    """Update the regression with a batch of regions, and return the new statistics.
+
+    `found` are the predicted landmarks: x, y, visible. Only faces whose box is entirely inside the
+    region are used.
     """
     found = jax.lax.stop_gradient(found)
     counts = placed_points(found, options.hidden_points)
@@ -99,8 +102,9 @@ def follow(
 def _shapes(
     template: Float[Array, "J 2"], points: Float[Array, "R J 2"], counts: Bool[Array, "R J"]
 ) -> tuple[Similarity, Float[Array, "R F"]]:
-    """Give how the template lies over faces, and their shapes: how their points differ from it, and
-    which of them count.
+    """Fit the template to faces; return the similarities and the faces' shapes.
+
+    A shape is the residuals of the points, and which points count.
     """
     points = jnp.where(counts[..., None], points, 0.0)
     weights = counts.astype(jnp.float32)
@@ -112,7 +116,7 @@ def _shapes(
 def _without_outliers(
     rectangles: Float[Array, "R 4"], shown: Bool[Array, "R"]
 ) -> Float[Array, "R 4"]:
-    """Pull rectangles in to half a side about their median: few points may say any scale."""
+    """Clip rectangles to half a side around their median; few points define no reliable scale."""
     middle = median(rectangles[None], shown[None])[0]
     reach = jnp.abs(jnp.tile(middle[2:], 2)) / 2
     return jnp.clip(rectangles, middle - reach, middle + reach)
@@ -124,7 +128,7 @@ def _moved(
     rectangles: Float[Array, "R 4"],
     shown: Bool[Array, "R"],
 ) -> Variables:
-    """Average a batch in, and solve for the slopes: of least squares, were points noisy."""
+    """Add a batch to the running means, and solve the ridge regression for the slopes."""
     weights = shown / jnp.maximum(shown.sum(), 1)
     weighted = weights[:, None] * shapes
     new = {
@@ -133,7 +137,7 @@ def _moved(
         "squares": weighted.T @ shapes,
         "products": weighted.T @ rectangles,
     }
-    # The first batches are a mean of their own: nothing stays of what stood there before.
+    # The first batches are averaged with equal weights; the initial values have no weight.
     momentum = jnp.minimum(MOMENTUM, stats["batches"] / (stats["batches"] + 1))
     moved = {name: momentum * stats[name] + (1 - momentum) * value for name, value in new.items()}
     shape = moved["shape"]

@@ -1,4 +1,4 @@
-"""From the regions of a picture to its faces: Iterative Region Proposals, then Landmarks-based NMS.
+"""Face detection in an image: Iterative Region Proposals, then Landmarks-based NMS.
 
 Source: Ranjan et al., HyperFace, 2016 (https://arxiv.org/abs/1603.01249), algorithms 1 and 2.
 """
@@ -22,13 +22,13 @@ from mtl_jax.ops.roi_align import multilevel_roi_align
 from mtl_jax.ops.windows import sliding_windows
 from mtl_jax.types import Array, Detections, Proposals
 
-# (regions [R, s, s, C], valid [R]) -> each task's outputs
+# (regions [R, s, s, C], valid [R]) -> outputs by the names of `losses.output_sizes`
 Look = Callable[[Float[Array, "R s s C"], Bool[Array, "R"]], Mapping[str, Float[Array, "R _"]]]
-MIN_SIDE = 4.0  # pixels of a region; in fewer nothing is seen
+MIN_SIDE = 4.0  # minimum width and height of a region, in pixels
 
 
 class Regions(NamedTuple):
-    """Regions of one picture, and what the network says of each. Places are canvas pixels."""
+    """Regions of one image and the network's predictions, in pixels of the padded image."""
 
     boxes: Float[Array, "R 4"]
     valid: Bool[Array, "R"]
@@ -38,19 +38,19 @@ class Regions(NamedTuple):
 
 
 class Search(NamedTuple):
-    """The search of one normalised image, whose picture has `size` (height, width)."""
+    """Detection in one normalised padded image; the image itself has `size` (height, width)."""
 
     look: Look
     attributes: tuple[Attribute, ...]
-    points: Landmarks | None  # that a face's rectangle is found by
+    points: Landmarks | None  # that determine a face's rectangle
     options: HyperFaceOptions
-    rectangle: FaceRectangle | None  # None where there are no points
+    rectangle: FaceRectangle | None  # None without `points`
     image: Float[Array, "H W C"]
     size: Float[Array, "2"]
     proposals: Proposals | None = None  # None: windows
 
     def run(self) -> Detections:
-        """Find the image's faces."""
+        """Detect the faces of the image."""
         o = self.options.detection
         if not o.enabled:
             whole = jnp.stack([jnp.zeros(2), self.size[::-1]]).reshape(1, 4)
@@ -65,25 +65,27 @@ class Search(NamedTuple):
         return _as_detections(self._faces(together))
 
     def windows(self) -> tuple[Float[Array, "P 4"], Bool[Array, "P"]]:
-        """Give the windows of the canvas, cut to the picture, without those that show little of
-        it. The smallest may be larger than a narrow picture.
+        """Return sliding windows, clipped to the image, and which are valid.
+
+        At least half of a valid window is inside the image. The smallest windows may be larger than
+        a narrow image: for them, half of the square of its shorter side is sufficient.
         """
         w, (height, width, _) = self.options.windows, self.image.shape
         whole = jnp.asarray(sliding_windows(height, width, w.min_side, w.growth, w.step))
         cut = box_ops.clip(whole, self.size[0], self.size[1])
         areas = box_ops.area(whole)
         fitting = jnp.minimum(areas, self.size.min() ** 2)
-        wanted = jnp.where(areas > 1.01 * areas.min(), areas, fitting)
-        return cut, box_ops.area(cut) >= 0.5 * wanted
+        required = jnp.where(areas > 1.01 * areas.min(), areas, fitting)
+        return cut, box_ops.area(cut) >= 0.5 * required
 
     def _usable(self, proposals: Proposals) -> tuple[Float[Array, "P 4"], Bool[Array, "P"]]:
-        """Give proposals cut to the picture, without those of which too little is left."""
+        """Return proposals, clipped to the image, and which of them are large enough."""
         boxes = jnp.where(proposals.valid[:, None], proposals.boxes, 0.0)
         boxes = box_ops.clip(boxes, self.size[0], self.size[1])
         return boxes, proposals.valid & box_ops.is_larger(boxes, MIN_SIDE)
 
     def see(self, boxes: Float[Array, "R 4"], valid: Bool[Array, "R"]) -> Regions:
-        """Run the network on regions, some at a time; not at all on a chunk without valid ones."""
+        """Run the network on regions in chunks; chunks without valid regions are skipped."""
         o = self.options
         count = len(boxes)
         chunk = min(o.detection.chunk, count)
@@ -91,7 +93,7 @@ class Search(NamedTuple):
         boxes_in_chunks = jnp.pad(boxes, ((0, padding), (0, 0))).reshape(-1, chunk, 4)
         valid_in_chunks = jnp.pad(valid, (0, padding)).reshape(-1, chunk)
 
-        # What the canvas holds beyond the picture is not looked at.
+        # Pixels outside the image are not sampled.
         cells = jnp.ceil(self.size[None]).astype(jnp.int32)
 
         def run(part: tuple[Array, Array]) -> Regions:
@@ -124,7 +126,7 @@ class Search(NamedTuple):
         return Regions(boxes, valid, scores.max(-1), best + 1, predictions)
 
     def _best(self, regions: Regions) -> Regions:
-        """Keep the best regions above the threshold."""
+        """Keep the highest-scoring regions above the threshold."""
         o = self.options.detection
         usable = regions.valid & (regions.scores > o.score_threshold)
         count = min(o.max_candidates, len(regions.scores))
@@ -132,7 +134,7 @@ class Search(NamedTuple):
         return jax.tree.map(lambda x: x[index], regions._replace(valid=usable))
 
     def rectangles(self, regions: Regions) -> tuple[Float[Array, "R 4"], Bool[Array, "R"]]:
-        """Give the rectangles that regions' landmarks say, cut to the picture; which are valid."""
+        """Return face rectangles from landmarks, clipped to the image, and which are valid."""
         assert self.rectangle is not None
         o, points = self.options, self._landmarks(regions)
         template = jnp.asarray(o.template, jnp.float32)
@@ -147,14 +149,14 @@ class Search(NamedTuple):
         return regions.attributes[self.points.name].reshape(len(regions.boxes), -1, 3)
 
     def _faces(self, regions: Regions) -> Regions:
-        """Group regions to faces, each the median of its best ones."""
+        """Group regions to faces; each face is the median of its highest-scoring regions."""
         o, hidden = self.options.detection, self.options.hidden_points
         boxes, valid, overlap, top_k = regions.boxes, regions.valid, o.nms_iou, 1
         by_landmarks = self.points is not None and o.landmark_nms
         if by_landmarks:
             points = self._landmarks(regions)
             boxes, placed = precise_boxes(points[..., :2], placed_points(points, hidden))
-            valid &= placed  # a region without landmarks says nothing of whose it is
+            valid &= placed  # without landmarks, a region cannot be assigned to a face
             overlap, top_k = o.overlap, o.top_k
         grouped = group_regions(boxes, regions.scores, valid, overlap, top_k, o.max_detections)
         best = grouped.members[:, 0]

@@ -1,7 +1,7 @@
-"""What each task asks of a network that looks at one region at a time, and what it is told.
+"""Outputs and losses of HyperFace, which processes one region at a time.
 
-A landmarks attribute has two heads, of places and of visibility, as HyperFace's. The other kinds
-are `attribute_heads`'.
+Landmarks have two heads, for positions and for visibility, as in the paper. The other kinds of
+attributes use `attribute_heads`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from mtl_jax.models.attribute_heads.landmarks import relative_places
 from mtl_jax.types import Array, AttributeLabels, Batch, Term
 
 CLASS = "class_logits"
-VISIBLE = 0.5  # the least probability of a point that is seen
+VISIBLE = 0.5  # minimum probability of a visible point
 
 
 def output_sizes(
     attributes: Sequence[Attribute], num_classes: int, detection: bool
 ) -> dict[str, int]:
-    """Give the width of each output by its layer's name."""
+    """Return the number of outputs of each output layer by its name."""
     sizes = {CLASS: num_classes} if detection else {}
     for attribute in attributes:
         size = head_of(attribute).output_size
@@ -38,24 +38,25 @@ def output_sizes(
 
 
 def one_score_layers(attributes: Sequence[Attribute]) -> tuple[str, ...]:
-    """Name the output layers whose outputs share a score."""
+    """Return the names of the output layers whose outputs share one score."""
     return tuple(place_layer(a) for a in attributes if head_of(a).has_one_score)
 
 
 def place_layer(attribute: Attribute) -> str:
-    """Name the output layer of an attribute; of landmarks, of their places."""
+    """Return the name of an attribute's output layer; for landmarks, that of their positions."""
     return f"{attribute.name}_output"
 
 
 def visibility_layer(attribute: Attribute) -> str:
+    """Return the name of the output layer of the visibility of landmarks."""
     return f"visible_{attribute.name}_output"
 
 
 def attribute_outputs(
     attribute: Attribute, outputs: Mapping[str, Float[Array, "R _"]]
 ) -> Float[Array, "R O"]:
-    """Give an attribute's outputs as `attribute_heads` has them: landmarks' x, y, visible by
-    point.
+    """Return an attribute's outputs in the layout of `attribute_heads`: for landmarks, x, y and
+    visible of each point.
     """
     places = outputs[place_layer(attribute)]
     if not attribute.point_names:
@@ -71,10 +72,10 @@ def region_losses(
     attributes: Sequence[Attribute],
     options: HyperFaceOptions,
 ) -> dict[str, Term]:
-    """Give every loss term, unweighted, over a batch of regions from `targets.clean`.
+    """Return every loss term, unweighted, of a batch of regions from `ground_truth.clean`.
 
-    The first slot says what a region shows, none that it shows nothing; a region that is not
-    exhaustive says nothing of that.
+    The first slot describes the region; if it is not valid, the region is background. Regions that
+    are not exhaustive are excluded from the classification loss.
     """
     terms: dict[str, Term] = {}
     if CLASS in outputs:
@@ -103,10 +104,10 @@ def _landmark_losses(
     frames: Float[Array, "R 4"],
     hidden: bool,
 ) -> tuple[Term, Term]:
-    """Give the error of the places of visible points (of all known ones, if `hidden`), and the
-    square of the error of the probability of being visible. Source: HyperFace, equations 2 and 3.
+    """Return the loss of the positions of visible points (of all known points if `hidden`), and the
+    squared error of the probability of being visible. Source: HyperFace, equations 2 and 3.
 
-    The paper's visibility is a number without bounds; as a probability it is one that can be read.
+    The paper's visibility is an unbounded number; here it is a probability.
     """
     rows = (len(outputs), len(attribute.point_names), 3)
     points, truth, known = (x.reshape(rows) for x in (outputs, *labels))
@@ -124,14 +125,14 @@ def _landmark_losses(
 def found_points(
     attribute: Landmarks, outputs: Mapping[str, Float[Array, "R _"]], side: int
 ) -> Float[Array, "R J 3"]:
-    """Give the landmarks x, y, visible that are found on regions of `side`, in their pixels."""
+    """Return the predicted landmarks (x, y, visible) of regions of `side` pixels, in pixels."""
     found = attribute_outputs(attribute, outputs)
     head, frames = head_of(attribute), _frames(len(found), side)
     return head.place(head.decode(found, frames), frames).reshape(len(found), -1, 3)
 
 
 def placed_points(found: Float[Array, "R J 3"], hidden: bool) -> Bool[Array, "R J"]:
-    """Say which of found landmarks have places: those seen; all, where hidden ones are learnt."""
+    """Return which predicted landmarks to use: the visible ones, or all if `hidden`."""
     return (found[..., 2] >= VISIBLE) | hidden
 
 
@@ -142,8 +143,8 @@ def _frames(count: int, side: int) -> Float[Array, "R 4"]:
 def _learnt_points(
     truth: Float[Array, "R J 3"], known: Bool[Array, "R J 3"], hidden: bool
 ) -> Bool[Array, "R J"]:
-    """Say which points' places are learnt: the known ones that nobody called hidden, or all known
-    ones.
+    """Return which points' positions are trained: the known ones not annotated as hidden, or all
+    known ones if `hidden`.
     """
     is_hidden = known[..., 2] & (truth[..., 2] < 0.5)
     return known[..., :2].all(-1) & (hidden | ~is_hidden)

@@ -1,8 +1,9 @@
-"""HyperFace: one region of a picture at a time, is it a face and what is it like.
+"""HyperFace: detection and attributes of faces, one region of an image at a time.
 
 Source: Ranjan et al., HyperFace: A Deep Multi-task Learning Framework for Face Detection, Landmark
 Localization, Pose Estimation, and Gender Recognition, 2016 (https://arxiv.org/abs/1603.01249).
-Training sees regions that the input pipeline has cut out; detection cuts them out of the canvas.
+In training, the input pipeline crops the regions; in prediction, the model crops them from the
+padded image.
 """
 
 from collections.abc import Sequence
@@ -43,8 +44,8 @@ def hyperface(
 ) -> Model:
     """Build the model for K = `num_classes` classes, background included.
 
-    `terms` requires batches of regions of `options.input_size` pixels on a side; the ground truth's
-    first slot describes the region. Raises UserError where the landmarks do not match the template.
+    `terms` requires batches of square regions of `options.input_size` pixels; the ground truth's
+    first slot describes the region. Raises UserError if the landmarks do not match the template.
     """
     attributes = tuple(attributes)
     points = _pointed(attributes, options)
@@ -93,8 +94,8 @@ def hyperface(
             proposals = None
         elif proposals is None and options.detection.enabled:
             raise UserError(
-                f"config.model.detection.proposals is {kind!r}, and none are given; without a "
-                "source of them set --config.model.detection.proposals=windows"
+                f"config.model.detection.proposals is {kind!r}, but the inputs have no proposals; "
+                "set --config.model.detection.proposals=windows to predict without them"
             )
 
         def find(image: tuple[Array, Array, Proposals | None]) -> Detections:
@@ -109,7 +110,7 @@ def hyperface(
 
 
 def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
-    """Give the weight of each loss term by the term's name."""
+    """Return the weight of each loss term by its name."""
     weights = {CLASS: options.loss_weights.detection} if options.detection.enabled else {}
     for attribute in attributes:
         weights[f"attribute/{attribute.name}"] = attribute.weight
@@ -119,20 +120,18 @@ def loss_weights(options: HyperFaceOptions, attributes: Sequence[Attribute]) -> 
 
 
 def _pointed(attributes: Sequence[Attribute], options: HyperFaceOptions) -> Landmarks | None:
-    """Give the attribute that a face's rectangle is found by, the first landmarks."""
+    """Return the attribute that determines a face's rectangle: the first landmarks."""
     points = first_landmarks(attributes)
     if points is not None and len(points.points) != len(options.template):
         raise UserError(
-            f"config.model.template has {len(options.template)} points, attribute {points.name!r} "
-            f"{len(points.points)}; give a place for each"
+            f"config.model.template has {len(options.template)} points, but attribute "
+            f"{points.name!r} has {len(points.points)}; define one template point for each landmark"
         )
     return points
 
 
 class Network(nn.Module):
-    """From regions `[R, s, s, C]` to the outputs of every task, by the names of
-    `hyperface_tasks.output_sizes`.
-    """
+    """The network from regions to all outputs, by the names of `losses.output_sizes`."""
 
     options: HyperFaceOptions
     num_classes: int
@@ -155,7 +154,7 @@ class Network(nn.Module):
             dropout=o.dropout,
             train=self.train,
             dtype=dtype,
-            # Layers of one name have one shape: the fused ones read more than the others.
+            # The names differ because layers of one name must have one shape, for transfer.
             name="fused_heads" if o.fused else "heads",
         )(x)
 

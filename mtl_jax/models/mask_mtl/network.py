@@ -1,7 +1,8 @@
-"""MaskMTL: attributes of a whole picture, a face's chip, by networks that share more or less.
+"""MaskMTL: attributes of a whole image, a face chip, with different degrees of sharing.
 
 Source: MaskMTL, arXiv 2201.03002, and its published code (the hierarchical network). Soft sharing
-after Duong et al., Low Resource Dependency Parsing, 2015: a trunk for each task, drawn together.
+follows Duong et al., Low Resource Dependency Parsing, 2015: one trunk per task, and a penalty on
+the distance of their parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ from mtl_jax.types import (
     Variables,
 )
 
-SHARED = "shared"  # the name of the one trunk of all attributes
+SHARED = "shared"  # name of the trunk shared by all attributes
 
 
 def mask_mtl(
@@ -44,10 +45,10 @@ def mask_mtl(
     attributes: Sequence[Attribute],
     views: Sequence[View] = (View(),),
 ) -> Model:
-    """Build the model. Raises ValueError where options and attributes do not fit together.
+    """Build the model. Raises ValueError if the options do not match the attributes.
 
-    An image's labels are those of its first object that is not a crowd. The one detection of an
-    image is the whole image, of class 1.
+    An image's labels are those of its first object that is not a crowd. Each image has one
+    detection of class 1, the whole image.
     """
     check(options, attributes)
     make = partial(Network, options, tuple(attributes))
@@ -101,12 +102,12 @@ def mask_mtl(
 
 
 def exits_of(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> dict[str, int]:
-    """Give the stage that each attribute's head leaves at."""
+    """Return the trunk stage that each attribute's head is attached to, by attribute."""
     return {a.name: options.stages[-1] for a in attributes} | dict(options.exits)
 
 
 def shared_stages(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> str:
-    """Give a pattern of the paths of the parameters that all attributes read; '' for none."""
+    """Return a pattern of the paths of the parameters that all attributes share; '' for none."""
     if options.sharing not in ("hard", "cross_stitch"):
         return ""
     last = min(exits_of(options, attributes).values())
@@ -114,27 +115,27 @@ def shared_stages(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> s
 
 
 def check(options: MaskMTLOptions, attributes: Sequence[Attribute]) -> None:
-    """Raise ValueError where options and attributes do not fit together."""
+    """Raise ValueError if the options do not match the attributes."""
     declared = [attribute.name for attribute in attributes]
     if not declared:
-        raise ValueError("config.attributes is empty, and a mask_mtl model predicts nothing else")
+        raise ValueError("config.attributes is empty; family 'mask_mtl' requires at least one")
     if unknown := [name for name, _ in options.exits if name not in declared]:
         known = ", ".join(declared)
-        raise ValueError(f"config.model.exits names {unknown[0]!r}; there are {known}")
+        raise ValueError(f"config.model.exits names {unknown[0]!r}; expected one of {known}")
 
 
 def attribute_terms(
     attributes: Sequence[Attribute], outputs: Mapping[str, Float[Array, "B O"]], batch: Batch
 ) -> dict[str, Term]:
-    """Give each attribute's loss over the labels of the pictures' first things."""
-    things = batch.gt.valid & ~batch.gt.crowd
-    first = jnp.argmax(things, 1)[:, None, None]
+    """Return each attribute's loss, over the labels of the first object of each image."""
+    objects = batch.gt.valid & ~batch.gt.crowd
+    first = jnp.argmax(objects, 1)[:, None, None]
     terms = {}
     for a in attributes:
         values, known = (
             jnp.take_along_axis(x, first, 1)[:, 0] for x in batch.gt.attributes[a.name]
         )
-        known &= things.any(1)[:, None]
+        known &= objects.any(1)[:, None]
         terms[f"attribute/{a.name}"] = head_of(a).loss(
             outputs[a.name], values, known, whole_images(batch.inputs)
         )
@@ -142,8 +143,9 @@ def attribute_terms(
 
 
 def trunk_distance(backbone: Any, attributes: Sequence[Attribute]) -> Float[Array, ""]:
-    """Give the squared distance of the trunks' parameters, averaged over the pairs of trunks, over
-    those layers that both have.
+    """Return the squared distance of the trunks' parameters, averaged over the pairs of trunks.
+
+    Only layers that both trunks of a pair have are included.
     """
     flat: dict[tuple[str, ...], Array] = flatten_dict(backbone)
     names = [trunk_name(attribute) for attribute in attributes]
@@ -157,17 +159,17 @@ def trunk_distance(backbone: Any, attributes: Sequence[Attribute]) -> Float[Arra
 
 
 def trunk_name(attribute: Attribute) -> str:
-    """Name the trunk of an attribute that has one alone, apart from all layers' names."""
+    """Return the name of an attribute's own trunk, which no other layer has."""
     return f"{attribute.name}_trunk"
 
 
 def whole_images(inputs: Inputs) -> Float[Array, "B 4"]:
-    """Return the box of each image, which covers the whole image."""
+    """Return the box of each whole image."""
     return jnp.concatenate([jnp.zeros_like(inputs.sizes), inputs.sizes[:, ::-1]], -1)
 
 
 class Network(nn.Module):
-    """A trunk or several, and a head for each attribute that leaves its trunk at some stage."""
+    """One or more trunks, and for each attribute a head attached to a stage of a trunk."""
 
     options: MaskMTLOptions
     attributes: tuple[Attribute, ...]
@@ -232,13 +234,13 @@ class Network(nn.Module):
         images: Float[Array, "B H W C"],
         inside: Bool[Array, "B H W"],
     ) -> dict[str, tuple[Array, ...]]:
-        if list(depths) == [SHARED]:  # by the names of other models, to start from theirs
+        if list(depths) == [SHARED]:  # named as in other models, to start from their weights
             return {SHARED: _backbone(self.options, self.train, "backbone")(images, inside)}
         return ResNets(self.options, tuple(depths), self.train, name="backbone")(images, inside)
 
 
 class ResNets(nn.Module):
-    """A ResNet for each of `names`."""
+    """One backbone for each of `names`."""
 
     options: MaskMTLOptions
     names: tuple[str, ...]
@@ -260,5 +262,5 @@ def _backbone(options: MaskMTLOptions, train: bool, name: str) -> Backbone:
 def _cells(
     inside: Bool[Array, "B H W"], stride: int, shape: tuple[int, int]
 ) -> Bool[Array, "B h w"]:
-    """Say which cells of a map begin inside the picture."""
+    """Return which cells of a map start inside the image."""
     return inside[:, ::stride, ::stride][:, : shape[0], : shape[1]]

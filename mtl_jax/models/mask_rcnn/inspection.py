@@ -1,4 +1,4 @@
-"""A Mask R-CNN from within: what each layer makes of a batch, beside what it finds."""
+"""Inspection of a Mask R-CNN: activations of its layers and intermediate results of a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -22,10 +22,10 @@ class Inside(NamedTuple):
 def inspector(
     options: MaskRCNNOptions, num_classes: int, attributes: Sequence[Attribute]
 ) -> Callable[[Variables, Inputs], Inside]:
-    """Give the function that runs a network (as `mask_rcnn` builds it) and keeps what is within.
+    """Return a function that runs the network of `mask_rcnn` and returns intermediate results.
 
-    A layer that is called for several levels gives an output for each: its path ends in their
-    number. Those that work on detected regions alone (masks, attributes) are not run.
+    A layer that is called for several levels has one output per level, with the level's index at
+    the end of its path. Layers that only process detected regions (masks, attributes) are not run.
     """
     network = Network(options, num_classes, tuple(attributes), False, train=False)
 

@@ -1,6 +1,6 @@
-"""The losses of anchors and regions: what is there, and where. Masks and attributes have their own.
+"""Classification and box losses of anchors and regions.
 
-Source: Ren et al., Faster R-CNN, 2015; divided as torchvision divides.
+Source: Ren et al., Faster R-CNN, 2015; normalised as in torchvision.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def rpn_losses(
     targets: AnchorTargets,
     beta: float,
 ) -> dict[str, Term]:
-    """Give the objectness and box terms of the sampled anchors; `beta` is smooth L1's."""
+    """Return the objectness and box terms of the sampled anchors; `beta` is smooth L1's."""
     index, valid, positive = targets.samples
     sampled_logits = jnp.take_along_axis(logits, index, 1)
     sampled_deltas = jnp.take_along_axis(deltas, index[..., None], 1)
@@ -38,7 +38,7 @@ def box_losses(
     regions: RegionTargets,
     beta: float,
 ) -> dict[str, Term]:
-    """Give the class and box terms of the sampled regions; `beta` is smooth L1's."""
+    """Return the class and box terms of the sampled regions; `beta` is smooth L1's."""
     of_class = jnp.take_along_axis(deltas, regions.classes[..., None, None], 2)[:, :, 0]
     of_boxes = _box_regression(of_class, regions.deltas, regions.positive, regions.valid, beta)
     each = losses.cross_entropy(logits, regions.classes)
@@ -63,7 +63,7 @@ def _box_regression(
 
 
 def loss_weights(options: MaskRCNNOptions, attributes: Sequence[Attribute]) -> dict[str, float]:
-    """Give the weight of each loss term by the term's name."""
+    """Return the weight of each loss term by its name."""
     weights = {f"attribute/{attribute.name}": attribute.weight for attribute in attributes}
     others = dict(vars(options.loss_weights))
     if not options.mask_head.enabled:

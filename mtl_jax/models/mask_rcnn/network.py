@@ -1,4 +1,4 @@
-"""Multi-task Mask R-CNN: the whole network, its objective and its inference.
+"""Multi-task Mask R-CNN: network, loss terms and prediction.
 
 Source: He et al., Mask R-CNN, 2017; the attribute branch after Mirzaee Bafti et al., Cross-Domain
 Multitask Model for Head Detection and Facial Attribute Estimation, 2022.
@@ -53,8 +53,8 @@ from mtl_jax.types import (
     Variables,
 )
 
-# The mask and attribute heads run on an eighth or a quarter of their rows where that is enough:
-# each is a copy of the heads to compile, which pays from a few rows on.
+# The mask and attribute heads run on an eighth or a quarter of their rows if that is enough. Each
+# size is a separately compiled copy of the heads, which only saves time with LEAST_ROWS or more.
 ROW_PARTS, LEAST_ROWS = (8, 4, 1), 4
 
 
@@ -68,7 +68,7 @@ def mask_rcnn(
     """Build the model for K = `num_classes` classes, background included.
 
     With `full_size_masks` the ground truth's masks cover the padded image, otherwise each covers
-    its box. Images are predicted in all `views`, and come at the largest of their scales.
+    its box. Images are predicted in all `views`, and must have the largest of their scales.
     """
     make = partial(Network, options, num_classes, tuple(attributes), full_size_masks)
 
@@ -119,8 +119,9 @@ def mask_rcnn(
 
 
 class Network(nn.Module):
-    """Backbone, pyramid, proposals and heads. `losses` is its way through in training; `find` and
-    `describe` are those in prediction.
+    """Backbone, pyramid, proposals and heads.
+
+    `losses` is the method for training; `find` and `describe` are those for prediction.
     """
 
     options: MaskRCNNOptions
@@ -175,7 +176,7 @@ class Network(nn.Module):
         )
 
     def __call__(self, inputs: Inputs) -> Described:
-        """Find boxes and describe them: every parameter is used."""
+        """Find boxes and describe them, which uses every parameter."""
         pyramid, found = self.find(inputs)
         return self.describe(pyramid, found.boxes, found.classes, found.valid)
 
@@ -197,7 +198,7 @@ class Network(nn.Module):
         masks = self._masks(pyramid, boxes, classes, valid)
         outputs = self._attribute_outputs(pyramid, boxes, valid)
         rows = boxes.shape[:2]
-        # All rows at once, not by `vmap`: under it a heatmap would be decoded at every static size.
+        # Decode all rows at once: under `vmap`, heatmaps would be decoded at every static size.
         predictions = {
             a.name: head_of(a)
             .decode(outputs[a.name].reshape(-1, *outputs[a.name].shape[2:]), boxes.reshape(-1, 4))
@@ -223,7 +224,7 @@ class Network(nn.Module):
     def losses(self, batch: Batch, key: Array) -> dict[str, Term]:
         """Return every loss term, unweighted, of a batch from `ground_truth.clean`."""
         o, inputs = self.options, batch.inputs
-        # Each image has keys of its own, so that the others do not change its samples.
+        # Each image has its own keys, so that its samples do not depend on the others.
         rpn_keys, roi_keys = (image_keys(k, places(batch)) for k in jax.random.split(key))
         gt = batch.gt._replace(boxes=batch.gt.boxes - self._far_edges)
         negatives_allowed = batch.valid & batch.exhaustive
@@ -259,7 +260,7 @@ class Network(nn.Module):
 
     @property
     def _far_edges(self) -> np.ndarray:
-        """What boxes of the network are smaller by than those outside of it."""
+        """What is added to the network's boxes outside of it: 0 unless `inclusive_boxes`."""
         return FAR_EDGES * self.options.inclusive_boxes
 
     def _sizes(self, inputs: Inputs) -> Float[Array, "B 2"]:
@@ -277,7 +278,7 @@ class Network(nn.Module):
         proposer = partial(
             propose, level_sizes=level_sizes, options=self.options.rpn, train=self.train
         )
-        # Proposals are inputs of the heads, not a way for their gradients into the RPN.
+        # The gradients of the heads must not reach the RPN through the proposals.
         fixed = jax.lax.stop_gradient((logits, deltas))
         proposals = jax.vmap(proposer)(*fixed, anchors, sizes)
         return proposals, logits, deltas, anchors
@@ -291,7 +292,7 @@ class Network(nn.Module):
         pool_size: int,
         *inputs: Array,
     ):
-        """Pool `boxes`, run `head` on all images' regions at once, and give its outputs back by
+        """Pool `boxes`, run `head` on the regions of all images at once, and return its outputs by
         image.
         """
         batch, rows = valid.shape
@@ -309,8 +310,9 @@ class Network(nn.Module):
         pool_size: int,
         *inputs: Array,
     ):
-        """Run `_heads` where the valid rows come first, on the smallest of a few numbers of rows
-        that holds them all. The outputs of rows that are not valid are 0.
+        """Run `_heads` on the smallest of a few numbers of rows that includes all valid ones.
+
+        Valid rows must come first. The outputs of rows that are not valid are 0.
         """
         rows = valid.shape[1]
         parts = [part for part in ROW_PARTS if part == 1 or rows >= LEAST_ROWS * part]

@@ -1,4 +1,4 @@
-"""Regions of the pyramid as arrays of one size, which the heads read."""
+"""Pooling of regions of the pyramid to arrays of one size, for the heads."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,6 @@
-"""From the RPN's output to regions, and from the box head's output to detections. One image; static
-shapes.
+"""Proposals from the RPN's outputs, and detections from the box head's outputs.
+
+Functions process one image, with static shapes.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from mtl_jax.types import Array, Proposals
 
 class Anchors(NamedTuple):
     boxes: Float[Array, "*B N 4"]
-    valid: Bool[Array, "*B N"]  # False: it stands where the network sees nothing
+    valid: Bool[Array, "*B N"]  # False: outside the part that the network uses
 
 
 class Selected(NamedTuple):
@@ -30,7 +31,7 @@ class Selected(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What a batch becomes on the way to its detections; in boxes of the network's own."""
+    """Intermediate results of detection, with boxes in the network's convention."""
 
     anchors: Anchors
     rpn_logits: Float[Array, "*B N"]
@@ -42,9 +43,9 @@ class Steps(NamedTuple):
 
 
 def image_anchors(pyramid: Pyramid, options: RpnOptions) -> Anchors:
-    """Give the anchors of one image, whose pyramid needs no maps."""
+    """Return the anchors of one image; the maps of its pyramid are not used."""
     shapes = [level.shape for level in pyramid.inside]
-    # torchvision's strides: that of P6 is smaller where P5 has an odd number of cells.
+    # As in torchvision, the stride of P6 is smaller if P5 has an odd number of cells.
     strides = pyramid.extent // pyramid.cells
     boxes = pyramid_anchors(
         shapes, strides, options.anchor_sizes, options.anchor_ratios, options.round_anchors
@@ -62,8 +63,9 @@ def propose(
     options: RpnOptions,
     train: bool,
 ) -> Proposals:
-    """Take each level's best anchors, refine and clip them to the picture, and keep the best after
-    NMS by level. With `joint_levels` all levels are one.
+    """Refine each level's best anchors, clip them to the image, and keep the best after NMS.
+
+    NMS is per level. With `joint_levels`, all levels are treated as one.
     """
     if options.joint_levels:
         level_sizes = [sum(level_sizes)]
@@ -93,7 +95,7 @@ def select_detections(
     box_options: BoxHeadOptions,
     options: DetectionOptions,
 ) -> Selected:
-    """Refine each proposal for each class, drop what scores low, and keep the best after NMS by
+    """Refine each proposal for each class, remove low scores, and keep the best after NMS per
     class.
     """
     num_classes = logits.shape[1]
@@ -112,7 +114,7 @@ def select_detections(
 
 
 def best_boxes(candidates: Selected, options: DetectionOptions) -> Selected:
-    """Keep the best of one image's boxes after NMS by class."""
+    """Keep the best boxes of one image after NMS per class."""
     boxes, scores, classes, usable = candidates
     count = options.max_detections
     kept, valid = nms(boxes, scores, usable, options.nms_iou, count, groups=classes)

@@ -1,4 +1,4 @@
-"""The RPN of a Mask R-CNN as a finder of regions for another model."""
+"""The RPN of a Mask R-CNN as a source of proposals for another model."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -16,10 +16,10 @@ from mtl_jax.types import Inputs, Proposals, Variables
 def rpn_proposals(
     options: MaskRCNNOptions, num_classes: int, attributes: Sequence[Attribute], count: int
 ) -> Callable[[Variables, Inputs], Proposals]:
-    """Give the function that finds the `count` best proposals of a network (as `mask_rcnn` builds
-    it) on a batch, fewer where its `rpn.post_nms` is, by falling score.
+    """Return a function that computes the `count` best proposals of the network of `mask_rcnn`.
 
-    Jitted, it runs no head.
+    They are sorted by descending score. There are fewer if `rpn.post_nms` is smaller than `count`.
+    Under `jax.jit`, the heads are not run.
     """
     network = Network(options, num_classes, tuple(attributes), False, train=False)
 

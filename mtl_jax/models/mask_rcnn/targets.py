@@ -1,5 +1,6 @@
-"""What anchors and regions should have become: matches with the ground truth, and samples of them.
-One image, but for what takes a batch.
+"""Training targets of anchors and regions: matches with the ground truth, and samples of them.
+
+Functions process one image, except `sample_batch_anchors`.
 """
 
 from functools import partial
@@ -17,7 +18,7 @@ from mtl_jax.ops.sampling import Samples, sample
 from mtl_jax.ops.static_sizes import run_smallest
 from mtl_jax.types import Array, GroundTruth, Proposals
 
-CROWD_OVERLAP = 0.5  # a candidate that lies by more than this within a crowd is no negative
+CROWD_OVERLAP = 0.5  # candidates with a larger fraction inside a crowd are not negatives
 
 
 class AnchorTargets(NamedTuple):
@@ -35,6 +36,7 @@ class RegionTargets(NamedTuple):
 
 
 def match_anchors(anchors: Anchors, gt: GroundTruth, options: RpnOptions) -> Matches:
+    """Match anchors with objects."""
     return _match(*anchors, gt, options.positive_iou, options.negative_iou, low_quality=True)
 
 
@@ -45,7 +47,7 @@ def sample_anchors(
     negatives_allowed: Bool[Array, ""],
     options: RpnOptions,
 ) -> AnchorTargets:
-    """Match anchors with objects and draw those that the RPN's losses see."""
+    """Match anchors with objects and sample those used in the RPN's losses."""
     matches = match_anchors(anchors, gt, options)
     negative = matches.negative & negatives_allowed
     samples = sample(key, matches.positive, negative, options.samples, options.positive_fraction)
@@ -61,8 +63,9 @@ def sample_batch_anchors(
     negatives_allowed: Bool[Array, "B"],
     options: RpnOptions,
 ) -> AnchorTargets:
-    """Run `sample_anchors` on each image, with a quarter of the slots where these hold all objects:
-    every slot is compared with every anchor.
+    """Run `sample_anchors` on each image.
+
+    To save comparisons with anchors, only a quarter of the slots is used if it has all objects.
     """
     all_slots = gt.valid.shape[1]
 
@@ -83,8 +86,8 @@ def sample_regions(
     options: RoiOptions,
     box_weights: tuple[float, ...],
 ) -> RegionTargets:
-    """Add the ground truth to the proposals, match, and draw the regions that the heads are trained
-    on.
+    """Add the ground truth to the proposals, match them with objects, and sample the regions that
+    the heads are trained on.
     """
     boxes = jnp.concatenate([proposals.boxes, gt.boxes])
     usable = jnp.concatenate([proposals.valid, gt.valid & ~gt.crowd])
@@ -113,7 +116,7 @@ def _match(
     negative_iou: float,
     low_quality: bool,
 ) -> Matches:
-    # Of the same boxes as the IoU: what they have in common is computed once.
+    # Computed from the same boxes as the IoU, so that XLA computes the intersections once.
     in_crowds = box_ops.crowd_overlap(boxes, gt.boxes)
     return match(
         box_ops.iou(boxes, gt.boxes),
