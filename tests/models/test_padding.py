@@ -1,4 +1,4 @@
-"""A picture gives the same on every canvas that holds it."""
+"""Results of an image do not depend on the size of its padded image."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.models.padding import is_inside, normalize, seen_extent
 from mtl_jax.training.step import make_loss
 
-# Every anchor and region counts, so that nothing depends on chance.
+# Every anchor and region is sampled, so that nothing is random.
 ALL = replace(
     TINY,
     rpn=replace(TINY.rpn, samples=20_000, convs=2),
@@ -22,14 +22,12 @@ SIZES = np.array([[90, 70], [60, 96]], np.float32)
 TIGHT, WIDE = (96, 96), (160, 128)  # P5 of the first has 3 x 3 cells: an odd number
 
 
-def on_canvas(canvas):
-    """Give two pictures; what lies beyond them is gray."""
+def padded_batch(padded):
+    """Return two images of `SIZES` in padded images of size `padded`, with gray padding."""
     batch = random_batch(size=96)._replace(sizes=SIZES)
-    images = np.full((2, *canvas, 3), 99, np.uint8)
-    for image, picture, (height, width) in zip(
-        images, batch.images, SIZES.astype(int), strict=True
-    ):
-        image[:height, :width] = picture[:height, :width]
+    images = np.full((2, *padded, 3), 99, np.uint8)
+    for row, image, (height, width) in zip(images, batch.images, SIZES.astype(int), strict=True):
+        row[:height, :width] = image[:height, :width]
     return batch._replace(images=images)
 
 
@@ -41,12 +39,12 @@ def with_norms(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [with_norms("none"), with_norms("group"), with_norms("batch")])
-def test_losses_gradients_and_detections_are_the_same_on_a_larger_canvas(options):
+def test_losses_gradients_and_detections_are_the_same_with_more_padding(options):
     model = mask_rcnn(options, 3, ATTRIBUTES)
-    _, variables, _, predict = compile_model(model, on_canvas(TIGHT))
+    _, variables, _, predict = compile_model(model, padded_batch(TIGHT))
     results = []
-    for canvas in (TIGHT, WIDE):
-        batch = on_canvas(canvas)
+    for padded in (TIGHT, WIDE):
+        batch = padded_batch(padded)
 
         def loss(params, batch=batch):
             full = {**variables, "params": params}
@@ -63,21 +61,21 @@ def test_losses_gradients_and_detections_are_the_same_on_a_larger_canvas(options
         assert np.linalg.norm(a - b) <= 1e-3 * np.linalg.norm(b) + 1e-6
 
 
-def test_a_picture_that_is_not_of_whole_multiples_ends_with_the_canvas():
+def test_the_used_part_ends_with_the_padded_image():
     extent = seen_extent(np.array([[90, 65], [10, 64]], np.float32), (90, 80), 32)
     np.testing.assert_array_equal(extent, [[90, 80], [32, 64]])
     np.testing.assert_array_equal(seen_extent(SIZES, WIDE, 0), [WIDE, WIDE])
 
 
-def test_nothing_is_inside_an_image_that_only_fills_the_batch_up():
+def test_no_pixel_of_a_padding_row_is_inside():
     inside = np.asarray(is_inside(np.array([[3, 2], [3, 2]]), np.array([True, False]), (4, 5)))
     assert inside[0, :3, :2].all()
     assert inside.sum() == 6
 
 
-def test_the_whole_canvas_counts_if_asked():
-    """Networks of matterport's see the padding, and their anchors stand on it."""
-    batch = on_canvas(WIDE)
+def test_the_whole_padded_image_is_used_if_size_divisible_is_0():
+    """Matterport's networks process the padding and have anchors in it."""
+    batch = padded_batch(WIDE)
     variables = compile_model(mask_rcnn(TINY, 3), batch).variables
 
     def valid_anchors(options):
@@ -93,7 +91,7 @@ def test_the_whole_canvas_counts_if_asked():
     assert not valid_anchors(TINY).all()
 
 
-def test_normalize_zeroes_what_lies_beyond_the_picture():
+def test_normalize_sets_the_padding_to_0():
     batch = random_batch(1)._replace(sizes=np.array([[10, 20]], np.float32))
     images = normalize(batch.inputs, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
     expected = (batch.images[0, :10, :20] / 255 - [0.5, 0.4, 0.3]) / 0.2

@@ -1,4 +1,4 @@
-"""Views at test time: a picture, its mirror image and other sizes of it give one result."""
+"""Test-time augmentation: mirrored and resized views of an image have one merged result."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -23,22 +23,24 @@ VIEWS = (View(), View(mirrored=True), View(0.5), View(0.5, mirrored=True))
 
 
 def batch_of(images):
-    """Give a batch of two pictures of noise of `SIZES`, gray beyond."""
-    canvas = np.full((2, 96, 96, 3), 99, np.uint8)
-    for row, image in zip(canvas, images, strict=True):
+    """Return a batch of two images of `SIZES`, with gray padding."""
+    padded = np.full((2, 96, 96, 3), 99, np.uint8)
+    for row, image in zip(padded, images, strict=True):
         row[: image.shape[0], : image.shape[1]] = image
-    return random_batch(size=96)._replace(images=canvas, sizes=SIZES)
+    return random_batch(size=96)._replace(images=padded, sizes=SIZES)
 
 
-def pictures():
+def draw_images():
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES.astype(int)]
 
 
 @cache
 def detector(views):
-    """Compile the tiny model's detection through `views`."""
-    compiled = compile_model(mask_rcnn(OPTIONS, 3, ATTRIBUTES, views=views), batch_of(pictures()))
+    """Compile the tiny model's detection with `views`."""
+    compiled = compile_model(
+        mask_rcnn(OPTIONS, 3, ATTRIBUTES, views=views), batch_of(draw_images())
+    )
     return partial(compiled.predict, compiled.variables)
 
 
@@ -46,7 +48,7 @@ def predict(batch, views):
     return jax.device_get(detector(views)(batch))
 
 
-def test_options_name_the_views_relative_to_the_largest():
+def test_scales_of_views_are_relative_to_the_largest():
     assert make_views(ViewOptions()) == (View(),)
     assert make_views(ViewOptions(True, (0.5, 2.0))) == (
         View(0.25),
@@ -58,15 +60,15 @@ def test_options_name_the_views_relative_to_the_largest():
         ViewOptions(scales=(0.0, 1.0))
 
 
-def test_a_mirrored_picture_begins_at_the_left_again():
-    images = pictures()
+def test_a_mirrored_image_starts_at_the_left():
+    images = draw_images()
     seen = View(mirrored=True).show(batch_of(images).inputs)
     for row, image, (height, width) in zip(seen.images, images, SIZES.astype(int), strict=True):
         np.testing.assert_array_equal(row[:height, :width], image[:, ::-1])
     np.testing.assert_array_equal(seen.sizes, SIZES)
 
 
-def test_a_smaller_view_shows_the_whole_picture_and_nothing_beyond():
+def test_a_smaller_view_contains_the_whole_image_and_no_padding():
     ramps = [
         np.broadcast_to(np.arange(int(w), dtype=np.uint8)[:, None] * 2, (int(h), int(w), 3))
         for h, w in SIZES
@@ -82,8 +84,8 @@ def test_a_smaller_view_shows_the_whole_picture_and_nothing_beyond():
     assert seen.images.shape == (2, 64, 64, 3)
 
 
-def test_boxes_go_to_a_view_and_back():
-    batch = batch_of(pictures()).inputs
+def test_boxes_are_converted_to_a_view_and_back():
+    batch = batch_of(draw_images()).inputs
     boxes = np.array([[[10, 20, 30, 60]], [[0, 0, 96, 60]]], np.float32)
     for view in VIEWS:
         seen = view.show(batch)
@@ -96,9 +98,9 @@ def test_boxes_go_to_a_view_and_back():
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES, ids=lambda attribute: attribute.name)
-def test_a_prediction_of_a_mirrored_view_is_turned_back_as_its_kind_says(attribute):
+def test_predictions_of_a_mirrored_view_are_mirrored_back(attribute):
     boxes = jnp.array([[10.0, 20.0, 30.0, 60.0]])
-    mirrored = jnp.array([[70.0, 20.0, 90.0, 60.0]])  # in a picture of width 100
+    mirrored = jnp.array([[70.0, 20.0, 90.0, 60.0]])  # in an image of width 100
     outputs = jax.random.normal(jax.random.key(0), (1, head_of(attribute).output_size))
     seen = head_of(attribute).decode(outputs, mirrored)
     described = Described(None, {attribute.name: seen[None]})
@@ -110,8 +112,8 @@ def test_a_prediction_of_a_mirrored_view_is_turned_back_as_its_kind_says(attribu
 
 
 @pytest.mark.slow
-def test_with_both_views_a_mirrored_picture_has_mirrored_detections():
-    images = pictures()
+def test_with_all_views_a_mirrored_image_has_mirrored_detections():
+    images = draw_images()
     found = predict(batch_of(images), VIEWS)
     other = predict(batch_of([image[:, ::-1] for image in images]), VIEWS)
     assert found.valid.all()
@@ -129,8 +131,8 @@ def test_with_both_views_a_mirrored_picture_has_mirrored_detections():
 
 
 @pytest.mark.slow
-def test_views_give_the_best_of_what_each_finds():
-    batch = batch_of(pictures())
+def test_views_are_merged_by_nms():
+    batch = batch_of(draw_images())
     merged = predict(batch, VIEWS)
     each = [predict(batch, (view,)) for view in VIEWS]
     for row in range(2):
@@ -147,8 +149,8 @@ def test_views_give_the_best_of_what_each_finds():
 
 
 @pytest.mark.slow
-def test_the_same_view_twice_changes_nothing():
-    batch = batch_of(pictures())
+def test_the_same_view_twice_has_the_same_result():
+    batch = batch_of(draw_images())
     for a, b in zip(
         jax.tree.leaves(predict(batch, (View(),))),
         jax.tree.leaves(predict(batch, (View(), View()))),

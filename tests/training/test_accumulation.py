@@ -1,4 +1,4 @@
-"""A batch taken in parts gives the loss and the gradients of the whole batch."""
+"""A batch processed in parts has the loss and the gradients of the whole batch."""
 
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from mtl_jax.models.ground_truth import places
 from mtl_jax.models.mask_rcnn.network import mask_rcnn
 from mtl_jax.training.step import make_loss, summed_terms
 
-# No statistics over the batch, and no dropout: nothing else depends on how it is divided.
+# Without batch statistics and dropout, nothing depends on the division of the batch.
 PLAIN = replace(
     TINY,
     backbone=replace(TINY.backbone, norm="group"),
@@ -23,7 +23,7 @@ PLAIN = replace(
 
 
 def uneven_batch():
-    """Give four images: of unlike numbers of objects and labels, one that only fills the batch."""
+    """Return four images with different numbers of objects and labels; the last is padding."""
     batch = random_batch(images=4, objects=4)
     valid = np.array(batch.gt.valid)
     valid[0, 1:], valid[1, 3:], valid[2] = False, False, False
@@ -50,7 +50,7 @@ def run(parts):
 
 
 @pytest.mark.slow
-def test_parts_give_the_loss_and_the_gradients_of_the_whole():
+def test_parts_have_the_loss_and_the_gradients_of_the_whole():
     (total, terms), gradient = run(1)
     for parts in (2, 4):
         (total_of_parts, terms_of_parts), gradient_of_parts = run(parts)
@@ -88,7 +88,7 @@ def test_a_part_without_objects_leaves_batch_norms_of_heads_finite(parts):
 
 
 def toy_terms(variables, batch, key, train):
-    """Give a masked mean over the rows, and count the calls in the statistics."""
+    """Return masked means over the rows, and count the calls in the statistics."""
     values = variables["params"] * batch.index.astype(jnp.float32) + places(batch)
     stats = {"calls": variables["batch_stats"]["calls"] + 1}
     return {"toy": (masked_sum(values, batch.valid), masked_sum(values, batch.exhaustive))}, stats
@@ -100,6 +100,6 @@ def test_sums_are_those_of_all_rows_and_statistics_pass_from_part_to_part(parts,
     variables = {"params": jnp.float32(3), "batch_stats": {"calls": jnp.int32(0)}}
     found, stats = summed_terms(toy_terms, variables, batch, jax.random.key(0), parts)
     values = 3 * batch.index + np.arange(4)
-    wanted = values[batch.valid].mean() + values[batch.exhaustive].mean()
-    np.testing.assert_allclose(term_value(found["toy"]), wanted, rtol=1e-6)
+    expected = values[batch.valid].mean() + values[batch.exhaustive].mean()
+    np.testing.assert_allclose(term_value(found["toy"]), expected, rtol=1e-6)
     assert stats["calls"] == calls

@@ -1,4 +1,4 @@
-"""Checkpoints: which are kept, what they hold, and what a kill in the middle leaves."""
+"""Checkpoints: which are kept, what they contain, and what remains after a kill."""
 
 import os
 import shutil
@@ -34,13 +34,13 @@ def state():
 
 
 def _at(state, step):
-    """Give a state that can be told from those of other steps."""
+    """Return a state that differs from those of other steps."""
     bias = state.params["fpn"]["bias"] + step
     params = {**state.params, "fpn": {**state.params["fpn"], "bias": bias}}
     return state._replace(step=jnp.int32(step), params=params)
 
 
-def test_a_state_comes_back_to_the_bit(tmp_path, state):
+def test_a_state_is_restored_to_the_bit(tmp_path, state):
     checkpointer = Checkpointer(tmp_path / "checkpoints", METADATA)
     checkpointer.save(state, 7, stage=1)
     for reader in (checkpointer, Checkpointer(tmp_path / "checkpoints")):
@@ -55,7 +55,7 @@ def test_a_state_comes_back_to_the_bit(tmp_path, state):
         assert reader.stage() == 1
 
 
-def test_a_disk_without_room_is_one_line_and_loses_nothing(tmp_path, state, monkeypatch):
+def test_a_full_disk_is_refused_and_no_checkpoint_is_lost(tmp_path, state, monkeypatch):
     checkpointer = Checkpointer(tmp_path, METADATA)
     checkpointer.save(state, 5)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
@@ -143,7 +143,7 @@ for step in range(1, 10_000):
 
 
 @pytest.mark.parametrize("moment", ["tmp", "deleted"])
-def test_a_save_or_deletion_cut_off_by_a_kill_is_no_checkpoint(tmp_path, state, moment):
+def test_a_save_or_deletion_interrupted_by_a_kill_is_no_checkpoint(tmp_path, state, moment):
     process = subprocess.Popen(
         [sys.executable, "-c", SAVE_FOR_EVER, tmp_path],
         env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},

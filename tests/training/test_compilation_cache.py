@@ -1,4 +1,4 @@
-"""Where the compilation cache is, and that a second start finds everything in it."""
+"""The folder of the compilation cache, and its use by later starts."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def _restore():
         jax.config.update(name, value)
 
 
-def test_the_environment_goes_before_the_argument_before_the_users_cache(monkeypatch, tmp_path):
+def test_the_environment_has_priority_over_the_argument_over_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert enable_compilation_cache() == str(tmp_path / "mtl_jax/xla")
@@ -35,7 +35,7 @@ def test_the_environment_goes_before_the_argument_before_the_users_cache(monkeyp
 
 
 def start(cache, script, *arguments):
-    """Run a script in a process of its own and give its (compilations, those found in `cache`)."""
+    """Run a script in a new process; return its compilations, and how many `cache` had."""
     done = subprocess.run(
         [
             sys.executable,
@@ -59,10 +59,10 @@ SHORT = (
 
 
 @pytest.mark.slow
-def test_what_was_compiled_once_is_never_compiled_again(tmp_path):
-    """What training compiles serves the next training, and the evaluation and prediction of it."""
-    cache, picture = tmp_path / "cache", tmp_path / "a.png"
-    cv2.imwrite(str(picture), np.zeros((64, 96, 3), np.uint8))
+def test_a_program_is_only_compiled_once(tmp_path):
+    """Later trainings, evaluation and prediction find all of their programs in the cache."""
+    cache, image = tmp_path / "cache", tmp_path / "a.png"
+    cv2.imwrite(str(image), np.zeros((64, 96, 3), np.uint8))
     config = ("--config", "configs/shapes.py:tiny", *SHORT, "--workdir")
     run = ("--workdir", tmp_path / "first")
     compiled, found = start(cache, "train", *config, tmp_path / "first")
@@ -70,7 +70,7 @@ def test_what_was_compiled_once_is_never_compiled_again(tmp_path):
     again = {
         "train": (*config, tmp_path / "second"),
         "evaluate": run,
-        "predict": (*run, "--input", picture, "--output", tmp_path / "out"),
+        "predict": (*run, "--input", image, "--output", tmp_path / "out"),
     }
     for script, arguments in again.items():
         compiled, found = start(cache, script, *arguments)

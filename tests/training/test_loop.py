@@ -1,4 +1,4 @@
-"""The loop: resuming to the bit after SIGKILL, NaN, and the number of compiles."""
+"""The training loop: resuming to the bit after SIGKILL, NaN, and the number of compilations."""
 
 import json
 import logging
@@ -26,7 +26,8 @@ from mtl_jax.training.state import start_stage
 from mtl_jax.training.step_logger import NonFiniteLossError
 
 HERE = Path(__file__).parent
-FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile
+# Options for fast compilation.
+FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 OPTIMIZER = OptimizerOptions(learning_rate=0.05, schedule="constant", warmup_steps=0)
 
 
@@ -48,12 +49,12 @@ def _lines(run):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
     whole = _process(tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
-    # Saved are 4, 5, 6 (where the first stage ends), 8, 10, 12, 15: killed just over the border of
-    # the stages, and within the second one.
+    # Steps 4, 5, 6 (the end of the first stage), 8, 10, 12 and 15 are saved. The kills are just
+    # after the start of the second stage, and within it.
     saved = {7: [6], 11: [10]}
     for kill_at, steps in saved.items():
         killed = _process(tmp_path / "killed", kill_at)
@@ -120,7 +121,7 @@ def test_nan_stops_the_run_and_is_never_saved(tmp_path, checkpoint_every):
         )
     check_non_finite(error.value, 7, {"box": "nan", "loss": "nan"}, file_names(bad))
     assert re.search(r"\bclass\b\D* \d+\.\d+", str(error.value))
-    assert len(re.findall(r"\bnan\b", str(error.value))) == 3  # the gradient's norm is another
+    assert len(re.findall(r"\bnan\b", str(error.value))) == 3  # the third is the gradient's norm
     checkpointer = Checkpointer(tmp_path / "checkpoints")
     assert checkpointer.latest() == {1: 6, 4: 4}[checkpoint_every]
     for leaf in jax.tree.leaves(checkpointer.restore_variables("latest")):
@@ -135,14 +136,14 @@ def test_nan_in_the_last_step_is_noticed(tmp_path):
     assert Checkpointer(tmp_path / "checkpoints", {}).latest() is None
 
 
-def test_one_compile_a_stage(tmp_path, caplog):
+def test_one_compilation_per_stage(tmp_path, caplog):
     traces = []
     model = make_model(lambda: traces.append(1))
     stages = (Stage("heads", 3), Stage("all", 4))
 
     def compiles():
-        said = [r.getMessage() for r in caplog.records if "train_step" in r.getMessage()]
-        return sum(message.startswith("Compiling") for message in said)
+        messages = [r.getMessage() for r in caplog.records if "train_step" in r.getMessage()]
+        return sum(message.startswith("Compiling") for message in messages)
 
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         state = _fit(tmp_path, stages, model, eval_every=2, validate=lambda v, s: {"a": 1.0})
@@ -190,9 +191,9 @@ def test_stages_that_moved_are_refused(tmp_path):
         _fit(tmp_path, (Stage("heads", 6), Stage("all", 2)))
 
 
-def test_parts_of_a_batch_that_devices_fill_up_are_checked():
+def test_accumulate_must_divide_the_padded_batch():
     LoopOptions(batch_size=12, accumulate=3).check_devices(4)
-    LoopOptions(batch_size=12, accumulate=2).check_devices(8)  # of 16
+    LoopOptions(batch_size=12, accumulate=2).check_devices(8)  # the batch is padded to 16
     fields = ("config.train.accumulate", "config.train.batch_size")
     with refused(*fields, 3, 12, 8, 16, 24):
         LoopOptions(batch_size=12, accumulate=3).check_devices(8)
@@ -204,7 +205,7 @@ def test_training_lowers_the_loss(tmp_path):
     assert losses[-1] < 0.7 * losses[0]  # measured: 0.5
 
 
-def test_what_is_validated_and_kept_is_the_average(tmp_path):
+def test_the_average_is_validated_and_saved(tmp_path):
     seen = []
 
     def validate(variables, step):
@@ -223,15 +224,15 @@ def test_what_is_validated_and_kept_is_the_average(tmp_path):
     assert all(differs)
 
 
-def test_an_average_goes_on_through_the_stages(tmp_path):
+def test_an_average_continues_through_the_stages(tmp_path):
     state = _fit(tmp_path, (Stage("heads", 2), Stage("all", 2)), ema=0.999)
     start = init(0)["params"]["fpn"]["kernel"]
     average, last = (np.asarray(x["fpn"]["kernel"]) for x in (state.average, state.params))
-    # Of four steps: nearer to the last than to the start, and between them.
+    # After four steps it is between start and last, and closer to the last.
     assert 0 < np.linalg.norm(average - last) < np.linalg.norm(average - start)
 
 
-def test_training_stops_where_validation_no_longer_improves(tmp_path, capsys):
+def test_training_stops_if_validation_no_longer_improves(tmp_path, capsys):
     values = iter([1.0, 3.0, 2.0, 3.0, 1.0, 1.0])
 
     def validate(variables, step):
@@ -239,13 +240,13 @@ def test_training_stops_where_validation_no_longer_improves(tmp_path, capsys):
 
     options = dict(validate=validate, best_metric="val/x", eval_every=2, patience=2)
     state = _fit(tmp_path, (Stage("all", 20),), **options)
-    # The later of equals is the best: that of step 8.
+    # The later of equal values is the best: that of step 8.
     assert int(state.step) == 12
-    told = ("val/x", 12, 2, 8)  # the last step, the patience, and the best step
-    check_names(capsys.readouterr().err.splitlines()[-1], *told)
+    named = ("val/x", 12, 2, 8)  # the last step, the patience, and the best step
+    check_names(capsys.readouterr().err.splitlines()[-1], *named)
     again = _fit(tmp_path, (Stage("all", 20),), **options)
     assert int(again.step) == 12
-    check_names(capsys.readouterr().err.splitlines()[-1], *told)
+    check_names(capsys.readouterr().err.splitlines()[-1], *named)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +257,6 @@ def test_training_stops_where_validation_no_longer_improves(tmp_path, capsys):
         (dict(batch_size=4, accumulate=3), ("train.accumulate", 3, 4)),
     ],
 )
-def test_options_that_cannot_be_are_refused(options, parts):
+def test_invalid_options_are_refused(options, parts):
     with refused(*parts, error=ValueError):
         LoopOptions(**options)

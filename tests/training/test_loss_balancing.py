@@ -1,4 +1,4 @@
-"""The balance between tasks: each method on a problem whose answer is known, and in a training."""
+"""Loss balancing: each method on a problem with a known solution, and in training."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ BALANCED = tuple(method for method in METHODS if method != "fixed")
 
 
 def run(method, losses, gradients, steps=1, **options):
-    """Give the weights of the last of some steps with the same losses and gradients."""
+    """Return the weights after `steps` steps with the same losses and gradients."""
     chosen = make_balance(method, BalanceOptions(**options), len(losses))
     gradients = jnp.array(gradients)
     state = chosen.init()
@@ -42,24 +42,24 @@ def run(method, losses, gradients, steps=1, **options):
     return np.asarray(weights)
 
 
-def test_uncertainty_goes_to_the_reciprocal_of_each_loss():
+def test_uncertainty_converges_to_the_reciprocal_of_each_loss():
     weights = run("uncertainty", [4.0, 0.25], np.eye(2), steps=3000)
     np.testing.assert_allclose(weights, [1 / 4, 4], rtol=1e-2)
     weights = run("uncertainty", [4.0, 0.25, 300.0], np.eye(3), steps=3000)
     np.testing.assert_allclose(weights, [1 / 4, 4, 1 / 300], rtol=1e-2)
 
 
-def test_gradnorm_makes_the_norms_alike_where_the_losses_fall_alike():
+def test_gradnorm_equalises_the_norms_if_the_losses_fall_equally():
     weights = run("gradnorm", [1.0, 1.0], [[1.0, 0.0], [0.0, 10.0]], steps=500, rate=0.002)
     np.testing.assert_allclose(weights, [20 / 11, 2 / 11], atol=0.01)
 
 
-def test_gradnorm_pulls_a_task_that_lags():
+def test_gradnorm_raises_the_weight_of_a_slower_task():
     state = {"weights": jnp.ones(2), "first": jnp.array([1.0, 2.0])}
     losses = jnp.array([1.0, 1.0])  # the second has halved
     for _ in range(400):
         weights, state = loss_balancing.gradnorm(losses, jnp.eye(2), KEY, state, 0.002, 1.0)
-    np.testing.assert_allclose(weights, [4 / 3, 2 / 3], atol=0.01)  # as 1 to 1 / 2
+    np.testing.assert_allclose(weights, [4 / 3, 2 / 3], atol=0.01)  # in the ratio of 1 to 1 / 2
 
 
 def test_dwa_by_hand():
@@ -81,7 +81,7 @@ def test_pcgrad_by_hand():
     np.testing.assert_allclose(run("pcgrad", [1, 1], agreeing), [1, 1])
 
 
-def test_pcgrad_of_many_tasks_beside_vectors():
+def test_pcgrad_of_many_tasks_equals_projections_of_vectors():
     rng = np.random.default_rng(0)
     for seed in range(5):
         gradients = rng.normal(0, 1, (4, 3))
@@ -105,7 +105,7 @@ def test_the_shortest_vector_between_two_in_closed_form():
         np.testing.assert_allclose(found, [share, 1 - share], atol=1e-4)
 
 
-def test_the_shortest_vector_between_many_beside_scipy():
+def test_the_shortest_vector_between_many_equals_scipys():
     rng = np.random.default_rng(2)
     for _ in range(5):
         gradients = rng.normal(0.3, 1, (5, 8))
@@ -123,8 +123,8 @@ def test_the_shortest_vector_between_many_beside_scipy():
 
 
 @pytest.mark.parametrize("method", BALANCED)
-def test_a_task_without_labels_has_no_say(method):
-    """Of three tasks the last has labels in one step of four; the two others do not notice."""
+def test_a_task_without_labels_is_ignored(method):
+    """The last of three tasks only has labels in every fourth step; the others are unaffected."""
     gradients = jnp.array([[1.0, 0.0, 0.0], [-0.5, 1.0, 0.0], [-0.3, 0.2, 0.5]])
     losses = jnp.array([1.0, 0.8, 0.0])
     options = BalanceOptions(window=3, rate=0.1)
@@ -146,11 +146,11 @@ def test_a_task_without_labels_has_no_say(method):
                 assert state[name][2] == before[name][2]
     if method == "uncertainty":
         np.testing.assert_allclose(weights, 1 / np.array([1.0, 0.8, 0.4]), rtol=0.05)
-    if method == "dwa":  # all fall alike
+    if method == "dwa":  # all losses fall equally
         np.testing.assert_allclose(weights, 1.0, atol=1e-5)
 
 
-def test_gradnorm_of_a_task_that_is_seldom_labelled():
+def test_gradnorm_of_a_task_with_few_labels():
     chosen = make_balance("gradnorm", BalanceOptions(rate=0.01), 2)
     state, weigh = chosen.init(), jax.jit(chosen.weigh)
     for i in range(300):
@@ -160,25 +160,25 @@ def test_gradnorm_of_a_task_that_is_seldom_labelled():
 
 
 def descend(preference, steps=600):
-    """Go down two paraboloids, whose Pareto set is the line between their bottoms."""
+    """Minimise two paraboloids, whose Pareto set is the line between their minima."""
     rows = ((1.0, 0.1), (1.0, 0.5), (1.0, 1.0), (0.5, 1.0), (0.1, 1.0))
     options = BalanceOptions(preferences=rows, preference=preference, window=300)
     chosen = make_balance("pareto", options, 2)
-    bottoms = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+    minima = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
 
     def step(_, carry):
         at, state = carry
-        away = at - bottoms
+        away = at - minima
         gradients = 2 * away
         weights, state = chosen.weigh((away**2).sum(1), gradients @ gradients.T, KEY, state)
         return at - 0.02 * weights @ gradients, state
 
     start = jnp.array([0.1, 1.0]), chosen.init()
     at, _ = jax.jit(lambda carry: jax.lax.fori_loop(0, steps, step, carry))(start)
-    return np.asarray(at), np.asarray(((at - bottoms) ** 2).sum(1)), np.array(rows)
+    return np.asarray(at), np.asarray(((at - minima) ** 2).sum(1)), np.array(rows)
 
 
-def test_pareto_finds_the_trade_off_that_is_wanted():
+def test_pareto_finds_the_preferred_trade_off():
     found = []
     for preference in range(5):
         at, losses, rows = descend(preference)
@@ -188,15 +188,16 @@ def test_pareto_finds_the_trade_off_that_is_wanted():
         nearness = unit @ losses
         assert nearness[preference] >= nearness.max() - 0.05
         found.append(at[0])
-    assert np.all(np.diff(found) > 0)  # the more the second may cost, the nearer to the first
-    np.testing.assert_allclose(found[2], 0.1, atol=0.15)  # both alike: near the middle
+    # The larger the second loss may be, the closer is the solution to the first minimum.
+    assert np.all(np.diff(found) > 0)
+    np.testing.assert_allclose(found[2], 0.1, atol=0.15)  # equal preference: near the middle
 
 
-def test_pareto_of_three_tasks_goes_its_own_way_before_one_loss_is_more_than_all_others():
+def test_pareto_of_three_tasks_differs_from_mgda_before_one_loss_exceeds_the_others_sum():
     chosen = make_balance("pareto", BalanceOptions(), 3)
     losses, gram = jnp.array([2.0, 1.0, 0.6]), jnp.diag(jnp.array([1.0, 2.0, 3.0]))
     weights, _ = chosen.weigh(losses, gram, KEY, chosen.init())
-    assert weights[2] < 0 < weights[:2].min()  # the two that are higher first
+    assert weights[2] < 0 < weights[:2].min()  # first the two higher losses
 
 
 @pytest.mark.parametrize(
@@ -207,12 +208,12 @@ def test_pareto_of_three_tasks_goes_its_own_way_before_one_loss_is_more_than_all
         (dict(preferences=((0.0, 0.0), (1.0, 1.0))), (0,)),
     ],
 )
-def test_wrong_preferences_are_one_line(options, parts):
+def test_wrong_preferences_are_refused(options, parts):
     with refused("train.balancing.preferences", *parts):
         make_balancing("pareto", BalanceOptions(**options), make_model(), init(0))
 
 
-def test_what_cannot_be_balanced_is_one_line():
+def test_models_that_cannot_be_balanced_are_refused():
     model, variables = make_model(), init(0)
     assert make_balancing("fixed", BalanceOptions(), model, variables) is None
     alone = model._replace(weights={"box": 1.0, "class": 0.0})
@@ -230,7 +231,7 @@ def test_what_cannot_be_balanced_is_one_line():
 
 
 def toy_gradients(layers="all", weights=None, penalty=0.0):
-    """Give the toy model's loss of its trained parameters, these, and each term's gradient."""
+    """Return the toy model's loss, its trained parameters, and each term's gradient."""
     model, variables, batch = make_model(), init(0), make_batch(0, 0)
     trained, frozen = partition(variables["params"], trainable(variables["params"], layers))
 
@@ -277,7 +278,7 @@ def test_the_gradient_is_the_weighted_sum_of_the_tasks(method, penalty):
             np.testing.assert_allclose(leaf, total, rtol=1e-4, atol=1e-6)
 
 
-def test_a_stage_that_trains_nothing_shared_leaves_the_weights_alone():
+def test_a_stage_without_shared_parameters_has_constant_weights():
     loss, trained, _ = toy_gradients("class_logits|boxes")
     balancing = make_balancing("mgda", BalanceOptions(), make_model(), init(0))
     found = balanced_gradients(loss, trained, balancing, {}, KEY)
@@ -288,7 +289,7 @@ STAGES = (Stage("heads", 2), Stage("all", 4))
 
 
 def train(folder, method, steps=None):
-    """Train the toy model; with `steps` as if it were stopped there and begun again."""
+    """Train the toy model; with `steps`, stop before that step and resume."""
     states = []
     for last in (steps, None) if steps else (None,):
         mesh, checkpointer = make_mesh(), Checkpointer(folder, {}, "", "max")
@@ -321,7 +322,7 @@ def train(folder, method, steps=None):
 @pytest.mark.parametrize(
     ("method", "stop"), [("gradnorm", 2), ("gradnorm", 4), ("dwa", 4), ("pcgrad", 2)]
 )
-def test_a_training_goes_on_with_the_same_bits(tmp_path, method, stop):
+def test_a_resumed_training_has_the_same_bits(tmp_path, method, stop):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = train(tmp_path / "a/checkpoints", method)
@@ -332,7 +333,7 @@ def test_a_training_goes_on_with_the_same_bits(tmp_path, method, stop):
         assert not np.array_equal(whole.balance["weights"], [1.0, 1.0])
 
 
-def test_the_weights_are_logged_and_fixed_carries_no_state(tmp_path):
+def test_the_weights_are_logged_and_fixed_has_no_state(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert train(tmp_path / "a/checkpoints", "fixed").balance is None

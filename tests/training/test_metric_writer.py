@@ -1,4 +1,4 @@
-"""The metrics file over kills and resumes, TensorBoard, and plain progress."""
+"""The metrics file after kills and resumes, TensorBoard, and plain progress."""
 
 import json
 import re
@@ -15,7 +15,7 @@ def _lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_lines_past_the_restored_step_go(tmp_path):
+def test_lines_after_the_restored_step_are_removed(tmp_path):
     writer = MetricWriter(tmp_path, 10)
     writer.start(0)
     for step in (2, 4, 6):
@@ -23,7 +23,7 @@ def test_lines_past_the_restored_step_go(tmp_path):
         writer.write(step, {"box/AP": 0.5})
     writer.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "train/lo')  # cut off by a kill
+        file.write('{"step": 4, "train/lo')  # truncated by a kill
     writer = MetricWriter(tmp_path, 10)
     writer.start(4)
     writer.write(6, {"train/loss": 9})
@@ -37,7 +37,7 @@ def test_lines_past_the_restored_step_go(tmp_path):
     ]
 
 
-def test_what_is_not_finite_becomes_null(tmp_path):
+def test_non_finite_values_become_null(tmp_path):
     writer = MetricWriter(tmp_path, 10)
     writer.start(0)
     writer.write(1, {"a": float("nan"), "b": float("inf"), "c": 1})
@@ -80,7 +80,7 @@ def test_progress_in_plain_lines(tmp_path, capsys, seconds):
         writer.progress(step, {"loss": 0.5, "img/s": float("nan")})
     writer.close()
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == (3 if seconds == 0 else 1)  # the last step always shows
+    assert len(lines) == (3 if seconds == 0 else 1)  # the last step is always shown
     check_names(lines[-1], "3/3", "loss", 0.5, "0:00:00")
     assert "img/s" not in lines[-1]
 
@@ -103,13 +103,13 @@ def test_other_hosts_write_nothing(tmp_path, capfd):
     writer.start(0)
     writer.write(1, {"a": 1.0})
     writer.progress(1, {"a": 1.0})
-    writer.say("step 1")
+    writer.print_line("step 1")
     writer.close()
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr().err == ""
 
 
-def test_the_first_step_says_no_time_that_is_left(tmp_path, capsys):
+def test_the_first_step_shows_no_remaining_time(tmp_path, capsys):
     writer = MetricWriter(tmp_path, 8, seconds=0)
     writer.start(4)
     writer.progress(5, {})

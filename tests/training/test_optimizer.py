@@ -1,4 +1,4 @@
-"""Optimizers against NumPy loops, schedules against their formulas."""
+"""Optimizers compared with NumPy loops, schedules with their formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def _random(seed, shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def test_sgd_is_torchs_with_decay_on_kernels_alone():
+def test_sgd_is_torchs_with_decay_only_on_kernels():
     params = {"conv": {"kernel": _random(0, (3, 4)), "bias": _random(1, (4,))}}
     gradients = [jax.tree.map(lambda p, i=i: _random(9 + i, p.shape), params) for i in range(4)]
     actual = _run(CONSTANT, params, gradients)["conv"]
@@ -43,7 +43,7 @@ def test_sgd_is_torchs_with_decay_on_kernels_alone():
         np.testing.assert_allclose(actual[name], p, rtol=1e-6, atol=1e-6)
 
 
-def test_adamw_decays_apart_from_the_gradient():
+def test_adamw_decays_independently_of_the_gradient():
     options = OptimizerOptions(
         name="adamw", schedule="constant", warmup_steps=0, learning_rate=0.01, weight_decay=0.5
     )
@@ -66,11 +66,11 @@ def test_the_recipe_of_maskmtl_is_plain_adam_of_a_constant_rate():
     params = {"backbone": {"kernel": _random(0, (3, 4))}, "bias": _random(1, (4,))}
     gradients = [jax.tree.map(lambda p, i=i: 100 * _random(9 + i, p.shape), params) for i in (0, 1)]
     keras = optax.adam(1e-3, eps=1e-7)
-    wanted, state = params, keras.init(params)
+    expected, state = params, keras.init(params)
     for gradient in gradients:
         updates, state = keras.update(gradient, state)
-        wanted = optax.apply_updates(wanted, updates)
-    jax.tree.map(np.testing.assert_array_equal, _run(options, params, gradients, 5120), wanted)
+        expected = optax.apply_updates(expected, updates)
+    jax.tree.map(np.testing.assert_array_equal, _run(options, params, gradients, 5120), expected)
 
 
 def test_the_exponential_schedule_falls_by_gamma_over_a_stage():

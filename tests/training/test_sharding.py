@@ -1,4 +1,4 @@
-"""Data parallelism: four forced CPU devices against one, in a process of its own."""
+"""Data parallelism: four forced CPU devices compared with one, in a new process."""
 
 import json
 import os
@@ -134,11 +134,11 @@ def test_two_hosts_train_together_on_the_rows_of_their_devices(tmp_path):
     assert [host.returncode for host in hosts] == [0, 0], errors
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
-    assert steps == [3, 3]  # one host alone writes: the training's, and the validation's
+    assert steps == [3, 3]  # only one host writes: the lines of training and of validation
     assert Checkpointer(tmp_path / "checkpoints").latest() == 3
 
 
-def test_hosts_without_a_cluster_are_one_line():
+def test_hosts_without_a_cluster_are_refused():
     lines = "from mtl_jax.training.sharding import join_hosts; join_hosts()"
     result = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
     assert result.returncode

@@ -12,7 +12,7 @@ VARIABLES = {
 }
 
 
-def test_what_is_packed_comes_back(tmp_path):
+def test_a_packed_model_is_read_unchanged(tmp_path):
     digest = write_pack(tmp_path / "new" / "model.npz", {"classes": ["cat"]}, VARIABLES)
     assert digest == hashlib.sha256((tmp_path / "new" / "model.npz").read_bytes()).hexdigest()
     metadata, variables = read_pack(tmp_path / "new" / "model.npz")
@@ -24,7 +24,7 @@ def test_what_is_packed_comes_back(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.npz"]
 
 
-def test_other_files_are_named(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("nothing")
     np.savez(tmp_path / "arrays.npz", a=np.ones(2))
     with (

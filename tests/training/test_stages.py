@@ -1,4 +1,4 @@
-"""Which parameters a stage trains."""
+"""The parameters that a stage trains."""
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ def params():
 
 
 def _modules(mask, on=True):
-    """Give the modules, those of the backbone one by one, that are on (or off) in full."""
+    """Return the modules that are on (or off) in full, with the backbone's listed one by one."""
     flat = flatten_dict(mask, sep="/")
     names = {"/".join(p.split("/")[: 2 if p.startswith("backbone") else 1]): p for p in flat}
     chosen = {n for n in names if all(v == on for p, v in flat.items() if p.startswith(n + "/"))}
@@ -62,7 +62,7 @@ def test_a_pattern_without_a_match_names_the_closest(params):
         trainable(params, "fpn(")
 
 
-def test_a_stage_that_the_backbone_lacks_is_refused(params):
+def test_layers_missing_in_the_model_are_refused(params):
     with refused("layers", "5+"):
         trainable({"fpn": params["fpn"]}, "5+")
     with refused("layers", "heads"):

@@ -1,4 +1,4 @@
-"""The training step: what it trains, what it leaves alone, and what it does with NaN."""
+"""The training step: trained parameters, frozen parameters, and NaN."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ KEY = jax.random.key(5)
 
 
 def _start(model, layers="all", ema=0.0):
-    """Give a step function and the state it starts from."""
+    """Return a step function, its initial state, the variables and the mesh."""
     variables = init(0)
     mesh = make_mesh(jax.devices()[:1])
     mask = trainable(variables["params"], layers)
@@ -67,12 +67,12 @@ def test_a_step_is_gradient_descent_on_the_loss():
     assert int(state.step) == 1
 
 
-def test_the_average_is_that_of_a_loop():
+def test_the_average_equals_that_of_a_loop():
     step, state, variables, mesh = _start(make_model(), ema=0.5)
     expected = variables["params"]
     for i in range(16):
         state, _ = step(state, shard_batch(make_batch(0, i), mesh), KEY)
-        decay = min(0.5, (1 + i) / (10 + i))  # which is its own from the eighth step on
+        decay = min(0.5, (1 + i) / (10 + i))  # 0.5 from i = 8 on
         expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.average, expected)
     assert not any(_same(state.average, state.params))
@@ -155,7 +155,7 @@ def test_after_a_nan_the_state_never_changes_again():
     assert np.isnan(metrics.terms["box"])
     assert np.isfinite(metrics.terms["class"])
     state, metrics = step(state, shard_batch(make_batch(0, 2), mesh), KEY)
-    assert metrics.finite  # the next batch is good, but comes too late
+    assert metrics.finite  # the step was finite, but the state stays unchanged
     assert not state.finite
     assert all(_same(good._replace(finite=False), state._replace(finite=False)))
 

@@ -1,4 +1,4 @@
-"""Logging that never holds the device up, and the message on a loss that is not finite."""
+"""Logging without blocking the device, and the message on a loss that is not finite."""
 
 import re
 
@@ -13,7 +13,7 @@ from mtl_jax.training.step_logger import NonFiniteLossError, Recorder
 
 
 class Pages(MetricWriter):
-    """A writer that keeps what it is given."""
+    """A writer that records the metrics passed to it."""
 
     def __init__(self):
         self.lines = {}
@@ -40,7 +40,7 @@ def _record(losses, total, log_every, flush_at=()):
     return pages, recorder
 
 
-def test_a_line_holds_means_since_the_last_line_or_checkpoint():
+def test_a_line_has_the_means_since_the_last_line_or_checkpoint():
     losses = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 7.0]
     pages, _ = _record(losses, 20, 4, flush_at=(6,))
     assert sorted(pages.lines) == [4, 8]
@@ -54,7 +54,7 @@ def test_a_line_holds_means_since_the_last_line_or_checkpoint():
     assert pages.lines[4]["train/images_per_second"] > 0
 
 
-def test_a_step_is_taken_when_the_next_was_sent():
+def test_a_step_is_processed_when_the_next_was_sent():
     pages, recorder = _record([1.0, 2.0], 5, 1)
     assert sorted(pages.lines) == [1]
     assert pages.shown[0] == 1
@@ -88,7 +88,7 @@ def test_the_message_names_step_term_and_images(noticed_by):
     assert sorted(pages.lines) == [1]
 
 
-def test_a_statistic_is_named_where_all_else_is_finite():
+def test_a_statistic_is_named_if_everything_else_is_finite():
     _, recorder = _record([], 5, 1)
     batch = make_batch(0, 1)
     recorder.add(1, _metrics(1.0, finite=False), batch)

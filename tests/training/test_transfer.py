@@ -1,4 +1,4 @@
-"""Starting from another model's variables."""
+"""Transfer of another model's variables."""
 
 import re
 
@@ -55,7 +55,7 @@ def test_a_head_of_other_classes_stays_fresh():
     np.testing.assert_array_equal(_leaf(result, path), _leaf(theirs, path))
 
 
-def test_heads_that_one_side_lacks():
+def test_heads_missing_on_one_side():
     theirs = _other()
     params = dict(theirs["params"])
     params["age_output"] = params.pop("boxes")
@@ -86,7 +86,7 @@ def test_other_differences_are_all_listed():
     _check_shapes(str(error.value), "params/fpn/bias", (3,), (16,))
 
 
-def test_a_frozen_norm_starts_one_that_is_trained_and_the_other_way_round():
+def test_frozen_and_trained_norms_are_transferred_to_each_other():
     x, inside = np.ones((2, 3, 3, 4), np.float32), np.ones((2, 3, 3), bool)
     rng = np.random.default_rng(0)
     of = {}
@@ -96,9 +96,9 @@ def test_a_frozen_norm_starts_one_that_is_trained_and_the_other_way_round():
     for ours, theirs in (("frozen", "batch"), ("batch", "frozen")):
         result, rows = transfer(of[ours], of[theirs])
         assert {row.outcome for row in rows} == {"copied"}
-        wanted = Norm(kind=theirs, train=False).apply(of[theirs], x, inside)
+        expected = Norm(kind=theirs, train=False).apply(of[theirs], x, inside)
         np.testing.assert_allclose(
-            Norm(kind=ours, train=False).apply(result, x, inside), wanted, rtol=1e-5
+            Norm(kind=ours, train=False).apply(result, x, inside), expected, rtol=1e-5
         )
 
 

@@ -61,12 +61,12 @@ def test_a_larger_batch_takes_more_memory():
 
 
 @pytest.mark.parametrize(
-    ("available", "multiple", "wanted"),
+    ("available", "multiple", "expected"),
     [(2000, 1, 15), (250, 1, 1), (100, 1, 0), (2000, 4, 12), (375, 1, 2)],
 )
-def test_as_many_images_as_memory_holds(available, multiple, wanted):
-    assert largest_batch(lambda count: 100 + 100 * count, available, multiple) == wanted
+def test_the_largest_batch_fits_into_memory(available, multiple, expected):
+    assert largest_batch(lambda count: 100 + 100 * count, available, multiple) == expected
 
 
-def test_what_grows_faster_than_expected_is_tried():
+def test_memory_that_grows_faster_than_linearly():
     assert largest_batch(lambda count: 10 * count**2, 1250) == 10

@@ -17,7 +17,7 @@ IMAGES, SLOTS, CLASSES = 24, 3, 4
 
 
 class Block(nn.Module):
-    """A dense layer and, where asked for, batch normalisation over the valid rows."""
+    """A dense layer and, if `normalised`, batch normalisation over the valid rows."""
 
     normalised: bool
 
@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Blocks by the names of a ResNet's."""
+    """Blocks named as the stages of a ResNet."""
 
     @nn.compact
     def __call__(self, x, valid):
@@ -86,7 +86,7 @@ def make_model(on_trace: Callable[[], None] = lambda: None, num_classes: int = C
 
 @cache
 def init(seed: int) -> Variables:
-    """Give variables to start from; not to be donated."""
+    """Return initial variables. They are cached and must not be donated."""
     model = make_model()
     return jax.jit(model.init)(jax.random.key(seed), make_batch(0, 0).inputs)
 
@@ -123,7 +123,7 @@ def make_batch(seed: int, step: int, size: int = 4) -> Batch:
 
 
 def make_batches(seed: int = 0, size: int = 4) -> Callable[[int], Iterator[Batch]]:
-    """Give what `fit` asks for: an endless iterator from a step on."""
+    """Return the `batches` of `fit`: endless iterators that start at a step."""
 
     def batches(step: int) -> Iterator[Batch]:
         while True:
@@ -134,7 +134,7 @@ def make_batches(seed: int = 0, size: int = 4) -> Callable[[int], Iterator[Batch
 
 
 def check_non_finite(error: Exception, step: int, terms: dict[str, str], images: list[str]) -> None:
-    """Assert that the message names the step, these images alone, these terms each beside its
+    """Assert that the message names the step, only these images, each of these terms with its
     value, and both terms of the model once.
     """
     message = str(error)
@@ -146,5 +146,5 @@ def check_non_finite(error: Exception, step: int, terms: dict[str, str], images:
 
 
 def file_names(index: np.ndarray) -> list[str]:
-    """Name the images."""
+    """Return the file names of images."""
     return [f"image{i}.png" for i in index]

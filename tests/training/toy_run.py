@@ -1,4 +1,4 @@
-"""Train the toy model in a folder, as an entry point does; kill the process at a step if asked to.
+"""Train the toy model in a folder, as an entry point does; with KILL_AT, kill it at that step.
 
 python toy_run.py RUN [KILL_AT]
 """

@@ -1,5 +1,5 @@
-"""Each kind of attribute: a perfect head has no loss and decodes to its label; missing labels cost
-nothing.
+"""Heads of each kind of attribute: perfect outputs have no loss and decode to the label; missing
+labels have no loss.
 """
 
 import jax
@@ -85,7 +85,7 @@ def test_a_perfect_head_has_no_loss_and_decodes_to_its_label(attribute, outputs,
 
 
 @pytest.mark.parametrize("attribute", [GENDER, SMILE, AGE, AGE_BINS, AGE_STEPS, HEAD, FACE])
-def test_missing_labels_give_no_loss_and_no_gradient(attribute):
+def test_missing_labels_have_no_loss_and_no_gradient(attribute):
     outputs = jax.random.normal(jax.random.key(0), (2, head_of(attribute).output_size))
     values = jnp.full((2, attribute.label_size), jnp.nan)
     known = jnp.zeros((2, attribute.label_size), bool)
@@ -129,7 +129,7 @@ def test_a_pose_with_one_angle_missing_learns_the_other():
 def test_angles_are_compared_and_averaged_around_the_circle():
     values, known = HEAD.parse({"yaw": 179, "pitch": 0})
     near, same = (jnp.array([[degrees / 45, 0.0]]) for degrees in (-179, 181))
-    for outputs in (near, same):  # the same angle, written otherwise
+    for outputs in (near, same):  # the same angle in two forms
         loss, gradient = jax.value_and_grad(attribute_loss, 1)(
             HEAD, outputs, values[None], known[None], BOXES[:1]
         )
@@ -142,7 +142,7 @@ def test_angles_are_compared_and_averaged_around_the_circle():
 
 
 def at(attribute, number):
-    """Give outputs that say `number` and nothing else."""
+    """Return outputs that predict `number` with certainty."""
     if attribute is AGE:
         return jnp.array([[number / 116 - 0.5]])
     if attribute in (AGE_BINS, AGE_CLASSES):
@@ -151,7 +151,7 @@ def at(attribute, number):
 
 
 @pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_CLASSES, AGE_STEPS])
-def test_inside_an_interval_a_number_costs_nothing(attribute):
+def test_a_number_inside_an_interval_has_no_loss(attribute):
     values, known = attribute.parse((20, 29))
 
     def loss(outputs):
@@ -166,7 +166,7 @@ def test_inside_an_interval_a_number_costs_nothing(attribute):
 
 
 @pytest.mark.parametrize("attribute", [AGE, AGE_BINS, AGE_CLASSES, AGE_STEPS])
-def test_a_number_is_drawn_into_its_interval(attribute):
+def test_training_moves_a_number_into_its_interval(attribute):
     values, known = attribute.parse((20, 29))
     outputs = jnp.zeros((1, head_of(attribute).output_size))
     rate = {"smooth_l1": 0.01, "distribution": 20, "classification": 2, "coral": 100}[
@@ -178,7 +178,7 @@ def test_a_number_is_drawn_into_its_interval(attribute):
     assert 19 < decode(attribute, outputs)[0, 0] < 30
 
 
-def test_an_interval_of_a_distribution_is_its_mass():
+def test_the_loss_of_an_interval_is_the_logarithm_of_its_probability():
     outputs = jax.random.normal(jax.random.key(3), (1, BINS))
     values, known = AGE_BINS.parse((20, 29))
     loss = attribute_loss(AGE_BINS, outputs, values[None], known[None], BOXES[:1])
@@ -186,7 +186,7 @@ def test_an_interval_of_a_distribution_is_its_mass():
     p /= p.sum()
     inside = 0.0
     for k in range(BINS):
-        outside = max(20 - k, k - 29, 0)  # of bins that are one apart; 2 % of the range are two
+        outside = max(20 - k, k - 29, 0)  # in bins; 2 % of the range are two bins
         inside += p[k] * np.exp(-0.5 * (outside / 2) ** 2)
     mean = sum(k * p[k] for k in range(BINS))
     np.testing.assert_allclose(loss, -0.1 * np.log(inside) + (mean - 29) / 100, rtol=1e-5)
@@ -208,7 +208,7 @@ def test_classification_is_the_cross_entropy_of_the_bins_around_a_number():
     np.testing.assert_allclose(decode(AGE_CLASSES, outputs), [[p @ np.arange(BINS)]], rtol=1e-5)
 
 
-def test_coral_asks_of_each_step_whether_the_number_is_above_it():
+def test_coral_is_the_mean_cross_entropy_over_steps():
     outputs = jax.random.normal(jax.random.key(4), (2, STEPS)) * 3
     values, known = labels(AGE_STEPS, [[37], [(62, 62)]])
     total = 0.0
@@ -222,9 +222,10 @@ def test_coral_asks_of_each_step_whether_the_number_is_above_it():
     np.testing.assert_allclose(decode(AGE_STEPS, outputs)[0, 0], value, rtol=1e-5)
 
 
-def test_coral_on_paper():
-    # All answers are 1 / 2: 50. Of 100 steps those between 20 and 29 are not asked, the others
-    # cost log 2 each; below 20 their outputs shall rise, above 29 fall.
+def test_coral_by_hand():
+    # All probabilities are 1 / 2, so the prediction is 50. Of 100 steps those between 20 and 29
+    # have no loss, the others log 2 each. The outputs below 20 must increase, those above 29
+    # decrease.
     values, known = AGE_STEPS.parse((20, 29))
     outputs = jnp.zeros((1, STEPS))
     assert decode(AGE_STEPS, outputs)[0, 0] == 50
@@ -232,9 +233,9 @@ def test_coral_on_paper():
         AGE_STEPS, outputs, values[None], known[None], BOXES[:1]
     )
     np.testing.assert_allclose(loss, 0.91 * np.log(2), rtol=1e-6)
-    wanted = [-0.5] * 20 + [0.0] * 9 + [0.5] * 71
-    np.testing.assert_allclose(gradient[0], np.array(wanted) / 100, atol=1e-7)
-    # A number within a step: its part of the step is the answer that costs nothing.
+    expected = [-0.5] * 20 + [0.0] * 9 + [0.5] * 71
+    np.testing.assert_allclose(gradient[0], np.array(expected) / 100, atol=1e-7)
+    # For a number within a step, the fraction of the step below it is the probability without loss.
     values, known = AGE_STEPS.parse(30.25)
     best = at(AGE_STEPS, 30).at[0, 30].set(np.log(0.25 / 0.75))
     loss = attribute_loss(AGE_STEPS, best, values[None], known[None], BOXES[:1])
@@ -255,7 +256,7 @@ def test_losses_over_steps_stay_finite(attribute, size, raw):
 
 
 @pytest.mark.parametrize("loss", Continuous.losses)
-def test_a_missing_number_has_no_gradient_however_far_the_range_is_from_0(loss):
+def test_a_missing_number_has_no_gradient_if_the_range_is_far_from_0(loss):
     attribute = Continuous("year", range=(1900.0, 2000.0), loss=loss)
     values, known = attribute.parse(None)
     value, gradient = jax.value_and_grad(attribute_loss, 1)(
@@ -280,7 +281,7 @@ def test_a_distribution_decodes_to_its_mean_and_learns_towards_its_label():
     np.testing.assert_allclose(decode(AGE_BINS, outputs), [[40.0]], atol=0.5)
 
 
-def test_a_landmark_of_unknown_visibility_teaches_its_place_alone():
+def test_a_landmark_of_unknown_visibility_only_trains_its_position():
     values, known = FACE.parse([(30, 80), None])
     gradient = jax.grad(attribute_loss, 1)(
         FACE, jnp.ones((1, 6)), values[None], known[None], BOXES[:1]
@@ -288,7 +289,7 @@ def test_a_landmark_of_unknown_visibility_teaches_its_place_alone():
     assert (np.asarray(gradient[0]) != 0).tolist() == [True, True, False, False, False, False]
 
 
-def test_the_scale_is_what_counts_as_one():
+def test_the_loss_is_in_units_of_the_scale():
     values, known = YEARS.parse(40)
     loss = attribute_loss(YEARS, jnp.array([[-15.0]]), values[None], known[None], BOXES[:1])
     assert loss == 9  # 58 - 15 is 43 years, 3 too many

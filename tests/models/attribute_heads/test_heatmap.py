@@ -1,4 +1,4 @@
-"""Landmarks by heatmaps beside torchvision's functions, and their losses by hand."""
+"""Landmarks by heatmaps compared with torchvision's functions, and their losses by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from mtl_jax.models.attribute_heads.heatmap import HeatmapHead, HeatmapLayers
 
 POINTS = Landmarks("pose", points=("a", "b", "c"), loss="heatmap")
 HEAD = head_of(POINTS)
-# Smaller than a map, as large, larger, wide, high, beyond the largest static side, without area.
+# Smaller than a map, equal, larger, wide, high, above the largest static size, without area.
 BOXES = np.array(
     [
         [3.2, 4.1, 33.9, 29.5],
@@ -28,7 +28,7 @@ BOXES = np.array(
 
 
 def maps(rows=7, seed=0, side=56):
-    """Draw smooth maps with one peak each, beside noise."""
+    """Draw smooth maps with one peak each, and noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     cy, cx = rng.uniform(0, side, (2, rows, 3, 1, 1))
@@ -36,7 +36,7 @@ def maps(rows=7, seed=0, side=56):
     return (peaks + rng.normal(0, 0.3, peaks.shape)).astype(np.float32)
 
 
-def test_the_loss_of_landmarks_names_the_head():
+def test_the_loss_of_landmarks_selects_the_head():
     assert isinstance(HEAD, HeatmapHead)
     assert not isinstance(head_of(Landmarks("pose", points=("a",))), HeatmapHead)
 
@@ -60,7 +60,7 @@ def test_a_box_beyond_the_largest_resampling_is_resampled_coarser():
     np.testing.assert_allclose(found[:, 1], (cy[5] + 0.5) * 300 / 56, atol=300 / 56)
 
 
-def test_the_loss_is_torchvisions_over_the_points_that_are_placed_inside():
+def test_the_loss_is_torchvisions_over_the_points_inside_the_box():
     torch = pytest.importorskip("torch")
     roi_heads = pytest.importorskip("torchvision.models.detection.roi_heads")
     logits, boxes = maps(4), BOXES[:4]

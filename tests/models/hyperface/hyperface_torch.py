@@ -5,12 +5,12 @@ import torch.nn.functional as tf
 from flax.traverse_util import flatten_dict
 
 
-def channels_first(pictures):
-    return torch.tensor(pictures).permute(0, 3, 1, 2)
+def channels_first(images):
+    return torch.tensor(images).permute(0, 3, 1, 2)
 
 
 class HyperFace:
-    """The repository's layers, one call a line of its source, on variables of ours."""
+    """The repository's layers, one call per line of its source, with this library's variables."""
 
     def __init__(self, variables):
         self.params = flatten_dict(variables["params"], sep="/")

@@ -1,4 +1,4 @@
-"""The rectangle of a face by its landmarks: a regression by slow loops, and on drawn heads."""
+"""The regression of face rectangles, compared with NumPy loops and on drawn heads."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ SEEN = HyperFaceOptions(trunk="resnet", input_size=SIDE)
 
 
 def learn(batches, options, **changes):
-    """Follow batches of boxes and of the points found there."""
+    """Fit the regression to batches of boxes and predicted points."""
     stats = first_rectangle(options)
     step = jax.jit(partial(follow, options=options))
     for boxes, points in batches:
@@ -35,7 +35,7 @@ def place(face, points, options):
 
 
 def frame_of(points, counts):
-    """Lay the template over a face by `lstsq`: x' = c x - s y + u, y' = s x + c y + v."""
+    """Fit the template to a face by `lstsq`: x' = c x - s y + u, y' = s x + c y + v."""
     t, p = TEMPLATE[counts], points[counts]
     one, zero = np.ones(len(t)), np.zeros(len(t))
     rows = [np.stack([t[:, 0], -t[:, 1], one, zero], -1)]
@@ -57,7 +57,7 @@ def rectangle_in_template(box, points, counts):
 
 
 def made_up(rows, seed):
-    """Faces of which the points move at random, some of them hidden, with boxes at random."""
+    """Draw faces with random points, some of them hidden, and random boxes."""
     rng = np.random.default_rng(seed)
     turn = rng.uniform(-0.5, 0.5, rows)
     matrices = 12 * np.stack([np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], -1)
@@ -81,10 +81,10 @@ def test_the_regression_is_that_of_least_squares_with_noise(options):
     each = list(zip(boxes, points[..., :2], counts, strict=True))
     x = np.array([shape_of(p, c) for _, p, c in each])
     y = np.array([rectangle_in_template(*one) for one in each])
-    # Squares of a slope count as much as those of a row: as rows of their own.
+    # Ridge regression, written as least squares with additional rows.
     rows = np.concatenate([x - x.mean(0), np.sqrt(NOISE * len(x)) * np.eye(63)])
-    wanted = np.concatenate([y - y.mean(0), np.zeros((63, 4))])
-    slopes = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    targets = np.concatenate([y - y.mean(0), np.zeros((63, 4))])
+    slopes = np.linalg.lstsq(rows, targets, rcond=None)[0]
     assert np.abs(slopes).max() > 0.05
     np.testing.assert_allclose(face.slopes, slopes, atol=2e-3)
     np.testing.assert_allclose(face.rectangle, y.mean(0), atol=1e-3)
@@ -105,8 +105,8 @@ def overlap_with_truth(face, options):
 
 
 @pytest.mark.parametrize(("options", "mean", "misses"), [(ALL, 0.8, 0.02), (SEEN, 0.72, 0.1)])
-def test_the_points_of_a_drawn_head_say_its_box(options, mean, misses):
-    """One rectangle for all loses many heads, however well their points are known."""
+def test_the_points_of_a_drawn_head_determine_its_box(options, mean, misses):
+    """A constant rectangle misses many heads, even with exact points."""
     boxes, points = drawn_scenes(80, seed=0).heads()
     face, _ = learn([(boxes, points)], options)
     overlap = overlap_with_truth(face, options)
@@ -117,7 +117,7 @@ def test_the_points_of_a_drawn_head_say_its_box(options, mean, misses):
     assert alone.mean() < overlap.mean() - 0.1
 
 
-def test_hidden_points_count_only_where_they_are_learnt():
+def test_hidden_points_only_count_if_they_are_trained():
     boxes, points = made_up(40, 0)
     junk = np.where(points[..., 2:] > 0, points, [[[1e5, -1e5, 0]]])
     for options, same in ((SEEN, True), (ALL, False)):
@@ -125,7 +125,7 @@ def test_hidden_points_count_only_where_they_are_learnt():
         assert np.array_equal(stats[0]["slopes"], stats[1]["slopes"]) is same
 
 
-def test_batches_that_show_no_whole_face_change_nothing_and_the_others_run_together():
+def test_batches_without_a_whole_face_have_no_effect_and_the_others_are_averaged():
     boxes, points = made_up(40, 0)
     other = boxes + 5, points
     beyond = np.where(np.arange(4) < 2, -0.5, boxes)
@@ -134,14 +134,14 @@ def test_batches_that_show_no_whole_face_change_nothing_and_the_others_run_toget
     jax.tree.map(np.testing.assert_array_equal, first, same)
     none = learn([(boxes, points)], ALL, valid=np.zeros(40, bool))[1]
     jax.tree.map(np.testing.assert_array_equal, none, first_rectangle(ALL)[NAME])
-    # Batches are averaged alike until they are 1 / (1 - MOMENTUM), then the latest counts so much.
+    # The first 1 / (1 - MOMENTUM) batches have equal weights; later ones have weight 1 - MOMENTUM.
     single = learn([other], ALL)[1]["rectangle"]
     many = learn([(boxes, points)] * 60 + [other], ALL)[1]["rectangle"]
     expected = MOMENTUM * first["rectangle"] + (1 - MOMENTUM) * single
     np.testing.assert_allclose(many, expected, atol=1e-5)
 
 
-def test_one_wild_face_moves_little():
+def test_one_outlier_has_little_effect():
     boxes, points = made_up(40, 0)
     wild = boxes.copy()
     wild[3] = (2, 2, 190, 190)

@@ -1,6 +1,6 @@
-"""Iterative Region Proposals and L-NMS over a network that is replaced by a few lines of geometry.
+"""Iterative Region Proposals and L-NMS, with the network replaced by a few lines of geometry.
 
-The picture's pixels are their own x and y, so that a region's pixels say where it is.
+The image's pixel values are their x and y, so that a region's values determine its position.
 """
 
 from dataclasses import replace
@@ -36,7 +36,7 @@ OPTIONS = HyperFaceOptions(
 )
 RAMP = np.stack(np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5), -1)
 IMAGE = np.concatenate([RAMP, np.zeros((HEIGHT, WIDTH, 1))], -1).astype(np.float32)
-# Two pairs of faces that touch; the last one's left half is hidden.
+# Two pairs of touching faces; the left half of the last face is hidden.
 CENTRES = np.array([[24, 30], [51, 30], [78, 32], [105, 32]], np.float32)
 SCALES = np.array([8, 8, 7.8, 7], np.float32)
 POINTS = CENTRES[:, None] + SCALES[:, None, None] * TEMPLATE
@@ -55,8 +55,9 @@ BOXES = boxes_of(CENTRES, SCALES)
 
 
 def answers(boxes, xp=jnp):
-    """Say of each box what a fair network might: the face that it overlaps most, by its overlap a
-    score, the face's points drawn a third of the way to where the box's own would be.
+    """Predict for each box the face that it overlaps most, with its IoU as the score.
+
+    The points are the face's, moved by a third towards the template placed in the box.
     """
     low = xp.maximum(boxes[:, None, :2], BOXES[:, :2])
     high = xp.minimum(boxes[:, None, 2:], BOXES[:, 2:])
@@ -78,7 +79,7 @@ def look(regions, valid):
     x, y = regions[:, :, :, 0], regions[:, :, :, 1]
     w, h = (
         (a[:, -1, -1] - a[:, 0, 0]) * SIDE / (SIDE - 1) for a in (x, y)
-    )  # the outer samples stand half a bin within
+    )  # the outer samples are half a bin inside
     left, top = x[:, 0, 0] - w / SIDE / 2, y[:, 0, 0] - h / SIDE / 2
     boxes = jnp.stack([left, top, left + w, top + h], -1)
     score, points, hidden, yaw = answers(boxes)
@@ -110,7 +111,7 @@ def search(size=(HEIGHT, WIDTH), proposals=None, answer=look, attributes=DECLARE
 
 
 def fit(points, visible):
-    """Lay the template over points by `lstsq`: x' = c x - s y + u, y' = s x + c y + v."""
+    """Fit the template to points by `lstsq`: x' = c x - s y + u, y' = s x + c y + v."""
     t, p = TEMPLATE[visible], points[visible]
     one, zero = np.ones(len(t)), np.zeros(len(t))
     rows = np.concatenate(
@@ -124,7 +125,7 @@ def fit(points, visible):
 
 
 def algorithms_1_and_2(rounds, top_k, candidates=64, threshold=0.25, overlap=0.5):
-    """The paper's two algorithms, region by region."""
+    """Run the paper's two algorithms, region by region."""
 
     def seen(boxes):
         score, points, hidden, yaw = answers(np.array(boxes, float), np)
@@ -155,7 +156,7 @@ def algorithms_1_and_2(rounds, top_k, candidates=64, threshold=0.25, overlap=0.5
 def test_the_search_is_the_papers_two_algorithms(rounds):
     found = search(rounds=rounds)
     expected = algorithms_1_and_2(rounds, top_k=5)
-    assert found.valid.sum() == len(expected) == 4  # touching faces stay apart
+    assert found.valid.sum() == len(expected) == 4  # touching faces are not merged
     places = found.attributes["face"].reshape(-1, 21, 3)
     for i, (box, score, points, yaw) in enumerate(expected):
         np.testing.assert_allclose(found.boxes[i], box, atol=0.05)
@@ -172,13 +173,13 @@ def errors(found):
 
 
 def test_rounds_bring_the_rectangles_to_the_faces():
-    """The answers leave a third of a region's error; each round leaves a third of that."""
+    """The predictions reduce a region's error to a third, and so does each round."""
     few = [search(rounds=n, top_k=1) for n in (0, 2)]
     assert errors(few[1]) < 0.15 * errors(few[0])
     assert errors(few[1]) < 0.3
 
 
-def test_plain_nms_gives_each_face_as_its_best_region_sees_it():
+def test_with_plain_nms_each_face_is_its_best_region():
     found = search(landmark_nms=False, rounds=0)
     windows = sliding_windows(HEIGHT, WIDTH, 16, 1.4, 0.2)
     score = np.asarray(answers(windows.astype(float), np)[0])
@@ -189,41 +190,42 @@ def test_plain_nms_gives_each_face_as_its_best_region_sees_it():
     assert found.valid.sum() == len(kept)
 
 
-def test_nothing_is_found_beyond_the_picture():
+def test_no_face_is_found_outside_the_image():
     found = search(size=(HEIGHT, 64))
     assert found.valid.sum() == 2
     assert (found.boxes[..., 2] <= 64).all()
 
 
-def given(boxes, slots):
-    """Give boxes as proposals; what stands in the other slots is no number."""
+def make_proposals(boxes, slots):
+    """Return boxes as proposals; the other slots are NaN."""
     padded = np.full((slots, 4), np.nan, np.float32)
     padded[: len(boxes)] = boxes
     return Proposals(padded, np.arange(slots) < len(boxes))
 
 
-def test_given_proposals_are_looked_at_in_the_place_of_windows():
+def test_proposals_replace_windows():
     windows = sliding_windows(HEIGHT, WIDTH, 16, 1.4, 0.2)
-    same = search(proposals=given(windows, len(windows) + 130))  # whole chunks hold nothing
+    same = search(proposals=make_proposals(windows, len(windows) + 130))  # with empty chunks
     jax.tree.map(np.testing.assert_array_equal, same, search())
-    few = search(proposals=given(BOXES[[1, 3]], 7), landmark_nms=False, rounds=0)
+    few = search(proposals=make_proposals(BOXES[[1, 3]], 7), landmark_nms=False, rounds=0)
     assert few.valid.sum() == 2
     np.testing.assert_array_equal(
         np.sort(few.boxes[:2], 0), np.clip(BOXES[[1, 3]], 0, (WIDTH, HEIGHT) * 2)
     )
-    none = search(proposals=given(BOXES[:0], 7), landmark_nms=False, rounds=0)
+    none = search(proposals=make_proposals(BOXES[:0], 7), landmark_nms=False, rounds=0)
     assert not none.valid.any()
 
 
-def test_proposals_beyond_the_picture_are_cut_to_it():
+def test_proposals_are_clipped_to_the_image():
     boxes = np.array([[-20, -30, 200, 90], [WIDTH + 1, 5, WIDTH + 40, 50]], np.float32)
-    found = search(proposals=given(boxes, 2), score_threshold=0.0, landmark_nms=False, rounds=0)
+    proposals = make_proposals(boxes, 2)
+    found = search(proposals=proposals, score_threshold=0.0, landmark_nms=False, rounds=0)
     np.testing.assert_array_equal(found.boxes[found.valid], [[0, 0, WIDTH, HEIGHT]])
 
 
 @pytest.mark.parametrize("size", [(5, WIDTH), (HEIGHT, 6), (7, 9)])
-def test_a_narrow_picture_has_the_smallest_windows(size):
-    # Of 16 pixels, which show less than half of themselves here.
+def test_a_narrow_image_has_the_smallest_windows(size):
+    # These have a side of 16 pixels; less than half of them is inside the image.
     found = search(size, score_threshold=0.0, landmark_nms=False, rounds=0)
     boxes = found.boxes[found.valid]
     assert len(boxes)
@@ -231,14 +233,14 @@ def test_a_narrow_picture_has_the_smallest_windows(size):
     assert (boxes[:, 2:] <= size[::-1]).all()
 
 
-def test_without_detection_the_picture_is_one_face():
+def test_without_detection_the_image_is_one_face():
     found = search(enabled=False)
     assert found.valid.tolist() == [True]
     np.testing.assert_array_equal(found.boxes, [[0, 0, WIDTH, HEIGHT]])
 
 
-def test_a_region_without_landmarks_joins_no_faces():
-    """The picture's left half shows no landmark that is seen, and has the best score."""
+def test_a_region_without_landmarks_merges_no_faces():
+    """The region of the image's left half has no visible landmark, and the best score."""
     half = np.array([[0, 0, WIDTH / 2, HEIGHT]], np.float32)
 
     def answer(regions, valid):
@@ -249,12 +251,12 @@ def test_a_region_without_landmarks_joins_no_faces():
         return out | {"visible_face_output": seen, "class_logits": scores}
 
     boxes = np.concatenate([half, BOXES]).astype(np.float32)
-    found = search(proposals=given(boxes, 5), rounds=0, answer=answer)
+    found = search(proposals=make_proposals(boxes, 5), rounds=0, answer=answer)
     assert found.valid.sum() == 4
     assert errors(found) < 1
 
 
-def test_what_the_canvas_holds_beyond_the_picture_is_not_seen():
+def test_pixels_outside_the_image_are_not_sampled():
     inner = (HEIGHT - 21, WIDTH - 30)
     boxes = np.array([[WIDTH - 70, HEIGHT - 61, WIDTH - 30, HEIGHT - 21]], np.float32)
     seen = []
@@ -263,14 +265,14 @@ def test_what_the_canvas_holds_beyond_the_picture_is_not_seen():
         jax.debug.callback(lambda x: seen.append(np.asarray(x)), regions)
         return look(regions, valid)
 
-    search(inner, proposals=given(boxes, 1), rounds=0, answer=answer)
+    search(inner, proposals=make_proposals(boxes, 1), rounds=0, answer=answer)
     (region,) = (x[0] for x in seen)
-    # The picture's last pixels are the last that are sampled.
+    # The last pixels that are sampled are the image's last.
     assert region[-1, -1, 0] <= inner[1] - 0.5
     assert region[-1, -1, 1] <= inner[0] - 0.5
 
 
-def test_probabilities_still_add_up():
+def test_probabilities_of_medians_sum_to_1():
     def answer(regions, valid):
         x, y = regions[:, 0, 0, 0], regions[:, 0, 0, 1]
         logits = jnp.stack([jnp.sin(x), jnp.sin(y), jnp.sin(x + y)], -1)
@@ -284,6 +286,6 @@ def test_probabilities_still_add_up():
 
 
 @pytest.mark.parametrize("name", ["max_proposals", "max_candidates", "top_k", "chunk"])
-def test_none_of_a_count_is_refused(name):
+def test_a_count_of_0_is_refused(name):
     with refused(name, 1, error=ValueError):
         replace(OPTIONS, detection=replace(OPTIONS.detection, **{name: 0}))

@@ -1,7 +1,6 @@
-"""Drawn scenes searched by a network that answers the truth, but for noise: what IRP and L-NMS are
-worth.
+"""Gain of IRP and L-NMS on drawn scenes, with a network that predicts the truth with noise.
 
-The pictures' pixels are their own x and y, so that a region's pixels say where it is.
+The images' pixel values are their x and y, so that a region's values determine its position.
 """
 
 from dataclasses import replace
@@ -19,7 +18,7 @@ from mtl_jax.config.options.hyperface import FaceDetectionOptions, HyperFaceOpti
 from mtl_jax.models.hyperface.face_search import Search
 from mtl_jax.ops import boxes as box_ops
 
-PIXELS = 8  # on a side of a region
+PIXELS = 8  # side of a region
 OPTIONS = HyperFaceOptions(
     trunk="resnet",
     input_size=PIXELS,
@@ -32,12 +31,14 @@ IMAGE = np.concatenate([RAMP, np.zeros((SIDE, SIDE, 1))], -1).astype(np.float32)
 
 
 def answer(scene, noise, key, regions, valid):
-    """Answer the head that a region overlaps most: a noisy score, and points whose mean distance
-    from the true ones is `noise` of the region's side, some of it common to all 21.
+    """Predict the head that a region overlaps most, with a noisy score and noisy points.
+
+    The mean distance of the points from the true ones is `noise` times the region's side; a part of
+    it is common to all 21 points.
     """
     del valid
     first, last = regions[:, 0, 0, :2], regions[:, -1, -1, :2]
-    half_bin = (last - first) / (PIXELS - 1) / 2  # the outer samples stand within
+    half_bin = (last - first) / (PIXELS - 1) / 2  # the outer samples are half a bin inside
     regions = jnp.concatenate([first - half_bin, last + half_bin], -1)
     iou = jnp.where(scene.valid, box_ops.iou(regions, scene.boxes), 0)
     best = jnp.argmax(iou, 1)
@@ -62,7 +63,7 @@ def answer(scene, noise, key, regions, valid):
 
 
 def share_found(scenes, face, noise, least, **changes):
-    """Give the share of heads that a detection overlaps by `least`, and detections a head."""
+    """Return the fraction of heads found with an IoU >= `least`, and the detections per head."""
     options = replace(OPTIONS, detection=replace(OPTIONS.detection, **changes))
     size = jnp.full(2, SIDE, jnp.float32)
 
@@ -86,7 +87,7 @@ def share_found(scenes, face, noise, least, **changes):
 
 
 @pytest.mark.slow
-def test_the_two_algorithms_bring_boxes_nearer_to_heads_than_windows_are():
+def test_the_two_algorithms_find_more_precise_boxes_than_windows():
     heads = drawn_scenes(80, seed=0).heads()
     face, _ = learn([heads], replace(OPTIONS, input_size=SIDE))
     scenes = drawn_scenes(25, seed=2)
@@ -94,6 +95,6 @@ def test_the_two_algorithms_bring_boxes_nearer_to_heads_than_windows_are():
     both, each = share_found(scenes, face, 0.05, 0.7)
     assert both > windows + 0.1
     assert both > 0.85
-    assert each < 1.2  # not by finding heads twice
+    assert each < 1.2  # heads are not found twice
     noisy, _ = share_found(scenes, face, 0.15, 0.5)
     assert noisy > 0.95

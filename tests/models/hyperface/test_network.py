@@ -1,4 +1,4 @@
-"""HyperFace's networks against the published sizes and PyTorch; its losses against loops."""
+"""HyperFace's networks compared with the published sizes and PyTorch, its losses with loops."""
 
 import re
 from dataclasses import replace
@@ -39,14 +39,14 @@ TINY = HyperFaceOptions(
 
 
 def shapes(options, attributes=DECLARED):
-    """Give the shapes of a model's variables without making them."""
+    """Return the shapes of a model's variables, without computing them."""
     model = hyperface(options, 2, attributes)
     inputs = Inputs(jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 2)), jnp.ones(1, bool))
     return jax.eval_shape(model.init, jax.random.key(0), inputs)
 
 
 def count(options, attributes=DECLARED):
-    """Count as Keras does, moving statistics included."""
+    """Count parameters as Keras does, including moving statistics."""
     flat = flatten_dict(shapes(options, attributes), sep="/")
     return sum(int(np.prod(x.shape)) for path, x in flat.items() if NAME not in path)
 
@@ -98,7 +98,7 @@ def test_the_networks_have_the_published_sizes(options, attributes, numbers):
         (RESNET, {"backbone", "fusion"}),
     ],
 )
-def test_what_all_tasks_read_is_shared(options, modules):
+def test_the_layers_used_by_all_tasks_are_shared(options, modules):
     pattern = hyperface(options, 2, DECLARED).shared
     paths = flatten_dict(shapes(options)["params"], sep="/")
     shared = {path for path in paths if re.search(pattern, path)}
@@ -107,12 +107,12 @@ def test_what_all_tasks_read_is_shared(options, modules):
 
 
 def random_variables(options, attributes, seed):
-    """Fill a model's variables with numbers of the size that training leaves."""
+    """Draw a model's variables with the magnitudes of trained ones."""
     return draw_variables(shapes(options, attributes), seed, trained=True)
 
 
 def compare(options, attributes, theirs):
-    """Compare with a function of the same network in PyTorch and its pictures."""
+    """Compare with `theirs`, a function of the same network in PyTorch and its images."""
     in_torch = pytest.importorskip("models.hyperface.hyperface_torch")
     variables = random_variables(options, attributes, 3)
     pixels = np.random.default_rng(4).normal(size=(2, 227, 227, 3)).astype(np.float32)
@@ -125,11 +125,11 @@ def compare(options, attributes, theirs):
         np.testing.assert_allclose(ours[name], value, atol=1e-4, rtol=1e-4, err_msg=name)
 
 
-def test_hyperface_computes_what_the_repositorys_does():
+def test_hyperface_equals_the_repositorys():
     compare(HYPERFACE, DECLARED, lambda net, x: net.hyperface(x))
 
 
-def test_the_face_network_computes_what_the_repositorys_does():
+def test_the_face_network_equals_the_repositorys():
     def face(net, x):
         return net.heads(net.trunk(x, 3)[2], "heads", ("class_logits",))
 
@@ -137,7 +137,7 @@ def test_the_face_network_computes_what_the_repositorys_does():
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_heads_that_see_cells_see_their_mean_by_equal_weights(fused):
+def test_equal_weights_of_all_cells_equal_mean_pooling(fused):
     small = replace(RESNET.resnet, depth=18, width=4)
     pooled = replace(RESNET, resnet=small, head_features=8, input_size=64, fused=fused)
     variables = random_variables(pooled, DECLARED, 5)
@@ -163,7 +163,7 @@ def test_heads_that_see_cells_see_their_mean_by_equal_weights(fused):
         assert np.abs(first[name] - value).max() > 0.01
 
 
-def test_the_face_networks_weights_move_by_name():
+def test_the_face_networks_weights_are_transferred_by_name():
     small, face = TINY, replace(TINY, fused=False)
     ours, theirs = (
         random_variables(o, a, i) for i, (o, a) in enumerate([(small, DECLARED), (face, ())])
@@ -183,7 +183,7 @@ def test_the_face_networks_weights_move_by_name():
 
 
 def region_batch(rows=6, side=SIDE, seed=0, **labels):
-    """Give regions of noise: a face, a face, half a face, nothing, nothing, filling."""
+    """Return regions of noise: two faces, half a face, two without a face, and padding."""
     rng = np.random.default_rng(seed)
     face = np.arange(rows) < 3
     raw = {
@@ -196,7 +196,7 @@ def region_batch(rows=6, side=SIDE, seed=0, **labels):
     for attribute in DECLARED:
         values, known = attribute.parse(raw[attribute.name])
         known = np.tile(known, (rows, 1, 1))
-        known[2] &= attribute.name == "face"  # as between .35 and .5
+        known[2] &= attribute.name == "face"  # as with an IoU between 0.35 and 0.5
         attributes[attribute.name] = AttributeLabels(np.tile(values, (rows, 1, 1)), known)
     boxes = np.tile(np.array([2, 3, 30, 29], np.float32), (rows, 1, 1))
     valid = np.arange(rows) < rows - 1
@@ -269,12 +269,12 @@ def test_losses_are_the_papers(hidden):
     weights = loss_weights(options, declared)
     assert model.weights == weights
     assert set(weights) == set(expected)
-    wanted = sum(weights[name] * value for name, value in expected.items())
-    np.testing.assert_allclose(total, wanted, rtol=1e-4)
+    expected_total = sum(weights[name] * value for name, value in expected.items())
+    np.testing.assert_allclose(total, expected_total, rtol=1e-4)
     assert weights["visibility/face"] == 0.5
 
 
-def test_what_is_missing_or_fills_up_changes_nothing():
+def test_missing_labels_and_padding_rows_have_no_effect():
     model, variables, *_ = tiny()
     loss = jax.jit(jax.value_and_grad(lambda v, b: make_loss(model)(v, b, jax.random.key(1))[0]))
     batch = region_batch()
@@ -290,7 +290,7 @@ def test_what_is_missing_or_fills_up_changes_nothing():
     jax.tree.map(np.testing.assert_array_equal, gradient, same)
 
 
-def test_a_batch_of_no_faces_and_one_that_says_nothing():
+def test_a_batch_without_faces_and_one_without_labels():
     _, variables, loss, *_ = tiny()
     batch = region_batch()
     none = batch._replace(gt=batch.gt._replace(valid=np.zeros_like(batch.gt.valid)))
@@ -302,8 +302,8 @@ def test_a_batch_of_no_faces_and_one_that_says_nothing():
     assert float(loss(variables, silent, jax.random.key(0))[0]) == 0
 
 
-def test_the_loss_of_what_is_not_trained_on_is_the_predictors():
-    """Without dropout, by the running statistics, which stay; a row at a time it is the same."""
+def test_the_evaluation_loss_uses_the_network_of_prediction():
+    """It has no dropout and uses running statistics, so rows can be evaluated one by one."""
     model, variables, loss, options, declared = tiny(dropout=0.5)
     batch = region_batch()
     sums = jax.jit(lambda v, b: model.terms(v, b, jax.random.key(0), False)[0])
@@ -322,13 +322,13 @@ def test_the_loss_of_what_is_not_trained_on_is_the_predictors():
     assert totals[0] != totals[1]
 
 
-def test_the_rectangle_sees_no_dropout():
+def test_the_rectangle_is_fitted_without_dropout():
     _, variables, loss, *_ = tiny(dropout=0.5)
     one, other = (loss(variables, region_batch(), jax.random.key(k))[2][NAME] for k in (0, 1))
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_parts_give_the_loss_of_the_whole():
+def test_parts_have_the_loss_of_the_whole():
     options = replace(TINY, alexnet=replace(TINY.alexnet, variant="paper"))
     _, variables, whole, _ = compile_model(hyperface(options, 2, DECLARED), region_batch())
     variables["batch_stats"] |= first_rectangle(options)
@@ -337,12 +337,12 @@ def test_parts_give_the_loss_of_the_whole():
     np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
-def test_the_rectangle_follows_the_boxes_that_lie_wholly_within():
+def test_the_rectangle_is_fitted_to_boxes_entirely_inside_the_region():
     _, variables, loss, options, _ = tiny()
-    variables = jax.tree.map(np.asarray, variables)  # of its own, to be changed
+    variables = jax.tree.map(np.asarray, variables)  # a copy, to be modified
     batch = region_batch()
-    # Worked out: the template is found eightfold about (30, 33), whatever the labels say; the third
-    # box may have been cut.
+    # The network predicts the template, scaled by 8, around (30, 33), independent of the labels.
+    # The third box may be truncated.
     places = np.array(options.template) * 8 + (30, 33)
     outputs = {
         "face_output": ((places - SIDE / 2) / SIDE).ravel(),
@@ -365,7 +365,7 @@ def test_other_landmarks_than_the_templates_are_refused():
         hyperface(TINY, 2, (Landmarks("eyes", points=("a", "b")),))
 
 
-def test_whole_pictures_are_no_regions():
+def test_images_that_are_not_regions_are_refused():
     model, variables, *_ = tiny()
     batch = region_batch(side=40)
     with refused("67 x 67", error=ValueError):

@@ -1,4 +1,4 @@
-"""MaskMTL's networks: the published one beside Keras, the others by what they must do."""
+"""MaskMTL's networks: the published one compared with Keras, and properties of the others."""
 
 import re
 from dataclasses import replace
@@ -51,7 +51,7 @@ RESNET = replace(
 
 
 def face_batch(images=4, size=48, channels=1, seed=0, slots=1):
-    """Give chips of noise with ages, genders and races."""
+    """Return images of noise with ages, genders and races."""
     rng = np.random.default_rng(seed)
     batch = random_batch(images, size, slots=slots, objects=slots, channels=channels, seed=seed)
     labels = {
@@ -66,7 +66,7 @@ def face_batch(images=4, size=48, channels=1, seed=0, slots=1):
 
 @cache
 def small(options=SMALL, attributes=FACE):
-    """Compile a model of chips of 48 pixels once for all tests of it."""
+    """Compile a model for images of 48 pixels once for all tests."""
     return compile_model(mask_mtl(options, attributes), face_batch())
 
 
@@ -84,7 +84,7 @@ def test_the_published_network_has_the_published_size(published):
     assert sum(count.values()) == 13_225_767
 
 
-def test_it_gives_what_keras_gives(published):
+def test_predictions_equal_those_of_keras(published):
     from benchmarks import keras_mask_mtl
 
     _, variables, _, predict, batch = published
@@ -105,7 +105,7 @@ def test_it_gives_what_keras_gives(published):
 
 @pytest.fixture
 def double():
-    """Compute in double precision, here and in Keras."""
+    """Compute in double precision, in JAX and Keras."""
     import keras
 
     def compute_in(name):
@@ -120,14 +120,14 @@ def double():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("double")
-def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
+def test_ten_steps_have_the_losses_of_keras(tmp_path):
     import keras
     import optax
 
     from benchmarks import keras_mask_mtl
 
     data_set("utkface_crop_part1")
-    # In double precision: the first steps are chaotic, a rounding grows tenfold in each.
+    # In double precision, because rounding errors grow tenfold in each of the first steps.
     config = load_config_file(CONFIG)
     config.model.head.dropout = 0.0
     config.model.dtype = "float64"
@@ -140,7 +140,7 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
     network = keras_mask_mtl.build(dropout=0.0)
     keras_mask_mtl.set_weights(network, variables)
     losses = {"age": "mse", "gender": "binary_crossentropy", "race": "categorical_crossentropy"}
-    rates = 1e-3, 0.875, 1 - 2**-10  # Keras rounds its own, 0.9 and 0.999, to single precision
+    rates = 1e-3, 0.875, 1 - 2**-10  # Keras rounds its defaults, 0.9 and 0.999, to single precision
     network.compile(keras.optimizers.Adam(*rates), losses)
 
     def epsilon(count):  # Keras adds it before the second moment is corrected
@@ -164,13 +164,13 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
     normalized = jax.jit(partial(normalize, mean=(0.0,), std=(1.0,)))
     for batch in batches:
         labels = {name: label.values[:, 0] for name, label in batch.gt.attributes.items()}
-        wanted = {
+        targets = {
             "age": labels["age"][:, :1],
             "gender": labels["gender"],
             "race": np.eye(5)[labels["race"][:, 0].astype(int)],
         }
         total, variables, state = step(variables, state, batch)
-        expected = network.train_on_batch(np.asarray(normalized(batch)), wanted, return_dict=True)
+        expected = network.train_on_batch(np.asarray(normalized(batch)), targets, return_dict=True)
         np.testing.assert_allclose(total, expected["loss"], rtol=1e-4)
         network.reset_metrics()
     for number in range(1, 6):
@@ -182,7 +182,7 @@ def test_ten_steps_have_the_losses_that_keras_has(tmp_path):
 
 @cache
 def gradients(options):
-    """Return, for each attribute, the paths of the parameters that its loss has a slope along."""
+    """Return, for each attribute, the paths of the parameters with a gradient of its loss."""
     (model, variables, *_), batch = small(options), face_batch()
 
     def terms(params):
@@ -219,14 +219,14 @@ def test_in_the_hierarchy_a_task_trains_the_trunk_up_to_its_exit():
         replace(RESNET, exits=(("age", 2), ("gender", 4))),
     ],
 )
-def test_what_the_balance_takes_for_shared_trains_all_tasks(options):
+def test_the_shared_pattern_matches_the_parameters_that_all_tasks_train(options):
     found, pattern = gradients(options), mask_mtl(options, FACE).shared
     every = set.union(*found.values())
     assert {path for path in every if re.search(pattern, path)} == set.intersection(*found.values())
 
 
 @pytest.mark.parametrize("sharing", ["none", "soft"])
-def test_trunks_of_their_own_are_shared_by_none(sharing):
+def test_separate_trunks_share_no_parameters(sharing):
     assert mask_mtl(replace(SMALL, sharing=sharing), FACE).shared == ""
 
 
@@ -236,7 +236,7 @@ def test_single_task_networks_share_nothing():
     assert not set.intersection(found["gender"], found["race"])
 
 
-def test_a_single_task_network_is_the_one_of_its_attribute_alone():
+def test_a_single_task_network_equals_that_of_only_its_attribute():
     together = small(replace(SMALL, sharing="none"))
     alone = small(replace(SMALL, exits=(("age", 3),)), (AGE,))
     params, own = together.variables["params"], jax.tree.map(np.asarray, alone.variables)
@@ -249,7 +249,7 @@ def test_a_single_task_network_is_the_one_of_its_attribute_alone():
     np.testing.assert_allclose(term["attribute/age"], terms["attribute/age"], rtol=1e-5)
 
 
-def test_cross_stitched_trunks_meet_where_both_are():
+def test_cross_stitch_units_connect_the_stages_that_trunks_have_in_common():
     stitched = replace(SMALL, sharing="cross_stitch")
     batch = face_batch()
     variables = jax.jit(mask_mtl(stitched, FACE).init)(jax.random.key(0), batch.inputs)
@@ -264,7 +264,7 @@ def test_cross_stitched_trunks_meet_where_both_are():
     assert "backbone/stage4/race_trunk/conv/kernel" in found["gender"]
 
 
-def test_cross_stitch_units_of_an_identity_part_the_trunks():
+def test_cross_stitch_units_equal_to_the_identity_separate_the_trunks():
     stitched = small(replace(SMALL, sharing="cross_stitch"))
     parted = small(replace(SMALL, sharing="none"))
     variables, own = (jax.tree.map(np.asarray, x.variables) for x in (stitched, parted))
@@ -281,7 +281,7 @@ def test_cross_stitch_units_of_an_identity_part_the_trunks():
 
 
 @pytest.mark.parametrize("options", [SMALL, RESNET])
-def test_soft_sharing_draws_the_trunks_together(options):
+def test_soft_sharing_penalises_the_distance_of_the_trunks(options):
     _, variables, loss, _ = small(replace(options, sharing="soft", sharing_weight=0.25))
     total, terms, _ = loss(variables, face_batch(), jax.random.key(0))
     flat = flatten_dict(variables["params"]["backbone"], sep="/")
@@ -296,7 +296,7 @@ def test_soft_sharing_draws_the_trunks_together(options):
     np.testing.assert_allclose(total, rest + terms["sharing"], rtol=1e-5)
 
 
-def test_a_non_local_block_changes_nothing_at_first():
+def test_a_non_local_block_is_the_identity_at_first():
     plain, batch = small(), face_batch()
     model = mask_mtl(replace(SMALL, convs=replace(SMALL.convs, non_local=(2,))), FACE)
     own = jax.jit(model.init)(jax.random.key(0), batch.inputs)
@@ -309,7 +309,7 @@ def test_a_non_local_block_changes_nothing_at_first():
         np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
 
 
-def test_non_local_attention_beside_loops():
+def test_non_local_attention_equals_loops():
     from mtl_jax.layers.non_local import NonLocal
 
     x = np.random.default_rng(0).normal(0, 1, (2, 2, 3, 4)).astype(np.float32)
@@ -330,7 +330,7 @@ def test_non_local_attention_beside_loops():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_resnet_takes_chips_of_224_pixels(channels):
+def test_a_resnet_accepts_images_of_224_pixels(channels):
     batch, model = face_batch(1, 224, channels), mask_mtl(RESNET, FACE)
     variables = jax.eval_shape(model.init, jax.random.key(0), batch.inputs)
     found = jax.eval_shape(model.predict, variables, batch.inputs)
@@ -338,7 +338,7 @@ def test_a_resnet_takes_chips_of_224_pixels(channels):
 
 
 @pytest.mark.parametrize(("size", "channels"), [(48, 1), (64, 3)])
-def test_a_picture_is_one_thing_with_its_labels(size, channels):
+def test_an_image_is_one_object_with_its_labels(size, channels):
     batch = face_batch(3, size, channels)
     batch = batch._replace(
         valid=np.array([True, False, True]), sizes=np.array([[48, 40], [48, 48], [30, 48]], "f4")
@@ -353,7 +353,7 @@ def test_a_picture_is_one_thing_with_its_labels(size, channels):
     np.testing.assert_allclose(np.sum(found.attributes["race"][0], -1), 1, rtol=1e-5)
 
 
-def test_labels_are_those_of_the_first_thing_and_padding_counts_for_nothing():
+def test_labels_are_those_of_the_first_object_and_padding_has_no_effect():
     (_, variables, loss, _), batch = small(), face_batch(3, slots=3)
     gt = batch.gt
     key = jax.random.key(0)
@@ -378,7 +378,7 @@ def test_labels_are_those_of_the_first_thing_and_padding_counts_for_nothing():
     assert loss(variables, batch._replace(gt=changed), key)[0] != sum(expected.values())
 
 
-def test_what_stands_in_filling_rows_changes_nothing():
+def test_padding_rows_have_no_effect():
     (_, variables, loss, _), batch = small(), face_batch()
     batch = batch._replace(valid=np.array([True, True, True, False]))
     images = batch.images.copy()
@@ -422,6 +422,6 @@ def test_attributes_that_do_not_fit_the_options_are_refused(attributes, named):
         dict(dtype="float31"),
     ],
 )
-def test_options_that_are_wrong_are_said(change):
+def test_wrong_options_are_refused(change):
     with refused(f"model.{next(iter(change))}", error=ValueError):
         replace(SMALL, **change)

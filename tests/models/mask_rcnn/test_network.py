@@ -1,4 +1,4 @@
-"""The whole network: parameter counts, what may not change its loss, and images without objects."""
+"""The whole network: parameter counts, invariances of its loss, and images without objects."""
 
 import re
 from dataclasses import replace
@@ -29,7 +29,7 @@ MASK_TERMS = ("rpn_objectness", "rpn_box", "box_class", "box_regression", "mask"
 
 @cache
 def tiny():
-    """Compile the smallest model once for all tests of it."""
+    """Compile the smallest model once for all tests."""
     return compile_model(mask_rcnn(TINY, 3, ATTRIBUTES), random_batch())
 
 
@@ -78,7 +78,7 @@ def test_parameters_of_torchvisions_models(name):
     assert count(variables["params"]) == expected
 
 
-def test_what_all_tasks_read_is_shared():
+def test_the_layers_used_by_all_tasks_are_shared():
     model = mask_rcnn(MaskRCNNOptions(), 3, ATTRIBUTES)
     variables = jax.eval_shape(model.init, jax.random.key(0), random_batch(1).inputs)
     paths = flatten_dict(variables["params"], sep="/")
@@ -149,13 +149,13 @@ def test_every_term_is_finite_has_a_weight_and_reaches_the_parameters():
     assert total == pytest.approx(sum(weights[k] * float(v) for k, v in terms.items()), rel=1e-5)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf).all(), path
-        # Of the pyramid's levels only those are reached that an anchor was drawn from.
+        # A level of the pyramid only has a gradient if one of its anchors was sampled.
         assert np.abs(leaf).max() > 0 or path[0].key == "fpn", path
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e30])
-def test_what_stands_in_padded_slots_changes_nothing_to_the_bit(poison):
-    """Fault 3: padding rows that count."""
+def test_the_contents_of_empty_slots_have_no_effect_to_the_bit(poison):
+    """Slots without ground truth are excluded from all losses, even with NaN."""
     batch = random_batch()
     empty = ~batch.gt.valid
     boxes = np.where(empty[..., None], np.float32(poison), batch.gt.boxes)
@@ -172,11 +172,8 @@ def test_what_stands_in_padded_slots_changes_nothing_to_the_bit(poison):
         np.testing.assert_array_equal(clean_leaf, dirty_leaf)
 
 
-def test_how_many_slots_are_empty_changes_nothing():
-    """Fault 3: the number of padding rows is no input of the loss.
-
-    All candidates are taken, so that the draw does not depend on how many there are.
-    """
+def test_the_number_of_empty_slots_has_no_effect():
+    """All candidates are sampled, so that the samples do not depend on the number of slots."""
     options = replace(
         TINY,
         rpn=replace(TINY.rpn, samples=4096, positive_fraction=1.0),
@@ -194,7 +191,7 @@ def test_how_many_slots_are_empty_changes_nothing():
         np.testing.assert_allclose(terms[0][name], terms[1][name], rtol=1e-6, err_msg=name)
 
 
-def test_images_that_fill_a_batch_up_change_nothing():
+def test_padding_images_have_no_effect():
     batch = random_batch(2)
     longer = jax.tree.map(lambda x: np.concatenate([x, x[:1]]), batch)
     longer = longer._replace(valid=np.array([True, True, False]))
@@ -206,7 +203,7 @@ def test_images_that_fill_a_batch_up_change_nothing():
 
 
 def test_each_image_of_a_batch_draws_its_own_sample():
-    """Fault 4: the same random key for each image."""
+    """Each image has a different random key."""
     batch = jax.tree.map(lambda x: np.repeat(x[:1], 3, 0), random_batch())
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 30, (200, 2)).astype(np.float32)
@@ -251,8 +248,8 @@ def test_anchors_and_regions_are_sampled_with_different_keys(monkeypatch):
 
 
 @pytest.mark.parametrize("last", [1, 4, 8])
-def test_anchors_are_matched_with_all_objects_wherever_they_stand(last):
-    """Of 8 slots the first two are looked at alone where the rest is empty."""
+def test_anchors_are_matched_with_objects_in_all_slots(last):
+    """Only the first 2 of 8 slots are used if the others are empty."""
     rng = np.random.default_rng(last)
     corners = rng.uniform(0, 30, (2, 208, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 25, (2, 208, 2))], -1)
@@ -269,8 +266,8 @@ def test_anchors_are_matched_with_all_objects_wherever_they_stand(last):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def test_a_batch_without_objects_trains_the_rpn_and_the_classes_alone():
-    """Fault 8: finite loss, and zero box, mask and attribute loss."""
+def test_a_batch_without_objects_only_trains_the_rpn_and_the_classes():
+    """The loss is finite; box, mask and attribute losses are 0."""
     batch = random_batch()
     total, terms, gradient = tiny_loss(with_gt(batch, valid=np.zeros_like(batch.gt.valid)))
     assert np.isfinite(total)
@@ -288,7 +285,7 @@ def test_an_image_without_objects_beside_one_with_objects():
     assert all(value > 0 for value in terms.values())
 
 
-def test_pictures_with_unlabelled_objects_give_no_negatives():
+def test_images_with_unlabelled_objects_have_no_negatives():
     batch = random_batch()._replace(exhaustive=np.zeros(2, bool))
     empty = with_gt(batch, valid=np.zeros_like(batch.gt.valid))
     assert all(value == 0 for value in tiny_loss(empty)[1].values())
@@ -308,7 +305,7 @@ def test_boxes_without_masks_and_labels_train_the_rest():
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient["mask_head"]))
 
 
-def test_detections_are_ordered_inside_the_picture_and_the_same_alone():
+def test_detections_are_ordered_inside_the_image_and_independent_of_the_batch():
     _, variables, _, predict = tiny()
     batch = random_batch(3)._replace(sizes=np.array([[64, 64], [40, 64], [64, 33]], np.float32))
     together = jax.device_get(predict(variables, batch))
@@ -318,7 +315,7 @@ def test_detections_are_ordered_inside_the_picture_and_the_same_alone():
         boxes = together.boxes[row][together.valid[row]]
         assert np.all(boxes >= 0)
         assert np.all(boxes <= [width, height, width, height])
-    # Rows that fill the batch up detect nothing, and leave the first picture's detections alone.
+    # Padding rows have no detections and do not change those of the first image.
     alone = jax.device_get(predict(variables, batch._replace(valid=np.array([True, False, False]))))
     assert not alone.valid[1:].any()
     for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
@@ -345,7 +342,7 @@ def test_bfloat16_stays_near_float32():
     assert low[0] == pytest.approx(float(full[0]), rel=0.05)
 
 
-def test_clean_forgets_what_rows_without_ground_truth_hold():
+def test_clean_clears_rows_without_ground_truth():
     batch = random_batch()._replace(valid=np.array([True, False]))
     gt = clean(batch).gt
     assert not gt.valid[1].any()
@@ -353,13 +350,13 @@ def test_clean_forgets_what_rows_without_ground_truth_hold():
 
 
 @pytest.mark.slow
-def test_heads_on_some_of_the_rows_give_what_all_rows_give(monkeypatch):
-    """Loss, gradient, batch statistics and detections, where an eighth or a quarter is enough and
-    where not.
+def test_heads_on_some_of_the_rows_equal_heads_on_all_rows(monkeypatch):
+    """Compare loss, gradient, batch statistics and detections, with cases in which an eighth, a
+    quarter or all of the rows are required.
     """
     options = replace(
         TINY,
-        roi=RoiOptions(samples=128, positive_iou=0.99),  # 32 rows; the objects alone are positive
+        roi=RoiOptions(samples=128, positive_iou=0.99),  # 32 rows; only the objects are positive
         mask_head=replace(TINY.mask_head, norm="batch"),
         attribute_head=replace(TINY.attribute_head, norm="batch"),
         detection=replace(TINY.detection, max_detections=32),
@@ -382,7 +379,7 @@ def test_heads_on_some_of_the_rows_give_what_all_rows_give(monkeypatch):
         outputs = self._heads(head, pyramid, boxes, valid, *rest)
         return jax.tree.map(lambda x: (x.T * valid.T).T, outputs)
 
-    # On pictures of two pixels hardly any box is left.
+    # In images of two pixels, hardly any box remains.
     tiny = np.full((2, 2), 2, np.float32)
     cases = [(four, tiny), (six, tiny), (many, many.sizes)]
     ours = [jax.jit(everything)(variables["params"], *case) for case in cases]
@@ -406,11 +403,11 @@ MATTERPORT = replace(
 
 
 @pytest.mark.parametrize("inclusive", [False, True])
-def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention(inclusive):
+def test_a_gt_box_equal_to_an_anchor_has_zero_deltas_in_both_conventions(inclusive):
     options = replace(MATTERPORT, inclusive_boxes=inclusive)
     options = replace(options, rpn=replace(options.rpn, positive_iou=0.999))
     model, variables, *_ = compile_model(mask_rcnn(options, 3), random_batch(1))
-    variables["params"]["rpn"]["deltas"]["kernel"] *= 0  # what it predicts is zero, too
+    variables["params"]["rpn"]["deltas"]["kernel"] *= 0  # the predictions are zero as well
 
     @jax.jit
     def box_loss(variables, box):
@@ -424,7 +421,7 @@ def test_a_gt_box_equal_to_an_anchors_gives_zero_deltas_in_either_convention(inc
     assert box_loss(variables, anchor + np.array([0, 0, 1, 1], np.float32)) > 1e-3
 
 
-def test_matterports_choices_train_every_head_and_find_boxes_on_the_picture():
+def test_matterports_options_train_every_head_and_find_boxes_in_the_image():
     batch = random_batch()._replace(sizes=np.array([[64, 64], [40, 33]], np.float32))
     model, variables, _, predict = compile_model(mask_rcnn(MATTERPORT, 3, ATTRIBUTES), batch)
 
@@ -442,15 +439,15 @@ def test_matterports_choices_train_every_head_and_find_boxes_on_the_picture():
     for row, (height, width) in enumerate(batch.sizes):
         boxes = found.boxes[row][found.valid[row]]
         assert len(boxes) > 1
-        # Within the network boxes may have no width; their last pixel does.
+        # In the network, boxes may have width 0; outside of it they include the last pixel.
         assert np.all(boxes[:, 2:] - boxes[:, :2] >= 1)
         assert np.all(boxes >= 0)
         assert np.all(boxes <= [width, height, width, height])
     assert np.all(found.boxes[~found.valid] == 0)
 
 
-def test_how_masks_are_kept_changes_no_target_of_inclusive_boxes():
-    """Masks that cover the canvas, and the same ones cut to their boxes."""
+def test_mask_targets_of_inclusive_boxes_do_not_depend_on_the_mask_format():
+    """Compare masks of the padded image with the same masks cropped to their boxes."""
     whole = np.zeros((1, 4, 64, 64), np.uint8)
     whole[:, :, 8:40, 16:32] = 255
     boxes = np.tile(np.array([16, 8, 32, 40], np.float32), (1, 4, 1))
@@ -463,11 +460,11 @@ def test_how_masks_are_kept_changes_no_target_of_inclusive_boxes():
     assert terms[0]["mask"] == pytest.approx(float(terms[1]["mask"]), rel=0.02)
 
 
-def test_masks_are_cut_out_as_regions_are_pooled(monkeypatch):
-    cut = []
+def test_mask_targets_have_the_alignment_of_pooling(monkeypatch):
+    used = []
 
     def spy(masks, *args, side, aligned):
-        cut.append(aligned)
+        used.append(aligned)
         return mask_targets(masks, *args, side=side, aligned=aligned)
 
     monkeypatch.setattr(mask_rcnn_module, "mask_targets", spy)
@@ -475,4 +472,4 @@ def test_masks_are_cut_out_as_regions_are_pooled(monkeypatch):
         options = replace(TINY, roi=replace(TINY.roi, aligned=aligned))
         model = mask_rcnn(options, 3)
         jax.eval_shape(make_loss(model), tiny().variables, random_batch(), jax.random.key(0))
-    assert cut == [True, False]
+    assert used == [True, False]

@@ -1,4 +1,4 @@
-"""Proposals and detections of one image against plain loops."""
+"""Proposals and detections of one image compared with loops."""
 
 from functools import partial
 
@@ -47,7 +47,7 @@ def test_proposals_are_the_best_after_nms_by_level_or_over_all(joint):
 
 
 @pytest.mark.parametrize("best_only", [False, True])
-def test_a_region_counts_for_every_class_or_for_its_best_alone(best_only):
+def test_a_region_counts_for_every_class_or_only_for_its_best(best_only):
     rng = np.random.default_rng(2)
     regions, classes = 40, 5
     proposals = Proposals(random_boxes(regions), np.arange(regions) < 35)

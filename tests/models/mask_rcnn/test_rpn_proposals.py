@@ -1,4 +1,4 @@
-"""What an RPN gives to another model: its best boxes on the canvas, by falling score."""
+"""Proposals of an RPN for another model: its best boxes by descending score."""
 
 from dataclasses import replace
 
@@ -12,8 +12,8 @@ from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.boxes import FAR_EDGES
 
 
-def test_the_best_boxes_come_by_falling_score():
-    options = replace(TINY, inclusive_boxes=True)  # those of the network's own are 1 smaller
+def test_the_best_boxes_have_descending_scores():
+    options = replace(TINY, inclusive_boxes=True)  # the network's own boxes are 1 pixel smaller
     batch = random_batch()
     batch = batch._replace(valid=np.arange(len(batch.valid)) > 0)
     variables = compile_model(mask_rcnn(options, 3, ATTRIBUTES), batch).variables
@@ -38,7 +38,7 @@ def test_the_best_boxes_come_by_falling_score():
         assert scores[0] == best
 
 
-def test_no_more_come_than_the_network_has():
+def test_the_count_is_limited_by_the_networks_proposals():
     options = replace(TINY, rpn=replace(TINY.rpn, post_nms=4))
     batch = random_batch()
     variables = compile_model(mask_rcnn(options, 3, ATTRIBUTES), batch).variables
