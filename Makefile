@@ -21,9 +21,9 @@ $(VENV)/installed: pyproject.toml
 quickstart: $(VENV)/installed
 	$(BIN)/python train.py --config configs/mtl_synthetic.py:quickstart --workdir $(RUN)
 	$(BIN)/python evaluate.py --workdir $(RUN) --split test
-	$(BIN)/python -m mtl_jax.data export synthetic --output $(RUN)/pictures --count 8 \
+	$(BIN)/python -m mtl_jax.data export synthetic --output $(RUN)/images --count 8 \
 		--size 400 --heads 1 2 --head-heights .5 .95 --turn 45 35 30
-	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/pictures/images --output $(RUN)/predictions
+	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/images/images --output $(RUN)/predictions
 	@echo "Overlays: $(RUN)/predictions/overlays"
 
 test: $(VENV)/installed

@@ -25,7 +25,7 @@ from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.coco import AREAS
-from mtl_jax.evals.error_analysis import Evidence
+from mtl_jax.evals.error_analysis import ErrorAnalysis
 from mtl_jax.inference.output import Predictions
 from mtl_jax.io.atomic import write_json
 from mtl_jax.runs.folder import lock_run, prepare_folder, removed_unless_done
@@ -210,7 +210,7 @@ class Evaluation:
 
     folder: Path
     evaluator: Evaluator
-    evidence: Evidence
+    evidence: ErrorAnalysis
     metrics: dict[str, float]
     channels: int  # of the images
     has_boxes: bool  # whether the model detects objects
@@ -262,7 +262,7 @@ def evaluate(
             f"{', '.join(there) or 'no split'}"
         )
     evaluator = make_evaluator(run.setup)
-    evidence = Evidence(run.categories, experiment.eval)
+    evidence = ErrorAnalysis(run.categories, experiment.eval)
     if experiment.eval.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
     folder = workdir / "evaluation" / (name or split)

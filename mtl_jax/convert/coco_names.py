@@ -29,6 +29,6 @@ def coco_categories() -> tuple[Category, ...]:
     )
 
 
-def coco_things() -> list[Category]:
+def coco_used_categories() -> list[Category]:
     """Return the 80 categories that are used, with COCO's ids; labels without gaps number these."""
     return [category for category in coco_categories() if not category.name.startswith("unused")]

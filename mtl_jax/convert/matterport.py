@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mtl_jax.config.defaults import get_matterport
 from mtl_jax.config.resolve import resolve
 from mtl_jax.convert import matterport_names as names
-from mtl_jax.convert.coco_names import coco_things
+from mtl_jax.convert.coco_names import coco_used_categories
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.torchvision import read_categories
 from mtl_jax.errors import UserError, compile_pattern
@@ -64,7 +64,7 @@ def import_weights(
     if sizes.attribute_channels:
         print("attribute head: assuming yaw and pitch, as in MTL_MRCNN; the file has no names")
     if class_names is None and sizes.classes == 81:
-        categories = coco_things()
+        categories = coco_used_categories()
     else:
         categories = read_categories(class_names, sizes.classes)
     setup = Setup.build(resolve(config), categories)

@@ -24,7 +24,7 @@ class Case(NamedTuple):
     result: Result
 
 
-class Evidence:
+class ErrorAnalysis:
     """Accumulate predictions image by image, in addition to an `Evaluator`, for a report.
 
     Detections count from a score of `options.alarm_score` on; for the calibration all count. Crowds
@@ -97,7 +97,7 @@ class Evidence:
 MASKS_MISFIT = "boxes match instances, but the masks in them do not"
 
 
-def explain(evidence: Evidence, metrics: Mapping[str, float]) -> list[str]:
+def explain(evidence: ErrorAnalysis, metrics: Mapping[str, float]) -> list[str]:
     """Return a line for each average precision that is 0 or undefined, with the reason."""
     lines = []
     for kind in ("box", "mask"):
@@ -117,7 +117,7 @@ def explain(evidence: Evidence, metrics: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def _why(evidence: Evidence, k: int, value: float | None) -> str:
+def _why(evidence: ErrorAnalysis, k: int, value: float | None) -> str:
     if not evidence.instances[k]:
         return "undefined, because the split has no instances of the class"
     if value is None:

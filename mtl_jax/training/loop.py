@@ -18,7 +18,7 @@ from mtl_jax.training.sharding import replicated_key, shard_batch
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.state import TrainState, start_stage
 from mtl_jax.training.step import make_train_step
-from mtl_jax.training.step_logger import FileNames, Recorder
+from mtl_jax.training.step_logger import FileNames, StepLogger
 from mtl_jax.types import Array, Batch, Model, Variables
 
 Validate = Callable[[Variables, int], Mapping[str, float]]
@@ -65,7 +65,7 @@ def fit(
     )
     key = replicated_key(options.seed, mesh)
     iterator = batches(done) if done < total else iter(())
-    recorder = Recorder(writer, file_names, total, options.log_every)
+    recorder = StepLogger(writer, file_names, total, options.log_every)
     writer.start(done)
     if _has_waited(checkpointer, done, options):
         writer.close()

@@ -27,7 +27,7 @@ class SentStep(NamedTuple):
     images: np.ndarray  # positions of the images in the data set, without padding rows
 
 
-class Recorder:
+class StepLogger:
     """Read each step's metrics when the next step has been sent, so that the device never waits.
 
     The delay is harmless: the step itself leaves the state unchanged after a non-finite number.

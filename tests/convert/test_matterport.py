@@ -13,7 +13,7 @@ from mtl_jax import Predictor
 from mtl_jax.config.resolve import from_stored, resolve
 from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.__main__ import main
-from mtl_jax.convert.coco_names import coco_things
+from mtl_jax.convert.coco_names import coco_used_categories
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.matterport import matterport_config
 from mtl_jax.errors import UserError
@@ -230,7 +230,7 @@ def test_every_tensor_of_a_published_model_is_converted(depth, attributes):
 def test_every_tensor_of_ours_comes_from_the_file():
     sizes = names.guess_sizes(blank(HEADS), True)
     config = matterport_config(sizes, 128, 128, anchor_ratios=HEADS.rpn_anchor_ratios)
-    setup = Setup.build(resolve(config), coco_things()[:1])
+    setup = Setup.build(resolve(config), coco_used_categories()[:1])
     batch = random_batch(images=1, size=128)
     variables = jax.eval_shape(setup.model.init, jax.random.key(0), batch.inputs)
     expected = {
@@ -285,7 +285,7 @@ def test_a_model_without_masks_and_one_of_other_anchors():
 
 
 def test_81_classes_are_cocos_in_order():
-    found = coco_things()
+    found = coco_used_categories()
     assert len(found) == 80
     assert [(c.id, c.name) for c in (found[0], found[11], found[79])] == [
         (1, "person"),

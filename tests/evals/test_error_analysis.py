@@ -5,7 +5,7 @@ from mistakes import check_faults, check_names
 
 from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.data.records import Category, Instance, Record
-from mtl_jax.evals.error_analysis import WORST, Evidence, explain
+from mtl_jax.evals.error_analysis import WORST, ErrorAnalysis, explain
 from mtl_jax.results import Result
 
 CATEGORIES = (Category(1, "cat"), Category(2, "dog"), Category(3, "cow"))
@@ -27,7 +27,7 @@ def result(*found):
 
 
 def test_a_confusion_counts_hits_misses_and_false_positives():
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     objects = ((A, 1, False), (B, 2, False), (C, 3, False))
     evidence.add(record(*objects), result((A, 1, 0.9), (B, 1, 0.8), ((0, 50, 20, 70), 2, 0.7)))
     table = np.zeros((4, 4), int)
@@ -43,7 +43,7 @@ def test_a_confusion_counts_hits_misses_and_false_positives():
 
 
 def test_low_scores_count_for_calibration_and_not_as_false_positives():
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     evidence.add(record((A, 1, False)), result((A, 1, 0.9), (B, 1, 0.3)))
     assert evidence.confusion.sum() == 1
     np.testing.assert_allclose(evidence.scores, [0.9, 0.3], rtol=1e-6)
@@ -52,7 +52,7 @@ def test_low_scores_count_for_calibration_and_not_as_false_positives():
 
 
 def test_crowds_are_excluded():
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     evidence.add(record((B, 1, True)), result(((42, 42, 60, 60), 1, 0.9)))
     assert evidence.confusion.sum() == 0
     assert evidence.scores == []
@@ -60,14 +60,14 @@ def test_crowds_are_excluded():
 
 
 def test_images_that_are_not_exhaustive_have_no_false_positives():
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     evidence.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9), (B, 1, 0.9)))
     assert evidence.confusion.sum() == 1
     assert evidence.scores == []
 
 
 def test_the_worst_images_are_kept():
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     for count in (*range(1, 12), 0):
         objects = tuple(((i, 0, i + 5, 5), 1, False) for i in range(0, 7 * count, 7))
         evidence.add(record(*objects), result())
@@ -75,13 +75,13 @@ def test_the_worst_images_are_kept():
 
 
 def test_an_empty_image_is_accepted():
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     evidence.add(record(), result())
     assert evidence.confusion.sum() == 0
 
 
 def why(objects, found, value, exhaustive=True):
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     evidence.add(record(*objects, exhaustive=exhaustive), result(*found))
     metrics = {"box/AP/dog": 1.0, "box/AP/cow": 1.0}
     if value is not None:
@@ -106,7 +106,7 @@ def test_an_average_precision_of_zero_is_explained():
 
 
 def test_a_class_is_explained_by_its_own_boxes_and_masks_by_masks():
-    evidence = Evidence(CATEGORIES[:2])
+    evidence = ErrorAnalysis(CATEGORIES[:2])
     small = (40, 40, 50, 70)
     evidence.add(
         record((A, 1, False), (C, 1, False), (B, 2, False)),
@@ -127,7 +127,7 @@ def test_a_class_is_explained_by_its_own_boxes_and_masks_by_masks():
 
 
 def test_images_without_an_average_precision_are_not_used_to_explain_one():
-    evidence = Evidence(CATEGORIES[:1])
+    evidence = ErrorAnalysis(CATEGORIES[:1])
     evidence.add(record((A, 1, False)), result())
     evidence.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9)))
     (line,) = explain(evidence, {"box/AP/cat": 0.0})
@@ -138,7 +138,7 @@ def test_images_without_an_average_precision_are_not_used_to_explain_one():
 
 
 def test_scores_and_overlaps_count_according_to_the_options():
-    evidence = Evidence(CATEGORIES, EvalOptions(alarm_score=0.3, iou_threshold=0.3))
+    evidence = ErrorAnalysis(CATEGORIES, EvalOptions(alarm_score=0.3, iou_threshold=0.3))
     evidence.add(record((A, 1, False)), result(((0, 0, 20, 8), 1, 0.35), (B, 1, 0.4)))
     assert evidence.right == [True, False]
     (case,) = evidence.worst
@@ -147,5 +147,5 @@ def test_scores_and_overlaps_count_according_to_the_options():
 
 
 def test_a_good_model_needs_no_explanation():
-    evidence = Evidence(CATEGORIES)
+    evidence = ErrorAnalysis(CATEGORIES)
     assert explain(evidence, {f"box/AP/{category.name}": 0.5 for category in CATEGORIES}) == []

@@ -8,7 +8,7 @@ import pytest
 from inference.fake_run import FakeRun, picture
 from real_data import data_set
 
-from mtl_jax.convert.coco_names import coco_categories, coco_things
+from mtl_jax.convert.coco_names import coco_categories, coco_used_categories
 from mtl_jax.inference.files import OutputOptions, predict_folder
 from mtl_jax.inference.predictor import Predictor
 
@@ -25,11 +25,13 @@ class CocoRun(FakeRun):
 
 
 # torchvision's models number classes as COCO does, with gaps; matterport's have no gaps.
-@pytest.mark.parametrize("categories", [coco_categories(), coco_things()], ids=["gaps", "eighty"])
+@pytest.mark.parametrize(
+    "categories", [coco_categories(), coco_used_categories()], ids=["gaps", "eighty"]
+)
 def test_each_name_is_written_with_its_id(tmp_path, categories):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    names = {category.id: category.name for category in coco_things()}
+    names = {category.id: category.name for category in coco_used_categories()}
     assert len(names) == 80
     for number, category in enumerate(categories, 1):
         if category.id in names:
@@ -54,12 +56,12 @@ def test_the_names_are_those_of_torchvision():
     detection = pytest.importorskip("torchvision.models.detection")
     named = detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     expected = {i: name for i, name in enumerate(named) if name not in ("__background__", "N/A")}
-    assert {category.id: category.name for category in coco_things()} == expected
+    assert {category.id: category.name for category in coco_used_categories()} == expected
 
 
 def test_the_names_are_those_of_coco_s_annotations():
     text = (data_set("coco_mini") / "annotations/instances.json").read_text()
     expected = {c["id"]: c["name"] for c in json.loads(text)["categories"]}
     assert len(expected) >= 79
-    found = {category.id: category.name for category in coco_things()}
+    found = {category.id: category.name for category in coco_used_categories()}
     assert {category_id: found[category_id] for category_id in expected} == expected

@@ -9,7 +9,7 @@ from training.toy import check_non_finite, file_names, make_batch
 
 from mtl_jax.training.metric_writer import MetricWriter
 from mtl_jax.training.step import StepMetrics
-from mtl_jax.training.step_logger import NonFiniteLossError, Recorder
+from mtl_jax.training.step_logger import NonFiniteLossError, StepLogger
 
 
 class Pages(MetricWriter):
@@ -32,7 +32,7 @@ def _metrics(loss, finite=True):
 
 def _record(losses, total, log_every, flush_at=()):
     pages = Pages()
-    recorder = Recorder(pages, file_names, total, log_every)
+    recorder = StepLogger(pages, file_names, total, log_every)
     for step, loss in enumerate(losses, 1):
         recorder.add(step, _metrics(loss), make_batch(0, step))
         if step in flush_at:

@@ -14,7 +14,7 @@ from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.error_analysis import Evidence
+from mtl_jax.evals.error_analysis import ErrorAnalysis
 from mtl_jax.results import Result
 from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.loading import save_run
@@ -106,7 +106,7 @@ def make_example(rng: np.random.Generator, number: int) -> tuple[Record, Result]
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     groups = EvalOptions(groups=(("age", 10.0), ("sex", 0.0)), limits=(("age", 1.0),))
-    evaluator, evidence = Evaluator(CATEGORIES, ATTRIBUTES, groups), Evidence(CATEGORIES)
+    evaluator, evidence = Evaluator(CATEGORIES, ATTRIBUTES, groups), ErrorAnalysis(CATEGORIES)
     rng = np.random.default_rng(0)
     for number in range(12):
         record, result = make_example(rng, number)

@@ -34,7 +34,7 @@ class ConvTrunkOptions(Options):
 
 
 @dataclass(frozen=True)
-class PictureHeadOptions(Options):
+class ImageHeadOptions(Options):
     """Layers from a stage's feature map to the outputs of an attribute."""
 
     pool: str = "flatten"  # flatten (one weight per cell, fixed image size) | mean
@@ -59,7 +59,7 @@ class MaskMTLOptions(Options):
     sharing: str = "hard"  # hard (one trunk) | none (one per attribute) | cross_stitch | soft
     sharing_weight: float = 1e-3  # soft: weight of the squared distance between trunks' parameters
     exits: tuple[tuple[str, int], ...] = ()  # (attribute, stage); default: the last stage
-    head: PictureHeadOptions = field(default_factory=PictureHeadOptions)
+    head: ImageHeadOptions = field(default_factory=ImageHeadOptions)
     pixel_mean: tuple[float, ...] = (0.0,)  # of pixel values 0..1; for all channels or for each
     pixel_std: tuple[float, ...] = (1.0,)
     # float32 or bfloat16, with losses in float32; or float64, which requires jax_enable_x64, for

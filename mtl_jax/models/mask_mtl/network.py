@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.layers.conv_trunk import ConvTrunks
+from mtl_jax.layers.image_head import ImageHead
 from mtl_jax.layers.output import output_layer
-from mtl_jax.layers.picture_head import PictureHead
 from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.backbones import Backbone, make_backbone
 from mtl_jax.models.ground_truth import clean, dropout_key
@@ -191,7 +191,7 @@ class Network(nn.Module):
         for a in self.attributes:
             x = maps[trunk[a.name]][exits[a.name] - o.stages[0]]
             stride = 2 ** exits[a.name]
-            head = PictureHead(
+            head = ImageHead(
                 pool=h.pool,
                 features=h.features,
                 dropout=h.dropout,

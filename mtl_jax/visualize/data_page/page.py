@@ -168,7 +168,7 @@ def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> N
     objects = sum(numbers.instances)
     rows: list[tuple[str, object]] = [
         ("images", total),
-        ("images measured", numbers.pictures),
+        ("images measured", numbers.images),
         ("images without objects (negatives)", numbers.instances.count(0)),
         ("objects", objects),
         ("objects without a mask", numbers.without_masks),
@@ -202,11 +202,11 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: Data
         page.list(faults)
     unlabelled = [name for name, found in numbers.values.items() if not found]
     if unlabelled:
-        page.text(f"Attributes without a label in the {numbers.pictures} images measured:")
+        page.text(f"Attributes without a label in the {numbers.images} images measured:")
         page.list(unlabelled)
     empty = not numbers.boxes and not numbers.crowds
     if empty:
-        page.text(f"The {numbers.pictures} images measured have no annotations.")
+        page.text(f"The {numbers.images} images measured have no annotations.")
     if not shown.opened.skipped and not faults and not unlabelled and not empty:
         page.text("No problems found.")
     if shown.opened.undeclared:
@@ -222,12 +222,12 @@ def _add_sizes(page: Page, numbers: DataNumbers) -> None:
     box_sizes = np.sqrt((placed[:, 2:] - placed[:, :2]).prod(1))
     page.image("classes", plots.bars(numbers.classes, "objects"), "Objects by class")
     page.image(
-        "instances_per_picture",
+        "instances_per_image",
         plots.histogram(numbers.instances, "objects"),
         "Objects per image",
     )
     page.image(
-        "picture_sizes",
+        "image_sizes",
         plots.histogram(sizes.max(1, initial=0), "pixels"),
         "Longer side of the images",
     )

@@ -20,7 +20,7 @@ Sizes = Sequence[Sequence[float]]
 class DataNumbers:
     """Counts and measurements of records. Crowds are counted separately and not measured."""
 
-    pictures: int = 0
+    images: int = 0
     crowds: int = 0
     without_masks: int = 0
     sizes: list[tuple[int, int]] = field(default_factory=list)  # height, width of each image
@@ -41,7 +41,7 @@ def measure(
     """Compute statistics of records. An attribute has one column, a pose one for each angle."""
     numbers = DataNumbers()
     for record in records:
-        numbers.pictures += 1
+        numbers.images += 1
         numbers.sizes.append((record.height, record.width))
         _, geometry = transforms.fit(record, resize)
         instances = [instance for instance in record.instances if not instance.crowd]

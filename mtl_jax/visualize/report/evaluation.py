@@ -12,7 +12,7 @@ from mtl_jax.data.records import Category, overlaps
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.calibration import calibration
 from mtl_jax.evals.coco import AREAS
-from mtl_jax.evals.error_analysis import Case, Evidence, explain
+from mtl_jax.evals.error_analysis import Case, ErrorAnalysis, explain
 from mtl_jax.evals.face_errors import ANGLE_LIMITS, NME_LIMITS, FaceErrors, cumulative
 from mtl_jax.evals.table import without_boxes
 from mtl_jax.visualize.drawing import plots
@@ -33,7 +33,7 @@ METRICS = ("AP", "AP50", "mae", "accuracy", "nme")  # whose history is plotted
 def write_report(
     title: str,
     evaluator: Evaluator,
-    evidence: Evidence,
+    evidence: ErrorAnalysis,
     metrics: Mapping[str, float],
     folder: Path,
     *,
@@ -112,7 +112,7 @@ def _finish(axes: Axes, x: str, y: str, legend: bool = False) -> None:
         axes.legend(fontsize=7)
 
 
-def _add_confusion(page: Page, evidence: Evidence) -> None:
+def _add_confusion(page: Page, evidence: ErrorAnalysis) -> None:
     page.heading("Confusion matrix")
     options = evidence.options
     page.text(
@@ -130,7 +130,7 @@ def _add_confusion(page: Page, evidence: Evidence) -> None:
         )
 
 
-def _add_calibration(page: Page, evidence: Evidence) -> None:
+def _add_calibration(page: Page, evidence: ErrorAnalysis) -> None:
     if not evidence.scores:
         return
     page.heading("Score calibration")
@@ -243,7 +243,7 @@ def _read_history(history: Path | None) -> list[dict]:
     return rows
 
 
-def _add_worst(page: Page, evidence: Evidence, channels: int) -> None:
+def _add_worst(page: Page, evidence: ErrorAnalysis, channels: int) -> None:
     page.heading("Worst images")
     cases = evidence.worst
     if not cases:

@@ -19,7 +19,7 @@ from mtl_jax import experiment
 from mtl_jax.attributes.categorical import Categorical
 from mtl_jax.attributes.continuous import Continuous
 from mtl_jax.config.options.backbone import BackboneOptions
-from mtl_jax.config.options.mask_mtl import ConvTrunkOptions, MaskMTLOptions, PictureHeadOptions
+from mtl_jax.config.options.mask_mtl import ConvTrunkOptions, ImageHeadOptions, MaskMTLOptions
 from mtl_jax.config.overrides import load_config_file
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
@@ -38,14 +38,14 @@ FACE = (AGE, GENDER, RACE)
 EXITS = (("age", 3), ("gender", 4), ("race", 5))
 SMALL = MaskMTLOptions(
     convs=ConvTrunkOptions(features=(4, 4, 6, 6, 6)),
-    head=PictureHeadOptions(features=(8,), dropout=0.0),
+    head=ImageHeadOptions(features=(8,), dropout=0.0),
     exits=EXITS,
 )
 RESNET = replace(
     SMALL,
     trunk="resnet",
     backbone=BackboneOptions(depth=18, width=8, norm="batch"),
-    head=PictureHeadOptions("mean", (), 0.0),
+    head=ImageHeadOptions("mean", (), 0.0),
     exits=(),
 )
 

@@ -43,7 +43,7 @@ NOTEBOOK = {
     "draw_rois": "rois",
     "RoIs and their masks": "roi_masks",
 }
-MORE = ("samples", "augmented", "classes", "instances_per_picture", "picture_sizes")
+MORE = ("samples", "augmented", "classes", "instances_per_image", "image_sizes")
 MORE += ("box_sizes", "aspect_ratios", "attribute_age", "attribute_head.yaw")
 
 
@@ -147,7 +147,7 @@ def test_records_are_measured():
     records = [Record(image, 100, 50, 1, "a", instances), Record(image, 100, 50, 2, "b")]
     resize = ResizeOptions("square", 50, 50, ((50, 50),))
     found = measure(records, (Category(1, "x"), Category(7, "y")), attributes, resize)
-    assert (found.pictures, found.crowds, found.without_masks) == (2, 1, 1)
+    assert (found.images, found.crowds, found.without_masks) == (2, 1, 1)
     assert found.instances == [2, 0]
     assert found.classes == {"x": 1, "y": 1}
     np.testing.assert_allclose(found.placed, [(0, 0, 5, 10), (5, 5, 15, 10)])

@@ -14,7 +14,7 @@ from mtl_jax.attributes.base import parse_labels
 from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Category, Instance, Record
 from mtl_jax.evals.accumulate import Evaluator
-from mtl_jax.evals.error_analysis import Evidence
+from mtl_jax.evals.error_analysis import ErrorAnalysis
 from mtl_jax.results import Result
 from mtl_jax.visualize.drawing import plots
 from mtl_jax.visualize.report.evaluation import write_report
@@ -63,7 +63,7 @@ def test_errors_are_in_tables_by_group(report):
 def test_the_page_of_a_model_of_whole_images_has_no_results_on_boxes(tmp_path):
     sex = from_config({"sex": dict(kind="categorical", classes=("f", "m"))})
     categories = (Category(1, "face"),)
-    evaluator, evidence = Evaluator(categories, sex), Evidence(categories)
+    evaluator, evidence = Evaluator(categories, sex), ErrorAnalysis(categories)
     image = np.full((50, 50, 3), 90, np.uint8)
     instance = Instance((0, 0, 50, 50), 1, attributes=parse_labels(sex, {"sex": "f"}))
     one = np.ones(1, np.int64)
@@ -125,7 +125,7 @@ def test_losses_of_training_and_validation_share_a_plot(tmp_path, monkeypatch):
 
     monkeypatch.setattr(plots, "plots", draw)
     categories = (Category(1, "face"),)
-    evaluator, evidence = Evaluator(categories), Evidence(categories)
+    evaluator, evidence = Evaluator(categories), ErrorAnalysis(categories)
     history = tmp_path / "metrics.jsonl"
     write_report("a", evaluator, evidence, {"box/AP": 0.5}, tmp_path, history=history)
     assert jax.tree.map(np.ndarray.tolist, panels) == {
@@ -147,7 +147,7 @@ def test_the_table_of_classes_is_pycocotools(report):
 
 def test_the_page_explains_why_nothing_is_detected(tmp_path):
     categories = (Category(1, "cat"), Category(2, "dog"))
-    evaluator, evidence = Evaluator(categories), Evidence(categories)
+    evaluator, evidence = Evaluator(categories), ErrorAnalysis(categories)
     image = np.zeros((50, 50, 3), np.uint8)
     instances = (Instance((5, 5, 30, 30), 1), Instance((20, 20, 40, 40), 2))
     none = np.zeros(0, np.int64)

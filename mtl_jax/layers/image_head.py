@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from mtl_jax.types import Array
 
 
-class PictureHead(nn.Module, kw_only=True):
+class ImageHead(nn.Module, kw_only=True):
     """Flatten the map, or average its cells inside the image; then apply hidden layers."""
 
     pool: str  # flatten | mean
