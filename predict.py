@@ -13,7 +13,7 @@ or height is odd). At the end, the time of each step is printed.
 
 While it runs, OUT/predictions.jsonl contains the detections so far, one entry per line. If it was
 interrupted, the same command with `--resume` continues. `--config.FIELD=VALUE` changes a field of
-`config.eval` or `config.model.detection`.
+`config.data`, `config.eval` or `config.model.detection`.
 
 Styles:
 

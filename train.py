@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commandline import Parser, run
-from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import load_experiment
 from mtl_jax.io.malloc import restart_with_kept_memory
 
 
@@ -23,21 +23,20 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hosts", action="store_true", help="join the other hosts of a cluster")
     parser.add_argument("--find", choices=("learning_rate", "batch_size"), help="find a value")
     args, overrides = parser.parse_with_overrides(argv)
-    config = load_config_file(args.config)
-    override(config, overrides)
+    resolved = load_experiment(args.config, overrides)
     name = Path(args.config.partition(":")[0]).stem
     variant = args.config.partition(":")[2]
     workdir = args.workdir or Path("runs", f"{name}_{variant}" if variant else name)
 
     if __name__ == "__main__":
         restart_with_kept_memory()
-    # Imported after the command line is checked: TensorFlow and jax take seconds to import.
+    # Imported after the config is checked: TensorFlow and jax take seconds to import.
     from mtl_jax import experiment
 
     if args.find:
-        print(experiment.find(config, args.find))
+        print(experiment.find(resolved, args.find))
         return 0
-    experiment.train(config, Path(workdir), args.hosts)
+    experiment.train(resolved, Path(workdir), args.hosts)
     return 0
 
 

@@ -74,9 +74,10 @@ def _in_process(library: str, config: ConfigDict, workdir: Path) -> dict[str, fl
 
 def _ours(config: str, workdir: Path) -> dict[str, float]:
     from mtl_jax import experiment
+    from mtl_jax.config.resolve import resolve
     from mtl_jax.runs.loading import load_run
 
-    experiment.train(config_from_json(config), workdir)
+    experiment.train(resolve(config_from_json(config)), workdir)
     return _measure(load_run(workdir, "latest").predict, config_from_json(config), workdir)
 
 

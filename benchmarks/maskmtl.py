@@ -32,6 +32,7 @@ from ml_collections import ConfigDict
 from mtl_jax import experiment
 from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.datasets.sources import Opened
 from mtl_jax.io.atomic import write_json
 from mtl_jax.io.malloc import restart_with_kept_memory
@@ -142,7 +143,7 @@ def measure(
     if not apart and (workdir / SPLITS).exists():
         run.mkdir(parents=True, exist_ok=True)
         shutil.copy(workdir / SPLITS, run)
-    experiment.train(config, run, batches=None if apart else tape)
+    experiment.train(resolve(config), run, batches=None if apart else tape)
     metrics = experiment.evaluate(run, "test", "latest").metrics
     checkpointer = Checkpointer(run / "checkpoints")
     parameters = checkpointer.restore_variables("latest")["params"]

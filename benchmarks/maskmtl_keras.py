@@ -173,7 +173,7 @@ def train_ours(config: str, workdir: Path) -> Epochs:
 
     read = config_from_json(config)
     run = workdir / f"run_{read.train.seed}"
-    experiment.train(read, run)
+    experiment.train(resolve(read), run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {m: [line[f"val/{m}"] for line in lines if f"val/{m}" in line] for m in METRICS}
 

@@ -3,6 +3,14 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any, get_args, get_origin
+
+_TYPES: dict[Any, tuple[Any, str]] = {
+    bool: (bool, "True or False"),
+    str: (str, "a string"),
+    int: (int, "an integer"),
+    float: (int | float, "a number"),
+}
 
 
 class UserError(Exception):
@@ -21,20 +29,26 @@ class AnnotationErrors(UserError):
         self.faults = tuple(faults)
 
 
-def wrong_type(value: object, like: object) -> str:
-    """Return a description of the type that a value must have to be `like` the field's default.
-
-    The description is '' if the type of the value is right.
+def wrong_type(value: object, kind: Any) -> str:
+    """Return '' if a value has the type of a field, such as `tuple[float, ...]`, else a description
+    of that type. Lists are accepted as tuples, and integers as numbers.
     """
-    if isinstance(like, tuple):  # a common mistake: ("a") is a string, ("a",) a tuple
-        return "" if isinstance(value, tuple | list) else "a tuple, such as (1, 2) or (1,)"
-    if isinstance(like, str):
-        return "" if isinstance(value, str) else "a string"
-    if isinstance(like, bool):
-        return "" if isinstance(value, bool) else "True or False"
-    kinds = int | float if isinstance(like, float) else int
-    fits = isinstance(value, kinds) and not isinstance(value, bool)
-    return "" if fits else "a number" if isinstance(like, float) else "an integer"
+    if get_origin(kind) is tuple:
+        return _wrong_tuple(value, get_args(kind))
+    accepted, description = _TYPES.get(kind, (object, ""))
+    wrong_bool = isinstance(value, bool) and kind in (int, float)
+    return "" if isinstance(value, accepted) and not wrong_bool else description
+
+
+def _wrong_tuple(value: object, kinds: tuple[Any, ...]) -> str:
+    """Do the same as `wrong_type` for a tuple with elements of `kinds`."""
+    described = ["..." if kind is Ellipsis else wrong_type(None, kind) for kind in kinds]
+    if isinstance(value, tuple | list):
+        if Ellipsis in kinds:
+            kinds = kinds[:1] * len(value)
+        if len(kinds) == len(value) and not any(map(wrong_type, value, kinds)):
+            return ""
+    return f"a tuple ({', '.join(filter(None, described))})"
 
 
 def compile_pattern(text: str, what: str) -> re.Pattern[str]:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from mtl_jax.config.options.evaluation import higher_is_better
 from mtl_jax.config.options.training import LoopOptions
-from mtl_jax.config.resolve import Experiment, resolve
+from mtl_jax.config.resolve import Experiment
 from mtl_jax.data.datasets import sources, splits
 from mtl_jax.data.datasets.blocks import describe_people
 from mtl_jax.data.datasets.regions import cut_regions
@@ -56,25 +55,24 @@ MakeBatches = Callable[[Setup, sources.Opened, LoopOptions, int], Iterator[Batch
 
 
 def train(
-    config: ConfigDict,
+    experiment: Experiment,
     workdir: Path,
     hosts: bool = False,
     batches: MakeBatches | None = None,
 ) -> None:
-    """Train a config in a run folder, or resume from its latest checkpoint.
+    """Train a resolved config in a run folder, or resume from its latest checkpoint.
 
     `hosts` joins the other hosts of a cluster. `batches` returns the training batches from a step
-    on; the default is `train_batches`. Raises UserError if the config or its data is invalid, or if
-    the folder has a run of another config.
+    on; the default is `train_batches`. Raises UserError if the data is invalid, or if the folder
+    has a run of another config.
     """
     if hosts:
         join_hosts()
     with lock_run(workdir, alone=jax.process_index() == 0):
-        _train(config, workdir, batches or train_batches)
+        _train(experiment, workdir, batches or train_batches)
 
 
-def _train(config: ConfigDict, workdir: Path, batches: MakeBatches) -> None:
-    experiment = resolve(config)
+def _train(experiment: Experiment, workdir: Path, batches: MakeBatches) -> None:
     enable_compilation_cache()
     loop, total = experiment.train, experiment.steps
     done = prepare_folder(workdir, experiment)
@@ -162,13 +160,12 @@ def as_regions(setup: Setup, opened: sources.Opened, folder: Path | None = None)
     return opened._replace(sources=cut)
 
 
-def find(config: ConfigDict, target: str) -> str:
+def find(experiment: Experiment, target: str) -> str:
     """Find a learning rate, or the largest batch size that fits in memory, for the first stage.
 
     `target` is 'learning_rate' or 'batch_size'. Returns the text to print, which ends with the
     override to use. Raises UserError if not even the smallest batch fits.
     """
-    experiment = resolve(config)
     enable_compilation_cache()
     training = sources.open_split(experiment.sources, experiment.attributes, "train")
     setup = Setup.build(experiment, training.categories)

@@ -392,6 +392,7 @@ LARGE = ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow")
 MISTAKES = [
     ("train", ("--config", "configs/utkface_age.py", "--config.train.sed=1")),
     ("train", ("--config", "configs/utkface_agee.py")),
+    ("train", ("--config", "configs/utkface_age.py", "--config.train.seed=-1")),
     ("evaluate", ("--workdir", "absent")),
     ("predict", ("--workdir", "absent", "--input", "a.jpg", "--output", "out")),
 ]

@@ -36,7 +36,7 @@ def from_config(declared: Mapping[str, Mapping[str, Any]]) -> tuple[Attribute, .
             raise ValueError(f"attribute {name!r}: unknown option {wrong}; expected {right}{near}")
         for field in fields(kind):
             value = options.get(field.name, field.default)
-            if field.name != "name" and (expected := wrong_type(value, field.default)):
+            if field.name != "name" and (expected := wrong_type(value, field.type)):
                 raise ValueError(
                     f"attribute {name!r}: {field.name} must be {expected}, got {value!r}"
                 )

@@ -8,7 +8,7 @@ by name.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -63,8 +63,8 @@ def _named_sources(data: ConfigDict) -> dict[str, Any]:
         pairs = []
         for i, block in enumerate(found.values()):
             usual = block.get("format") or (data.format if i == 0 else "") or "source"
-            pairs.append((block.get("name", ""), usual, block))
-        found = _unique(pairs)
+            pairs.append((block.get("name", ""), usual))
+        found = dict(zip(unique_names(pairs), found.values(), strict=True))
     return _with_order(found, "config.data.sources")
 
 
@@ -101,13 +101,14 @@ def _as_blocks(value: Any, field: str) -> dict[str, Any]:
     return found
 
 
-def _unique(blocks: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return blocks by unique name, from tuples (name, default name, block).
+def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the names of sources, from pairs (name, default name).
 
-    A block without a name takes the default name, with a number appended from the second on.
+    A source without a name takes the default name, with a number appended from the second on.
+    Raises UserError if two sources have the same name.
     """
-    found: dict[str, Any] = {}
-    for name, usual, block in blocks:
+    found: list[str] = []
+    for name, usual in names:
         key, number = name or usual, 1
         while key in found:
             if name:
@@ -116,7 +117,7 @@ def _unique(blocks: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
                 )
             number += 1
             key = f"{usual}-{number}"
-        found[key] = block
+        found.append(key)
     return found
 
 
@@ -128,7 +129,13 @@ def _with_order(found: dict[str, Any], field: str) -> dict[str, Any]:
         raise UserError(
             f"{field}.{ORDER} contains {unknown[0]!r}, which is not a block; the blocks are {known}"
         )
+    if len(set(order)) < len(order):
+        raise UserError(f"{field}.{ORDER} is {order}; each block must be in it at most once")
     # Names of fields consist of word characters; splits.json uses the block's original name.
     keys = {name: re.sub(r"\W", "_", name) for name in named}
+    if len(set(keys.values())) < len(keys):
+        raise UserError(
+            f"{field}: the names {', '.join(map(repr, named))} must differ in letters or digits"
+        )
     blocks = {keys[n]: b if keys[n] == n else {"name": n, **b} for n, b in named.items()}
     return {ORDER: tuple(keys[name] for name in order), **blocks}

@@ -17,7 +17,7 @@ from mtl_jax.config.options.hyperface import HyperFaceOptions
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
-from mtl_jax.config.overrides import override
+from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.errors import UserError, wrong_type
 
 Options = TypeVar("Options")
@@ -104,18 +104,19 @@ def resolve(config: ConfigDict) -> Experiment:
         )
     experiment = Experiment(
         family,
-        _read(FAMILIES[family], plain["model"], faults),
+        _read(FAMILIES[family], plain["model"], faults, "model"),
         _read_attributes(plain["attributes"], faults),
         _read_sources(plain["data"], faults),
-        _read(DataOptions, plain["data"], faults),
-        _read(InitOptions, plain.get("init", {}), faults),
-        _read(OptimizerOptions, plain.get("optimizer", {}), faults),
+        _read(DataOptions, plain["data"], faults, "data"),
+        _read(InitOptions, plain.get("init", {}), faults, "init"),
+        _read(OptimizerOptions, plain.get("optimizer", {}), faults, "optimizer"),
         _read_stages(plain["stages"], faults),
-        _read(LoopOptions, plain.get("train", {}), faults),
-        _read(EvalOptions, plain.get("eval", {}), faults),
+        _read(LoopOptions, plain.get("train", {}), faults, "train"),
+        _read(EvalOptions, plain.get("eval", {}), faults, "eval"),
         plain,
     )
-    faults += _model_faults(experiment)
+    if not faults:
+        faults += _model_faults(experiment)
     if faults:
         raise UserError("\n".join(f"config.{fault}" for fault in faults))
     return experiment
@@ -133,17 +134,27 @@ def from_stored(stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> Exp
     return resolve(config)
 
 
-def read_attributes(config: ConfigDict) -> tuple[Attribute, ...]:
-    """Build the attributes that a config declares. Raises UserError if one is invalid."""
-    faults: list[str] = []
-    attributes = _read_attributes(as_tuples(config.attributes), faults)
-    if faults:
-        raise UserError("\n".join(f"config.{fault}" for fault in faults))
-    return attributes
+def load_experiment(spec: str, overrides: Sequence[str] = ()) -> Experiment:
+    """Load and resolve the config of `spec`, FILE.py or FILE.py:variant, with `overrides`.
+
+    Raises UserError with one line for each mistake in the config file or the overrides.
+    """
+    config = load_config_file(spec)
+    try:
+        override(config, overrides)
+    except UserError as wrong:
+        try:
+            resolve(config)
+        except UserError as more:
+            lines = f"{wrong}\n{more}".splitlines()
+            raise UserError("\n".join(dict.fromkeys(lines))) from None
+        raise
+    return resolve(config)
 
 
-def _read(kind: type[Options], values: Mapping[str, Any], faults: list[str]) -> Options:
-    """Build options of type `kind` from its fields in `values`; other fields are ignored.
+def _read(kind: type[Options], values: Mapping[str, Any], faults: list[str], where: str) -> Options:
+    """Build options of type `kind`, which are `config.WHERE`, from its fields in `values`; other
+    fields are ignored.
 
     If fields are invalid, append the faults to `faults` and return the defaults.
     """
@@ -151,9 +162,13 @@ def _read(kind: type[Options], values: Mapping[str, Any], faults: list[str]) -> 
     for field in fields(kind):  # type: ignore[arg-type]
         if field.name not in values:
             continue
-        value = values[field.name]
-        nested = isinstance(field.type, type) and is_dataclass(field.type)
-        chosen[field.name] = _read(field.type, value, faults) if nested else value  # type: ignore
+        value, name = values[field.name], f"{where}.{field.name}"
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            chosen[field.name] = _read(field.type, value, faults, name)  # type: ignore
+        elif expected := wrong_type(value, field.type):
+            faults.append(f"{name} is {value!r}; it must be {expected}")
+        else:
+            chosen[field.name] = value
     try:
         return kind(**chosen)
     except ValueError as error:
@@ -176,7 +191,11 @@ def _read_sources(data: Mapping[str, Any], faults: list[str]) -> SourceOptions:
 
     named = blocks_of(data["sources"])
     blocks = tuple({"name": name, **block} for name, block in named.items())
-    options = _read(SourceOptions, {**data, "sources": blocks}, faults)
+    found: list[str] = []
+    options = _read(SourceOptions, {**data, "sources": blocks}, found, "data")
+    if found:
+        faults += found
+        return options
     has_data = blocks or any(vars(options)[name] for name in SHORT)  # not in a converted model
     for block in merge_short(options) if has_data else ():
         try:
@@ -187,23 +206,18 @@ def _read_sources(data: Mapping[str, Any], faults: list[str]) -> SourceOptions:
 
 
 def _read_stages(named: Mapping[str, Any], faults: list[str]) -> tuple[Stage, ...]:
-    defaults, stages = vars(Stage()), []
+    stages = []
     for name, block in blocks_of(named).items():
-        wrong = [
-            f"{key} is unknown; it must be one of {', '.join(defaults)}"
+        known, where = vars(Stage()), f"stages.{name}"
+        faults += [
+            f"{where}.{key} is unknown; it must be one of {', '.join(known)}"
             for key in block
-            if key not in defaults
+            if key not in known
         ]
-        for key, value in block.items():
-            if key in defaults and (needed := wrong_type(value, defaults[key])):
-                wrong.append(f"{key} is {value!r}; it must be {needed}")
-        if not wrong:
-            try:
-                stages.append(Stage(**block))
-            except ValueError as error:
-                wrong = str(error).splitlines()
-        faults += [f"stages.{name}.{fault}" for fault in wrong]
-    if not stages and not faults:
+        found: list[str] = []
+        stages.append(_read(Stage, block, found, where))
+        faults += [fault if fault.startswith(where) else f"{where}.{fault}" for fault in found]
+    if not stages:
         faults.append("stages is empty; it must have at least one stage")
     return tuple(stages)
 

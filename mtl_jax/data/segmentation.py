@@ -76,20 +76,20 @@ def read_counts(counts: bytes) -> np.ndarray:
 
 
 def _decode(segmentation: dict, height: int, width: int) -> np.ndarray:
-    if not {"size", "counts"} <= set(segmentation) or tuple(segmentation["size"]) != (
-        height,
-        width,
-    ):
+    if "counts" not in segmentation or list(segmentation.get("size") or ()) != [height, width]:
         raise ValueError(
             f"an RLE requires counts and size [{height}, {width}], the image's height and width"
         )
     counts = segmentation["counts"]
-    compressed = not isinstance(counts, list)
-    text = counts.encode() if isinstance(counts, str) else counts
-    runs = read_counts(text) if compressed else counts
+    if isinstance(counts, str | bytes):
+        runs = read_counts(counts.encode() if isinstance(counts, str) else counts).tolist()
+    elif isinstance(counts, list) and all(type(n) is int and n >= 0 for n in counts):
+        runs = counts
+    else:
+        raise ValueError("the RLE's counts must be a string, or a list of integers from 0 on")
     if sum(runs) != height * width:  # pycocotools would read or write out of bounds
         raise ValueError(f"the RLE's counts sum to {sum(runs)}, expected {height * width}")
-    if not compressed:
+    if runs is counts:
         segmentation = coco_mask.frPyObjects(segmentation, height, width)
     try:
         return coco_mask.decode(segmentation).astype(bool)

@@ -49,8 +49,16 @@ class ResizeOptions:
             raise ValueError(
                 f"data.resize.interpolation must be area or float, got {self.interpolation!r}"
             )
-        if not self.canvases:
-            raise ValueError("data.resize.canvases must have at least one (height, width)")
+        if min(map(min, self.canvases), default=0) < 1:
+            raise ValueError(
+                f"data.resize.canvases is {self.canvases}; it must be one or more (height, width)"
+            )
+        limits = {"shorter": (self.min_size, self.max_size), "square": (self.max_size,)}
+        if min(limits.get(self.mode, (1,))) < 1 or self.min_size < 0:
+            raise ValueError(
+                f"data.resize.min_size {self.min_size} and config.data.resize.max_size "
+                f"{self.max_size} must be at least 1 for mode {self.mode!r}"
+            )
         if not self.zoom > 0:
             raise ValueError(f"data.resize.zoom must be above 0, got {self.zoom}")
 

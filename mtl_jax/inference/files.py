@@ -1,6 +1,7 @@
 """Prediction on image and video files: writes `predictions.json`, overlays and crops."""
 
 import hashlib
+import os
 import sys
 import time
 from collections import Counter
@@ -62,10 +63,10 @@ def predict_folder(
     start = time.perf_counter()
     options = options or OutputOptions()
     _report_others(others)
-    names = "\n".join(file.name for file in (*images, *videos))
+    names = "\n".join(f"{file.path.resolve()} {file.name}" for file in (*images, *videos))
     made_by = {
         "model": predictor.name,
-        "files": hashlib.sha256(names.encode()).hexdigest(),
+        "files": hashlib.sha256(os.fsencode(names)).hexdigest(),
         "style": options.style,
         "crops": options.crops,
     }
@@ -89,7 +90,7 @@ def predict_folder(
     print(f"{job.counted()}, {job.detections} detections: {output / 'predictions.json'}")
     drawn = f", {job.drawn} detections with a score of at least {CONFIDENT} (see --threshold)"
     print(f"overlays: {output / 'overlays'}{drawn if job.drawn < job.detections else ''}")
-    print(predictor.times.line(job.total, time.perf_counter() - start))
+    print(predictor.times.line(job.total - job.resumed, time.perf_counter() - start))
     return 1 if job.faults or others else 0
 
 
@@ -105,6 +106,7 @@ class _Job:
         self._journal = journal
         self._window = Window() if options.show else None
         self.images = self.frames = self.detections = self.drawn = self.faults = 0
+        self.resumed = 0  # images and frames of an earlier process
 
     @property
     def total(self) -> int:
@@ -118,7 +120,7 @@ class _Job:
 
     def predict_images(self, files: Sequence[InputFile]) -> None:
         """Predict images and write their results."""
-        self.images += sum(self._is_done(file) for file in files)
+        self.images += sum(self._count_done(file) for file in files)
         left = [i for i, file in enumerate(files) if file.name not in self._journal.done]
         for place, result in self._predictor.predict_files([files[i].path for i in left]):
             position = left[place]
@@ -126,13 +128,14 @@ class _Job:
             if isinstance(result, Exception):
                 self._skip(files[position], result)
                 continue
+            drawn_before = self.drawn
             with self._predictor.times.measure("draw"):
                 self._clear_crops(name)
                 drawn = self._draw(result, name, enlarges=True)
                 write_png(self._output / "overlays" / f"{name}.png", drawn)
                 entries = result.to_json(position, name)
                 self._add(entries)
-                self._journal.finish(name, position, 1, len(entries))
+                self._journal.finish(name, position, 1, len(entries), self.drawn - drawn_before)
             self._show(drawn, wait=True)
             self.images += 1
 
@@ -141,11 +144,11 @@ class _Job:
 
         Image ids count from `first_id`.
         """
-        if self._is_done(file):
-            frames = self._journal.done[file.name].images
+        if frames := self._count_done(file):
             self.frames += frames
             return frames
-        read, found, times = 0, self.detections, self._predictor.times
+        read, times = 0, self._predictor.times
+        found, drawn_before = self.detections, self.drawn
         try:
             video = Video(file.path)
             self._clear_crops(file.name)
@@ -173,21 +176,24 @@ class _Job:
         if video.breaks_off(read):
             fault = f"ends after {read} of {video.count} frames, which were predicted"
             self._warn(file, fault)
-        self._journal.finish(file.name, first_id, read, self.detections - found, fault)
+        entries, drawn = self.detections - found, self.drawn - drawn_before
+        self._journal.finish(file.name, first_id, read, entries, drawn, fault)
         self.frames += read
         return read
 
-    def _is_done(self, file: InputFile) -> bool:
-        """Return whether an earlier process finished `file`, count its detections, and report its
-        fault.
+    def _count_done(self, file: InputFile) -> int:
+        """Return the number of images or frames of `file` if an earlier process finished it, else
+        0. Counts its detections and reports its fault.
         """
         done = self._journal.done.get(file.name)
         if done is None:
-            return False
+            return 0
+        self.resumed += done.images
         self.detections += done.entries
+        self.drawn += done.drawn
         if done.fault:
             self._warn(file, done.fault)
-        return True
+        return done.images
 
     def _warn(self, file: InputFile, fault: str) -> None:
         print(f"{file.path}: {fault}", file=sys.stderr)

@@ -25,6 +25,7 @@ class Done(NamedTuple):
     first_id: int
     images: int  # 1, or the number of frames of a video
     entries: int
+    drawn: int  # entries whose scores are high enough to be drawn
     start: int  # in bytes
     size: int  # in bytes
     fault: str = ""  # reported again by a later process
@@ -57,14 +58,25 @@ class Journal:
         # The process was killed while it wrote a line without a line end.
         whole = [line for line in lines if line.endswith(b"\n")]
         self._progress_end = sum(map(len, whole))
-        header, *rest = [json.loads(line) for line in whole] or [{}]
+        try:
+            header, *rest = [json.loads(line) for line in whole] or [{}]
+            found = [Done(**line) for line in rest]
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{self._progress_path}: cannot be read: {error}; omit --resume to start again"
+            ) from None
         for name, value in self._made_by.items():
             if header.get(name) != value:
                 raise UserError(
                     f"{self._progress_path}: the interrupted run differs in {name}; "
                     "resume with the same arguments, or omit --resume to start again"
                 )
-        return {found.file_name: found for found in (Done(**line) for line in rest)}
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < max((one.start + one.size for one in found), default=0):
+            raise UserError(
+                f"{self.path}: entries of finished images are missing; omit --resume to start again"
+            )
+        return {one.file_name: one for one in found}
 
     def __enter__(self) -> "Journal":
         return self
@@ -81,12 +93,18 @@ class Journal:
             journal.flush()
 
     def finish(
-        self, file_name: str, first_id: int, images: int, entries: int, fault: str = ""
+        self,
+        file_name: str,
+        first_id: int,
+        images: int,
+        entries: int,
+        drawn: int = 0,
+        fault: str = "",
     ) -> None:
-        """Record that all entries of an image or video were added."""
+        """Record that all entries of an image or video were added, of which `drawn` are drawn."""
         journal, progress = self._open()
         size = journal.tell() - self._end
-        done = Done(file_name, first_id, images, entries, self._end, size, fault)
+        done = Done(file_name, first_id, images, entries, drawn, self._end, size, fault)
         progress.write(f"{json.dumps(done._asdict())}\n".encode())
         progress.flush()
         self.done[file_name], self._end = done, self._end + size

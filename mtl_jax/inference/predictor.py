@@ -108,7 +108,7 @@ class Predictor:
         from mtl_jax.runs.loading import load_run
 
         loaded = load_run(run, step, overrides)
-        name = f"{run} {step} {score_threshold} {classes} {list(overrides)}"
+        name = f"{run} {loaded.version} {score_threshold} {classes} {list(overrides)}"
         return cls(loaded, score_threshold, classes, name)
 
     @property

@@ -35,27 +35,27 @@ class ConvNeXtTiny(nn.Module):
     def __call__(
         self, images: Float[Array, "B H W C"], inside: Bool[Array, "B H W"]
     ) -> tuple[Float[Array, "B _ _ _"], ...]:
-        inside = inside[:, ::4, ::4]
-        x = Patchify(CHANNELS[0], 4, norm_first=False, dtype=self.dtype, name="stem")(
-            images, inside
-        )
+        stem = Patchify(CHANNELS[0], 4, norm_first=False, dtype=self.dtype, name="stem")
+        x, inside = stem(images, inside)
         rates = np.split(np.linspace(0, STOCHASTIC_DEPTH, sum(BLOCKS)), np.cumsum(BLOCKS)[:-1])
         features = []
         for number, (channels, stage_rates) in enumerate(zip(CHANNELS, rates, strict=True), 2):
-            inside = inside if number == 2 else inside[:, ::2, ::2]
             stage = Stage(
                 channels,
                 tuple(stage_rates.tolist()) if self.train else (0.0,) * len(stage_rates),
                 dtype=self.dtype,
                 name=f"stage{number}",
             )
-            x = stage(x, inside)
+            x, inside = stage(x, inside)
             features.append(x)
         return tuple(features)
 
 
 class Stage(nn.Module):
-    """Downsampling by 2 where the map is finer than `inside`, then a block for each rate."""
+    """Downsampling by 2 if the number of channels changes, then a block for each rate.
+
+    Returns the map and its cells inside the images.
+    """
 
     channels: int
     stochastic_depth: tuple[float, ...]
@@ -63,19 +63,21 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W Ci"], inside: Bool[Array, "B h w"]
-    ) -> Float[Array, "B h w Co"]:
+        self, x: Float[Array, "B H W Ci"], inside: Bool[Array, "B H W"]
+    ) -> tuple[Float[Array, "B h w Co"], Bool[Array, "B h w"]]:
         if x.shape[-1] != self.channels:
-            x = Patchify(self.channels, 2, norm_first=True, dtype=self.dtype, name="down")(
-                x, inside
-            )
+            down = Patchify(self.channels, 2, norm_first=True, dtype=self.dtype, name="down")
+            x, inside = down(x, inside)
         for i, rate in enumerate(self.stochastic_depth, start=1):
             x = Block(rate, self.dtype, name=f"block{i}")(x, inside)
-        return x
+        return x, inside
 
 
 class Patchify(nn.Module):
-    """A convolution of disjoint `side` x `side` patches, and a layer norm before or after it."""
+    """A convolution of disjoint `side` x `side` patches, and a layer norm before or after it.
+
+    Returns the map and its cells inside the images.
+    """
 
     channels: int
     side: int
@@ -84,10 +86,11 @@ class Patchify(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W Ci"], inside: Bool[Array, "B h w"]
-    ) -> Float[Array, "B h w Co"]:
+        self, x: Float[Array, "B H W Ci"], inside: Bool[Array, "B H W"]
+    ) -> tuple[Float[Array, "B h w Co"], Bool[Array, "B h w"]]:
         norm = nn.LayerNorm(EPSILON, self.dtype, use_fast_variance=False, name="norm")
-        x = norm(x) if self.norm_first else x
+        if self.norm_first:
+            x = jnp.where(inside[..., None], norm(x), 0)
         # A last patch that the map does not fill is filled with zeros.
         missing = [(0, -size % self.side) for size in x.shape[1:3]]
         conv = Conv(
@@ -101,7 +104,8 @@ class Patchify(nn.Module):
         )
         x = conv(x)
         x = x if self.norm_first else norm(x)
-        return jnp.where(inside[..., None], x, 0)
+        inside = inside[:, :: self.side, :: self.side]
+        return jnp.where(inside[..., None], x, 0), inside
 
 
 class Block(nn.Module):

@@ -93,7 +93,12 @@ def prepare_folder(workdir: Path, experiment: Experiment) -> int:
         )
     done = latest or 0
     if not path.is_file():
-        return done
+        if done:
+            raise UserError(
+                f"{path}: missing; the {done} steps of this run cannot be resumed without it; use "
+                "another --workdir"
+            )
+        return 0
     differing = list(differing_fields(read_config(path), experiment.config, done))
     if differing and done:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
@@ -115,8 +120,8 @@ def read_config(path: Path) -> ConfigDict:
     """Read a run's config.json and name its blocks. Raises UserError if it is not valid."""
     try:
         return with_names(config_from_json(path.read_text()))
-    except ValueError as error:
-        raise UserError(f"{path}: cannot be read: {error}; use another --workdir") from None
+    except (ValueError, AttributeError, KeyError, TypeError) as error:  # not those of a config
+        raise UserError(f"{path}: cannot be read: {error!r}; use another --workdir") from None
 
 
 def differing_fields(

@@ -14,6 +14,7 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import RegionOptions
 from mtl_jax.config.options.hyperface import FaceDetectionOptions, HyperFaceOptions
 from mtl_jax.config.options.training import OptimizerOptions
+from mtl_jax.config.renamed import with_new_name
 from mtl_jax.data.datasets.selective_search import BatchSearch
 from mtl_jax.data.loader import pipeline, transforms
 from mtl_jax.data.pixels import materialize
@@ -48,6 +49,7 @@ class Run:
     variables: Variables
     predict: Predict
     propose: Propose | None = None  # for external proposals; applied before `predict`
+    version: str = ""  # of the weights: a step, or the time and size of a packed file
 
     @property
     def resize(self) -> ResizeOptions:
@@ -87,6 +89,7 @@ def load_run(
     Raises UserError if there is no such checkpoint, or `overrides` change fields that are fixed by
     training.
     """
+    overrides = [with_new_name(argument) for argument in overrides]
     for argument in overrides:
         field = argument.partition("=")[0].removeprefix("--config.")
         if field in TRAINING_ONLY:
@@ -101,7 +104,14 @@ def load_run(
     detect = make_detect(setup.model, mesh)
     variables = replicate(variables, mesh)
     propose = make_propose(setup, mesh, proposals)
-    return Run(setup, variables, partial(detect, variables), propose)
+    return Run(setup, variables, partial(detect, variables), propose, _version(workdir, step))
+
+
+def _version(path: str | Path, step: str | int) -> str:
+    if Path(path).is_file():
+        file = Path(path).stat()
+        return f"{file.st_mtime_ns} {file.st_size}"
+    return f"step {Checkpointer(Path(path) / 'checkpoints').find(step)}"
 
 
 def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:

@@ -60,7 +60,9 @@ class Setup:
         for attribute in self.attributes:
             there = declared.get(attribute.name)
             if there is None or replace(there, weight=attribute.weight) != attribute:
-                patterns.append(f"/(visible_)?{attribute.name}_output/")
+                patterns.append(
+                    f"/((visible_)?{attribute.name}_output|dense_head_{attribute.name}/deconv)/"
+                )
         return patterns
 
 

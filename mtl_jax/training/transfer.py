@@ -12,7 +12,13 @@ from mtl_jax.errors import UserError, compile_pattern
 from mtl_jax.types import Array, Variables
 
 # Layers whose shape depends on the number of classes or on an attribute.
-OUTPUT_LAYERS = (r"/class_logits/", r"/box_deltas/", r"/mask_logits", r"_output/")
+OUTPUT_LAYERS = (
+    r"/class_logits/",
+    r"/box_deltas/",
+    r"/mask_logits",
+    r"_output/",
+    r"/dense_head_[^/]+/deconv/",
+)
 
 
 class TransferRow(NamedTuple):

@@ -50,10 +50,60 @@ def test_all_mistakes_of_a_config_are_reported_together():
         check_faults([line], parts)
 
 
-def test_all_wrong_arguments_are_reported_together():
-    done = scripts.call("train", "--config", SHAPES, "--config.trian.seed=1", "--config.train.x=2")
+def test_all_wrong_arguments_and_values_are_reported_together():
+    wrong = ("trian.seed=1", "train.x=2", "train.seed=-1")
+    done = scripts.call("train", "--config", SHAPES, *(f"--config.{each}" for each in wrong))
     assert done.code == 2
-    check_faults(done.err.splitlines(), ("config.trian.seed",), ("config.train.x",))
+    expected = (("config.trian.seed",), ("config.train.x",), ("config.train.seed", -1))
+    check_faults(done.err.splitlines(), *expected)
+
+
+WRONG = {  # values of wrong types or sizes, which Python may accept
+    "optimizer.milestones": (0.5, "a"),
+    "model.rpn.anchor_sizes": ((16,), 32),
+    "model.rpn.anchor_ratios": (),
+    "model.rpn.samples": 0,
+    "model.rpn.positive_fraction": 0.001,
+    "model.rpn.box_weights": (1.0, 1.0, 1.0, 0.0),
+    "model.roi.samples": 0,
+    "model.roi.positive_fraction": 1.5,
+    "model.roi.sampling_ratio": 0,
+    "model.box_head.pool_size": 0,
+    "model.mask_head.channels": 0,
+    "model.attribute_head.dropout": 1.5,
+    "model.detection.max_detections": -1,
+    "model.detection.nms_iou": 3.0,
+    "model.loss_weights.mask": -1.0,
+    "model.fpn.channels": 0,
+    "data.resize.max_size": 0,
+    "data.resize.canvases": ((0, 64),),
+    "data.fractions": (0.5, 0.5),
+    "data.augment.noise_strength": -1.0,
+    "optimizer.momentum": 2.0,
+    "optimizer.epsilon": 0.0,
+    "eval.scales": (),
+    "eval.iou_threshold": 50.0,
+    "init.exclude": "head",
+    "train.balancing.window": 0,
+}
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG.items())
+def test_a_value_that_cannot_be_used_is_one_line(field, value):
+    config = load_config_file(SHAPES)
+    *groups, name = field.split(".")
+    options = config
+    for group in groups:
+        options = options[group]
+    with options.ignore_type():
+        options[name] = value
+    check_faults(faults(config), (f"config.{field}",))
+
+
+def test_the_exits_of_mask_mtl_are_pairs():
+    config = get_default("mask_mtl")
+    config.model.exits = ("age", 3)
+    check_faults(faults(config), ("config.model.exits", "('age', 3)"))
 
 
 def test_blocks_are_set_by_name_and_by_position():
@@ -107,6 +157,13 @@ def test_blocks_without_names_are_named_after_their_formats():
     twice = ({"format": "shapes", "name": "a"}, {"format": "shapes", "name": "a"})
     with refused("config.data.sources", "'a'"):
         override(config, [f"--config.data.sources={twice}"])
+    config = load_config_file(SHAPES)
+    alike = {"my-own": {"format": "shapes"}, "my_own": {"format": "shapes"}}
+    with refused("config.data.sources", "'my-own'", "'my_own'"):
+        override(config, [f"--config.data.sources={alike}"])
+    with refused("config.stages.order", "('a', 'a')"):
+        config = load_config_file(SHAPES)
+        override(config, ["--config.stages={'order': ('a', 'a'), 'a': {'steps': 3}}"])
 
 
 @pytest.mark.parametrize(

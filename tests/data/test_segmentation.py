@@ -121,6 +121,11 @@ WRONG = [  # a segmentation, and the parts of the message: fields, sizes, number
     ([[[1, 2], [3, 4], [5, 6]]], ()),
     ({"size": [HEIGHT, WIDTH]}, ("counts", "size", HEIGHT, WIDTH)),
     ({"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}, ("counts", "size", HEIGHT, WIDTH)),
+    ({"size": None, "counts": [HEIGHT * WIDTH]}, ("counts", "size", HEIGHT, WIDTH)),
+    *(
+        ({"size": [HEIGHT, WIDTH], "counts": counts}, ("counts",))
+        for counts in (None, 5, ["2400"], [5, -1, 2396], [2400.0], {})
+    ),
     ({"size": [HEIGHT, WIDTH], "counts": [3, 4]}, ("counts", 7, 2400)),
     ({"size": [HEIGHT, WIDTH], "counts": "34"}, ("counts", 7, 2400)),
     ({"size": [HEIGHT, WIDTH], "counts": b"PPPPPPP0"}, ("counts",)),

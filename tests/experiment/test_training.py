@@ -20,6 +20,7 @@ from small_run import ARGUMENTS, CONFIG, lines, variables
 from mtl_jax import experiment
 from mtl_jax.config.fields import as_tuples
 from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.resolve import resolve
 from mtl_jax.data.datasets.subset import Subset
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.runs.folder import read_config
@@ -75,7 +76,11 @@ def test_training_repeats_rare_classes(monkeypatch, tmp_path):
     config = load_config_file(CONFIG)
     override(config, [*ARGUMENTS, "--config.data.sources[0].repeat_threshold=1"])
     seen = []
-    experiment.train(config, tmp_path, batches=lambda setup, data, loop, step: seen.append(data))
+
+    def batches(setup, data, loop, step):
+        seen.append(data)
+
+    experiment.train(resolve(config), tmp_path, batches=batches)
     (source,) = seen[0].sources
     assert isinstance(source, Subset)
     assert len(source.source) == 10

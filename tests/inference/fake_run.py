@@ -24,6 +24,7 @@ class FakeRun:
         self.batches = []
 
     propose = None  # the model requires no proposals
+    version = ""
 
     def class_of(self, image):
         return 1

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -349,11 +350,12 @@ STOPS = [("SIGKILL", -signal.SIGKILL), ("SIGTERM", -signal.SIGTERM), ("SIGINT", 
 
 
 @pytest.mark.parametrize(("how", "code"), STOPS)
-def test_predictions_are_kept_and_resumed(how, code, tmp_path):
+def test_predictions_are_kept_and_resumed(how, code, tmp_path, capsys):
     folder, output, whole = (tmp_path / name for name in ("in", "out", "whole"))
     write_many(folder)
     write_video(folder / "z.avi", 6)
     predict_folder(Predictor(FakeRun()), [folder], whole)
+    printed = capsys.readouterr().out.replace(str(whole), str(output)).splitlines()
     for batches, resumes in ((3, ""), (2, "resume")):  # batches of four images
         arguments = [folder, output, batches, how, resumes]
         script = Path(__file__).with_name("stopped_predict.py")
@@ -374,6 +376,7 @@ def test_predictions_are_kept_and_resumed(how, code, tmp_path):
     run = FakeRun()
     assert predict_folder(Predictor(run), [folder], output, options) == 0
     assert sum(batch.valid.sum() for batch in run.batches) <= 30 + 6 - 8
+    assert capsys.readouterr().out.splitlines()[:2] == printed[:2]  # the numbers of both processes
     found = (output / "predictions.json").read_text()
     assert found == (whole / "predictions.json").read_text()
     assert sorted(p.name for p in output.iterdir()) == ["overlays", "predictions.json"]
@@ -402,6 +405,10 @@ def test_predictions_are_not_resumed_with_other_arguments(tmp_path):
     write(folder / "new.png")
     with refused(output, "files", "--resume"):
         predict_folder(Predictor(FakeRun(), name="a"), [folder], output, resume)
+    (folder / "new.png").unlink()
+    other = shutil.copytree(folder, tmp_path / "other")  # other images of the same names
+    with refused(output, "files", "--resume"):
+        predict_folder(Predictor(FakeRun(), name="a"), [other], output, resume)
     assert predict_folder(Predictor(FakeRun(), name="a"), [folder], output) == 0
 
 
@@ -414,8 +421,8 @@ def test_an_image_with_an_incomplete_line_is_predicted_again(tmp_path):
         journal.finish("00.png", 0, 1, 1)
         journal.add([{"file_name": "01.png", "image_id": 1}])
         journal.finish("01.png", 1, 1, 1)
-    for path, size in ((journal.path, 60), (output / "predictions.progress.jsonl", 150)):
-        os.truncate(path, size)  # as a killed process may leave them
+    for path in (journal.path, output / "predictions.progress.jsonl"):
+        os.truncate(path, path.stat().st_size - 10)  # as a killed process may leave them
     again = Journal(output, {"model": "a"}, resume=True)
     assert list(again.done) == ["00.png"]
     with again:
@@ -424,3 +431,19 @@ def test_an_image_with_an_incomplete_line_is_predicted_again(tmp_path):
         again.write((), with_csv=False)
     found = json.loads((output / "predictions.json").read_text())
     assert [(entry["image_id"], "new" in entry) for entry in found] == [(0, False), (1, True)]
+
+
+def test_a_damaged_journal_is_not_resumed(tmp_path):
+    with Journal(tmp_path, {"model": "a"}) as journal:
+        journal.add([{"file_name": "00.png", "image_id": 0}])
+        journal.finish("00.png", 0, 1, 1)
+    os.truncate(journal.path, 5)
+    with refused(journal.path, "--resume"):
+        Journal(tmp_path, {"model": "a"}, resume=True)
+    journal.path.unlink()
+    with refused(journal.path, "--resume"):
+        Journal(tmp_path, {"model": "a"}, resume=True)
+    progress = tmp_path / "predictions.progress.jsonl"
+    progress.write_text(progress.read_text() + '{"file_name": 3}\n')
+    with refused(progress, "--resume"):
+        Journal(tmp_path, {"model": "a"}, resume=True)

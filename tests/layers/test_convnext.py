@@ -21,9 +21,11 @@ def test_feature_maps_are_torchvisions_and_weights_go_back_to_the_bit():
     torch.manual_seed(0)
     theirs = models.convnext_tiny(weights=None).eval()
     for name, parameter in theirs.named_parameters():
-        # At its initial 1e-6 a layer scale would hide whatever a block computes.
-        if name.endswith("layer_scale"):
-            torch.nn.init.normal_(parameter, 1.0, 0.1)
+        # At their initial values a layer scale of 1e-6 would hide what a block computes, and a
+        # bias or a norm would do nothing.
+        if name.endswith("layer_scale") or parameter.ndim == 1:
+            mean = 0.0 if name.endswith("bias") else 1.0
+            torch.nn.init.normal_(parameter, mean, 0.1)
     state = {key: value.numpy() for key, value in theirs.state_dict().items()}
     found = to_variables(state, TENSORS)
     rng = np.random.default_rng(0)
@@ -45,6 +47,24 @@ def test_feature_maps_are_torchvisions_and_weights_go_back_to_the_bit():
     back = to_state_dict(found, TENSORS)
     for key, value in back.items():
         np.testing.assert_array_equal(value, state[key], err_msg=key)
+
+
+def test_padding_changes_no_feature_map():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(1, 48, 48, 3)).astype(np.float32)
+    padded = np.pad(image, ((0, 0), (0, 16), (0, 48), (0, 0)))
+    inside = np.pad(np.ones((1, 48, 48), bool), ((0, 0), (0, 16), (0, 48)))
+    network = ConvNeXtTiny(train=False)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image, inside[:, :48, :48])
+    variables = jax.tree.map(lambda s: rng.normal(0, 0.1, s.shape).astype(np.float32), shapes)
+    apply = jax.jit(network.apply)
+    alone = apply(variables, image, inside[:, :48, :48])
+    for part, whole in zip(alone, apply(variables, padded, inside), strict=True):
+        height, width = part.shape[1:3]
+        scale = np.abs(part).max()
+        np.testing.assert_allclose(whole[:, :height, :width] / scale, part / scale, atol=1e-5)
+        assert not np.asarray(whole)[:, height:].any()
+        assert not np.asarray(whole)[:, :, width:].any()
 
 
 def small_block(rate=0.0):
@@ -92,3 +112,15 @@ def test_a_depthwise_convolution_and_its_gradient_are_the_plain_ones():
     ]
     for ours, wanted in zip(*grads, strict=True):
         np.testing.assert_allclose(ours, wanted, rtol=1e-3, atol=1e-2)
+
+
+def test_a_depthwise_convolution_of_bfloat16_is_summed_in_float32():
+    x, kernel = jnp.full((1, 7, 7, 1), 1.0, jnp.bfloat16), jnp.full((7, 7, 1), 1 / 3, jnp.bfloat16)
+    kernel = kernel.at[0, 0].set(64)
+    exact = np.asarray(kernel, np.float64).sum()
+    found = depthwise_conv(x, kernel)
+    assert found.dtype == jnp.bfloat16
+    assert found[0, 3, 3, 0] == jnp.bfloat16(exact)
+    gradient = jax.grad(lambda k: depthwise_conv(jnp.tile(x, (1, 40, 40, 1)), k).sum())(kernel)
+    assert gradient.dtype == jnp.bfloat16
+    assert gradient[3, 3, 0] == jnp.bfloat16(280 * 280)

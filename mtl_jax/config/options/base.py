@@ -31,6 +31,20 @@ def at_least(field: str, value: float, least: float) -> Iterator[str]:
         yield f"{field} is {value!r}; it must be at least {least:g}"
 
 
+def each_at_least(part: str, options: Options, least: float, *names: str) -> Iterator[str]:
+    """Yield a fault for each field in `names` of `options`, `config.PART`, that is less than
+    `least`.
+    """
+    for name in names:
+        yield from at_least(f"{part}.{name}", vars(options)[name], least)
+
+
+def each_fraction(part: str, options: Options, *names: str) -> Iterator[str]:
+    """Yield a fault for each field in `names` of `options`, `config.PART`, not between 0 and 1."""
+    for name in names:
+        yield from between(f"{part}.{name}", vars(options)[name], 0, 1)
+
+
 def above(field: str, value: float, limit: float) -> Iterator[str]:
     """Yield a fault if `value` is not greater than `limit`."""
     if not value > limit:

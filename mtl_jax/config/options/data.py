@@ -25,6 +25,10 @@ class SourceOptions(Options):
     attribute_preset: str = ""  # mtl_mrcnn (its Yaw and Pitch) | utkface (FairFace's races as its)
     on_error: str = "stop"  # on an invalid record: stop | skip (log the record and omit it)
 
+    def faults(self) -> Iterator[str]:
+        if len(self.fractions) != 3 or min(self.fractions) < 0 or sum(self.fractions) <= 0:
+            yield f"data.fractions is {self.fractions}; it must be (train, val, test)"
+
 
 @dataclass(frozen=True)
 class AugmentOptions(Options):
@@ -60,7 +64,9 @@ class AugmentOptions(Options):
         if not 0 < low <= high:
             yield f"data.augment.scale is {self.scale}; it must be (low, high) with 0 < low <= high"
         for name, value in vars(self).items():
-            if name != "scale" and not name.endswith("_strength"):
+            if name.endswith("_strength"):
+                yield from at_least(f"data.augment.{name}", value, 0)
+            elif name != "scale":
                 yield from between(f"data.augment.{name}", value, 0, 1)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mtl_jax.config.options.base import Options, at_least
+from mtl_jax.config.options.base import Options, at_least, each_fraction
 
 ERRORS = ("mae", "std", "nme", "misses", "false_alarms")  # metrics for which lower is better
 
@@ -21,8 +21,7 @@ class ViewOptions(Options):
     scales: tuple[float, ...] = (1.0,)
 
     def faults(self) -> Iterator[str]:
-        numbers = all(isinstance(scale, int | float) for scale in self.scales)
-        if not self.scales or not numbers or min(self.scales) <= 0:
+        if min(self.scales, default=0) <= 0:
             yield f"eval.scales is {self.scales}; it must be one or more numbers greater than 0"
 
 
@@ -55,6 +54,8 @@ class EvalOptions(ViewOptions):
         yield from super().faults()
         yield from at_least("eval.batch_size", self.batch_size, 1)
         yield from at_least("eval.images", self.images, 0)
+        thresholds = ("iou_threshold", "match_score", "alarm_score")
+        yield from each_fraction("eval", self, *thresholds)
         for name, pairs in (("groups", self.groups), ("limits", self.limits)):
             kinds = [[type(part) for part in p] if isinstance(p, tuple) else [] for p in pairs]
             if any(each not in ([str, float], [str, int]) for each in kinds):

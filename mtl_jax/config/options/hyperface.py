@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mtl_jax.config.options.backbone import BackboneOptions, backbone_faults, dtype_faults
-from mtl_jax.config.options.base import Options, above, at_least, one_of
+from mtl_jax.config.options.base import Options, above, each_at_least, each_fraction, one_of
 
 ALEXNETS = ("paper", "repository")
 
@@ -108,8 +108,15 @@ class HyperFaceOptions(Options):
         yield from one_of("model.trunk", self.trunk, TRUNKS)
         d = self.detection
         yield from one_of("model.detection.proposals", d.proposals, PROPOSALS)
-        for name in ("max_proposals", "max_candidates", "top_k", "max_detections", "chunk"):
-            yield from at_least(f"model.detection.{name}", vars(d)[name], 1)
+        counts = ("max_proposals", "max_candidates", "top_k", "max_detections", "chunk")
+        yield from each_at_least("model.detection", d, 1, *counts)
+        yield from each_at_least("model.detection", d, 0, "rounds", "min_visible")
+        yield from each_fraction("model.detection", d, "score_threshold", "overlap", "nms_iou")
+        yield from each_at_least("model", self, 1, "fused_channels", "head_features")
+        yield from each_fraction("model", self, "dropout")
+        yield from each_at_least(
+            "model.loss_weights", self.loss_weights, 0, *vars(FaceLossWeights())
+        )
         yield from one_of("model.alexnet.variant", self.alexnet.variant, ALEXNETS)
         if self.trunk == "alexnet" and self.input_size not in range(67, 1024, 32):
             # Other sizes lead to three feature maps of different sizes, which cannot be fused.

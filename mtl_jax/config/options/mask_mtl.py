@@ -9,7 +9,7 @@ from mtl_jax.config.options.backbone import (
     dtype_faults,
     norm_faults,
 )
-from mtl_jax.config.options.base import Options, one_of
+from mtl_jax.config.options.base import Options, at_least, each_fraction, one_of
 
 SHARINGS = ("hard", "none", "cross_stitch", "soft")
 
@@ -25,8 +25,11 @@ class ConvTrunkOptions(Options):
     non_local: tuple[int, ...] = ()  # stages followed by a non-local block
 
     def faults(self) -> Iterator[str]:
-        if not 1 <= len(self.features) <= 5:
-            yield f"model.convs.features is {self.features}; it must be one to five numbers"
+        if not 1 <= len(self.features) <= 5 or min(self.features) < 1:
+            yield (
+                f"model.convs.features is {self.features}; it must be one to five numbers greater "
+                "than 0"
+            )
         stages = range(1, len(self.features) + 1)
         if not set(self.non_local) <= set(stages):
             known = f"{stages.start} to {stages.stop - 1}"
@@ -43,6 +46,9 @@ class ImageHeadOptions(Options):
 
     def faults(self) -> Iterator[str]:
         yield from one_of("model.head.pool", self.pool, ("flatten", "mean"))
+        yield from each_fraction("model.head", self, "dropout")
+        if min(self.features, default=1) < 1:
+            yield f"model.head.features is {self.features}; it must be numbers greater than 0"
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class MaskMTLOptions(Options):
         yield from one_of("model.sharing", self.sharing, SHARINGS)
         if self.sharing == "cross_stitch" and self.trunk == "resnet":
             yield "model.sharing is 'cross_stitch', which requires model.trunk 'convs'"
+        yield from at_least("model.sharing_weight", self.sharing_weight, 0)
         yield from norm_faults("convs", self.convs.norm)
         yield from backbone_faults("backbone", self.backbone)
         yield from dtype_faults(self.dtype, ("float32", "bfloat16", "float64"))

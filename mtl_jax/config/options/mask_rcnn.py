@@ -9,7 +9,14 @@ from mtl_jax.config.options.backbone import (
     dtype_faults,
     norm_faults,
 )
-from mtl_jax.config.options.base import Options, at_least
+from mtl_jax.config.options.base import (
+    Options,
+    above,
+    at_least,
+    between,
+    each_at_least,
+    each_fraction,
+)
 
 LEVELS = 5  # P2 .. P6
 
@@ -18,6 +25,10 @@ LEVELS = 5  # P2 .. P6
 class FpnOptions(Options):
     channels: int = 256
     norm: str = "none"
+
+    def faults(self) -> Iterator[str]:
+        yield from each_at_least("model.fpn", self, 1, "channels")
+        yield from norm_faults("fpn", self.norm)
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,24 @@ class RpnOptions(Options):
     def anchors_per_cell(self) -> int:
         return len(self.anchor_sizes[0]) * len(self.anchor_ratios)
 
+    def faults(self) -> Iterator[str]:
+        counts = ("convs", "samples", "pre_nms_train", "pre_nms", "post_nms_train", "post_nms")
+        yield from each_at_least("model.rpn", self, 1, *counts)
+        yield from each_at_least("model.rpn", self, 0, "channels", "smooth_l1_beta", "min_size")
+        fractions = ("positive_iou", "negative_iou", "nms_iou", "score_threshold")
+        yield from each_fraction("model.rpn", self, *fractions)
+        yield from _positive_faults("model.rpn", self.samples, self.positive_fraction)
+        yield from _weights_faults("model.rpn", self.box_weights)
+        sizes, ratios = self.anchor_sizes, self.anchor_ratios
+        lengths = {len(level) for level in sizes}
+        if len(sizes) != LEVELS or len(lengths) > 1 or min(map(min, sizes), default=0) <= 0:
+            yield (
+                f"model.rpn.anchor_sizes is {sizes}; it must be {LEVELS} tuples of equal length, "
+                "for P2 to P6, such as ((32,), (64,), (128,), (256,), (512,))"
+            )
+        if min(ratios, default=0) <= 0:
+            yield f"model.rpn.anchor_ratios is {ratios}; it must be numbers greater than 0"
+
 
 @dataclass(frozen=True)
 class RoiOptions(Options):
@@ -62,6 +91,12 @@ class RoiOptions(Options):
     positive_iou: float = 0.5
     negative_iou: float = 0.5
 
+    def faults(self) -> Iterator[str]:
+        yield from each_at_least("model.roi", self, 1, "sampling_ratio", "samples")
+        yield from each_fraction("model.roi", self, "positive_iou", "negative_iou")
+        yield from above("model.roi.canonical_size", self.canonical_size, 0)
+        yield from _positive_faults("model.roi", self.samples, self.positive_fraction)
+
 
 @dataclass(frozen=True)
 class BoxHeadOptions(Options):
@@ -74,6 +109,13 @@ class BoxHeadOptions(Options):
     box_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
     smooth_l1_beta: float = 1 / 9
 
+    def faults(self) -> Iterator[str]:
+        sizes = ("pool_size", "conv_channels", "fc_features")
+        yield from each_at_least("model.box_head", self, 1, *sizes)
+        yield from each_at_least("model.box_head", self, 0, "convs", "fcs", "smooth_l1_beta")
+        yield from norm_faults("box_head", self.norm)
+        yield from _weights_faults("model.box_head", self.box_weights)
+
 
 @dataclass(frozen=True)
 class MaskHeadOptions(Options):
@@ -82,6 +124,11 @@ class MaskHeadOptions(Options):
     convs: int = 4
     channels: int = 256
     norm: str = "none"
+
+    def faults(self) -> Iterator[str]:
+        yield from each_at_least("model.mask_head", self, 1, "pool_size", "channels")
+        yield from each_at_least("model.mask_head", self, 0, "convs")
+        yield from norm_faults("mask_head", self.norm)
 
 
 @dataclass(frozen=True)
@@ -94,6 +141,12 @@ class AttributeHeadOptions(Options):
     dropout: float = 0.0
     norm: str = "none"
 
+    def faults(self) -> Iterator[str]:
+        yield from each_at_least("model.attribute_head", self, 1, "pool_size", "channels")
+        yield from each_at_least("model.attribute_head", self, 0, "convs", "features")
+        yield from each_fraction("model.attribute_head", self, "dropout")
+        yield from norm_faults("attribute_head", self.norm)
+
 
 @dataclass(frozen=True)
 class DetectionOptions(Options):
@@ -104,6 +157,12 @@ class DetectionOptions(Options):
     max_candidates: int = 2000  # boxes of all classes above the threshold that enter NMS
     best_class_only: bool = False  # True: only the most probable class of a region is detected
 
+    def faults(self) -> Iterator[str]:
+        part = "model.detection"
+        yield from each_at_least(part, self, 1, "max_detections", "max_candidates")
+        yield from each_at_least(part, self, 0, "min_size")
+        yield from each_fraction(part, self, "score_threshold", "nms_iou")
+
 
 @dataclass(frozen=True)
 class LossWeights(Options):
@@ -112,6 +171,9 @@ class LossWeights(Options):
     box_class: float = 1.0
     box_regression: float = 1.0
     mask: float = 1.0
+
+    def faults(self) -> Iterator[str]:
+        yield from each_at_least("model.loss_weights", self, 0, *vars(self))
 
 
 @dataclass(frozen=True)
@@ -134,19 +196,23 @@ class MaskRCNNOptions(Options):
 
     def faults(self) -> Iterator[str]:
         yield from backbone_faults("backbone", self.backbone)
-        for name in ("fpn", "box_head", "mask_head", "attribute_head"):
-            yield from norm_faults(name, vars(self)[name].norm)
         yield from dtype_faults(self.dtype)
-        sizes = self.rpn.anchor_sizes
-        counts = {len(level) if isinstance(level, Sequence) else 0 for level in sizes}
-        if len(sizes) != LEVELS or len(counts) > 1 or 0 in counts:
-            yield (
-                f"model.rpn.anchor_sizes is {sizes}; it must be {LEVELS} tuples of equal length, "
-                "for P2 to P6, such as ((32,), (64,), (128,), (256,), (512,))"
-            )
-        for name, part in (("rpn", self.rpn), ("box_head", self.box_head)):
-            if len(part.box_weights) != 4:
-                yield f"model.{name}.box_weights is {part.box_weights}; it must be four numbers"
-            yield from at_least(f"model.{name}.smooth_l1_beta", part.smooth_l1_beta, 0)
+        yield from at_least("model.size_divisible", self.size_divisible, 0)
         if self.size_divisible % 32:
             yield f"model.size_divisible is {self.size_divisible}; it must be a multiple of 32"
+
+
+def _positive_faults(part: str, samples: int, fraction: float) -> Iterator[str]:
+    """Yield the faults of the fraction of the samples that are positive."""
+    yield from between(f"{part}.positive_fraction", fraction, 0, 1)
+    if samples > 0 and 0 <= fraction <= 1 and int(samples * fraction) < 1:
+        yield (
+            f"{part}.positive_fraction is {fraction}, which leaves no positive one of {samples} "
+            f"samples; it must be at least {1 / samples:g}"
+        )
+
+
+def _weights_faults(part: str, weights: Sequence[float]) -> Iterator[str]:
+    """Yield a fault if the weights of a box's coordinates are not four positive numbers."""
+    if len(weights) != 4 or min(weights) <= 0:
+        yield f"{part}.box_weights is {weights}; it must be four numbers greater than 0"

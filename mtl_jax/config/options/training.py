@@ -4,7 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mtl_jax.config.options.base import Options, above, at_least, one_of
+from mtl_jax.config.options.base import (
+    Options,
+    above,
+    at_least,
+    each_at_least,
+    each_fraction,
+    one_of,
+)
 from mtl_jax.errors import UserError
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -42,10 +49,10 @@ class OptimizerOptions(Options):
         yield from one_of("optimizer.name", self.name, OPTIMIZERS)
         yield from one_of("optimizer.schedule", self.schedule, SCHEDULES)
         yield from above("optimizer.learning_rate", self.learning_rate, 0)
-        yield from at_least("optimizer.clip_norm", self.clip_norm, 0)
-        yield from at_least("optimizer.weight_decay", self.weight_decay, 0)
-        yield from at_least("optimizer.warmup_steps", self.warmup_steps, 0)
-        yield from at_least("optimizer.backbone_multiplier", self.backbone_multiplier, 0)
+        limits = ("clip_norm", "weight_decay", "warmup_steps", "warmup_factor")
+        yield from each_at_least("optimizer", self, 0, *limits, "backbone_multiplier")
+        yield from each_fraction("optimizer", self, "momentum", "beta1", "beta2")
+        yield from above("optimizer.epsilon", self.epsilon, 0)
         yield from above("optimizer.gamma", self.gamma, 0)
         if min(self.milestones, default=1.0) <= 0:
             yield f"optimizer.milestones is {self.milestones}; each must be greater than 0"
@@ -103,14 +110,11 @@ class LoopOptions(Options):
     checkpoint_every: int = 500  # 0: only at the end of a stage and at validations
 
     def faults(self) -> Iterator[str]:
-        yield from at_least("train.batch_size", self.batch_size, 1)
-        yield from at_least("train.log_every", self.log_every, 1)
-        yield from at_least("train.seed", self.seed, 0)
+        yield from each_at_least("train", self, 1, "batch_size", "log_every")
+        intervals = ("eval_every", "checkpoint_every", "patience")
+        yield from each_at_least("train", self, 0, "seed", *intervals)
         if not 0 <= self.ema < 1:
             yield f"train.ema is {self.ema}; it must be at least 0 and less than 1"
-        yield from at_least("train.eval_every", self.eval_every, 0)
-        yield from at_least("train.checkpoint_every", self.checkpoint_every, 0)
-        yield from at_least("train.patience", self.patience, 0)
         if self.patience and not self.eval_every:
             yield "train.patience counts validations and requires train.eval_every greater than 0"
         yield from one_of("train.balance", self.balance, METHODS)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mtl_jax.config.blocks import unique_names
 from mtl_jax.config.options.data import SHORT, SourceOptions
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.compose_chips import SceneSource
@@ -61,22 +62,20 @@ def complete(block: Mapping[str, Any]) -> dict[str, Any]:
             f"config.data: format {name!r} must be one of {known}{suggest(name, FORMATS)}"
         )
     full = {**_COMMON, **FORMATS[name].options}
-    _check(block, full, f"config.data: {name} source")
+    where = f"config.data: source {block.get('name') or name}"
+    _check(block, full, where)
     scene = block.get("scene") or {}
-    _check(scene, _SCENE, f"config.data: scene of a {name} source")
+    _check(scene, _SCENE, f"{where}: scene")
     full = {**full, **block, "scene": dict(scene)}
     if full["split"] not in ("", *splits.NAMES):
         raise UserError(
-            f"config.data: split {full['split']!r} must be one of {', '.join(splits.NAMES)}"
+            f"{where}: split {full['split']!r} must be one of {', '.join(splits.NAMES)}"
         )
-    if not 0 <= full["repeat_threshold"] <= 1:
-        raise UserError(f"config.data: repeat_threshold of a {name} source must be between 0 and 1")
-    if not 0 <= full["masks"] <= 1:
-        raise UserError(f"config.data: masks of a {name} source must be between 0 and 1")
+    for key in ("repeat_threshold", "masks"):
+        if not 0 <= full[key] <= 1:
+            raise UserError(f"{where}: {key} is {full[key]}; it must be between 0 and 1")
     if full["weight"] < 0:
-        raise UserError(
-            f"config.data: weight {full['weight']} of a {name} source must not be negative"
-        )
+        raise UserError(f"{where}: weight is {full['weight']}; it must be at least 0")
     return full
 
 
@@ -125,15 +124,8 @@ def name_all(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Modifies and returns `blocks`. Raises UserError if two blocks have the same explicit name.
     """
-    taken: set[str] = set()
-    for block in blocks:
-        name, number = block["name"] or block["format"], 1
-        while name in taken:
-            if block["name"]:
-                raise UserError(f"config.data: two sources are named {name!r}")
-            number += 1
-            name = f"{block['format']}-{number}"
-        taken.add(name)
+    names = unique_names([(block["name"], block["format"]) for block in blocks])
+    for block, name in zip(blocks, names, strict=True):
         block["name"] = name
     return blocks
 
@@ -158,5 +150,5 @@ def find_folder(block: Mapping[str, Any], kind: Format) -> Path:
     )
     raise UserError(
         f"{tried[0]}: no {block['format']} data found; get it from {kind.origin}, {place}, or set "
-        "config.data.path"
+        f"config.data.path (or `path` of source {block['name']})"
     )
