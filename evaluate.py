@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     page = write_report(
         f"{workdir}: {found.folder.name}",
         found.evaluator,
-        found.evidence,
+        found.analysis,
         found.metrics,
         found.folder / "report",
         channels=found.channels,

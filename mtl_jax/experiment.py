@@ -207,7 +207,7 @@ class Evaluation:
 
     folder: Path
     evaluator: Evaluator
-    evidence: ErrorAnalysis
+    analysis: ErrorAnalysis
     metrics: dict[str, float]
     channels: int  # of the images
     has_boxes: bool  # whether the model detects objects
@@ -259,7 +259,7 @@ def evaluate(
             f"{', '.join(there) or 'no split'}"
         )
     evaluator = make_evaluator(run.setup)
-    evidence = ErrorAnalysis(run.categories, experiment.eval)
+    analysis = ErrorAnalysis(run.categories, experiment.eval)
     if experiment.eval.coverage and split == "test":
         evaluator.calibrate(evaluate_validation(run, workdir))
     folder = workdir / "evaluation" / (name or split)
@@ -268,7 +268,7 @@ def evaluate(
             own = {"source": source} if len(opened.sources) > 1 else {}
             for record, result in run.detect([of_source]):
                 evaluator.add(record, result)
-                evidence.add(record, result)
+                analysis.add(record, result)
                 entries = result.to_json(record.image_id, record.file_name)
                 evaluator.add_intervals(entries)
                 predictions.add({**entry, **own} for entry in entries)
@@ -286,7 +286,7 @@ def evaluate(
     return Evaluation(
         folder,
         evaluator,
-        evidence,
+        analysis,
         metrics,
         run.channels,
         experiment.has_boxes,

@@ -12,9 +12,8 @@ from mtl_jax.types import Array, MaskedSum, Term
 def masked_sum(values: Float[Array, "..."], mask: Bool[Array, "..."]) -> MaskedSum:
     """Compute the sum and the number of the `values` at which `mask` is True.
 
-    `mask` is broadcast against `values` from the left. Masked values, also NaN, contribute neither
-    to the sum nor to the gradient. Under jit over a mesh, the sum is over the elements of all
-    devices.
+    The leading axes of `mask` are those of `values`. Values outside the mask, NaN included, affect
+    neither the sum nor the gradient.
     """
     mask = jnp.broadcast_to(
         mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape

@@ -75,7 +75,7 @@ class Batch(NamedTuple):
     ]  # False: some objects are not labelled; the image has no negatives
     index: Int[Array, "*B"]  # the record's position in its data set; -1 where not valid
     gt: GroundTruth
-    # rows' positions in the batch of the training step, where this is a part of one
+    # If this is a part of a training step's batch: the position of each row in that batch.
     places: Int[Array, "*B"] | None = None
 
     @property

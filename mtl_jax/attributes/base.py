@@ -64,7 +64,7 @@ class Bars(NamedTuple):
     label: str  # of the value axis
 
 
-AS_BAD = 0.1  # fraction of the range; an error of this size is as bad as a wrong class
+AS_BAD = 0.1  # an error of this fraction of the range counts as much as a wrong class
 Figure = Confusion | Scatter | Bars
 
 

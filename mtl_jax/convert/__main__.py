@@ -18,8 +18,8 @@ from mtl_jax.errors import UserError
 from mtl_jax.runs.loading import read_checkpoint
 from mtl_jax.training.single_file import write_pack
 
-_TORCHVISION = """Create a run folder RUN from torchvision's weights of a Mask R-CNN, a Faster
-R-CNN or a ResNet, which becomes the backbone.
+_TORCHVISION = """Create a run folder RUN from torchvision's weights of a Mask R-CNN, Faster R-CNN
+or Keypoint R-CNN, or of a ResNet or ConvNeXt-T, which becomes the backbone.
 
     python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
     python -m mtl_jax.convert torchvision MaskRCNN_ResNet50_FPN_Weights.COCO_V1 --workdir runs/coco

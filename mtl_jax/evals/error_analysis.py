@@ -97,11 +97,11 @@ class ErrorAnalysis:
 MASKS_MISFIT = "boxes match instances, but the masks in them do not"
 
 
-def explain(evidence: ErrorAnalysis, metrics: Mapping[str, float]) -> list[str]:
+def explain(analysis: ErrorAnalysis, metrics: Mapping[str, float]) -> list[str]:
     """Return a line for each average precision that is 0 or undefined, with the reason."""
     lines = []
     for kind in ("box", "mask"):
-        for k, name in list(enumerate(evidence.names))[1:]:
+        for k, name in list(enumerate(analysis.names))[1:]:
             value = metrics.get(f"{kind}/AP/{name}")
             if value is not None and value > 0:
                 continue
@@ -113,24 +113,24 @@ def explain(evidence: ErrorAnalysis, metrics: Mapping[str, float]) -> list[str]:
                     reason = "no instance has an annotated mask" if value is None else MASKS_MISFIT
                     lines.append(f"mask AP of {name}: {reason}")
                     continue
-            lines.append(f"{kind} AP of {name}: {_why(evidence, k, value)}")
+            lines.append(f"{kind} AP of {name}: {_why(analysis, k, value)}")
     return lines
 
 
-def _why(evidence: ErrorAnalysis, k: int, value: float | None) -> str:
-    if not evidence.instances[k]:
+def _why(analysis: ErrorAnalysis, k: int, value: float | None) -> str:
+    if not analysis.instances[k]:
         return "undefined, because the split has no instances of the class"
     if value is None:
         return "undefined, because the class has no image that is annotated completely (exhaustive)"
-    if not evidence.found.sum():
+    if not analysis.found.sum():
         return "there are no detections; train longer or lower model.detection.score_threshold"
-    if not evidence.found[k]:
-        others = evidence.confusion[k].copy()
+    if not analysis.found[k]:
+        others = analysis.confusion[k].copy()
         others[0] = 0
         if others.any():
-            return f"not detected; instances are detected as {evidence.names[int(others.argmax())]}"
+            return f"not detected; instances are detected as {analysis.names[int(others.argmax())]}"
         return "not detected; all detections are of other classes and in other places"
-    overlaps = zip(evidence.best_overlaps, evidence.overlapped, strict=True)
+    overlaps = zip(analysis.best_overlaps, analysis.overlapped, strict=True)
     best = float(np.median([overlap for overlap, label in overlaps if label == k]))
     if best < 0.5:
         return f"boxes do not fit; the median of the instances' best IoU is {best:.2f}"

@@ -18,9 +18,9 @@ def decode(source: str | Path | bytes, channels: int = 3) -> np.ndarray:
     """Decode an image, from a path or bytes, as uint8 `[H, W, channels]`: RGB for 3, gray for 1.
 
     EXIF orientation is applied, 16 bits are scaled to 8, and the first frame of an animation is
-    read. Transparency is dropped, which shows the colours below it (OpenCV blends those of a TIFF
-    with black). Other numbers of channels are read from a .npy array `[H, W, channels]` of uint8 or
-    uint16, from a TIFF with a gray page per channel, or, for 4, from an RGBA image except TIFF.
+    read. An alpha channel is dropped, except that OpenCV blends a TIFF's with black. Other numbers
+    of channels are read from a .npy array `[H, W, channels]` of uint8 or uint16, from a TIFF with a
+    gray page per channel, or, for 4, from an RGBA image except TIFF.
     Raises ValueError if the file cannot be decoded, OSError if it cannot be read.
     """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()

@@ -8,7 +8,7 @@ from mtl_jax.types import Array, Batch
 
 
 def clean(batch: Batch) -> Batch:
-    """Set slots without ground truth to 0, so that their contents have no effect."""
+    """Set the slots without an instance to 0. Labels in them count as unknown."""
     gt = batch.gt
     valid = gt.valid & batch.valid[:, None]
     attributes = {

@@ -153,7 +153,7 @@ def _mirror(boxes: Float[Array, "B D 4"], shown: Inputs) -> Float[Array, "B D 4"
 def _mirror_predictions(
     attribute: Attribute, predictions: Float[Array, "B D E"]
 ) -> Float[Array, "B D E"]:
-    # Mirroring about the box's centre is linear for every kind: its matrix is the mirrored unit
-    # vectors.
+    # Mirroring about the box's centre is linear for every kind; its matrix consists of the mirrored
+    # unit vectors.
     units = np.eye(attribute.prediction_size, dtype=np.float32)
     return predictions @ attribute.move_prediction(units, Geometry(scale_x=-1.0))

@@ -1,4 +1,4 @@
-"""Computations of several static sizes, of which the smallest that suffices runs."""
+"""Selection of the smallest static size that is sufficient for a computation."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

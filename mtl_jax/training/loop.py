@@ -65,7 +65,7 @@ def fit(
     )
     key = replicated_key(options.seed, mesh)
     iterator = batches(done) if done < total else iter(())
-    recorder = StepLogger(writer, file_names, total, options.log_every)
+    logger = StepLogger(writer, file_names, total, options.log_every)
     writer.start(done)
     if _has_waited(checkpointer, done, options):
         writer.close()
@@ -98,10 +98,10 @@ def fit(
             for step in range(max(first, done) + 1, last + 1):
                 batch = next(iterator)
                 state, metrics = train_step(state, shard_batch(batch, mesh), key)
-                recorder.add(step, metrics, batch)
+                logger.add(step, metrics, batch)
                 validates = step == total or _is_due(step, options.eval_every)
                 if validates or step == last or _is_due(step, options.checkpoint_every):
-                    recorder.flush()
+                    logger.flush()
                     results = None
                     if validates and validate is not None:
                         results = validate(state.model_variables, step)

@@ -91,7 +91,7 @@ def summed_terms(
     return sums, stats
 
 
-ORDER = 2**31 - 1  # not an image's position in a batch, which the models fold into the key
+ORDER = 2**31 - 1  # folded into a step's key; greater than any position, which models fold in
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, StepMetrics]]
 
 

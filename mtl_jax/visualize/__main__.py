@@ -72,12 +72,16 @@ def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 
 def _show_model(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
-    from mtl_jax.visualize.model_page.inspection import Look
+    from mtl_jax.visualize.model_page.inspection import Inspection
     from mtl_jax.visualize.model_page.page import write_model_page
 
     workdir = commandline.find_run(arguments.workdir)
-    look = Look.from_run(workdir, arguments.input, arguments.step, overrides, arguments.seed)
-    print(write_model_page(f"{workdir}: {look.record.file_name}", look, arguments.output))
+    inspection = Inspection.from_run(
+        workdir, arguments.input, arguments.step, overrides, arguments.seed
+    )
+    print(
+        write_model_page(f"{workdir}: {inspection.record.file_name}", inspection, arguments.output)
+    )
     return 0
 
 

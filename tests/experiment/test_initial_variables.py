@@ -6,13 +6,15 @@ import re
 import jax
 import numpy as np
 import pytest
-from small_run import ARGUMENTS, CONFIG, variables
+import scripts
+from small_run import ARGUMENTS, CONFIG, lines, variables
 
 from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.setup import Setup
+from mtl_jax.training.checkpoint import Checkpointer
 
 
 @pytest.mark.slow
@@ -39,6 +41,33 @@ def test_outputs_of_other_classes_and_attributes_are_not_loaded(trained, capsys)
         assert any(word in row and "fresh" in row for row in table.splitlines()), table
     assert "copied" in next(row for row in table.splitlines() if "backbone" in row)
     assert not any("head_output" in row and "fresh" in row for row in table.splitlines())
+
+
+@pytest.mark.slow
+def test_a_model_of_heatmaps_is_trained_and_another_starts_from_it(tmp_path, capsys):
+    run = tmp_path / "run"
+    short = ("--config.stages[0].steps=1", "--config.stages[1].steps=1")
+    short += ("--config.model.roi.samples=16", "--config.model.detection.max_detections=10")
+    arguments = (*ARGUMENTS, *short, "--config.attributes.face.loss=heatmap")
+    done = scripts.call("train", "--config", CONFIG, "--workdir", run, *arguments)
+    assert done.code == 0, done
+    for loss in ("train/attribute/face", "val/loss/attribute/face"):
+        assert np.isfinite([line[loss] for line in lines(run) if loss in line]).all()
+    assert lines(run)[-1]["val/face/nme"] > 0
+    config = load_config_file(CONFIG)
+    override(config, (*arguments, f"--config.init.checkpoint={run}"))
+    override(config, ["--config.attributes.face.points=('nose','chin')"])
+    override(config, ["--config.attributes.face.flip=()"])
+    setup = Setup.build(resolve(config), [Category(1, "head")])
+    capsys.readouterr()
+    started = initial_variables(setup, seed=0)["params"]["dense_head_face"]
+    theirs = Checkpointer(run / "checkpoints").restore_variables("best")["params"]
+    table = capsys.readouterr().out.splitlines()
+    assert any("dense_head_face/deconv" in row and "fresh" in row for row in table), table
+    for name, leaves in theirs["dense_head_face"].items():
+        if name != "deconv":
+            np.testing.assert_array_equal(started[name]["kernel"], leaves["kernel"])
+    assert started["deconv"]["kernel"].shape[2:] == (512, 2)
 
 
 def test_output_layers_whose_meaning_changed_are_found():

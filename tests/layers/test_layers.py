@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtl_jax.layers.attribute_head import AttributeHead
 from mtl_jax.layers.fpn import Fpn
 from mtl_jax.layers.norm import Norm
 from mtl_jax.layers.resnet import ResNet, Stem
 from mtl_jax.layers.roi_heads import BoxHead, Deconv, MaskHead
 from mtl_jax.layers.rpn import RpnHead
-from mtl_jax.layers.task_heads import AttributeHead
 
 RNG = np.random.default_rng(0)
 

@@ -106,15 +106,15 @@ def make_example(rng: np.random.Generator, number: int) -> tuple[Record, Result]
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     groups = EvalOptions(groups=(("age", 10.0), ("sex", 0.0)), limits=(("age", 1.0),))
-    evaluator, evidence = Evaluator(CATEGORIES, ATTRIBUTES, groups), ErrorAnalysis(CATEGORIES)
+    evaluator, analysis = Evaluator(CATEGORIES, ATTRIBUTES, groups), ErrorAnalysis(CATEGORIES)
     rng = np.random.default_rng(0)
     for number in range(12):
         record, result = make_example(rng, number)
         evaluator.add(record, result)
-        evidence.add(record, result)
+        analysis.add(record, result)
     rows = [{"step": i, "train/loss": 1 / (i + 1), "val/box/AP": i / 9} for i in range(10)]
     history = folder / "metrics.jsonl"
     history.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 10, "tr')
     metrics = evaluator.metrics()
-    write_report("made up", evaluator, evidence, metrics, folder / "report", history=history)
+    write_report("made up", evaluator, analysis, metrics, folder / "report", history=history)
     return folder / "report", metrics | evaluator.group_metrics()

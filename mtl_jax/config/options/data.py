@@ -19,10 +19,10 @@ class SourceOptions(Options):
     path: str = ""
     annotations: str = ""
     images: str = ""
-    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # train, val, test; of sources without a split
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)  # of train, val and test
     split_seed: int = 0
     attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # `keys` of LabelReader
-    attribute_preset: str = ""  # mtl_mrcnn (its Yaw and Pitch) | utkface (FairFace's races as its)
+    attribute_preset: str = ""  # mtl_mrcnn | utkface; see LabelReader
     on_error: str = "stop"  # on an invalid record: stop | skip (log the record and omit it)
 
     def faults(self) -> Iterator[str]:
@@ -100,8 +100,7 @@ class DataOptions(Options):
     resize: ResizeOptions = field(default_factory=ResizeOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     max_instances: int = 100  # M; of an image with more, the first are kept, crowds last
-    # Minimum fraction of a box's area that remains after a crop, and at least 1 x 1 pixel. Other
-    # instances are dropped.
+    # Minimum fraction of a box's area that an instance must keep after a crop, to be used.
     min_visible: float = 0.1
     mask_size: int = 112  # S, on the instance's box; 0: masks of the whole padded image
     channels: int = 3

@@ -25,8 +25,8 @@ _COMMON: dict[str, Any] = {
     "weight": 1.0,  # how often each record is used in an epoch of training
     "repeat_threshold": 0.0,  # images of classes in a smaller fraction of the images are repeated
     "exhaustive": None,  # whether all instances are annotated; None: as the format declares
-    "cache": False,  # True: records are made once and kept in memory, if making them is slow
-    "masks": 0.0,  # probability that the faces of an image wear masks, the same each time
+    "cache": False,  # True: records are kept in memory after their first use
+    "masks": 0.0,  # fraction of the images in which face masks are drawn; the same ones each time
     "mask_seed": 0,
     "mask_splits": ("train", "val", "test", "external"),  # splits in which faces wear masks
     "scene": {},  # options of SceneSource: compose scenes from chips

@@ -158,9 +158,9 @@ def _open_external(
     categories: Sequence[Category],
 ) -> Opened:
     without_classes = block["format"] == "masks" or block.get("class_attribute") == ""
-    if "categories" in block and not without_classes:  # without classes, it names all instances
+    if "categories" in block and not without_classes:  # otherwise it is the class of all instances
         block["categories"] = ()  # the model's classes are used
-    # What the config says of its own data does not hold for other data.
+    # These fields describe the config's own data.
     block["labels"], block["exhaustive"] = {}, None
     for key in {"group_key", "image_set"} & block.keys():
         block[key] = ""  # all records are used, without splits

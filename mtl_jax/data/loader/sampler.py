@@ -124,7 +124,7 @@ class TrainingPlan:
 
     def epoch_of(self, step: int) -> int:
         """Return the epoch of a step."""
-        epoch = int(step / self.steps_per_epoch)  # a lower bound: leftovers only postpone batches
+        epoch = int(step / self.steps_per_epoch)  # a lower bound: epochs are at least this long
         while self.first_step(epoch + 1) <= step:
             epoch += 1
         return epoch

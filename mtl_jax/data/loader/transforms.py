@@ -163,7 +163,9 @@ def ground_truth(
 
 
 def in_slot_order(instances: Sequence[Instance]) -> list[Instance]:
-    """Return single instances in their order, then crowds, which are the first to have no slot."""
+    """Return the instances in their order, crowds last: crowds are dropped first if there are more
+    instances than slots.
+    """
     return sorted(instances, key=lambda instance: instance.crowd)
 
 

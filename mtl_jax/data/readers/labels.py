@@ -28,7 +28,7 @@ class Preset(NamedTuple):
     """Names of a data set for angles and classes."""
 
     angles: Mapping[str, Key] = {}  # for every pose
-    classes: Mapping[str, str] = {}  # for every attribute, unless it declares the annotated class
+    classes: Mapping[str, str] = {}  # for attributes that do not declare the annotated class
 
 
 PRESETS: dict[str, Preset] = {

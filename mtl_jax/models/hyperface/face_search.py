@@ -23,7 +23,9 @@ from mtl_jax.ops.windows import sliding_windows
 from mtl_jax.types import Array, Detections, Proposals
 
 # (regions [R, s, s, C], valid [R]) -> outputs by the names of `losses.output_sizes`
-Look = Callable[[Float[Array, "R s s C"], Bool[Array, "R"]], Mapping[str, Float[Array, "R _"]]]
+RunNetwork = Callable[
+    [Float[Array, "R s s C"], Bool[Array, "R"]], Mapping[str, Float[Array, "R _"]]
+]
 MIN_SIDE = 4.0  # minimum width and height of a region, in pixels
 
 
@@ -40,7 +42,7 @@ class Regions(NamedTuple):
 class Search(NamedTuple):
     """Detection in one normalised padded image; the image itself has `size` (height, width)."""
 
-    look: Look
+    run_network: RunNetwork
     attributes: tuple[Attribute, ...]
     points: Landmarks | None  # that determine a face's rectangle
     options: HyperFaceOptions
@@ -101,7 +103,7 @@ class Search(NamedTuple):
             regions = multilevel_roi_align(
                 [self.image], part[0], level, (1,), o.input_size, aligned=True, cells=cells
             )
-            return self._read(self.look(regions, part[1]), *part)
+            return self._read(self.run_network(regions, part[1]), *part)
 
         chunks = boxes_in_chunks, valid_in_chunks
         shapes = jax.eval_shape(run, jax.tree.map(lambda x: x[0], chunks))

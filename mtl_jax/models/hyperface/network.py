@@ -25,7 +25,7 @@ from mtl_jax.layers.resnet_fusion import ResNetFusion
 from mtl_jax.models.backbones import make_backbone
 from mtl_jax.models.ground_truth import clean, dropout_key
 from mtl_jax.models.hyperface.face_rectangle import first_rectangle, follow, rectangle_of
-from mtl_jax.models.hyperface.face_search import Look, Search
+from mtl_jax.models.hyperface.face_search import RunNetwork, Search
 from mtl_jax.models.hyperface.losses import (
     CLASS,
     found_points,
@@ -86,9 +86,9 @@ def hyperface(
         return region_losses(outputs, batch, attributes, options), stats
 
     def predict(variables: Variables, inputs: Inputs) -> Detections:
-        look = cast(Look, partial(make(train=False).apply, variables))
+        run_network = cast(RunNetwork, partial(make(train=False).apply, variables))
         rectangle = None if points is None else rectangle_of(variables)
-        search = partial(Search, look, attributes, points, options, rectangle)
+        search = partial(Search, run_network, attributes, points, options, rectangle)
         kind, proposals = options.detection.proposals, inputs.proposals
         if kind == "windows":
             proposals = None

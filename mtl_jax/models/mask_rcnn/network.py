@@ -18,10 +18,10 @@ from jaxtyping import Bool, Float, Int
 from mtl_jax import losses
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
+from mtl_jax.layers.attribute_head import AttributeHead
 from mtl_jax.layers.fpn import Fpn
 from mtl_jax.layers.roi_heads import BoxHead, MaskHead
 from mtl_jax.layers.rpn import RpnHead
-from mtl_jax.layers.task_heads import AttributeHead
 from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.models.backbones import make_backbone, pyramid_strides
 from mtl_jax.models.ground_truth import clean, dropout_key, image_keys, places
@@ -132,15 +132,15 @@ class Network(nn.Module):
 
     def setup(self) -> None:
         o, a = self.options, self.options.attribute_head
-        last: dict[str, Any] = {"train": self.train, "dtype": jnp.dtype(o.dtype)}
-        self.backbone = make_backbone(o.backbone, **last)
-        last["norm_eps"] = o.backbone.norm_eps
-        self.fpn = Fpn(channels=o.fpn.channels, norm=o.fpn.norm, **last)
+        common: dict[str, Any] = {"train": self.train, "dtype": jnp.dtype(o.dtype)}
+        self.backbone = make_backbone(o.backbone, **common)
+        common["norm_eps"] = o.backbone.norm_eps
+        self.fpn = Fpn(channels=o.fpn.channels, norm=o.fpn.norm, **common)
         self.rpn = RpnHead(
             anchors_per_cell=o.rpn.anchors_per_cell,
             convs=o.rpn.convs,
             channels=o.rpn.channels,
-            dtype=last["dtype"],
+            dtype=common["dtype"],
         )
         self.box_head = BoxHead(
             num_classes=self.num_classes,
@@ -149,7 +149,7 @@ class Network(nn.Module):
             fcs=o.box_head.fcs,
             fc_features=o.box_head.fc_features,
             norm=o.box_head.norm,
-            **last,
+            **common,
         )
         if o.mask_head.enabled:
             self.mask_head = MaskHead(
@@ -157,10 +157,10 @@ class Network(nn.Module):
                 convs=o.mask_head.convs,
                 channels=o.mask_head.channels,
                 norm=o.mask_head.norm,
-                **last,
+                **common,
             )
         heads = {a.name: head_of(a) for a in self.attributes}
-        dense = {name: head.make_layers(last["dtype"]) for name, head in heads.items()}
+        dense = {name: head.make_layers(common["dtype"]) for name, head in heads.items()}
         self.dense_head = {name: layers for name, layers in dense.items() if layers is not None}
         vectors = [name for name in heads if name not in self.dense_head]
         self.attribute_head = AttributeHead(
@@ -172,7 +172,7 @@ class Network(nn.Module):
             features=a.features,
             dropout=a.dropout,
             norm=a.norm,
-            **last,
+            **common,
         )
 
     def __call__(self, inputs: Inputs) -> Described:
@@ -260,7 +260,7 @@ class Network(nn.Module):
 
     @property
     def _far_edges(self) -> np.ndarray:
-        """What is added to the network's boxes outside of it: 0 unless `inclusive_boxes`."""
+        """The difference between boxes and the network's own boxes: 0 unless `inclusive_boxes`."""
         return FAR_EDGES * self.options.inclusive_boxes
 
     def _sizes(self, inputs: Inputs) -> Float[Array, "B 2"]:

@@ -65,7 +65,7 @@ def sample_batch_anchors(
 ) -> AnchorTargets:
     """Run `sample_anchors` on each image.
 
-    To save comparisons with anchors, only a quarter of the slots is used if it has all objects.
+    Only the first quarter of the slots is compared with the anchors if it contains all objects.
     """
     all_slots = gt.valid.shape[1]
 

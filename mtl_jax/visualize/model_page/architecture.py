@@ -69,7 +69,11 @@ def architecture_svg(
     boxes.append(_Box("ROIAlign", ("on P2 to P5",), 2, 2))
     heads = [("box_head", "classes and boxes")]
     heads += [("mask_head", "masks")] if count(arrays, "mask_head") else []
-    heads += [("attribute_head", ", ".join(outputs))] if outputs else []
+    dense = {name: f"dense_head_{name}" for name in outputs}
+    dense = {name: head for name, head in dense.items() if count(arrays, head)}
+    vectors = [name for name in outputs if name not in dense]
+    heads += [("attribute_head", ", ".join(vectors))] if vectors else []
+    heads += [(head, name) for name, head in dense.items()]
     for row, (name, output) in enumerate(heads):
         lines = (f"{count(arrays, name):,} parameters", output)
         boxes.append(_Box(name, lines, 3, 1.0 + 1.2 * row))

@@ -28,7 +28,7 @@ SIDE = 480  # pixels; smaller images are enlarged to about this, so that boxes s
 
 
 @dataclass(frozen=True)
-class Look:
+class Inspection:
     """A model and one image. `known`: whether the image's annotations are available."""
 
     run: Run
@@ -44,7 +44,7 @@ class Look:
         step: str | int = "best",
         overrides: Sequence[str] = (),
         seed: int = 0,
-    ) -> "Look":
+    ) -> "Inspection":
         """Load the model of a run folder and an image: a file, or SPLIT:NUMBER of the run's data.
 
         Raises UserError if the model is not of the family mask_rcnn or either cannot be loaded.

@@ -16,7 +16,7 @@ from mtl_jax.visualize.drawing.palette import GRAY, GREEN, class_color
 from mtl_jax.visualize.drawing.sheets import sheet
 from mtl_jax.visualize.drawing.styles import splash
 from mtl_jax.visualize.model_page.architecture import architecture_svg, layers
-from mtl_jax.visualize.model_page.inspection import Look
+from mtl_jax.visualize.model_page.inspection import Inspection
 from mtl_jax.visualize.model_page.weights import array_numbers, dead_channels
 from mtl_jax.visualize.page import Page
 from mtl_jax.visualize.training_targets import anchor_examples, region_examples
@@ -26,23 +26,23 @@ CHANNELS = 4  # shown of each layer
 MOST_MASKS = 12
 
 
-def write_model_page(title: str, look: Look, folder: Path) -> Path:
+def write_model_page(title: str, inspection: Inspection, folder: Path) -> Path:
     """Write the page and its images, and return its path."""
     page = Page(title)
-    _add_detections(page, look)
-    _add_proposals(page, look)
-    _add_regions(page, look)
-    _add_masks(page, look)
-    _add_activations(page, look)
-    _add_weights(page, look)
-    _add_architecture(page, look)
+    _add_detections(page, inspection)
+    _add_proposals(page, inspection)
+    _add_regions(page, inspection)
+    _add_masks(page, inspection)
+    _add_activations(page, inspection)
+    _add_weights(page, inspection)
+    _add_architecture(page, inspection)
     return page.write(folder)
 
 
-def _add_detections(page: Page, look: Look) -> None:
+def _add_detections(page: Page, inspection: Inspection) -> None:
     page.heading("Detections")
-    image, result = look.result.image, look.result
-    assert image is not None  # `Look.result` keeps it
+    image, result = inspection.result.image, inspection.result
+    assert image is not None  # `Inspection.result` keeps it
     page.image("detections", draw(image, result), "Detections with a score of at least 0.5")
     page.image("splash", splash(image, result), "Detections in colour on a gray image")
     rows = [
@@ -50,20 +50,20 @@ def _add_detections(page: Page, look: Look) -> None:
         for i in range(len(result))
     ]
     page.table(("class", "score", "x1", "y1", "x2", "y2"), rows)
-    if look.known and len(result) and len(look.record.instances):
-        _add_overlaps(page, look)
+    if inspection.known and len(result) and len(inspection.record.instances):
+        _add_overlaps(page, inspection)
 
 
-def _add_overlaps(page: Page, look: Look) -> None:
-    truth = np.array([instance.box for instance in look.record.instances], np.float32)
-    classes = [look.names[instance.label] for instance in look.record.instances]
-    overlaps = np.asarray(box_ops.iou(look.result.boxes, truth))
+def _add_overlaps(page: Page, inspection: Inspection) -> None:
+    truth = np.array([instance.box for instance in inspection.record.instances], np.float32)
+    classes = [inspection.names[instance.label] for instance in inspection.record.instances]
+    overlaps = np.asarray(box_ops.iou(inspection.result.boxes, truth))
     names = [
         f"{name} {score:.2f}"
-        for name, score in zip(look.result.class_names, look.result.scores, strict=True)
+        for name, score in zip(inspection.result.class_names, inspection.result.scores, strict=True)
     ]
     texts = [
-        [_overlap_text(v, look.result.class_names[i], classes[j]) for j, v in enumerate(row)]
+        [_overlap_text(v, inspection.result.class_names[i], classes[j]) for j, v in enumerate(row)]
         for i, row in enumerate(overlaps.tolist())
     ]
     image = plots.matrix(overlaps, texts, names, classes, "ground truth", "detections")
@@ -77,40 +77,42 @@ def _overlap_text(overlap: float, found: str, annotated: str) -> str:
     return f"{overlap:.2f}" + (" ok" if overlap >= 0.5 and found == annotated else "")
 
 
-def _add_proposals(page: Page, look: Look) -> None:
+def _add_proposals(page: Page, inspection: Inspection) -> None:
     page.heading("Proposals")
-    steps, rpn = look.inside.steps, look.options.rpn
+    steps, rpn = inspection.inside.steps, inspection.options.rpn
     anchors = np.asarray(steps.anchors.boxes)
-    if look.known:
-        found = anchor_examples(look.row, look.options, look.seed)
-        image = look.draw(found.boxes[found.sampled_positive], GRAY, dotted=True)
+    if inspection.known:
+        found = anchor_examples(inspection.row, inspection.options, inspection.seed)
+        image = inspection.draw(found.boxes[found.sampled_positive], GRAY, dotted=True)
         for box in found.refined:
-            look.add_box(image, box, GREEN, 2)
+            inspection.add_box(image, box, GREEN, 2)
         caption = "Positive anchors (dotted) and their target boxes (solid)"
         page.image("rpn_targets", image, caption)
     scores = np.where(steps.anchors.valid, steps.rpn_logits, -np.inf)
     order = np.argsort(-scores, kind="stable")
     top = order[:TOP_ANCHORS]
-    page.image("top_anchors", look.draw(anchors[top]), f"The {len(top)} highest-scoring anchors")
+    page.image(
+        "top_anchors", inspection.draw(anchors[top]), f"The {len(top)} highest-scoring anchors"
+    )
     best = order[: rpn.pre_nms]
-    refined = look.decode(steps.rpn_deltas[best], anchors[best], rpn.box_weights)
-    clipped = look.clip(refined)
+    refined = inspection.decode(steps.rpn_deltas[best], anchors[best], rpn.box_weights)
+    clipped = inspection.clip(refined)
     few = slice(TOP_PROPOSALS)
-    sides = [look.draw(anchors[best[few]], GRAY, True), look.draw(refined[few])]
+    sides = [inspection.draw(anchors[best[few]], GRAY, True), inspection.draw(refined[few])]
     page.image(
         "anchors_refined",
         sheet(sides, 2, ("before", "after"), (480, 560)),
         "The 50 highest-scoring anchors before and after refinement",
     )
-    page.image("anchors_clipped", look.draw(clipped[few]), "The same, clipped to the image")
+    page.image("anchors_clipped", inspection.draw(clipped[few]), "The same, clipped to the image")
     kept, valid = nms(clipped, scores[best], np.isfinite(scores[best]), rpn.nms_iou, TOP_PROPOSALS)
     after_nms = clipped[np.asarray(kept)[np.asarray(valid)]]
     caption = f"The 50 highest-scoring refined anchors after NMS at IoU {rpn.nms_iou}"
-    page.image("anchors_nms", look.draw(after_nms), caption)
+    page.image("anchors_nms", inspection.draw(after_nms), caption)
     proposals = np.asarray(steps.proposals.boxes)[np.asarray(steps.proposals.valid)]
-    page.image("proposals", look.draw(proposals[few]), "The 50 highest-scoring proposals")
-    if look.known:
-        truth = look.row.gt.boxes[look.row.gt.valid & ~look.row.gt.crowd]
+    page.image("proposals", inspection.draw(proposals[few]), "The 50 highest-scoring proposals")
+    if inspection.known:
+        truth = inspection.row.gt.boxes[inspection.row.gt.valid & ~inspection.row.gt.crowd]
         stages = {"anchors": anchors, "refined": refined, "proposals": proposals}
         rows = [(name, len(boxes), *_recall(truth, boxes)) for name, boxes in stages.items()]
         page.text("Recall of the annotated boxes at IoU 0.5 and 0.7:")
@@ -151,27 +153,27 @@ def _corners(boxes: np.ndarray):
     return draw_on
 
 
-def _add_regions(page: Page, look: Look) -> None:
+def _add_regions(page: Page, inspection: Inspection) -> None:
     page.heading("From regions to detections")
-    steps, options = look.inside.steps, look.options
+    steps, options = inspection.inside.steps, inspection.options
     usable = np.flatnonzero(np.asarray(steps.proposals.valid))
     boxes = np.asarray(steps.proposals.boxes)[usable]
     scores = np.asarray(jax.nn.softmax(steps.class_logits))[usable]
     classes = scores.argmax(1)
     deltas = np.asarray(steps.box_deltas)[usable, classes]
-    refined = look.clip(look.decode(deltas, boxes, options.box_head.box_weights))
-    colors = [class_color(look.names[c]) if c else GRAY for c in classes]
-    order = np.random.default_rng(look.seed).permutation(len(boxes))[:REGIONS]
-    image = look.enlarged()
+    refined = inspection.clip(inspection.decode(deltas, boxes, options.box_head.box_weights))
+    colors = [class_color(inspection.names[c]) if c else GRAY for c in classes]
+    order = np.random.default_rng(inspection.seed).permutation(len(boxes))[:REGIONS]
+    image = inspection.enlarged()
     for i in order:
-        look.add_box(image, boxes[i], colors[i], 1, dotted=not classes[i])
+        inspection.add_box(image, boxes[i], colors[i], 1, dotted=not classes[i])
     page.image("rois", image, f"{len(order)} regions before refinement (dotted gray: background)")
     found = np.flatnonzero(classes)
     best = found[np.argsort(-scores[found, classes[found]])]
-    image = look.enlarged()
+    image = inspection.enlarged()
     for i in best[:REFINED]:
-        look.add_box(image, boxes[i], GRAY, 1, dotted=True)
-        look.add_box(image, refined[i], colors[i], 2)
+        inspection.add_box(image, boxes[i], GRAY, 1, dotted=True)
+        inspection.add_box(image, refined[i], colors[i], 2)
     caption = "The five highest-scoring foreground regions, before (dotted) and after refinement"
     page.image("rois_refined", image, caption)
     sure = best[scores[best, classes[best]] > options.detection.score_threshold]
@@ -189,31 +191,33 @@ def _add_regions(page: Page, look: Look) -> None:
             "filter_nms",
             f"after per-class NMS at IoU {options.detection.nms_iou} (the detections)",
             selected,
-            [class_color(look.names[c]) for c in selected_classes],
+            [class_color(inspection.names[c]) for c in selected_classes],
         ),
     )
     page.table(
         ("regions", "number"), [("proposals", len(boxes)), *((f[1], len(f[2])) for f in filters)]
     )
     for name, text, kept, box_colors in filters:
-        page.image(name, look.draw(kept, box_colors or GRAY), f"Regions {text}")
+        page.image(name, inspection.draw(kept, box_colors or GRAY), f"Regions {text}")
 
 
-def _add_masks(page: Page, look: Look) -> None:
+def _add_masks(page: Page, inspection: Inspection) -> None:
     page.heading("Masks")
     cells: list[np.ndarray]
-    if look.known:
-        found = region_examples(look.row, look.options, look.full_size_masks, look.seed)
+    if inspection.known:
+        found = region_examples(
+            inspection.row, inspection.options, inspection.full_size_masks, inspection.seed
+        )
         chosen = np.flatnonzero(found.positive)[:MOST_MASKS]
         cells = [np.rint(255 * found.masks[i]).astype(np.uint8) for i in chosen]
-        names = [look.names[found.classes[i]] for i in chosen]
+        names = [inspection.names[found.classes[i]] for i in chosen]
         if cells:
             page.image(
                 "mask_targets",
                 sheet(cells, 6, names, (160, 160)),
                 "Mask targets of sampled regions",
             )
-    result = look.result
+    result = inspection.result
     if result.mask_probabilities is None or not len(result):
         page.text("The model predicts no masks, or there are no detections.")
         return
@@ -230,10 +234,10 @@ def _add_masks(page: Page, look: Look) -> None:
     )
 
 
-def _add_activations(page: Page, look: Look) -> None:
+def _add_activations(page: Page, inspection: Inspection) -> None:
     page.heading("Activations")
-    page.image("input", look.pixels, "The network's input")
-    activations = look.inside.activations
+    page.image("input", inspection.pixels, "The network's input")
+    activations = inspection.inside.activations
     chosen = {f"C{n}": f"backbone/stage{n}" for n in range(2, 6)}
     chosen |= {f"P{n}": f"fpn/{n - 2}" for n in range(2, 7)}
     for name, path in chosen.items():
@@ -254,9 +258,9 @@ def _as_gray(values: np.ndarray) -> np.ndarray:
     return np.rint(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
 
 
-def _add_weights(page: Page, look: Look) -> None:
+def _add_weights(page: Page, inspection: Inspection) -> None:
     page.heading("Weights")
-    found = array_numbers(look.parameters)
+    found = array_numbers(inspection.parameters)
     alerts = [f"{numbers.name}: {numbers.alert}" for numbers in found if numbers.alert]
     page.text(
         "Warnings:" if alerts else "No array is very large or non-finite; no kernel is constant."
@@ -264,7 +268,7 @@ def _add_weights(page: Page, look: Look) -> None:
     page.list(alerts)
     kernels = [n for n in found if n.name.endswith("kernel")]
     largest = sorted(kernels, key=lambda n: -np.prod(n.shape))[:24]
-    cells = [(n.name, _histogram(look.parameters[n.name])) for n in largest]
+    cells = [(n.name, _histogram(inspection.parameters[n.name])) for n in largest]
     page.image("weights", plots.plots(cells, 3, (4.2, 2.2)), "Histograms of the largest kernels")
     page.table(
         ("array", "shape", "min", "max", "mean", "std", "warning"),
@@ -275,11 +279,11 @@ def _add_weights(page: Page, look: Look) -> None:
     )
 
 
-def _add_architecture(page: Page, look: Look) -> None:
+def _add_architecture(page: Page, inspection: Inspection) -> None:
     page.heading("Architecture")
-    activations, arrays = look.inside.activations, look.parameters
-    names = [attribute.name for attribute in look.run.attributes]
-    svg = architecture_svg(look.row.images.shape, activations, arrays, names)
+    activations, arrays = inspection.inside.activations, inspection.parameters
+    names = [attribute.name for attribute in inspection.run.attributes]
+    svg = architecture_svg(inspection.row.images.shape, activations, arrays, names)
     page.drawing(
         "architecture", svg, "From the input image to the heads, with the shapes for one image"
     )

@@ -33,7 +33,7 @@ METRICS = ("AP", "AP50", "mae", "accuracy", "nme")  # whose history is plotted
 def write_report(
     title: str,
     evaluator: Evaluator,
-    evidence: ErrorAnalysis,
+    analysis: ErrorAnalysis,
     metrics: Mapping[str, float],
     folder: Path,
     *,
@@ -43,23 +43,23 @@ def write_report(
 ) -> Path:
     """Write the page of an evaluation and its images, and return its path.
 
-    `metrics` are those of `evaluator`. `evidence` covers the same images, whose number of channels
+    `metrics` are those of `evaluator`. `analysis` covers the same images, whose number of channels
     is `channels`. `history` is the run's metrics.jsonl. With `has_boxes=False`, for a model of
     whole images, results on boxes are omitted.
     """
     page = Page(title)
-    reasons = explain(evidence, metrics) if has_boxes else []
+    reasons = explain(analysis, metrics) if has_boxes else []
     _add_numbers(page, reasons, metrics if has_boxes else without_boxes(metrics))
     if has_boxes:
         for kind, precision in evaluator.curves().items():
-            _add_curves(page, kind, precision, evidence.names[1:])
-        _add_confusion(page, evidence)
-        _add_calibration(page, evidence)
+            _add_curves(page, kind, precision, analysis.names[1:])
+        _add_confusion(page, analysis)
+        _add_calibration(page, analysis)
     add_attributes(page, evaluator, channels)
     _add_faces(page, evaluator.faces)
     _add_history(page, history, has_boxes)
     if has_boxes:
-        _add_worst(page, evidence, channels)
+        _add_worst(page, analysis, channels)
     return page.write(folder)
 
 
@@ -112,29 +112,29 @@ def _finish(axes: Axes, x: str, y: str, legend: bool = False) -> None:
         axes.legend(fontsize=7)
 
 
-def _add_confusion(page: Page, evidence: ErrorAnalysis) -> None:
+def _add_confusion(page: Page, analysis: ErrorAnalysis) -> None:
     page.heading("Confusion matrix")
-    options = evidence.options
+    options = analysis.options
     page.text(
         f"Detections with a score of at least {options.alarm_score:g} against ground truth, "
         f"matched at IoU {options.iou_threshold:g} regardless of class. The background row "
         "contains false positives, the background column false negatives."
     )
-    image = plots.confusion(evidence.confusion, evidence.names)
+    image = plots.confusion(analysis.confusion, analysis.names)
     page.image("confusion", image, "Confusion matrix")
-    if evidence.best_overlaps:
+    if analysis.best_overlaps:
         page.image(
             "overlaps",
-            plots.histogram(evidence.best_overlaps, "IoU"),
+            plots.histogram(analysis.best_overlaps, "IoU"),
             "IoU of each annotated instance with its best detection of any class",
         )
 
 
-def _add_calibration(page: Page, evidence: ErrorAnalysis) -> None:
-    if not evidence.scores:
+def _add_calibration(page: Page, analysis: ErrorAnalysis) -> None:
+    if not analysis.scores:
         return
     page.heading("Score calibration")
-    counts, hits, error = calibration(evidence.scores, evidence.right, BINS)
+    counts, hits, error = calibration(analysis.scores, analysis.right, BINS)
     middle = (np.arange(BINS) + 0.5) / BINS
 
     def reliability(axes: Axes) -> None:
@@ -243,16 +243,16 @@ def _read_history(history: Path | None) -> list[dict]:
     return rows
 
 
-def _add_worst(page: Page, evidence: ErrorAnalysis, channels: int) -> None:
+def _add_worst(page: Page, analysis: ErrorAnalysis, channels: int) -> None:
     page.heading("Worst images")
-    cases = evidence.worst
+    cases = analysis.worst
     if not cases:
         page.text("There are no false negatives and no false positives.")
         return
     page.image(
         "worst",
         sheet(
-            [p for case in cases for p in _beside(case, evidence.categories, channels)],
+            [p for case in cases for p in _beside(case, analysis.categories, channels)],
             2,
             [text for case in cases for text in _captions(case)],
             (400, 560),
@@ -263,7 +263,7 @@ def _add_worst(page: Page, evidence: ErrorAnalysis, channels: int) -> None:
     if len(case.result) and case.record.instances:
         page.image(
             "overlap_grid",
-            _overlap_grid(case, evidence.categories),
+            _overlap_grid(case, analysis.categories),
             f"{case.record.file_name}: IoU of detections and ground truth",
         )
 

@@ -63,7 +63,7 @@ def test_errors_are_in_tables_by_group(report):
 def test_the_page_of_a_model_of_whole_images_has_no_results_on_boxes(tmp_path):
     sex = from_config({"sex": dict(kind="categorical", classes=("f", "m"))})
     categories = (Category(1, "face"),)
-    evaluator, evidence = Evaluator(categories, sex), ErrorAnalysis(categories)
+    evaluator, analysis = Evaluator(categories, sex), ErrorAnalysis(categories)
     image = np.full((50, 50, 3), 90, np.uint8)
     instance = Instance((0, 0, 50, 50), 1, attributes=parse_labels(sex, {"sex": "f"}))
     one = np.ones(1, np.int64)
@@ -80,13 +80,13 @@ def test_the_page_of_a_model_of_whole_images_has_no_results_on_boxes(tmp_path):
     )
     record = Record(image, 50, 50, 1, "a.png", (instance,))
     evaluator.add(record, found)
-    evidence.add(record, found)
+    analysis.add(record, found)
     metrics = evaluator.metrics()
     assert "box/AP" in metrics
     history = tmp_path / "metrics.jsonl"
     line = {"step": 1, "train/attribute/sex": 0.7, "val/sex/accuracy": 1.0, "val/box/AP": 1.0}
     history.write_text(json.dumps(line) + "\n")
-    write_report("a", evaluator, evidence, metrics, tmp_path, history=history, has_boxes=False)
+    write_report("a", evaluator, analysis, metrics, tmp_path, history=history, has_boxes=False)
     text = (tmp_path / "index.html").read_text()
     assert "<td>sex/accuracy</td>" in text
     for other in ("box/AP", "false_alarms", "<p>"):
@@ -125,9 +125,9 @@ def test_losses_of_training_and_validation_share_a_plot(tmp_path, monkeypatch):
 
     monkeypatch.setattr(plots, "plots", draw)
     categories = (Category(1, "face"),)
-    evaluator, evidence = Evaluator(categories), ErrorAnalysis(categories)
+    evaluator, analysis = Evaluator(categories), ErrorAnalysis(categories)
     history = tmp_path / "metrics.jsonl"
-    write_report("a", evaluator, evidence, {"box/AP": 0.5}, tmp_path, history=history)
+    write_report("a", evaluator, analysis, {"box/AP": 0.5}, tmp_path, history=history)
     assert jax.tree.map(np.ndarray.tolist, panels) == {
         "loss": {"train": [[1, one]], "val": [[1, two]]},
         "loss/attribute/age": {"train": [[1, one]], "val": [[1, two]]},
@@ -147,15 +147,15 @@ def test_the_table_of_classes_is_pycocotools(report):
 
 def test_the_page_explains_why_nothing_is_detected(tmp_path):
     categories = (Category(1, "cat"), Category(2, "dog"))
-    evaluator, evidence = Evaluator(categories), ErrorAnalysis(categories)
+    evaluator, analysis = Evaluator(categories), ErrorAnalysis(categories)
     image = np.zeros((50, 50, 3), np.uint8)
     instances = (Instance((5, 5, 30, 30), 1), Instance((20, 20, 40, 40), 2))
     none = np.zeros(0, np.int64)
     found = Result(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none, (), none, 50, 50)
     record = Record(image, 50, 50, 1, "a.png", instances)
     evaluator.add(record, found)
-    evidence.add(record, found)
-    write_report("nothing", evaluator, evidence, evaluator.metrics(), tmp_path)
+    analysis.add(record, found)
+    write_report("nothing", evaluator, analysis, evaluator.metrics(), tmp_path)
     text = (tmp_path / "index.html").read_text()
     option = "model.detection.score_threshold"
     faults = re.findall("<li>(.*?)</li>", text)
