@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from mistakes import check_faults, refused
 
+from mtl_jax.attributes.landmarks import Landmarks
 from mtl_jax.convert import torchvision_names as names
 from mtl_jax.convert.coco_names import coco_categories
 from mtl_jax.convert.torchvision import read_categories
@@ -12,12 +13,14 @@ ARCHS = (
     "maskrcnn_resnet50_fpn_v2",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet18_fpn",
+    "keypointrcnn_resnet50_fpn",
 )
 
 
 def state_of(arch):
     """Return a state dict of empty tensors; only the names matter."""
-    return {t.key: np.zeros(0) for t in names.model_tensors(names.arch_options(arch))}
+    points = [Landmarks("points", points=("a",), loss="heatmap")] if "keypoint" in arch else []
+    return {t.key: np.zeros(0) for t in names.model_tensors(names.arch_options(arch), points)}
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -25,11 +28,11 @@ def test_a_model_is_identified_by_its_names(arch):
     assert names.guess_arch(state_of(arch)) == arch
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101])
-def test_a_resnet_is_identified_by_its_names(depth):
-    options = names.arch_options(f"resnet{depth}")
+@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50", "resnet101", "convnext_tiny"])
+def test_a_backbone_is_identified_by_its_names(arch):
+    options = names.arch_options(arch)
     state = {t.key: np.zeros(0) for t in names.backbone_tensors(options.backbone)}
-    assert names.guess_arch(state) == f"resnet{depth}"
+    assert names.guess_arch(state) == arch
 
 
 @pytest.mark.parametrize("arch", ["", "resnet51", "resnet50_fpn", "maskrcnn_resnet50", "yolo"])
@@ -51,6 +54,9 @@ def test_every_tensor_has_one_name_in_each_library(arch):
         (names.DENSE, (5, 7)),
         (names.CONV, (5, 7, 3, 2)),
         (names.DECONV, (5, 7, 2, 2)),
+        (names.DEPTHWISE, (5, 1, 3, 2)),
+        (names.CHANNELS, (5, 1, 1)),
+        (names.TURNED_DECONV, (5, 7, 2, 2)),
         (names.PIXEL_DENSE, (5, 7, 1, 1)),
         (names.flattened(3), (5, 4 * 9)),
     ],

@@ -4,7 +4,7 @@ The plan is a pure function of the seed and the step, so that a run can resume a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -85,7 +85,6 @@ class TrainingPlan:
     def __init__(
         self, buckets: Sequence[Bucket], weights: Sequence[float], batch_size: int, seed: int
     ):
-        self.buckets = buckets
         self.batch_size = batch_size
         self.seed = seed
         self._arguments = (buckets, weights, batch_size, seed)
@@ -94,7 +93,20 @@ class TrainingPlan:
             raise UserError(f"source weights {tuple(weights)} must not be negative")
         if any(len(bucket.indices) != len(weights) for bucket in buckets):
             raise UserError(f"got {len(weights)} source weights; expected one for each source")
-        per_epoch = sum(self._weights[s] * len(i) for b in buckets for s, i in enumerate(b.indices))
+        # Records of weight 0 are not used, not even in place of unreadable ones.
+        self.buckets = [
+            replace(
+                bucket,
+                indices=tuple(
+                    of if weight else of[:0]
+                    for of, weight in zip(bucket.indices, weights, strict=True)
+                ),
+            )
+            for bucket in buckets
+        ]
+        per_epoch = sum(
+            self._weights[s] * len(i) for b in self.buckets for s, i in enumerate(b.indices)
+        )
         if not per_epoch:
             raise UserError(
                 "there is no training data: the sources have no records, or their weights are 0"

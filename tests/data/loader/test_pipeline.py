@@ -416,6 +416,13 @@ def test_a_skipped_image_in_training_is_replaced_and_reported_once(broken, caplo
     )
 
 
+def test_a_source_of_weight_0_replaces_no_image(broken):
+    broken.broken = 8  # the next image is the other source's first
+    batches = train([broken, Images(9)], (1.0, 0.0), replace(OPTIONS, on_error="skip"))
+    found = np.concatenate([batch.index for batch in islice(batches, 20)])
+    assert set(found.tolist()) == set(range(8))
+
+
 def test_no_readable_images_are_reported(broken):
     broken.length = 1
     broken.broken = 0
