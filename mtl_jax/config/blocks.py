@@ -8,13 +8,14 @@ by name.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mtl_jax.config.fields import as_tuples
+from mtl_jax.config.options.data import unique_names
 from mtl_jax.config.options.training import Stage
 from mtl_jax.config.renamed import read_old_names
 from mtl_jax.errors import UserError
@@ -98,26 +99,6 @@ def _as_blocks(value: Any, field: str) -> dict[str, Any]:
         if not isinstance(block, Mapping) and name != ORDER:
             place = f"{field}.{name}" if by_name else f"{field}[{name}]"
             raise UserError(f"{place} is {block!r}; it must be a block, a dict of fields")
-    return found
-
-
-def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the names of sources, from pairs (name, default name).
-
-    A source without a name takes the default name, with a number appended from the second on.
-    Raises UserError if two sources have the same name.
-    """
-    found: list[str] = []
-    for name, usual in names:
-        key, number = name or usual, 1
-        while key in found:
-            if name:
-                raise UserError(
-                    f"config.data.sources: two sources have the name {name!r}; names must be unique"
-                )
-            number += 1
-            key = f"{usual}-{number}"
-        found.append(key)
     return found
 
 

@@ -1,10 +1,11 @@
 """Options of the data: sources, augmentation, regions and batches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mtl_jax.config.options.base import Options, at_least, between, one_of
+from mtl_jax.errors import UserError
 from mtl_jax.images.resize import ResizeOptions
 
 
@@ -28,6 +29,26 @@ class SourceOptions(Options):
     def faults(self) -> Iterator[str]:
         if len(self.fractions) != 3 or min(self.fractions) < 0 or sum(self.fractions) <= 0:
             yield f"data.fractions is {self.fractions}; it must be (train, val, test)"
+
+
+def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the names of sources, from pairs (name, default name).
+
+    A source without a name takes the default name, with a number appended from the second on.
+    Raises UserError if two sources have the same name.
+    """
+    found: list[str] = []
+    for name, usual in names:
+        key, number = name or usual, 1
+        while key in found:
+            if name:
+                raise UserError(
+                    f"config.data.sources: two sources have the name {name!r}; names must be unique"
+                )
+            number += 1
+            key = f"{usual}-{number}"
+        found.append(key)
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl_jax.config.blocks import unique_names
-from mtl_jax.config.options.data import SHORT, SourceOptions
+from mtl_jax.config.options.data import SHORT, SourceOptions, unique_names
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.compose_chips import SceneSource
 from mtl_jax.data.readers.format import Format
