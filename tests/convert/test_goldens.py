@@ -46,7 +46,7 @@ def test_features_and_proposals(arch):
 def test_detections(arch):
     expected, (options, variables) = golden(arch), ours(arch)
     predict = jax.jit(mask_rcnn(options, seeded.CLASSES).predict)
-    found = jax.device_get(predict(variables, seeded.batch()))
+    found = jax.device_get(predict(variables, seeded.batch().inputs))
     count = len(expected["scores"])
     assert found.valid.sum() == count > 20
     boxes, scores = found.boxes[0, :count], found.scores[0, :count]
