@@ -170,7 +170,9 @@ def test_ten_steps_have_the_losses_of_keras(tmp_path):
             "race": np.eye(5)[labels["race"][:, 0].astype(int)],
         }
         total, variables, state = step(variables, state, batch)
-        expected = network.train_on_batch(np.asarray(normalized(batch)), targets, return_dict=True)
+        expected = network.train_on_batch(
+            np.asarray(normalized(batch.inputs)), targets, return_dict=True
+        )
         np.testing.assert_allclose(total, expected["loss"], rtol=1e-4)
         network.reset_metrics()
     for number in range(1, 6):
