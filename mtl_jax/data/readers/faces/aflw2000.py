@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.io
 
 from mtl_jax.attributes.vocabulary import LANDMARKS
 from mtl_jax.data.face_points import IBUG, Point, as_bbox, check_near, degrees, face_box, from_ibug
@@ -102,9 +101,11 @@ def _aflw(points: np.ndarray, width: int, height: int) -> list[Point | tuple[Non
 
 def _load(path: Path) -> dict[str, Any]:
     """Read the arrays of a MATLAB file, without executing code from it."""
+    from scipy.io import loadmat  # a slow import, which a mistake in a config should not wait for
+
     try:
         with path.open("rb") as file:
-            return scipy.io.loadmat(file, variable_names=_NAMES)
+            return loadmat(file, variable_names=_NAMES)
     except FileNotFoundError:
         raise ValueError(f"has no {path.name} beside it; add the file") from None
     except Exception as error:  # a broken file can raise any exception
