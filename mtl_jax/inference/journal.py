@@ -44,7 +44,7 @@ class Journal:
         self._made_by = dict(made_by)
         self._progress_end = 0  # bytes of whole lines
         self.done: dict[str, Done] = self._read() if resume else {}
-        self._end = max((one.start + one.size for one in self.done.values()), default=0)
+        self._end = _end_of(self.done.values())
         self._opened = ExitStack()
         self._files: tuple[BinaryIO, BinaryIO] | None = None
 
@@ -72,7 +72,7 @@ class Journal:
                     "resume with the same arguments, or omit --resume to start again"
                 )
         size = self.path.stat().st_size if self.path.exists() else 0
-        if size < max((one.start + one.size for one in found), default=0):
+        if size < _end_of(found):
             raise UserError(
                 f"{self.path}: entries of finished images are missing; omit --resume to start again"
             )
@@ -145,3 +145,8 @@ class Journal:
                 end = done.start + done.size
                 while file.tell() < end:
                     yield json.loads(file.readline())
+
+
+def _end_of(done: Iterable[Done]) -> int:
+    """Return the end of the last entry of finished images and videos, in bytes."""
+    return max((one.start + one.size for one in done), default=0)

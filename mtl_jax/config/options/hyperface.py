@@ -114,9 +114,8 @@ class HyperFaceOptions(Options):
         yield from each_fraction("model.detection", d, "score_threshold", "overlap", "nms_iou")
         yield from each_at_least("model", self, 1, "fused_channels", "head_features")
         yield from each_fraction("model", self, "dropout")
-        yield from each_at_least(
-            "model.loss_weights", self.loss_weights, 0, *vars(FaceLossWeights())
-        )
+        weights = self.loss_weights
+        yield from each_at_least("model.loss_weights", weights, 0, *vars(weights))
         yield from one_of("model.alexnet.variant", self.alexnet.variant, ALEXNETS)
         if self.trunk == "alexnet" and self.input_size not in range(67, 1024, 32):
             # Other sizes lead to three feature maps of different sizes, which cannot be fused.
