@@ -124,7 +124,7 @@ def targets(batch: Batch) -> list[dict[str, torch.Tensor]]:
     """Return the ground truth in torchvision's format."""
     result = []
     for row, (h, w) in enumerate(batch.sizes.astype(int)):
-        kept = batch.gt.valid[row] & ~batch.gt.crowd[row] & batch.gt.mask_valid[row]
+        kept = batch.gt.valid[row] & batch.gt.mask_valid[row]
         found = {
             "boxes": batch.gt.boxes[row][kept],
             "labels": batch.gt.classes[row][kept].astype(np.int64),

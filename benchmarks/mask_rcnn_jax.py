@@ -97,9 +97,9 @@ def to_batch(scene: Scene) -> Batch:
         boxes=slots(scene.boxes),
         classes=slots(scene.classes).astype(np.int32),
         valid=valid,
-        crowd=np.zeros_like(valid),
         masks=slots(masks),
         mask_valid=valid,
+        ignored=np.zeros((count, 1, 4), np.float32),
         attributes={},
     )
     sizes = np.tile(np.array([height, width], np.float32), (count, 1))

@@ -40,10 +40,12 @@ class GroundTruth(NamedTuple):
     boxes: Float[Array, "*B M 4"]
     classes: Int[Array, "*B M"]  # 1 .. K-1
     valid: Bool[Array, "*B M"]
-    crowd: Bool[Array, "*B M"]  # a region of many objects: neither positive nor negative
     # Coverage 0..255 of the S x S cells of the row's box, or of the whole padded image.
     masks: UInt8[Array, "*B M S S"]
     mask_valid: Bool[Array, "*B M"]
+    # Boxes of what is neither learned nor background: crowds, and objects without a slot or hardly
+    # visible. Unused rows are 0.
+    ignored: Float[Array, "*B I 4"]
     attributes: Mapping[str, AttributeLabels]
 
 

@@ -56,9 +56,9 @@ def batch_of(boxes: np.ndarray, **changes: np.ndarray) -> Batch:
         boxes=boxes[:, None].astype(np.float32),
         classes=np.ones((rows, 1), np.int32),
         valid=yes[:, None],
-        crowd=~yes[:, None],
         masks=np.zeros((rows, 1, 1, 1), np.uint8),
         mask_valid=~yes[:, None],
+        ignored=np.zeros((rows, 0, 4), np.float32),
         attributes={},
     )
     images = np.zeros((rows, 1, 1, 3), np.uint8)

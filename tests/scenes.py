@@ -92,9 +92,9 @@ def random_batch(
             boxes=boxes.astype(np.float32),
             classes=rng.integers(1, num_classes, (images, slots)).astype(np.int32),
             valid=valid,
-            crowd=np.zeros_like(valid),
             masks=rng.integers(0, 256, (images, slots, side, side), np.uint8),
             mask_valid=np.ones_like(valid),
+            ignored=np.zeros((images, 0, 4), np.float32),
             attributes=labels,
         ),
     )

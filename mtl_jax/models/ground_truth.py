@@ -19,8 +19,8 @@ def clean(batch: Batch) -> Batch:
         boxes=jnp.where(valid[..., None], gt.boxes, 0.0),
         classes=jnp.where(valid, gt.classes, 0),
         valid=valid,
-        crowd=gt.crowd & valid,
         mask_valid=gt.mask_valid & valid,
+        ignored=jnp.where(batch.valid[:, None, None], gt.ignored, 0.0),
         attributes=attributes,
     )
     return batch._replace(gt=gt)

@@ -41,9 +41,11 @@ def smaller_overlap(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Arr
     return _ratio(intersection(a, b), jnp.minimum(area(a)[:, None], area(b)))
 
 
-def crowd_overlap(boxes: Float[Array, "N 4"], crowds: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """Return the fraction of each box inside each crowd region; 0 for a box without area."""
-    return _ratio(intersection(boxes, crowds), area(boxes)[:, None])
+def fraction_inside(
+    boxes: Float[Array, "N 4"], regions: Float[Array, "M 4"]
+) -> Float[Array, "N M"]:
+    """Return the fraction of each box inside each region; 0 for a box without area."""
+    return _ratio(intersection(boxes, regions), area(boxes)[:, None])
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -25,18 +25,16 @@ def match(
     positive_threshold: float,
     negative_threshold: float,
     allow_low_quality: bool,
-    crowd_overlap: Float[Array, "N"] | None = None,
-    crowd_threshold: float = 0.5,
+    ignored: Bool[Array, "N"] | None = None,
     usable: Bool[Array, "N"] | None = None,
 ) -> Matches:
     """Match each candidate with the object that it overlaps most; the first one of equals.
 
     A candidate is positive if its IoU is at least `positive_threshold`, and negative if it is below
-    `negative_threshold`. If more than `crowd_threshold` of a negative lies in a crowd region, which
-    may contain any object, it is neither. With `allow_low_quality`, every candidate whose IoU
-    equals an object's best IoU is positive too, so that each overlapped object has a match. Columns
-    of `iou` where `gt_usable` is False are ignored, as are rows where `usable` is False: these
-    candidates are neither.
+    `negative_threshold` and the candidate is not `ignored`. With `allow_low_quality`, every
+    candidate whose IoU equals an object's best IoU is positive too, so that each overlapped object
+    has a match. Columns of `iou` where `gt_usable` is False are not used. Candidates that are not
+    `usable` are neither positive nor negative.
     """
     num_gt = iou.shape[1]
     if num_gt == 0:
@@ -54,9 +52,8 @@ def match(
             best_of_gt = jnp.max(iou, 0)
             positive |= jnp.any((iou == best_of_gt) & (best_of_gt > 0), 1)
     negative = ~positive & (best < negative_threshold)
-    if crowd_overlap is not None:
-        in_crowd = crowd_overlap > crowd_threshold
-        negative &= ~in_crowd
+    if ignored is not None:
+        negative &= ~ignored
     if usable is not None:
         negative &= usable
     return Matches(gt_index, positive, negative)

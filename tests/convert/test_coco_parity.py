@@ -194,9 +194,9 @@ def as_batch(images, targets):
         boxes=np.zeros((rows, slots, 4), np.float32),
         classes=np.zeros((rows, slots), np.int32),
         valid=np.zeros((rows, slots), bool),
-        crowd=np.zeros((rows, slots), bool),
         masks=np.zeros((rows, slots, height, width), np.uint8),
         mask_valid=np.zeros((rows, slots), bool),
+        ignored=np.zeros((rows, 0, 4), np.float32),
         attributes={},
     )
     for row, target in enumerate(targets):

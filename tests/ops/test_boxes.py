@@ -47,10 +47,10 @@ def test_smaller_overlap_is_the_part_of_the_smaller_box():
     np.testing.assert_allclose(box_ops.smaller_overlap(b, a), np.transpose(expected))
 
 
-def test_crowd_overlap_is_the_part_of_the_box_alone():
+def test_the_fraction_inside_is_that_of_the_box_alone():
     boxes = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 5, 5]], np.float32)
     crowds = np.array([[5, 0, 100, 10], [0, 0, 0, 0]], np.float32)
-    np.testing.assert_allclose(box_ops.crowd_overlap(boxes, crowds), [[0.5, 0], [0, 0], [0, 0]])
+    np.testing.assert_allclose(box_ops.fraction_inside(boxes, crowds), [[0.5, 0], [0, 0], [0, 0]])
 
 
 @hypothesis.given(
@@ -107,7 +107,7 @@ def test_degenerate_boxes_have_finite_values_and_gradients():
     def total(a, b):
         weights = (10.0, 10.0, 5.0, 5.0)
         coded = box_ops.encode(a, b, weights)
-        overlaps = box_ops.iou(a, b) + box_ops.crowd_overlap(a, b)
+        overlaps = box_ops.iou(a, b) + box_ops.fraction_inside(a, b)
         return jnp.sum(coded) + jnp.sum(overlaps) + jnp.sum(box_ops.decode(1e4 * a, b, weights))
 
     for a in (boxes, boxes[::-1]):

@@ -66,10 +66,10 @@ def test_an_object_without_overlap_makes_no_far_candidate_positive():
     assert not matches.positive.any()
 
 
-def test_candidates_on_crowds_are_not_negatives():
+def test_ignored_candidates_are_not_negatives():
     overlap = jnp.array([[0.1], [0.1], [0.9]])
-    crowd = jnp.array([0.8, 0.5, 0.8])
-    matches = match(overlap, jnp.ones(1, bool), 0.7, 0.3, False, crowd, 0.5)
+    ignored = jnp.array([True, False, True])
+    matches = match(overlap, jnp.ones(1, bool), 0.7, 0.3, False, ignored)
     assert list(kinds(matches)) == ["neither", "negative", "positive"]
 
 

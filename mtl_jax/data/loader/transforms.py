@@ -52,13 +52,14 @@ def load(
         changed = change_pixels(whole, options.augment, rng)
         if changed is not whole:
             seen[:] = changed
+    gt, complete = ground_truth(record, canvas, geometry.after_cut(x1, y1), attributes, options)
     return Batch(
         images=pixels,
         sizes=np.array([bottom, right], np.float32),
         valid=np.array(True),
-        exhaustive=np.array(record.exhaustive),
+        exhaustive=np.array(record.exhaustive and complete),
         index=np.array(index, np.int32),
-        gt=ground_truth(record, canvas, geometry.after_cut(x1, y1), attributes, options),
+        gt=gt,
     )
 
 
@@ -108,9 +109,9 @@ def empty_row(canvas: Size, attributes: Sequence[Attribute], options: DataOption
             boxes=np.zeros((slots, 4), np.float32),
             classes=np.zeros(slots, np.int32),
             valid=np.zeros(slots, bool),
-            crowd=np.zeros(slots, bool),
             masks=np.zeros((slots, *cells), np.uint8),
             mask_valid=np.zeros(slots, bool),
+            ignored=np.zeros((slots, 4), np.float32),
             attributes={
                 a.name: AttributeLabels(
                     np.zeros((slots, a.label_size), np.float32),
@@ -136,50 +137,48 @@ def ground_truth(
     geometry: Geometry,
     attributes: Sequence[Attribute],
     options: DataOptions,
-) -> GroundTruth:
-    """Return a record's annotations in pixels of the padded image, in `max_instances` slots.
+) -> tuple[GroundTruth, bool]:
+    """Return a record's annotations in pixels of the padded image, in `max_instances` slots, and
+    whether they contain every instance of which at least a pixel is visible.
 
-    `geometry` is that of the whole image, also if only a region is visible. Raises ValueError that
-    names the instance of a wrong label.
+    Instances without a slot, with less than `min_visible` of their area, and crowds are ignored
+    regions, at most `max_instances`. `geometry` is that of the whole image, also if only a region
+    is visible. Raises ValueError that names the instance of a wrong label.
     """
     gt = empty_row(canvas, attributes, options).gt
     seen = geometry.boxes(np.array(record.frame, np.float64))
     seen = np.clip(seen, 0, [canvas[1], canvas[0], canvas[1], canvas[0]])
     placed = Placed(record, geometry, seen)
     slot = 0
-    for instance in in_slot_order(record.instances):
+    ignored: list[np.ndarray] = []
+    for instance in record.instances:
         whole = instance.box if record.turn is None else record.turn.box(instance.box)
-        box = clip_box(whole, placed, options.min_visible)
+        box, visible = clip_box(whole, placed)
         if box is None:
             continue
-        if slot == options.max_instances:
-            break
+        if instance.crowd or visible < options.min_visible or slot == options.max_instances:
+            ignored.append(box)
+            continue
         try:
             _fill_slot(gt, slot, instance, box, placed, attributes, options.mask_size)
         except ValueError as error:
             raise ValueError(f"instance {instance.id}: {error}") from error
         slot += 1
-    return gt
+    room = len(gt.ignored)
+    gt.ignored[: len(ignored)] = np.reshape(ignored[:room], (-1, 4))
+    return gt, len(ignored) <= room
 
 
-def in_slot_order(instances: Sequence[Instance]) -> list[Instance]:
-    """Return the instances in their order, crowds last: crowds are dropped first if there are more
-    instances than slots.
-    """
-    return sorted(instances, key=lambda instance: instance.crowd)
-
-
-def clip_box(box: Sequence[float], placed: Placed, min_visible: float) -> np.ndarray | None:
-    """Transform a box to the padded image and clip it to the visible part. Return None if less than
-    a pixel or less than the fraction `min_visible` of its area remains.
+def clip_box(box: Sequence[float], placed: Placed) -> tuple[np.ndarray | None, float]:
+    """Transform a box to the padded image and clip it to the visible part. Return the clipped box,
+    or None if it is smaller than 1 x 1 pixel, and its fraction of the box's area.
     """
     whole = placed.geometry.boxes(np.asarray(box, np.float64))
     left = np.clip(whole, np.tile(placed.seen[:2], 2), np.tile(placed.seen[2:], 2))
     width, height = left[2:] - left[:2]
-    area = np.prod(whole[2:] - whole[:2])
-    if width < 1 or height < 1 or width * height < min_visible * area:
-        return None
-    return left
+    if width < 1 or height < 1:
+        return None, 0.0
+    return left, float(width * height / np.prod(whole[2:] - whole[:2]))
 
 
 def _fill_slot(
@@ -192,7 +191,7 @@ def _fill_slot(
     mask_size: int,
 ) -> None:
     gt.boxes[slot], gt.classes[slot] = box, instance.label
-    gt.valid[slot], gt.crowd[slot] = True, instance.crowd
+    gt.valid[slot] = True
     if instance.segmentation is not None:
         _write_mask(gt.masks[slot], instance.segmentation, box, placed, mask_size)
         gt.mask_valid[slot] = True

@@ -47,7 +47,7 @@ def mask_mtl(
 ) -> Model:
     """Build the model. Raises ValueError if the options do not match the attributes.
 
-    An image's labels are those of its first object that is not a crowd. Each image has one
+    An image's labels are those of its first object. Each image has one
     detection of class 1, the whole image.
     """
     check(options, attributes)
@@ -128,7 +128,7 @@ def attribute_terms(
     attributes: Sequence[Attribute], outputs: Mapping[str, Float[Array, "B O"]], batch: Batch
 ) -> dict[str, Term]:
     """Return each attribute's loss, over the labels of the first object of each image."""
-    objects = batch.gt.valid & ~batch.gt.crowd
+    objects = batch.gt.valid
     first = jnp.argmax(objects, 1)[:, None, None]
     terms = {}
     for a in attributes:

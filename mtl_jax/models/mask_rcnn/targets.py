@@ -15,10 +15,9 @@ from mtl_jax.models.mask_rcnn.proposals import Anchors
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.matching import Matches, match
 from mtl_jax.ops.sampling import Samples, sample
-from mtl_jax.ops.static_sizes import run_smallest
 from mtl_jax.types import Array, GroundTruth, Proposals
 
-CROWD_OVERLAP = 0.5  # candidates with a larger fraction inside a crowd are not negatives
+IGNORED_PART = 0.5  # candidates with a larger fraction inside an ignored region are not negatives
 
 
 class AnchorTargets(NamedTuple):
@@ -65,17 +64,22 @@ def sample_batch_anchors(
 ) -> AnchorTargets:
     """Run `sample_anchors` on each image.
 
-    Only the first quarter of the slots is compared with the anchors if it contains all objects.
+    Only the first quarter of the slots is compared with the anchors if it contains all objects, and
+    ignored regions only if there are any.
     """
-    all_slots = gt.valid.shape[1]
+    slots, regions = gt.valid.shape[1], gt.ignored.shape[1]
+    quarter = -(-slots // 4)
 
-    def run(slots: int) -> AnchorTargets:
-        few = jax.tree.map(lambda x: x[:, :slots], gt)
+    def run(objects: int, ignored: int) -> AnchorTargets:
+        few = jax.tree.map(lambda x: x[:, :objects], gt)
+        few = few._replace(ignored=gt.ignored[:, :ignored])
         sampler = partial(sample_anchors, options=options)
         return jax.vmap(sampler)(keys, anchors, few, negatives_allowed)
 
-    used = jnp.max(gt.valid * jnp.arange(1, all_slots + 1))
-    return run_smallest(used, (-(-all_slots // 4), all_slots), run)
+    used = jnp.max(gt.valid * jnp.arange(1, slots + 1))
+    sizes = ((quarter, 0), (slots, 0), (quarter, regions), (slots, regions))
+    index = (used > quarter) + 2 * jnp.any(gt.ignored)
+    return jax.lax.switch(index, [partial(run, *each) for each in sizes])
 
 
 def sample_regions(
@@ -90,7 +94,7 @@ def sample_regions(
     the heads are trained on.
     """
     boxes = jnp.concatenate([proposals.boxes, gt.boxes])
-    usable = jnp.concatenate([proposals.valid, gt.valid & ~gt.crowd])
+    usable = jnp.concatenate([proposals.valid, gt.valid])
     matches = _match(
         boxes, usable, gt, options.positive_iou, options.negative_iou, low_quality=False
     )
@@ -116,15 +120,15 @@ def _match(
     negative_iou: float,
     low_quality: bool,
 ) -> Matches:
-    # Computed from the same boxes as the IoU, so that XLA computes the intersections once.
-    in_crowds = box_ops.crowd_overlap(boxes, gt.boxes)
+    # A candidate that would be positive or neither for an ignored object, or lies in a crowd.
+    ignored = box_ops.fraction_inside(boxes, gt.ignored) > IGNORED_PART
+    ignored |= box_ops.iou(boxes, gt.ignored) >= negative_iou
     return match(
         box_ops.iou(boxes, gt.boxes),
-        gt.valid & ~gt.crowd,
+        gt.valid,
         positive_iou,
         negative_iou,
         low_quality,
-        jnp.where(gt.valid & gt.crowd, in_crowds, 0.0).max(axis=1),
-        CROWD_OVERLAP,
+        ignored.any(1),
         usable,
     )

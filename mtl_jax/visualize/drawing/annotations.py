@@ -73,8 +73,8 @@ def row_result(
 ) -> Result:
     """Return the annotations of `row`, a batch without its leading axis, in its own pixels.
 
-    Crowds are omitted. Masks are those used in training; masks of the whole padded image are
-    omitted.
+    Ignored regions are omitted. Masks are those used in training; masks of the whole padded image
+    are omitted.
     """
     gt = row.gt
     masks = np.where(gt.mask_valid[:, None, None], gt.masks, 0).astype(np.float32) / 255
@@ -82,7 +82,7 @@ def row_result(
         boxes=gt.boxes[None],
         scores=np.full((1, len(gt.valid)), np.inf, np.float32),
         classes=gt.classes[None],
-        valid=(gt.valid & ~gt.crowd)[None],
+        valid=gt.valid[None],
         masks=None if full_size_masks or not gt.mask_valid.any() else masks[None],
         attributes={a.name: a.as_prediction(*gt.attributes[a.name])[None] for a in attributes},
     )

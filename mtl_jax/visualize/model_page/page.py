@@ -112,7 +112,7 @@ def _add_proposals(page: Page, inspection: Inspection) -> None:
     proposals = np.asarray(steps.proposals.boxes)[np.asarray(steps.proposals.valid)]
     page.image("proposals", inspection.draw(proposals[few]), "The 50 highest-scoring proposals")
     if inspection.known:
-        truth = inspection.row.gt.boxes[inspection.row.gt.valid & ~inspection.row.gt.crowd]
+        truth = inspection.row.gt.boxes[inspection.row.gt.valid]
         stages = {"anchors": anchors, "refined": refined, "proposals": proposals}
         rows = [(name, len(boxes), *_recall(truth, boxes)) for name, boxes in stages.items()]
         page.text("Recall of the annotated boxes at IoU 0.5 and 0.7:")

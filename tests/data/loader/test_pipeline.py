@@ -126,7 +126,7 @@ def test_a_batch_has_the_documented_types_and_shapes():
         assert (batch.gt.boxes.dtype, batch.gt.boxes.shape) == (np.float32, (2, 3, 4))
         assert (batch.gt.classes.dtype, batch.gt.classes.shape) == (np.int32, (2, 3))
         assert (batch.gt.masks.dtype, batch.gt.masks.shape) == (np.uint8, (2, 3, 8, 8))
-        for array in (batch.gt.valid, batch.gt.crowd, batch.gt.mask_valid):
+        for array in (batch.gt.valid, batch.gt.mask_valid):
             assert (array.dtype, array.shape) == (bool, (2, 3))
         assert list(batch.gt.attributes) == ["age", "eyes"]
         assert batch.gt.attributes["eyes"].values.shape == (2, 3, 6)

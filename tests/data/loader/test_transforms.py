@@ -204,8 +204,10 @@ def test_mostly_cropped_instances_are_dropped():
     np.testing.assert_allclose(gt.boxes[0], [5, 5, 35, 35])
     np.testing.assert_allclose(gt.boxes[1], [0, 5, 45, 35])
     np.testing.assert_allclose(gt.boxes[2], [0, 0, 50, 50])
+    np.testing.assert_allclose(gt.ignored, [[0, 5, 2, 35], *np.zeros((len(gt.ignored) - 1, 4))])
     most = load(box_record(*boxes), replace(CROPPING, min_visible=0.02)).gt
     assert most.classes[most.valid].tolist() == [1, 3, 4, 6]
+    assert not most.ignored.any()
 
 
 def test_a_clipped_mask_covers_the_clipped_box():
@@ -232,14 +234,23 @@ def test_an_instance_without_a_mask_is_marked():
     assert not gt.masks.any()
 
 
-def test_crowds_lose_their_slots_first():
+def test_crowds_and_instances_without_a_slot_are_ignored_regions():
     record = box_record(*[(10, 10, 50, 50 + i) for i in range(6)])
     crowd = tuple(replace(x, crowd=i in (1, 3)) for i, x in enumerate(record.instances))
-    gt = load(replace(record, instances=crowd), replace(OPTIONS, max_instances=5)).gt
-    assert gt.classes.tolist() == [1, 3, 5, 6, 2]
-    assert gt.crowd.tolist() == [False] * 4 + [True]
-    few = load(replace(record, instances=crowd), replace(OPTIONS, max_instances=3)).gt
-    assert few.classes.tolist() == [1, 3, 5]
+    record = replace(record, instances=crowd)
+    boxes = [np.multiply(x.box, 1.28) for x in record.instances]
+    row = load(record, replace(OPTIONS, max_instances=4))
+    assert row.gt.classes.tolist() == [1, 3, 5, 6]
+    np.testing.assert_allclose(row.gt.ignored[:2], [boxes[1], boxes[3]], rtol=1e-6)
+    assert not row.gt.ignored[2:].any()
+    assert row.exhaustive
+    few = load(record, replace(OPTIONS, max_instances=3))
+    assert few.gt.classes.tolist() == [1, 3, 5]
+    np.testing.assert_allclose(few.gt.ignored, [boxes[1], boxes[3], boxes[5]], rtol=1e-6)
+    assert few.exhaustive
+    fewer = load(record, replace(OPTIONS, max_instances=2))
+    assert fewer.gt.classes.tolist() == [1, 3]
+    assert not fewer.exhaustive  # more than the ignored regions contain: no negatives
 
 
 def test_wrong_annotations_name_the_instance():

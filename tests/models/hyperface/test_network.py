@@ -210,9 +210,9 @@ def region_batch(rows=6, side=SIDE, seed=0, **labels):
             boxes=boxes,
             classes=np.ones((rows, 1), np.int32),
             valid=face[:, None],
-            crowd=np.zeros((rows, 1), bool),
             masks=np.zeros((rows, 1, 4, 4), np.uint8),
             mask_valid=np.zeros((rows, 1), bool),
+            ignored=np.zeros((rows, 0, 4), np.float32),
             attributes=attributes,
         ),
     )

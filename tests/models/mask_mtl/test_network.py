@@ -366,8 +366,7 @@ def test_labels_are_those_of_the_first_object_and_padding_has_no_effect():
         return label._replace(values=values)
 
     first = gt._replace(
-        valid=np.array([[1, 1, 0], [0, 1, 1], [0, 0, 0]], bool),
-        crowd=np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0]], bool),
+        valid=np.array([[0, 1, 0], [0, 1, 1], [0, 0, 0]], bool),
     )
     expected = loss(variables, batch._replace(gt=first), key)[1]
     others = (np.array([0, 0, 1, 1, 2, 2, 2]), np.array([0, 2, 0, 2, 0, 1, 2]))

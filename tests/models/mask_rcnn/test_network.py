@@ -20,6 +20,7 @@ from mtl_jax.models.mask_rcnn.losses import loss_weights
 from mtl_jax.models.mask_rcnn.network import Network, mask_rcnn
 from mtl_jax.models.mask_rcnn.proposals import Anchors
 from mtl_jax.models.mask_rcnn.targets import sample_anchors, sample_batch_anchors, sample_regions
+from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.masks import mask_targets
 from mtl_jax.training.step import make_loss
 from mtl_jax.types import Proposals
@@ -260,10 +261,53 @@ def test_anchors_are_matched_with_objects_in_all_slots(last):
     gt = batch._replace(boxes=boxes[:, :8].astype(np.float32), valid=valid)
     keys, yes = image_keys(jax.random.key(0), np.arange(2)), np.ones(2, bool)
     options = RpnOptions()
-    found = sample_batch_anchors(keys, anchors, gt, yes, options)
-    expected = jax.vmap(partial(sample_anchors, options=options))(keys, anchors, gt, yes)
-    assert found.samples.positive.any(1).all()
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    regions = np.zeros((2, 3, 4), np.float32)
+    for ignored in (regions, np.where(np.arange(3)[:, None] == 1, 20 + boxes[:, :3] / 2, regions)):
+        gt = gt._replace(ignored=ignored.astype(np.float32))
+        found = sample_batch_anchors(keys, anchors, gt, yes, options)
+        expected = jax.vmap(partial(sample_anchors, options=options))(keys, anchors, gt, yes)
+        assert found.samples.positive.any(1).all()
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize("of", ["anchors", "regions"])
+def test_ignored_regions_have_no_negatives(of):
+    corners = np.stack(np.meshgrid(np.arange(0, 60, 5.0), np.arange(0, 60, 5.0)), -1).reshape(-1, 2)
+    boxes = np.concatenate([corners, corners + 20], 1).astype(np.float32)
+    gt = jax.tree.map(lambda x: x[0], random_batch().gt)
+    gt = gt._replace(
+        boxes=np.array([[0, 0, 20, 20]] * len(gt.valid), np.float32),
+        ignored=np.array([[30, 30, 50, 50], [0, 40, 40, 80], [0, 0, 0, 0]], np.float32),
+    )
+    key, yes = jax.random.key(0), np.array(True)
+
+    def negatives(gt):
+        """Return all negative boxes."""
+        if of == "anchors":
+            options = RpnOptions(samples=1000)
+            found = sample_anchors(key, Anchors(boxes, np.ones(len(boxes), bool)), gt, yes, options)
+            chosen = boxes[found.samples.index]
+            samples = found.samples
+            return chosen[samples.valid & ~samples.positive]
+        options = RoiOptions(samples=1000)
+        proposals = Proposals(boxes, np.ones(len(boxes), bool))
+        found = sample_regions(key, proposals, gt, yes, options, (10, 10, 5, 5))
+        return np.asarray(found.boxes)[found.valid & ~found.positive]
+
+    found = negatives(gt)
+    inside = box_ops.fraction_inside(found, gt.ignored).max(1)
+    overlap = box_ops.iou(found, gt.ignored).max(1)
+    limit = RpnOptions.negative_iou if of == "anchors" else RoiOptions.negative_iou
+    assert inside.max() <= 0.5
+    assert overlap.max() < limit
+    without = negatives(gt._replace(ignored=np.zeros((3, 4), np.float32)))
+    kept = {tuple(box) for box in found.tolist()}
+    left = np.array([box for box in without.tolist() if tuple(box) not in kept], np.float32)
+    ignored = (np.asarray(box_ops.fraction_inside(left, gt.ignored)) > 0.5) | (
+        np.asarray(box_ops.iou(left, gt.ignored)) >= limit
+    )
+    assert len(left) > 10
+    assert ignored.any(1).all()  # no other negative is left out
 
 
 def test_a_batch_without_objects_only_trains_the_rpn_and_the_classes():
