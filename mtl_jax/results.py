@@ -121,6 +121,27 @@ class Result:
     def _rles(self) -> dict[int, dict[str, Any]]:
         return {}
 
+    def without(self, classes: Collection[int]) -> "Result":
+        """Return the detections that are not of `classes` (class indices)."""
+        if not classes:
+            return self
+        kept = ~np.isin(self.classes, list(classes))
+
+        def choose(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[kept]
+
+        return replace(
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            classes=self.classes[kept],
+            class_names=tuple(np.array(self.class_names, object)[kept]),
+            category_ids=self.category_ids[kept],
+            mask_probabilities=choose(self.mask_probabilities),
+            mask_boxes=choose(self.mask_boxes),
+            attributes={name: values[kept] for name, values in self.attributes.items()},
+        )
+
     def enlarged(self, factor: int) -> "Result":
         """Return the result scaled to an image that is `factor` times as large."""
         larger = Geometry(factor, factor)

@@ -72,11 +72,12 @@ class Batch(NamedTuple):
     images: UInt8[Array, "*B H W C"] | Float[Array, "*B H W C"]  # these three as in `Inputs`
     sizes: Float[Array, "*B 2"]
     valid: Bool[Array, "*B"]
-    exhaustive: Bool[
-        Array, "*B"
-    ]  # False: some objects are not labelled; the image has no negatives
+    exhaustive: Bool[Array, "*B"]  # False: some objects are not annotated; there are no negatives
     index: Int[Array, "*B"]  # the record's position in its data set; -1 where not valid
     gt: GroundTruth
+    # Which classes are annotated in each image, background first; None: all. There can be objects
+    # of the others anywhere in the image.
+    labelled: Bool[Array, "*B K"] | None = None
     # If this is a part of a training step's batch: the position of each row in that batch.
     places: Int[Array, "*B"] | None = None
 

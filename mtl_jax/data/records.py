@@ -65,6 +65,7 @@ class Record:
     file_name: str
     instances: tuple[Instance, ...] = ()
     exhaustive: bool = True  # False: some objects of these classes are not annotated
+    unlabelled: tuple[int, ...] = ()  # classes, as indices, that are not annotated in this image
     region: Frame | None = None  # the visible part of the image; None: all of it
     # In-plane rotation that is applied first; boxes and labels follow, masks do not.
     turn: Turn | None = None

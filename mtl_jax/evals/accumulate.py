@@ -59,6 +59,7 @@ class Evaluator:
                 f"{record.file_name}: the record's size is {record.width} x {record.height}, "
                 f"the result's {result.width} x {result.height}"
             )
+        result = result.without(record.unlabelled)  # these can be right
         matched = self._match(record, result)
         sure = result.scores >= self._options.match_score
         finders = {int(g): d for d, g in enumerate(matched.gt_index) if g >= 0 and sure[d]}

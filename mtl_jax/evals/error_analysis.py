@@ -53,6 +53,7 @@ class ErrorAnalysis:
 
     def add(self, record: Record, result: Result) -> None:
         """Add the predictions for the image of `record`, in that image's original pixels."""
+        result = result.without(record.unlabelled)  # these can be right
         truth = Truth.of(record)
         self._images += 1
         np.add.at(self.instances, truth.classes[~truth.crowd], 1)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,16 @@ def test_images_that_are_not_exhaustive_have_only_attribute_metrics():
     both = evaluate((record, result), (record_of(Instance(BOXES[0], 1)), result_of()))
     assert both["box/AP"] == 0
     assert both["detections/false_alarms"] == 0
+
+
+def test_detections_of_classes_that_are_not_labelled_have_no_part():
+    record = record_of(Instance(BOXES[0], 1))
+    found = result_of((BOXES[0], 0.9, 1, 10), (BOXES[1], 0.95, 2, 10))
+    labelled = evaluate((record, found))
+    assert labelled["detections/false_alarms"] == 1
+    partly = evaluate((replace(record, unlabelled=(2,)), found))
+    assert partly["detections/false_alarms"] == 0
+    assert partly["box/AP"] == pytest.approx(1.0)
 
 
 def test_scores_that_count():

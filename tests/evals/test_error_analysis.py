@@ -1,5 +1,7 @@
 """Confusions, calibration and the worst images, on cases computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 from mistakes import check_faults, check_names
 
@@ -64,6 +66,12 @@ def test_images_that_are_not_exhaustive_have_no_false_positives():
     analysis.add(record((A, 1, False), exhaustive=False), result((A, 1, 0.9), (B, 1, 0.9)))
     assert analysis.confusion.sum() == 1
     assert analysis.scores == []
+
+
+def test_detections_of_classes_that_are_not_labelled_are_not_false_positives():
+    analysis = ErrorAnalysis(CATEGORIES)
+    analysis.add(replace(record(), unlabelled=(1,)), result((A, 1, 0.9), (B, 2, 0.8)))
+    assert analysis.confusion[0].tolist() == [0, 0, 1, 0]
 
 
 def test_the_worst_images_are_kept():

@@ -100,7 +100,7 @@ class SceneSource(Source):
             (self.height, self.width), int
         )  # number of the topmost chip, from 1; 0: none
         placed: list[tuple[Record, _Patch]] = []
-        exhaustive = True
+        exhaustive, unlabelled = True, set[int]()
         for i in self._order[self._starts[position] : self._starts[position + 1]]:
             chip = materialize(self._chips[int(i)])
             if len(chip.instances) != 1:
@@ -112,6 +112,7 @@ class SceneSource(Source):
             if patch is None:
                 continue
             exhaustive &= chip.exhaustive
+            unlabelled.update(chip.unlabelled)
             _paste(image, patch)
             placed.append((chip, patch))
             x1, y1, x2, y2 = np.maximum(patch.area, 0)
@@ -119,7 +120,16 @@ class SceneSource(Source):
         found = (self._instance(*pair, top == number) for number, pair in enumerate(placed, 1))
         instances = tuple(instance for instance in found if instance is not None)
         name = f"scene_{position:06d}.png"
-        return Record(image, self.width, self.height, position, name, instances, exhaustive)
+        return Record(
+            image,
+            self.width,
+            self.height,
+            position,
+            name,
+            instances,
+            exhaustive,
+            tuple(sorted(unlabelled)),
+        )
 
     def _place(
         self, chip: Record, placed: Sequence[np.ndarray], rng: np.random.Generator

@@ -13,9 +13,10 @@ class Subset(Wrapper):
     """The records of a source at `positions`, which may repeat.
 
     With `classes`, class l becomes `classes[l - 1]` of `categories`; instances that would become
-    class 0 are left out. `labels` are the defaults of instances without a label of an attribute.
-    `exhaustive` replaces the records' own value. `deferred` changes are applied when the pixels are
-    read.
+    class 0 are left out. Classes of `categories` that are not in `classes` are unlabelled.
+    `labels` are the defaults of instances without a label of an attribute. `exhaustive` replaces
+    the records' own value; True also declares that no class is unlabelled. `deferred` changes are
+    applied when the pixels are read.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class Subset(Wrapper):
         self.categories = self.categories if categories is None else categories
         same = classes is None or tuple(classes) == tuple(range(1, len(classes) + 1))
         self._classes = None if same else classes
+        every = set() if classes is None or exhaustive else set(range(1, len(self.categories) + 1))
+        self._unlabelled = tuple(sorted(every - set(classes or ())))
         self._labels, self._exhaustive, self._deferred = dict(labels or {}), exhaustive, deferred
 
     def __len__(self) -> int:
@@ -57,6 +60,8 @@ class Subset(Wrapper):
             )
         if self._exhaustive is not None:
             changes["exhaustive"] = self._exhaustive
+        if self._unlabelled:
+            changes["unlabelled"] = self._unlabelled
         if self._deferred:
             changes["deferred"] = (*record.deferred, *self._deferred)
         return replace(record, **changes) if changes else record

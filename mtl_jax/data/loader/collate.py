@@ -48,7 +48,7 @@ class BatchMaker:
     def _row(self, index: int, canvas: Size, rng: np.random.Generator | None, made: Made) -> Batch:
         """Return one example. Return an empty row for index -1 and for a skipped image."""
         if index < 0:
-            return transforms.empty_row(canvas, self.attributes, self.options)
+            return self.empty_row(canvas)
         mend = ""
         try:
             record = self._record(index, rng)
@@ -59,10 +59,20 @@ class BatchMaker:
             if self.options.on_error == "stop":
                 raise UserError(f"{error}{mend}") from error
             made.unread[index] = str(error)
-            return transforms.empty_row(canvas, self.attributes, self.options)
+            return self.empty_row(canvas)
         if len(record.instances) > self.options.max_instances:
             made.overfull[index] = f"{record.place} has {len(record.instances)} instances"
-        return row
+        labelled = self._all_classes()
+        labelled[list(record.unlabelled)] = False
+        return row._replace(labelled=labelled)
+
+    def empty_row(self, canvas: Size) -> Batch:
+        """Return a row that is not valid, to fill a batch."""
+        empty = transforms.empty_row(canvas, self.attributes, self.options)
+        return empty._replace(labelled=self._all_classes())
+
+    def _all_classes(self) -> np.ndarray:
+        return np.ones(1 + len(self.sources[0].categories), bool)  # background first
 
     def _record(self, index: int, rng: np.random.Generator | None) -> Record:
         source, position = find(self.sources, index)
@@ -124,14 +134,15 @@ def _with_substitutes(bucket: sampler.Bucket, index: int) -> Iterator[int]:
 def to_leaves(batch: Batch) -> list[np.ndarray]:
     """Flatten a row or a batch to arrays, with attributes in the order of their declaration."""
     labels = [array for pair in batch.gt.attributes.values() for array in pair]
-    image = [batch.images, batch.sizes, batch.valid, batch.exhaustive, batch.index]
+    image = [batch.images, batch.sizes, batch.valid, batch.exhaustive, batch.index, batch.labelled]
     return [*image, *batch.gt[:-1], *labels]
 
 
 def from_leaves(leaves: Sequence[np.ndarray], attributes: Sequence[Attribute]) -> Batch:
     """Rebuild the batch from the arrays of `to_leaves`."""
-    images, sizes, valid, exhaustive, index, *rest = leaves
+    images, sizes, valid, exhaustive, index, labelled, *rest = leaves
     fields = len(GroundTruth._fields) - 1
     truth, labels = rest[:fields], rest[fields:]
     found = {a.name: AttributeLabels(*labels[2 * i : 2 * i + 2]) for i, a in enumerate(attributes)}
-    return Batch(images, sizes, valid, exhaustive, index, GroundTruth(*truth, attributes=found))
+    gt = GroundTruth(*truth, attributes=found)
+    return Batch(images, sizes, valid, exhaustive, index, gt, labelled)

@@ -17,7 +17,7 @@ import numpy as np
 
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import DataOptions
-from mtl_jax.data.loader import collate, sampler, transforms
+from mtl_jax.data.loader import collate, sampler
 from mtl_jax.data.loader.processes import in_processes
 from mtl_jax.data.records import Record, Source
 from mtl_jax.types import Batch
@@ -139,7 +139,7 @@ def _made_ahead(
         make: Callable[[int], collate.Made] = maker
         if options.processes:
             make = stack.enter_context(in_processes(maker, options.workers))
-        nothing = collate.to_leaves(transforms.empty_row((1, 1), maker.attributes, options))
+        nothing = collate.to_leaves(maker.empty_row((1, 1)))
 
         def leaves(step: np.integer) -> list[np.ndarray]:
             try:

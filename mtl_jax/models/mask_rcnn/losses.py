@@ -14,6 +14,8 @@ from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.models.mask_rcnn.targets import AnchorTargets, RegionTargets
 from mtl_jax.types import Array, MaskedSum, Term
 
+NEVER = -1e9  # logit of a class that has no part in the loss
+
 
 def rpn_losses(
     logits: Float[Array, "B N"],
@@ -37,8 +39,14 @@ def box_losses(
     deltas: Float[Array, "B R K 4"],
     regions: RegionTargets,
     beta: float,
+    labelled: Bool[Array, "B K"] | None = None,
 ) -> dict[str, Term]:
-    """Return the class and box terms of the sampled regions; `beta` is smooth L1's."""
+    """Return the class and box terms of the sampled regions; `beta` is smooth L1's.
+
+    The class loss of an image leaves out the logits of classes that are not `labelled` in it.
+    """
+    if labelled is not None:
+        logits = jnp.where(labelled[:, None], logits, NEVER)
     of_class = jnp.take_along_axis(deltas, regions.classes[..., None, None], 2)[:, :, 0]
     of_boxes = _box_regression(of_class, regions.deltas, regions.positive, regions.valid, beta)
     each = losses.cross_entropy(logits, regions.classes)

@@ -230,7 +230,13 @@ class Network(nn.Module):
         negatives_allowed = batch.valid & batch.exhaustive
         pyramid = self._pyramid(inputs)
         proposals, logits, deltas, anchors = self._proposals(pyramid, self._sizes(inputs))
-        anchor_targets = sample_batch_anchors(rpn_keys, anchors, gt, negatives_allowed, o.rpn)
+        # Where a class is not labelled, its objects must not be background of the RPN.
+        complete = (
+            negatives_allowed
+            if batch.labelled is None
+            else (negatives_allowed & batch.labelled.all(1))
+        )
+        anchor_targets = sample_batch_anchors(rpn_keys, anchors, gt, complete, o.rpn)
         terms = rpn_losses(logits, deltas, anchor_targets, o.rpn.smooth_l1_beta)
         sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)
         regions: RegionTargets = jax.lax.stop_gradient(
@@ -239,7 +245,7 @@ class Network(nn.Module):
         logits, deltas = self._heads(
             self.box_head, pyramid, regions.boxes, regions.valid, o.box_head.pool_size
         )
-        terms |= box_losses(logits, deltas, regions, o.box_head.smooth_l1_beta)
+        terms |= box_losses(logits, deltas, regions, o.box_head.smooth_l1_beta, batch.labelled)
         # Positives come first among the samples: the other heads need only as many rows as there
         # can be positives.
         rows = int(o.roi.samples * o.roi.positive_fraction)

@@ -97,6 +97,18 @@ def test_images_in_two_annotation_files_stay_in_one_split(data_root: Path):
         assert cats == dogs != []
 
 
+def test_classes_of_other_sources_are_unlabelled(data_root: Path):
+    write_coco(data_root / "cats", ["cat"])
+    write_coco(data_root / "pets", ["dog", "cat"])
+    blocks = [{"format": "coco", "path": n, "name": n} for n in ("cats", "pets")]
+    cats, pets = open_split(options(*blocks), (), "train").sources
+    names = [category.name for category in cats.categories]
+    assert cats[0].unlabelled == (names.index("dog") + 1,)
+    assert pets[0].unlabelled == ()
+    blocks[0]["exhaustive"] = True  # declares that there are no dogs
+    assert open_split(options(*blocks), (), "train").sources[0][0].unlabelled == ()
+
+
 def test_copies_of_faces_of_a_fixed_split_are_reported(data_root: Path, caplog):
     write_faces(data_root / "faces", 9)
     write_faces(data_root / "masked", 9)

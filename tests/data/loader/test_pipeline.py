@@ -423,6 +423,19 @@ def test_a_source_of_weight_0_replaces_no_image(broken):
     assert set(found.tolist()) == set(range(8))
 
 
+def test_rows_name_the_labelled_classes():
+    def only(record):
+        return replace(record, unlabelled=(1,))
+
+    class Unlabelled(Images):
+        def __getitem__(self, position):
+            return only(super().__getitem__(position))
+
+    batches = islice(train([Images(6), Unlabelled(6)], (1.0, 1.0)), 6)
+    found = {int(i): row for b in batches for i, row in zip(b.index, b.labelled, strict=True)}
+    assert {i: row.tolist() for i, row in found.items()} == {i: [True, i < 6] for i in range(12)}
+
+
 def test_no_readable_images_are_reported(broken):
     broken.length = 1
     broken.broken = 0

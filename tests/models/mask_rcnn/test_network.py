@@ -336,6 +336,23 @@ def test_images_with_unlabelled_objects_have_no_negatives():
     assert tiny_loss(batch)[1]["box_class"] > 0
 
 
+def test_a_class_that_is_not_labelled_is_not_trained():
+    batch = random_batch()
+    batch = with_gt(batch, classes=np.ones_like(batch.gt.classes))
+    every = np.ones((2, 3), bool)
+    total, terms, gradient = tiny_loss(batch._replace(labelled=every))
+    expected = tiny_loss(batch)
+    jax.tree.map(np.testing.assert_array_equal, (total, terms, gradient), expected)
+    assert np.abs(gradient["box_head"]["class_logits"]["bias"][2]) > 0
+    without = tiny_loss(batch._replace(labelled=np.array([[True, True, False]] * 2)))
+    bias = without[2]["box_head"]["class_logits"]["bias"]
+    assert bias[2] == 0
+    assert bias[0] != 0
+    # Objects of the class can be anywhere: the RPN has no negatives.
+    alone = tiny_loss(batch._replace(exhaustive=np.zeros(2, bool)))
+    assert without[1]["rpn_objectness"] == pytest.approx(float(alone[1]["rpn_objectness"]))
+
+
 def test_boxes_without_masks_and_labels_train_the_rest():
     batch = random_batch()
     labels = {
