@@ -29,6 +29,7 @@ class Result:
     width: int
     mask_probabilities: np.ndarray | None = None  # [D, S, S] on the cells of `mask_boxes`
     mask_boxes: np.ndarray | None = None  # [D, 4]: before clipping; None: `boxes`
+    exact_masks: bool = False  # see `paste_mask`
     attributes: Mapping[str, np.ndarray] = field(default_factory=dict)  # [D, E] by name
     declared: tuple[Attribute, ...] = ()
     draw_score: float = 0.5  # minimum score of a detection that `draw` shows
@@ -48,6 +49,7 @@ class Result:
         min_score: float = 0.0,
         draw_score: float = 0.5,
         classes: Collection[int] | None = None,
+        exact_masks: bool = False,
         image: np.ndarray | None = None,
     ) -> "Result":
         """Convert row `row` of a batch's detections (NumPy arrays in pixels of the padded image).
@@ -78,6 +80,7 @@ class Result:
             width=width,
             mask_probabilities=masks,
             mask_boxes=None if masks is None else whole,
+            exact_masks=exact_masks,
             attributes={
                 a.name: a.move_prediction(
                     np.asarray(detections.attributes[a.name][row], np.float32)[slots], inverse
@@ -109,7 +112,8 @@ class Result:
         if self.mask_probabilities is None:
             raise ValueError("this model predicts no masks")
         boxes = self.boxes if self.mask_boxes is None else self.mask_boxes
-        return _paste(self.mask_probabilities[i], boxes[i], self.height, self.width)
+        size = self.height, self.width
+        return _paste(self.mask_probabilities[i], boxes[i], *size, self.exact_masks)
 
     def rle(self, i: int) -> dict[str, Any]:
         """Return detection i's mask as COCO's compressed RLE, with `counts` as str."""
@@ -178,16 +182,20 @@ class Result:
         return entries
 
 
-def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
+def paste_mask(
+    probabilities: np.ndarray, box: np.ndarray, height: int, width: int, exact: bool = False
+) -> np.ndarray:
     """Resize probabilities `[S, S]` to their box and return the mask, bool `[height, width]`.
 
-    The mask is True where the probability is greater than THRESHOLD.
+    The mask is True where the probability is greater than THRESHOLD. If `exact`, it is sampled at
+    the centres of the pixels in the box, bilinearly; border cells are repeated towards the box's
+    edges.
 
-    Source: torchvision's `paste_masks_in_image`. The mask is padded with one cell of zeros, and the
-    box is enlarged in proportion and truncated to integers, its last pixel included.
+    Otherwise as torchvision's `paste_masks_in_image`: the mask is padded with one cell of zeros,
+    and the box is enlarged in proportion and truncated to integers, its last pixel included.
     """
     mask = np.zeros((height, width), bool)
-    _fill(mask, *_paste(probabilities, box, height, width))
+    _fill(mask, *_paste(probabilities, box, height, width, exact))
     return mask
 
 
@@ -196,10 +204,15 @@ def _fill(mask: np.ndarray, crop: np.ndarray, y: int, x: int) -> None:
 
 
 def _paste(
-    probabilities: np.ndarray, box: np.ndarray, height: int, width: int
+    probabilities: np.ndarray, box: np.ndarray, height: int, width: int, exact: bool
 ) -> tuple[np.ndarray, int, int]:
-    """Return the mask of `paste_mask` inside the enlarged box, and its first row and column."""
+    """Return the part of `paste_mask`'s mask that can be True, and its first row and column."""
     side = probabilities.shape[-1]
+    if exact:
+        x1, y1, x2, y2 = np.asarray(box, np.float64)
+        columns, x = _samples(x1, x2, width, side)
+        rows, y = _samples(y1, y2, height, side)
+        return rows @ np.asarray(probabilities, np.float32) @ columns.T > THRESHOLD, y, x
     padded = np.pad(np.asarray(probabilities, np.float32), 1)
     x1, y1, x2, y2 = np.asarray(box, np.float32)
     # float32 and this order of operations truncate to the same integers as torchvision.
@@ -222,11 +235,28 @@ def _interpolation(first: int, last: int, limit: int, side: int) -> tuple[np.nda
     length = max(last - first + 1, 1)
     start, stop = min(max(first, 0), limit), max(min(first + length, limit), 0)
     pixels = np.arange(start, max(start, stop)) - first
-    place = np.maximum((pixels + 0.5) * (side / length) - 0.5, 0)
-    low = np.minimum(place.astype(int), side - 1)
+    return _bilinear((pixels + 0.5) * (side / length) - 0.5, side), start
+
+
+def _samples(start: float, end: float, limit: int, side: int) -> tuple[np.ndarray, int]:
+    """Compute the bilinear weights `[pixels, side]` of `side` cells between `start` and `end`.
+
+    The pixels are those of 0 .. `limit` - 1 whose centres are in between. Also returns the first.
+    """
+    first, stop = (int(np.clip(np.ceil(edge - 0.5), 0, limit)) for edge in (start, end))
+    centres = np.arange(first, max(first, stop)) + 0.5
+    return _bilinear((centres - start) * (side / max(end - start, 1e-9)) - 0.5, side), first
+
+
+def _bilinear(places: np.ndarray, side: int) -> np.ndarray:
+    """Return the weights `[N, side]` of `side` values at `places`; the first and the last value are
+    repeated outside.
+    """
+    places = np.maximum(places, 0)
+    low = np.minimum(places.astype(int), side - 1)
     high = np.minimum(low + 1, side - 1)
-    weights = np.zeros((len(pixels), side), np.float32)
-    each = np.arange(len(pixels))
-    weights[each, low] = 1 - (place - low)
-    weights[each, high] += place - low
-    return weights, start
+    weights = np.zeros((len(places), side), np.float32)
+    each = np.arange(len(places))
+    weights[each, low] = 1 - (places - low)
+    weights[each, high] += places - low
+    return weights

@@ -9,6 +9,7 @@ from mtl_jax.attributes.declarations import from_config
 from mtl_jax.data.records import Category
 from mtl_jax.data.segmentation import encode
 from mtl_jax.images.geometry import Geometry
+from mtl_jax.ops.masks import mask_targets
 from mtl_jax.results import Result, paste_mask
 from mtl_jax.types import Detections
 
@@ -124,12 +125,52 @@ def test_paste_equals_torchvision():
     assert different <= pixels * 1e-3
 
 
+def test_an_exact_paste_samples_the_centres_of_pixels():
+    rng = np.random.default_rng(4)
+    for side in (1, 7, 28):
+        for _ in range(8):
+            mask, box = rng.random((side, side)), random_box(rng, -15, 55).astype(float)
+            expected = np.zeros((37, 41), bool)
+            for y, x in np.ndindex(37, 41):
+                if box[0] <= x + 0.5 < box[2] and box[1] <= y + 0.5 < box[3]:
+                    u = np.clip((x + 0.5 - box[0]) / (box[2] - box[0]) * side - 0.5, 0, side - 1)
+                    v = np.clip((y + 0.5 - box[1]) / (box[3] - box[1]) * side - 0.5, 0, side - 1)
+                    i, j = min(int(v), side - 2) if side > 1 else 0, min(int(u), side - 2)
+                    j = max(j, 0)
+                    cells = mask[i : i + 2, j : j + 2]
+                    rows = np.array([1 - (v - i), v - i])[: len(cells)]
+                    across = np.array([1 - (u - j), u - j])[: cells.shape[1]]
+                    expected[y, x] = rows @ cells @ across > 0.5
+            np.testing.assert_array_equal(paste_mask(mask, box, 37, 41, exact=True), expected)
+
+
+def test_exact_targets_are_pasted_back():
+    """A mask on the 28 x 28 grid of its box, and back in pixels, loses less than torchvision's."""
+    rng = np.random.default_rng(5)
+    overlaps = {exact: [] for exact in (False, True)}
+    for _ in range(20):
+        box = np.array([0, 0, *rng.uniform(8, 60, 2)]) + np.tile(rng.uniform(2, 30, 2), 2)
+        y, x = np.mgrid[:96, :96] + 0.5
+        centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+        truth = ((x - centre[0]) / half[0]) ** 2 + ((y - centre[1]) / half[1]) ** 2 <= 1
+        pixels = 255 * truth[None].astype(np.uint8)
+        frame, index = np.array([[0, 0, 96, 96]], np.float32), np.zeros(1, int)
+        boxes = box[None].astype(np.float32)
+        for exact, found in overlaps.items():
+            target = np.asarray(mask_targets(pixels, frame, boxes, index, 28, aligned=exact)[0])
+            back = paste_mask(target, box, 96, 96, exact=exact)
+            found.append((back & truth).sum() / (back | truth).sum())
+    assert np.mean(overlaps[True]) > 0.98
+    assert np.mean(overlaps[True]) > np.mean(overlaps[False]) + 0.05
+
+
 @pytest.mark.parametrize(
     "box",
     [(200, 200, 260, 250), (-90, -80, -40, -50), (10, -60, 30, -40), (-1e9, -1e9, -1e8, -1e8)],
 )
-def test_paste_outside_is_empty(box):
-    assert not paste_mask(np.ones((28, 28)), np.array(box), 40, 50).any()
+@pytest.mark.parametrize("exact", [False, True])
+def test_paste_outside_is_empty(box, exact):
+    assert not paste_mask(np.ones((28, 28)), np.array(box), 40, 50, exact).any()
 
 
 def test_paste_of_a_full_mask_fills_its_box():

@@ -65,6 +65,11 @@ class Experiment:
         return isinstance(self.model, MaskRCNNOptions) and self.model.mask_head.enabled
 
     @property
+    def exact_masks(self) -> bool:
+        """Whether predicted masks are sampled in the exact box, not as in torchvision."""
+        return isinstance(self.model, MaskRCNNOptions) and self.model.mask_head.exact
+
+    @property
     def has_boxes(self) -> bool:
         """Whether the model detects objects, rather than describing the whole image."""
         if isinstance(self.model, HyperFaceOptions):

@@ -46,6 +46,9 @@ class LoadedRun(Protocol):
     def batch_size(self) -> int: ...
 
     @property
+    def exact_masks(self) -> bool: ...
+
+    @property
     def propose(self) -> Callable[[Inputs], Inputs] | None:
         """Add proposals to a batch; None if the model requires none."""
         ...
@@ -229,6 +232,7 @@ class Predictor:
                     min_score=0.0 if threshold is None else threshold,
                     draw_score=CONFIDENT if threshold is None else threshold,
                     classes=self._classes,
+                    exact_masks=self._run.exact_masks,
                     image=placed.image,
                 ),
             )

@@ -64,6 +64,10 @@ class Run:
         return self.setup.experiment.eval.batch_size
 
     @property
+    def exact_masks(self) -> bool:
+        return self.setup.experiment.exact_masks
+
+    @property
     def categories(self) -> Sequence[Category]:
         return self.setup.categories
 
@@ -238,5 +242,6 @@ def detect(
                     record.width,
                     categories=setup.categories,
                     declared=setup.attributes,
+                    exact_masks=setup.experiment.exact_masks,
                 )
                 yield record, result

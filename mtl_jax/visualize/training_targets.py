@@ -92,7 +92,7 @@ def region_examples(
     whole = np.broadcast_to(np.array([0, 0, width, height], np.float32), gt.boxes.shape)
     frames = whole if full_size_masks else gt.boxes
     masks = mask_targets(
-        gt.masks, frames, regions.boxes, regions.gt_index, MASK_SIDE, options.roi.aligned
+        gt.masks, frames, regions.boxes, regions.gt_index, MASK_SIDE, options.aligned_masks
     )
     kept = np.asarray(regions.valid)
     return RegionExamples(

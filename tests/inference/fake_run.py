@@ -25,6 +25,7 @@ class FakeRun:
 
     propose = None  # the model requires no proposals
     version = ""
+    exact_masks = False
 
     def class_of(self, image):
         return 1

@@ -120,6 +120,10 @@ class BoxHeadOptions(Options):
 @dataclass(frozen=True)
 class MaskHeadOptions(Options):
     enabled: bool = True
+    # True: targets are the coverage of the grid's cells, and a mask is sampled at the pixels'
+    # centres in the exact box. False: as torchvision, with the alignment of `roi.aligned` and boxes
+    # cut to whole pixels.
+    exact: bool = False
     pool_size: int = 14
     convs: int = 4
     channels: int = 256
@@ -193,6 +197,11 @@ class MaskRCNNOptions(Options):
     pixel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     pixel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     dtype: str = "float32"  # float32 or bfloat16; losses and boxes are always float32
+
+    @property
+    def aligned_masks(self) -> bool:
+        """Whether mask targets have no shift of half a pixel."""
+        return self.roi.aligned or self.mask_head.exact
 
     def faults(self) -> Iterator[str]:
         yield from backbone_faults("backbone", self.backbone)

@@ -366,9 +366,10 @@ class Network(nn.Module):
         height, width = padded
         whole = np.array([0.0, 0.0, width, height], np.float32) - self._far_edges
         frames = jnp.broadcast_to(whole, gt.boxes.shape) if self.full_size_masks else gt.boxes
-        targets = jax.vmap(
-            partial(mask_targets, side=logits.shape[-1], aligned=self.options.roi.aligned)
-        )(gt.masks, frames, regions.boxes, regions.gt_index)
+        aligned = self.options.aligned_masks
+        targets = jax.vmap(partial(mask_targets, side=logits.shape[-1], aligned=aligned))(
+            gt.masks, frames, regions.boxes, regions.gt_index
+        )
         known = regions.positive & jnp.take_along_axis(gt.mask_valid, regions.gt_index, 1)
         each = losses.binary_cross_entropy(logits, targets)
         return {"mask": (losses.masked_sum(each, known),)}

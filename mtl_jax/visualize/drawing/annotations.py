@@ -88,7 +88,14 @@ def row_result(
     )
     height, width = row.images.shape[:2]
     return Result.from_detections(
-        found, 0, Geometry(), height, width, categories=categories, declared=attributes
+        found,
+        0,
+        Geometry(),
+        height,
+        width,
+        categories=categories,
+        declared=attributes,
+        exact_masks=True,
     )
 
 

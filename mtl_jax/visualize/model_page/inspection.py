@@ -96,6 +96,7 @@ class Inspection:
             self.record.width,
             categories=self.run.categories,
             declared=self.run.attributes,
+            exact_masks=self.run.exact_masks,
             image=read_pixels(self.record, self.run.channels),
         )
 
