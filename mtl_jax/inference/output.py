@@ -1,6 +1,5 @@
 """Output of a prediction run: `predictions.json`, `predictions.csv` and crops."""
 
-import csv
 import json
 import math
 import re
@@ -15,6 +14,7 @@ import numpy as np
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.images.decode import write_png
 from mtl_jax.io.atomic import write_whole
+from mtl_jax.io.csv_table import TableWriter
 from mtl_jax.results import Result
 from mtl_jax.visualize.drawing.draw import as_rgb, to_show
 
@@ -42,7 +42,7 @@ class Predictions:
         self._with_csv = with_csv
         self._files = ExitStack()
         self._json: TextIO | None = None
-        self._csv: Any = None
+        self._csv: TableWriter | None = None
         self._separator = "["
 
     def __enter__(self) -> "Predictions":
@@ -55,16 +55,16 @@ class Predictions:
             if not self._with_csv:  # a table of an earlier run does not match the new predictions
                 (self._folder / "predictions.csv").unlink(missing_ok=True)
             else:
-                self._csv = csv.writer(self._open("predictions.csv"))
+                self._csv = TableWriter(self._open("predictions.csv"))
                 names = [name for a in self._declared for name in _empty(a)]
-                self._csv.writerow([*COLUMNS, *BOX, *names])
+                self._csv.write_row([*COLUMNS, *BOX, *names])
         for entry in entries:
             # One entry per line: large files stay readable and can be compared line by line.
             text = json.dumps(entry, allow_nan=False, ensure_ascii=False)
             self._json.write(f"{self._separator}\n{text}")
             self._separator = ","
             if self._csv is not None:
-                self._csv.writerow(_row(entry, self._declared))
+                self._csv.write_row(_row(entry, self._declared))
 
     def __exit__(
         self,

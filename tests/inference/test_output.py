@@ -70,6 +70,22 @@ def test_every_attribute_has_its_own_columns(tmp_path):
     ]
 
 
+def test_a_spreadsheet_runs_no_cell(tmp_path):
+    formula = '=HYPERLINK("http://x.org")'
+    declared = from_config({formula: {"kind": "categorical", "classes": ("@a", "+b")}})
+    described = {a.name: a.describe(np.array([1.0, 0.0])) for a in declared}
+    found = entry(file_name=f"a;{formula}.png", category="\t-cat", bbox=[-1.0, 2.0, 3.0, 4.5])
+    with Predictions(tmp_path, declared, with_csv=True) as predictions:
+        predictions.add([found | {"attributes": described}])
+    with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["file_name"] == f"a;'{formula}.png"
+    assert row["category"].startswith("'")
+    assert row["x"] == "-1.0"
+    assert row[f"'{formula}"] == "'@a"
+    assert not any(name.startswith("=") for name in row)
+
+
 def test_a_run_without_detections_has_empty_files(tmp_path):
     with Predictions(tmp_path, ATTRIBUTES, with_csv=True) as predictions:
         predictions.add([])

@@ -1,6 +1,5 @@
 """Download the images of a COCO file whose file names are URLs, as in MTL_MRCNN's data set."""
 
-import json
 import re
 import time
 import urllib.error
@@ -16,10 +15,12 @@ from tqdm import tqdm
 
 from mtl_jax.data.readers import folders
 from mtl_jax.data.readers.annotation_tools import coco_check
+from mtl_jax.data.readers.coco_lists import parse_json
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.io.atomic import write_json
 
 ADDRESSES = ".addresses.json"  # hidden, so that the COCO file is the only visible file beside it
+_NAME, _UNSAFE = re.compile(r"[\w.+-]+"), re.compile(r"[^\w.+-]+")  # of a file
 _GONE = (400, 401, 403, 404, 410)  # HTTP status codes that a retry does not change
 
 
@@ -77,9 +78,24 @@ def _renamed(image: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_addresses(output: Path) -> dict[str, str]:
-    """Return the file name of each URL that was downloaded to `output` before."""
+    """Return the file name of each URL that was downloaded to `output` before.
+
+    Raises UserError if the list is damaged, or a name is not that of a file in `output`/images.
+    """
     path = output / ADDRESSES
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    mend = "remove it, and the images are downloaded again"
+    try:
+        found = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; {mend}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: must be an object of names by URL; {mend}")
+    for address, name in found.items():
+        if not isinstance(name, str) or name in (".", "..") or not _NAME.fullmatch(name):
+            raise UserError(f"{path}: {address!r} has {name!r}, which is no file name; {mend}")
+    return found
 
 
 def choose_names(
@@ -121,7 +137,7 @@ def choose_names(
 def _file_name(address: str) -> str:
     """Return the last part of a URL's path, with unsafe characters replaced."""
     name = unquote(urlsplit(address).path).rpartition("/")[2]
-    return re.sub(r"[^\w.+-]+", "_", name).lstrip(".")[-150:] or "picture"
+    return _UNSAFE.sub("_", name).lstrip(".")[-150:] or "picture"
 
 
 def fetch(address: str, target: Path, retries: int, wait: float, timeout: float) -> str:
@@ -134,6 +150,7 @@ def fetch(address: str, target: Path, retries: int, wait: float, timeout: float)
         try:
             # As browsers do: escape spaces and non-ASCII characters, keep existing escapes.
             request = quote(address, safe="%/:?#[]@!$&'()*+,;=~")
+            partial.unlink(missing_ok=True)  # a link would be written through
             with urllib.request.urlopen(request, timeout=timeout) as response:
                 partial.write_bytes(response.read())  # raises if the connection breaks
             folders.look_at(partial)

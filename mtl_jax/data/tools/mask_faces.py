@@ -21,6 +21,7 @@ from mtl_jax.data.tools.predicted_faces import read_predicted
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import decode, image_size, write_png
 from mtl_jax.io.atomic import write_json, write_whole
+from mtl_jax.io.csv_table import TableWriter, harmless
 
 SHEET, CELL, ROW = 48, 128, 8  # faces on a contact sheet, their side in pixels, faces in a row
 _MIN_SIDE = 16  # pixels; the face of a smaller chip is not visible
@@ -160,12 +161,19 @@ def _rename(table: Path, output: Path, names: Mapping[str, str]) -> None:
     odd = "surrogateescape"  # bytes that are not UTF-8 are kept
     with table.open(newline="", encoding="utf-8-sig", errors=odd) as file:
         rows = list(csv.reader(file))
-    kept = [[names[row[0]], *row[1:]] for row in rows if row and row[0] in names]
+    kept = [[_as_path(names[row[0]]), *row[1:]] for row in rows if row and row[0] in names]
     with (
         write_whole(output) as draft,
         draft.open("w", newline="", encoding="utf-8", errors=odd) as file,
     ):
-        csv.writer(file).writerows([*rows[:1], *kept])
+        writer = TableWriter(file)
+        for row in (*rows[:1], *kept):
+            writer.write_row(row)
+
+
+def _as_path(name: str) -> str:
+    """Return the path of an image in a form that a table contains unchanged."""
+    return name if harmless(name) == name else f"./{name}"
 
 
 def _cell(image: np.ndarray, frame: Frame) -> np.ndarray:

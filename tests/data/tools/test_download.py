@@ -131,6 +131,39 @@ def test_an_interrupted_download_is_continued(server: Server, tmp_path: Path):
     assert not (out / "images/b.jpg.part").exists()
 
 
+ADDRESS = "http://x.org/a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("stored", "named"),
+    [
+        ("[]", ()),
+        ('{"http://x.org/a.jpg": "a.j', ()),
+        (f'{{"{ADDRESS}": 3}}', (ADDRESS, 3)),
+        (f'{{"{ADDRESS}": "/tmp/elsewhere.jpg"}}', (ADDRESS, "/tmp/elsewhere.jpg")),
+        (f'{{"{ADDRESS}": "../elsewhere.jpg"}}', (ADDRESS, "../elsewhere.jpg")),
+        (f'{{"{ADDRESS}": ".."}}', (ADDRESS,)),
+    ],
+)
+def test_a_damaged_list_of_addresses_is_refused(tmp_path: Path, stored: str, named: tuple):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".addresses.json").write_text(stored)
+    with refused(out / ".addresses.json", *named):
+        download(write(tmp_path, "http://x.org", ["a.jpg"]), out)
+    assert [path.name for path in out.iterdir()] == [".addresses.json"]
+
+
+def test_a_download_is_not_written_through_a_link(server: Server, tmp_path: Path):
+    private, images = tmp_path / "private", tmp_path / "out/images"
+    private.write_bytes(b"mine")
+    images.mkdir(parents=True)
+    (images / "a.jpg.part").symlink_to(private)
+    assert download(write(tmp_path, server.address, ["a.jpg"]), tmp_path / "out").fetched == 1
+    assert private.read_bytes() == b"mine"
+    assert not (images / "a.jpg").is_symlink()
+
+
 def test_missing_images_are_listed(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -110,18 +110,20 @@ def test_every_point_of_a_file_is_checked_and_named_by_its_number(tmp_path):
 def test_the_files_beside_an_image_are_copied(tmp_path):
     folder = tmp_path / "in"
     (folder / "val").mkdir(parents=True)
-    for name in ("val/1.jpg", "val/2.jpg"):
+    for name in ("val/1.jpg", "val/2.jpg", "=1+1.jpg"):
         cv2.imwrite(str(folder / name), np.full((80, 80, 3), 150, np.uint8))
     points = "\n".join(f"{x} {y}" for x, y in ibug((40.0, 40.0), 50.0))
     (folder / "val/1.pts").write_text(points)
     rows = ["file,age,gender,race,service_test", "val/1.jpg,20-29,Male,White,True"]
+    rows += ["=1+1.jpg,20-29,Male,White,=1+1"]
     (folder / "fairface_labels.csv").write_text("\n".join([*rows, "val/9.jpg,3-9,Male,White,True"]))
-    assert write_masked(folder, tmp_path / "out").images == 2
+    assert write_masked(folder, tmp_path / "out").images == 3
     assert (tmp_path / "out/images/val/1.pts").read_text() == points
     source = open_format("fairface", tmp_path / "out/images")
-    assert [source[i].file_name for i in range(len(source))] == ["val/1.png"]
+    assert [source[i].file_name for i in range(len(source))] == ["val/1.png", "./=1+1.png"]
+    assert "'=1+1" in (tmp_path / "out/images/fairface_labels.csv").read_text()
     found = open_format("masks", tmp_path / "out", images="images", annotations="outlines")
-    assert [len(found[i].instances) for i in range(2)] == [1, 1]
+    assert [len(found[i].instances) for i in range(3)] == [1, 1, 1]
 
 
 def predicted(name, points, score=0.9, kind="face"):

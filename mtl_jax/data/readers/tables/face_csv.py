@@ -4,7 +4,6 @@ Source: the table of MaskMTL's published code, and `age_gender.csv`, which is UT
 cell contains the gray pixels of a square image, row by row, separated by spaces.
 """
 
-import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -28,6 +27,7 @@ from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Category, Instance, Record, Source, named
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.io.atomic import write_whole
+from mtl_jax.io.csv_table import TableWriter
 
 # The columns as attributes, with which the labels of other chips are written.
 ATTRIBUTES: tuple[Attribute, ...] = (
@@ -173,8 +173,8 @@ def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, An
     """
     count = 0
     with write_whole(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer = TableWriter(file, lineterminator="\n")
+        writer.write_row(COLUMNS)
         for image, labels in faces:
             if image.dtype != np.uint8 or image.shape[0] != image.shape[1]:
                 raise ValueError(
@@ -183,7 +183,7 @@ def write_face_csv(path: Path, faces: Iterable[tuple[np.ndarray, Mapping[str, An
             gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2:] == (3,) else image
             race, gender = RACES.index(labels["race"]), GENDERS.index(labels["gender"])
             pixels = " ".join(map(str, gray.ravel().tolist()))
-            writer.writerow((int(labels["age"]), race, gender, pixels))
+            writer.write_row((int(labels["age"]), race, gender, pixels))
             count += 1
     return count
 
