@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from mtl_jax.data.readers.image_paths import inside
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
@@ -137,12 +138,12 @@ def read_each(
         yield from zip(paths, pool.map(attempt, paths), strict=True)
 
 
-def size_of(path: Path) -> Size:
-    """Return the height and width of an image, or 0, 0 if it cannot be read, which the check of
-    images reports.
+def size_of(folder: Path, name: str) -> Size:
+    """Return the height and width of the image `name` below a folder, or 0, 0 if it cannot be read,
+    which the check of images reports.
     """
     try:
-        return image_size(path)
+        return image_size(inside(folder, name))
     except (ValueError, OSError):
         return 0, 0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from mtl_jax.data.readers.image_paths import inside
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Instance, Record
 from mtl_jax.errors import AnnotationErrors, UserError
@@ -39,7 +40,7 @@ def face_record(
     name, height, width = found
     box = box or (0.0, 0.0, float(width), float(height))
     face = Instance(box, 1, id=position + 1, attributes=reader.read(labels)[0])
-    return Record(folder / name, width, height, position, name, (face,))
+    return Record(inside(folder, name), width, height, position, name, (face,))
 
 
 def list_images(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from mtl_jax.data.readers.annotation_tools.coco_check import CheckedAnnotation
 from mtl_jax.data.readers.annotation_tools.coco_shapes import segmentation_of
 from mtl_jax.data.readers.coco_lists import CocoLists
 from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
+from mtl_jax.data.readers.image_paths import inside
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.readers.suggest_attributes import suggest_attributes
 from mtl_jax.data.records import Instance, Record, Source
@@ -72,7 +73,7 @@ class CocoSource(Source):
         image = self._images[position]
         found = self._annotations.get(image["id"], ())
         return Record(
-            image=self.folder / image["file_name"],
+            image=inside(self.folder, image["file_name"]),
             width=image["width"],
             height=image["height"],
             image_id=image["id"],

@@ -5,7 +5,6 @@ Images are looked up in a listing of their folder and not opened.
 """
 
 import os
-import posixpath
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite, shape_fault
 from mtl_jax.data.readers.coco_lists import CocoLists, fault_line, parse_json
+from mtl_jax.data.readers.image_paths import inside
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Category
 from mtl_jax.errors import AnnotationErrors, UserError
@@ -125,15 +125,18 @@ class ImageFolder:
         self._sizes: dict[str, dict[str, int]] = {}
 
     def bytes_of(self, file_name: str) -> int | None:
-        """Return the size of a file, or None if it does not exist."""
-        parent, name = posixpath.split(file_name)
+        """Return the size of a file, or None if it does not exist below the folder."""
+        try:
+            parent, name = os.path.split(inside(self.folder, file_name))
+        except ValueError:
+            return None
         if parent not in self._sizes:
             self._sizes[parent] = self._list(parent)
         return self._sizes[parent].get(name)
 
     def _list(self, parent: str) -> dict[str, int]:
         try:
-            with os.scandir(self.folder / parent) as entries:
+            with os.scandir(parent) as entries:
                 return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         except (OSError, ValueError):  # no such directory, or an invalid name
             return {}
@@ -193,6 +196,10 @@ def _file_fault(name: str, size: int | None, folder: Path) -> str:
     if size is None and "://" in name:
         return "file_name is a URL; run `python -m mtl_jax.data download` on this file"
     if size is None:
+        try:
+            inside(folder, name)
+        except ValueError as error:
+            return str(error)
         return f"the image is not in {folder}; add it or remove its record"
     return "" if size else "the image file is empty; replace it or remove its record"
 
@@ -202,7 +209,7 @@ def _add_size(image: dict, folder: Path) -> str:
     if image.get("width") and image.get("height"):
         return ""
     try:
-        image["height"], image["width"] = image_size(folder / image["file_name"])
+        image["height"], image["width"] = image_size(inside(folder, image["file_name"]))
     except (ValueError, OSError) as error:
         return f"has no width and height, and {error}; replace the image"
     return ""

@@ -58,7 +58,7 @@ def read_via(
             wrong = f"its file must be an image below the folder, got {reprlib.repr(name)}"
             collector.add_fault(annotated.record or f"image {number}", wrong)
             continue
-        size = size_of(images / name)
+        size = size_of(images, name)
         if not collector.add_image(name, *size):
             continue
         for region in annotated.regions:

@@ -21,6 +21,7 @@ from mtl_jax.data.face_points import as_bbox, check_near, clip, degrees
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector
 from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
+from mtl_jax.data.readers.image_paths import inside
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
@@ -90,7 +91,7 @@ def read_aflw(database: Path, folder: Path) -> CocoLists:
     for row in rows:
         try:
             if row.image not in sizes:
-                sizes[row.image] = _size(folder / row.image)
+                sizes[row.image] = _size(inside(folder, row.image))
                 collector.add_image(row.image, *sizes[row.image])
             bbox, labels = _face(row, points.get(row.face_id, {}), sizes[row.image])
         except ValueError as error:

@@ -11,6 +11,7 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.readers import folders
 from mtl_jax.data.readers.csv_rows import read_rows
 from mtl_jax.data.readers.format import Block, Format, Labels
+from mtl_jax.data.readers.image_paths import inside
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.errors import AnnotationErrors, UserError
@@ -109,7 +110,7 @@ class FairFaceSource(Source):
         if not name or name in seen:
             raise ValueError("the file is missing or occurs twice; correct or remove the row")
         seen.add(name)
-        height, width = folders.look_at(self.folder / name)
+        height, width = folders.look_at(inside(self.folder, name))
         labels = {"age": AGES[age], "age_group": age, "gender": GENDERS[gender], "race": race}
         return _Chip(folders.Found(name, height, width), labels)
 

@@ -15,6 +15,7 @@ from mtl_jax.data.face_points import IBUG, as_bbox, face_box, from_ibug
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector
 from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
+from mtl_jax.data.readers.image_paths import inside
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
@@ -45,7 +46,7 @@ def _add(collector: Collector, number: int, row: list[str], folder: Path) -> Non
     name, record = row[0], f"line {number} ({row[0][:80]})"
     try:
         points = _read_points(row[1:])
-        height, width = image_size(folder / name)
+        height, width = image_size(inside(folder, name))
         box = face_box(points, width, height)
     except OSError as error:
         collector.add_fault(record, f"the image cannot be read ({error.strerror}); add it")
