@@ -36,6 +36,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--baseline", action="store_true", help="also print metrics of the best constant predictor"
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="open the data of somebody else's run as your own: run the Python file, and read all "
+        "files, that its config names",
+    )
     args, overrides = parser.parse_with_overrides(argv)
     workdir = find_run(args.workdir)
     if __name__ == "__main__":
@@ -54,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
         overrides,
         baseline=args.baseline,
         name=args.name,
+        trust=args.trust,
     )
     shown = found.metrics if found.has_boxes else without_boxes(found.metrics)
     print(format_table(shown, found.trivial))

@@ -38,6 +38,7 @@ from mtl_jax.runs.loading import (
     make_detect,
     make_propose,
 )
+from mtl_jax.runs.own_configs import note_config
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training import tuning
 from mtl_jax.training.checkpoint import Checkpointer
@@ -76,6 +77,7 @@ def _train(experiment: Experiment, workdir: Path, batches: MakeBatches) -> None:
     enable_compilation_cache()
     loop, total = experiment.train, experiment.steps
     done = prepare_folder(workdir, experiment)
+    note_config(experiment)
     if done == total:
         print(f"{workdir}: all {total} steps are done")
         return
@@ -224,6 +226,7 @@ def evaluate(
     *,
     baseline: bool = False,
     name: str = "",
+    trust: bool = False,
 ) -> Evaluation:
     """Evaluate a run on a split, or on all images of the folder `data`.
 
@@ -237,11 +240,12 @@ def evaluate(
 
     `baseline` also computes the metrics of the best constant predictor fitted to the training
     labels. `config.eval.coverage` adds prediction intervals on split test, calibrated on split val;
-    their coverage is not guaranteed for other data. Raises UserError if the split has no records.
+    their coverage is not guaranteed for other data. `trust` is that of `load_run`. Raises UserError
+    if the split has no records.
     """
     if name == ".." or name != Path(name).name:
         raise UserError(f"evaluation name {name!r} is invalid; it must be the name of a folder")
-    run = load_run(workdir, step, overrides, workdir / "proposals")
+    run = load_run(workdir, step, overrides, workdir / "proposals", trust=trust)
     experiment = run.setup.experiment
     if data:
         split, opened = (

@@ -3,6 +3,7 @@ and runtime checks of shape annotations.
 """
 
 import os
+import tempfile
 from importlib.metadata import version
 
 import shared_cache
@@ -23,6 +24,10 @@ os.environ.setdefault(
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Otherwise idle threads of PyTorch spin and slow down the tests of the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Runs that tests train are noted in a folder of their own, which all workers use.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    STATE = tempfile.TemporaryDirectory(prefix="mtl_jax_state_")
+    os.environ["XDG_STATE_HOME"] = STATE.name
 # In these modules every call is checked against its shape and type annotations.
 ANNOTATED = (
     "data.synthetic.heads",

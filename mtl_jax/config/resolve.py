@@ -17,7 +17,7 @@ from mtl_jax.config.options.hyperface import HyperFaceOptions
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
-from mtl_jax.config.overrides import load_config_file, override
+from mtl_jax.config.overrides import load_config_file, override, texts_of
 from mtl_jax.errors import UserError, wrong_type
 
 Options = TypeVar("Options")
@@ -127,16 +127,23 @@ def resolve(config: ConfigDict) -> Experiment:
     return experiment
 
 
-def from_stored(stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> Experiment:
+def from_stored(
+    stored: Mapping[str, Any], overrides: Sequence[str] = (), trust: bool = False
+) -> Experiment:
     """Resolve the config stored in a run or checkpoint, after applying `overrides`.
 
-    Fields that are missing from a run of an earlier version have their defaults.
+    Fields that are missing from a run of an earlier version have their defaults. Without `trust`,
+    its data is opened with the restrictions of a run that somebody else trained, except paths in
+    `overrides`.
     """
     config = get_default(stored.get("family", "mask_rcnn"))
     with config.unlocked(), config.ignore_type():
         config.update(as_tuples(stored))
     override(config, overrides)
-    return resolve(config)
+    experiment = resolve(config)
+    if trust:
+        return experiment
+    return replace(experiment, sources=replace(experiment.sources, named=texts_of(overrides)))
 
 
 def load_experiment(spec: str, overrides: Sequence[str] = ()) -> Experiment:
@@ -197,7 +204,9 @@ def _read_sources(data: Mapping[str, Any], faults: list[str]) -> SourceOptions:
     named = blocks_of(data["sources"])
     blocks = tuple({"name": name, **block} for name, block in named.items())
     found: list[str] = []
-    options = _read(SourceOptions, {**data, "sources": blocks}, found, "data")
+    given = {**data, "sources": blocks}
+    given.pop("named", None)  # not a field of a config
+    options = _read(SourceOptions, given, found, "data")
     if found:
         faults += found
         return options

@@ -101,6 +101,7 @@ class Source:
     categories: tuple[Category, ...] = ()
     skipped: tuple[str, ...] = ()  # one line for each record or label that was left out
     undeclared: tuple[str, ...] = ()  # one line for each annotated label without an attribute
+    image_folder: Path | None = None  # below which its images are, if they are files
 
     def __len__(self) -> int:
         raise NotImplementedError

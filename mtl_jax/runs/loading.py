@@ -15,6 +15,7 @@ from mtl_jax.config.options.data import RegionOptions
 from mtl_jax.config.options.hyperface import FaceDetectionOptions, HyperFaceOptions
 from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.config.renamed import with_new_name
+from mtl_jax.data.datasets.access import check_path
 from mtl_jax.data.datasets.selective_search import BatchSearch
 from mtl_jax.data.loader import pipeline, transforms
 from mtl_jax.data.pixels import materialize
@@ -24,6 +25,7 @@ from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.io.atomic import write_json
 from mtl_jax.models.mask_rcnn.rpn_proposals import rpn_proposals
 from mtl_jax.results import Result
+from mtl_jax.runs.own_configs import is_noted
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
@@ -86,12 +88,15 @@ def load_run(
     step: str | int = "best",
     overrides: Sequence[str] = (),
     proposals: Path | None = None,
+    *,
+    trust: bool = False,
 ) -> Run:
     """Load a trained model from a run folder or a packed file; no other files are required.
 
-    `proposals` is the folder that stores the proposals of selective search; None stores none.
-    Raises UserError if there is no such checkpoint, or `overrides` change fields that are fixed by
-    training.
+    `proposals` is the folder that stores the proposals of selective search; None stores none. With
+    `trust`, or if the user trained its config on this computer, the data of the run is opened
+    without restrictions: a Python file that its config names is run. Raises UserError if there is
+    no such checkpoint, or `overrides` change fields that are fixed by training.
     """
     overrides = [with_new_name(argument) for argument in overrides]
     for argument in overrides:
@@ -103,7 +108,7 @@ def load_run(
             raise UserError(f"{argument}: fixed by training; only {allowed} can be changed")
     enable_compilation_cache()
     metadata, variables = read_checkpoint(workdir, step)
-    setup = Setup.from_metadata(metadata, overrides)
+    setup = Setup.from_metadata(metadata, overrides, trust or is_noted(metadata["config"]))
     mesh = make_mesh()
     detect = make_detect(setup.model, mesh)
     variables = replicate(variables, mesh)
@@ -172,6 +177,8 @@ def make_propose(setup: Setup, mesh: Mesh, folder: Path | None = None) -> Propos
     if options.proposals == "windows" or not options.enabled:
         return None
     if options.proposals == "rpn":
+        named = setup.experiment.sources.named
+        check_path("config.model.detection.rpn", options.rpn, named)
         return _make_rpn_propose(data.channels, options, mesh)
     if data.channels not in (1, 3):
         raise UserError(

@@ -31,9 +31,14 @@ class Setup:
         return cls(experiment, tuple(categories), build_model(experiment, len(categories)))
 
     @classmethod
-    def from_metadata(cls, stored: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Setup":
-        """Build the model of a checkpoint's metadata; it predicts in the views of `config.eval`."""
-        experiment = from_stored(stored["config"], overrides)
+    def from_metadata(
+        cls, stored: Mapping[str, Any], overrides: Sequence[str] = (), trust: bool = False
+    ) -> "Setup":
+        """Build the model of a checkpoint's metadata; it predicts in the views of `config.eval`.
+
+        Without `trust`, its data is opened with restrictions, as `from_stored` explains.
+        """
+        experiment = from_stored(stored["config"], overrides, trust)
         return cls.build(experiment.in_views(), [Category(**c) for c in stored["categories"]])
 
     @property

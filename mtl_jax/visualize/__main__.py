@@ -53,6 +53,12 @@ def main(argv: Sequence[str]) -> int:
     model.add_argument(
         "--seed", type=int, default=0, help="seed that selects the regions shown (default: 0)"
     )
+    model.add_argument(
+        "--trust",
+        action="store_true",
+        help="open the data of somebody else's run as your own: run the Python file, and read all "
+        "files, that its config names",
+    )
     model.set_defaults(run=_show_model)
     arguments, overrides = parser.parse_with_overrides(argv)
     return arguments.run(arguments, overrides)
@@ -77,7 +83,12 @@ def _show_model(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     workdir = commandline.find_run(arguments.workdir)
     inspection = Inspection.from_run(
-        workdir, arguments.input, arguments.step, overrides, arguments.seed
+        workdir,
+        arguments.input,
+        arguments.step,
+        overrides,
+        arguments.seed,
+        trust=arguments.trust,
     )
     print(
         write_model_page(f"{workdir}: {inspection.record.file_name}", inspection, arguments.output)

@@ -25,6 +25,9 @@ class SourceOptions(Options):
     attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # `keys` of LabelReader
     attribute_preset: str = ""  # mtl_mrcnn | utkface; see LabelReader
     on_error: str = "stop"  # on an invalid record: stop | skip (log the record and omit it)
+    # Not a field of a config. None: the config is the user's own. Otherwise it is that of a run of
+    # somebody else, in which the user named only these paths; see data.datasets.access.
+    named: frozenset[str] | None = field(default=None, compare=False)
 
     def faults(self) -> Iterator[str]:
         if len(self.fractions) != 3 or min(self.fractions) < 0 or sum(self.fractions) <= 0:

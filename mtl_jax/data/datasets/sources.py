@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl_jax.attributes.base import Attribute, Label, parse_labels
 from mtl_jax.config.options.data import SourceOptions
-from mtl_jax.data.datasets import splits
+from mtl_jax.data.datasets import access, splits
 from mtl_jax.data.datasets.blocks import complete, find_folder, merge_short, name_all
 from mtl_jax.data.datasets.cache import InMemory
 from mtl_jax.data.datasets.compose_chips import SceneSource
@@ -124,6 +125,8 @@ def open_external(
     if not Path(path).exists():
         raise UserError(f"{path}: no such folder or file")
     place = {"path": str(Path(path).absolute()), "name": "external"}
+    if options.named is not None:
+        options = replace(options, named=options.named | {place["path"]})
     blocks = [complete({**block, **place}) for block in merge_short(options)]
     fitting = [block for block in blocks if FORMATS[block["format"]].folders]
     if not fitting:
@@ -198,9 +201,14 @@ def _open(
         options.on_error,
     )
     try:
-        source = kind.open(find_folder(block, kind), block, labels)
+        folder = find_folder(block, kind)
+        if options.named is not None:
+            access.check_block(block, kind, folder, options.named)
+        source = kind.open(folder, block, labels)
     except ValueError as error:  # a wrong option
         raise UserError(f"config.data: source {block['name']}: {error}") from None
+    if options.named is not None:
+        access.check_images(block, source, options.named)
     for fault in source.skipped:
         _log.warning("skipped %s", fault)
     for line in source.undeclared:

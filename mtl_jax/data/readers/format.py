@@ -32,6 +32,8 @@ class Format:
     folders: tuple[str, ...] = ()  # usual names of its folder below the data root
     origin: str = ""  # where to get the data, and its terms of use
     people: str = ""  # how its labels of people were made, if it has any
+    # Describes the code that opening a block runs; "" if it runs none.
+    code: Callable[[Block], str] = lambda block: ""
 
 
 def find_subfolder(folder: Path, name: str, usual: Sequence[str]) -> Path:

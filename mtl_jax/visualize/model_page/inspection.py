@@ -44,12 +44,16 @@ class Inspection:
         step: str | int = "best",
         overrides: Sequence[str] = (),
         seed: int = 0,
+        *,
+        trust: bool = False,
     ) -> "Inspection":
         """Load the model of a run folder and an image: a file, or SPLIT:NUMBER of the run's data.
 
-        Raises UserError if the model is not of the family mask_rcnn or either cannot be loaded.
+        `trust` is that of `load_run`; without it, an image file of data that must not be opened has
+        no annotations. Raises UserError if the model is not of the family mask_rcnn or either
+        cannot be loaded.
         """
-        run = load_run(workdir, step, overrides)
+        run = load_run(workdir, step, overrides, trust=trust)
         run.setup.experiment.mask_rcnn(f"{workdir}: the model page")
         record, known = named_record(run, workdir, name)
         return cls(run, record, known, seed)

@@ -47,7 +47,8 @@ class CocoSource(Source):
     ):
         if not isinstance(annotations, CocoLists):
             annotations = coco_check.load_lists(Path(annotations))
-        self.path, self.folder = annotations.path, Path(images)
+        self.path = annotations.path
+        self.folder = self.image_folder = Path(images)
         self._reader = LabelReader(attributes, keys, preset)
         self.undeclared = tuple(
             f"{self.path}: attribute {line}"

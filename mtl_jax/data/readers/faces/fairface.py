@@ -68,7 +68,7 @@ class FairFaceSource(Source):
         preset: str = "",
         on_error: str = "stop",
     ):
-        self.folder = Path(folder)
+        self.folder = self.image_folder = Path(folder)
         self._reader = LabelReader(attributes, keys, preset)
         if annotations:
             tables = [self.folder / annotations]

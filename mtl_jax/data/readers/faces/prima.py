@@ -49,7 +49,7 @@ class PrimaSource(Source):
         vertical_yaw: bool = True,
         on_error: str = "stop",
     ):
-        self.folder = Path(folder)
+        self.folder = self.image_folder = Path(folder)
         self._vertical_yaw = vertical_yaw
         self._reader = LabelReader(attributes, keys)
         self._images, self.skipped = folders.read_folder(

@@ -45,7 +45,7 @@ class UTKFaceSource(Source):
         keys: Mapping[str, Any] | None = None,
         on_error: str = "stop",
     ):
-        self.folder = Path(folder)
+        self.folder = self.image_folder = Path(folder)
         self._reader = LabelReader(attributes, keys)
         self._chips, self.skipped = folders.read_folder(
             self.folder, self._read, _EXPECTED, on_error

@@ -161,4 +161,4 @@ def open_python(folder: Path, block: Block, labels: Labels) -> Source:
     return PythonSource(Path(block["path"]), block["options"], labels.attributes)
 
 
-FORMAT = Format(open_python, {"options": {}})
+FORMAT = Format(open_python, {"options": {}}, code=lambda block: f"the Python file {block['path']}")

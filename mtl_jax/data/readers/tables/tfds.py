@@ -5,6 +5,7 @@ be prepared as array records.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mtl_jax.images import headers
 
 _CROWDS = ("is_crowd", "is_difficult")  # neither an example nor a counter-example
 _OWN = ("bbox", "label", "id", "area", *_CROWDS)  # fields of an object that are not attributes
+_CATALOGUE = re.compile(r"\w+(/[\w.-]+)?(:\d+\.\d+\.\d+)?")  # NAME/CONFIG:VERSION
 _log = logging.getLogger(__name__)
 
 
@@ -202,4 +204,16 @@ def open_tfds(folder: Path, block: Block, labels: Labels) -> Source:
     )
 
 
-FORMAT = Format(open_tfds, {"data_dir": "", "categories": ()})
+def code_of(block: Block) -> str:
+    """Describe the code that opening a data set runs, "" if it is in TFDS's catalogue.
+
+    TFDS imports the modules that the files of a prepared folder name, and loads the programs of
+    data sets in other namespaces. Its names may contain options, such as `data_dir=FOLDER`.
+    """
+    name = block["path"].rpartition(":")[0]
+    if _CATALOGUE.fullmatch(name) and not Path(name).exists() and not block["data_dir"]:
+        return ""
+    return f"the modules that the data set {block['path']} names"
+
+
+FORMAT = Format(open_tfds, {"data_dir": "", "categories": ()}, code=code_of)

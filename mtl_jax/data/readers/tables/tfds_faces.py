@@ -96,4 +96,4 @@ def open_tfds_faces(folder: Path, block: Block, labels: Labels) -> Source:
     )
 
 
-FORMAT = Format(open_tfds_faces, {"data_dir": ""})
+FORMAT = Format(open_tfds_faces, {"data_dir": ""}, code=tfds.code_of)

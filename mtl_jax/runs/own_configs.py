@@ -1,0 +1,83 @@
+"""The configs that the user trained, noted in the user's own folder.
+
+The data of a run is opened without restrictions if its config is noted.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mtl_jax.config.options.data import SourceOptions
+from mtl_jax.config.resolve import Experiment, from_stored
+from mtl_jax.data.datasets.blocks import merge_short
+from mtl_jax.io.atomic import write_json
+
+_log = logging.getLogger(__name__)
+
+
+def note_config(experiment: Experiment) -> None:
+    """Note that the user trains a config, and the content of the Python files that it names.
+
+    Logs a warning if the user's folder cannot be written.
+    """
+    try:
+        path = _note_of(experiment.config)
+        write_json(path, _read(path) | _code_files(experiment.sources))
+    except OSError as error:
+        _log.warning(
+            "%s: this run cannot be noted as yours (%s); if its data is in a Python file, or "
+            "outside the current folder and MTL_JAX_DATA, evaluate.py requires --trust",
+            error.filename,
+            error.strerror,
+        )
+
+
+def is_noted(stored: Mapping[str, Any]) -> bool:
+    """Return whether the user trained the config of a checkpoint, with its Python files in the same
+    place or with the same content.
+    """
+    try:
+        path = _note_of(stored)
+        if not path.is_file():
+            return False
+        noted, now = _read(path), _code_files(from_stored(stored).sources)
+    except OSError:
+        return False
+    return all(file in noted or digest in noted.values() for file, digest in now.items())
+
+
+def _note_of(config: Mapping[str, Any]) -> Path:
+    """Return the file that notes a config. Raises FileNotFoundError if the user has no home."""
+    plain = json.loads(json.dumps(config))  # with lists and text keys, as a checkpoint contains it
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    homes = os.environ.get("XDG_STATE_HOME", ""), os.path.expanduser("~/.local/state")
+    # A relative one could be in a folder of somebody else.
+    home = next((home for home in homes if os.path.isabs(home)), None)
+    if home is None:
+        raise FileNotFoundError(errno.ENOENT, "no home folder", homes[1])
+    return Path(home) / "mtl_jax" / "trained" / f"{digest}.json"
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Return the Python files of a note, by path, and the digests of their contents."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _code_files(sources: SourceOptions) -> dict[str, str]:
+    """Return the existing Python files that the blocks of a config name, as `_read` does."""
+    blocks = merge_short(sources) if sources.sources or sources.format else []
+    files = [Path(block["path"]) for block in blocks if block.get("format") == "python"]
+    return {
+        os.path.realpath(file): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
