@@ -14,6 +14,7 @@ from mtl_jax.config.options.evaluation import higher_is_better
 from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.config.resolve import Experiment
 from mtl_jax.data.datasets import sources, splits
+from mtl_jax.data.datasets.access import check_run_folder
 from mtl_jax.data.datasets.blocks import describe_people
 from mtl_jax.data.datasets.regions import cut_regions
 from mtl_jax.data.datasets.subset import choose
@@ -247,6 +248,7 @@ def evaluate(
         raise UserError(f"evaluation name {name!r} is invalid; it must be the name of a folder")
     run = load_run(workdir, step, overrides, workdir / "proposals", trust=trust)
     experiment = run.setup.experiment
+    check_run_folder(workdir, experiment.sources.named)
     if data:
         split, opened = (
             "external",

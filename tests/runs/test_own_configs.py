@@ -135,6 +135,19 @@ def test_an_evaluated_gift_runs_no_code(gift, ran):
     assert ran.exists()
 
 
+@pytest.mark.parametrize("below", ["evaluation", "evaluation/test", "proposals"])
+def test_the_results_of_a_gift_are_not_written_through_a_link(gift, tmp_path, below):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text("mine")
+    (gift / below).parent.mkdir(exist_ok=True)
+    (gift / below).symlink_to(tmp_path / "mine")
+    shapes = "--config.data.sources=({'format':'shapes'},)"
+    scripts.mistake(scripts.call("evaluate", "--workdir", gift, shapes), gift / below, "--trust")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "mine").iterdir()] == [
+        ("config.json", "mine")
+    ]
+
+
 def test_a_run_of_the_user_is_evaluated_without_an_option(gift, ran):
     note_config(make_experiment())
     scripts.mistake(scripts.call("evaluate", "--workdir", gift), "cells.py", "open_source")

@@ -59,13 +59,21 @@ def check_path(field: str, path: str, named: frozenset[str] | None) -> None:
         _check_place(field, Path(path))
 
 
+def check_run_folder(workdir: Path, named: frozenset[str] | None) -> None:
+    """Raise UserError if a link below the run folder leads out of it: results would be written
+    there. `named` is None for the user's own run.
+    """
+    if named is not None:
+        check_links(workdir)
+
+
 def check_links(folder: Path) -> None:
     """Raise UserError if a link below a folder leads out of it."""
     real = _real(folder)
     for link in _links(folder):
         if not _real(link).is_relative_to(real):
             raise UserError(
-                f"{link}: leads out of {folder}, {_STRANGE}; copy the data without links, or pass "
+                f"{link}: leads out of {folder}, {_STRANGE}; copy the files without links, or pass "
                 "--trust (trust=True)"
             )
 
