@@ -39,6 +39,7 @@ from mtl_jax.runs.loading import (
     make_detect,
     make_propose,
 )
+from mtl_jax.runs.objects import report_objects
 from mtl_jax.runs.own_configs import note_config
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training import tuning
@@ -94,6 +95,7 @@ def _train(experiment: Experiment, workdir: Path, batches: MakeBatches) -> None:
         training, validation = opened["train"], opened["val"]
         if not training.sources:
             raise UserError(f"{workdir}: the config's data has no records for split 'train'")
+        report_objects(opened, experiment, is_new=not done)
         setup = Setup.build(experiment, training.categories)
         training = as_regions(setup, training.repeated(), workdir / "proposals")
         if loop.patience and not validation.sources:

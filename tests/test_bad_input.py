@@ -117,6 +117,33 @@ def test_all_faults_are_reported_together_and_can_be_skipped(tmp_path, began):
         train(COCO, tmp_path, "--config.data.on_error=skip")
 
 
+def test_data_whose_objects_cannot_be_learned_is_refused(tmp_path, began):
+    data = coco()
+    for annotation in data["annotations"]:
+        annotation["iscrowd"] = 1
+    write_coco(tmp_path / "data", data)
+    scripts.mistake(train(COCO, tmp_path), "training", "crowds", "crowd='objects'")
+    assert not began
+    assert not (tmp_path / "run/splits.json").exists()
+    with pytest.raises(RuntimeError, match="a model was made"):
+        train(COCO, tmp_path, "--config.data.sources[0].crowd=objects")
+
+
+def test_an_unknown_way_to_read_crowds_is_named(tmp_path, began):
+    write_coco(tmp_path / "data", coco())
+    done = train(COCO, tmp_path, "--config.data.sources[0].crowd=object")
+    scripts.mistake(done, "crowd", "'object'", "ignore", "objects")
+    assert not began
+
+
+def test_one_image_under_two_ids_is_named(tmp_path, began):
+    data = coco()
+    data["images"].append({**data["images"][4], "id": 11})
+    path = write_coco(tmp_path / "data", data)
+    scripts.mistake(train(COCO, tmp_path), path, 11, "4.jpg", 4)
+    assert not began
+
+
 @pytest.mark.parametrize("text", ["", "{", json.dumps(coco())[:-300], "[]"])
 def test_a_truncated_or_empty_file_is_one_line(tmp_path, began, text):
     path = write_coco(tmp_path / "data", text)

@@ -66,6 +66,8 @@ class Record:
     instances: tuple[Instance, ...] = ()
     exhaustive: bool = True  # False: some objects of these classes are not annotated
     unlabelled: tuple[int, ...] = ()  # classes, as indices, that are not annotated in this image
+    # Classes of annotated objects that are left out because of a fault; 0: not used or unknown.
+    dropped: tuple[int, ...] = ()
     region: Frame | None = None  # the visible part of the image; None: all of it
     # In-plane rotation that is applied first; boxes and labels follow, masks do not.
     turn: Turn | None = None
@@ -102,6 +104,8 @@ class Source:
     skipped: tuple[str, ...] = ()  # one line for each record or label that was left out
     undeclared: tuple[str, ...] = ()  # one line for each annotated label without an attribute
     image_folder: Path | None = None  # below which its images are, if they are files
+    notes: tuple[str, ...] = ()  # what was done to read the records, one line each
+    is_drawn: bool = False  # records are drawn or composed when they are read
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -143,6 +147,7 @@ class Wrapper(Source):
         self.source = source
         self.categories = tuple(source.categories)
         self.skipped, self.undeclared = source.skipped, source.undeclared
+        self.notes, self.is_drawn = source.notes, source.is_drawn
 
     def inner(self, position: int) -> int:
         """Return the record's position in the wrapped source."""

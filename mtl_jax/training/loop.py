@@ -1,5 +1,6 @@
 """The training loop: stages of steps, with logging, validation and checkpoints between them."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
@@ -107,7 +108,7 @@ def fit(
                         results = validate(state.model_variables, step)
                         writer.write(step, results)
                         chosen = (checkpointer.best_metric, "val/loss/loss")
-                        shown = (f"{n} {results[n]:.4g}" for n in chosen if n in results)
+                        shown = (_describe(n, results[n]) for n in chosen if n in results)
                         writer.print_line(f"step {step}: {', '.join(shown)}")
                     checkpointer.save(state, step, results, stage)
                     if _has_waited(checkpointer, step, options):
@@ -115,6 +116,13 @@ def fit(
     finally:
         writer.close()
     return state
+
+
+def _describe(name: str, value: float) -> str:
+    if not math.isnan(value):
+        return f"{name} {value:.4g}"
+    missing = "objects" if "/AP" in name else "labels of detected objects"
+    return f"{name} n/a (no {missing} in the validation split)"
 
 
 def _has_waited(checkpointer: Checkpointer, step: int, options: LoopOptions) -> bool:

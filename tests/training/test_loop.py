@@ -249,6 +249,14 @@ def test_training_stops_if_validation_no_longer_improves(tmp_path, capsys):
     check_names(capsys.readouterr().err.splitlines()[-1], *named)
 
 
+def test_a_metric_without_data_says_what_is_missing(tmp_path, capsys):
+    options = dict(validate=lambda variables, step: {"val/box/AP": np.nan}, eval_every=2)
+    _fit(tmp_path, (Stage("all", 2),), best_metric="val/box/AP", **options)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "val/box/AP" in line]
+    check_names(line, 2, "n/a", "objects")
+    assert "nan" not in line
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [

@@ -70,6 +70,10 @@ def complete(block: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"{where}: split {full['split']!r} must be one of {', '.join(splits.NAMES)}"
         )
+    for key, choices in FORMATS[name].choices.items():
+        if full[key] not in choices:
+            known = f"{', '.join(choices)}{suggest(full[key], choices)}"
+            raise UserError(f"{where}: {key} {full[key]!r} must be one of {known}")
     for key in ("repeat_threshold", "masks"):
         if not 0 <= full[key] <= 1:
             raise UserError(f"{where}: {key} is {full[key]}; it must be between 0 and 1")

@@ -55,6 +55,8 @@ class SceneSource(Source):
     Raises ValueError for invalid arguments.
     """
 
+    is_drawn = True
+
     def __init__(
         self,
         chips: Source,

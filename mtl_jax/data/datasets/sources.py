@@ -14,6 +14,7 @@ from mtl_jax.data.datasets.blocks import complete, find_folder, merge_short, nam
 from mtl_jax.data.datasets.cache import InMemory
 from mtl_jax.data.datasets.compose_chips import SceneSource
 from mtl_jax.data.datasets.repeat import repeat_rare
+from mtl_jax.data.datasets.shared_images import shared_images
 from mtl_jax.data.datasets.split_assignment import divide, find_stored, keys, to_store
 from mtl_jax.data.datasets.subset import Subset
 from mtl_jax.data.face_masks.apply import DrawMasks, with_masks
@@ -36,6 +37,7 @@ class Opened(NamedTuple):
     undeclared: tuple[str, ...] = ()  # one line for each annotated label without an attribute
     repeat_thresholds: tuple[float, ...] = ()  # of each source, for `repeated`
     names: tuple[str, ...] = ()  # of each source's block
+    notes: tuple[str, ...] = ()  # how files were found, and images that several sources contain
 
     def repeated(self) -> "Opened":
         """Return the sources for training, in which images with rare classes are repeated."""
@@ -68,7 +70,12 @@ def open_sources(
     named = [_categories(b, source) for b, source in zip(blocks, sources, strict=True)]
     united = tuple(categories) or _unite(named)
     skipped = sum((source.skipped for source in sources), ())
-    nothing = Opened((), (), united, skipped, sum((s.undeclared for s in sources), ()))
+    shared = shared_images(blocks, sources) if stored is None else ()
+    notes = (*sum((source.notes for source in sources), ()), *shared)
+    for note in notes:
+        _log.warning("%s", note)
+    undeclared = sum((source.undeclared for source in sources), ())
+    nothing = Opened((), (), united, skipped, undeclared, notes=notes)
     result = dict.fromkeys(wanted, nothing)
     every_key = [keys(source) for source in sources]
     if stored is None:
@@ -98,10 +105,7 @@ def open_split(
     categories: Sequence[Category] = (),
 ) -> Opened:
     """Open the sources of one split; see `open_sources`."""
-    if split not in splits.NAMES:
-        raise UserError(
-            f"split {split!r} must be {' or '.join(splits.NAMES)}{suggest(split, splits.NAMES)}"
-        )
+    splits.check_name(split)
     opened = open_sources(
         options,
         attributes,
@@ -140,6 +144,8 @@ def open_external(
             faults.append(error)
         else:
             _log.info("%s: read as %s", path, block["format"])
+            for note in opened.notes:
+                _log.warning("%s", note)
             return opened
     if len(faults) == 1:
         raise faults[0]
@@ -184,6 +190,7 @@ def _open_external(
         names=(block["name"],),
         skipped=tuple(source.skipped),
         undeclared=tuple(source.undeclared),
+        notes=tuple(source.notes),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_jax.data.duplicates import equal_in_any
 from mtl_jax.data.records import Key
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, suggest
 
 NAMES = ("train", "val", "test")
 Division = dict[str, dict[str, list[Key]]]  # split -> source -> its records
@@ -76,6 +76,12 @@ def _sharing(stamps: Sequence[Sequence[Sequence[str]]]) -> list[list[int]]:
         found.setdefault(first[start] if of_source else -1 - s, []).append(s)
         start += len(of_source)
     return list(found.values())
+
+
+def check_name(split: str) -> None:
+    """Raise UserError unless `split` is one of NAMES."""
+    if split not in NAMES:
+        raise UserError(f"split {split!r} must be {' or '.join(NAMES)}{suggest(split, NAMES)}")
 
 
 def check_fractions(fractions: Sequence[float]) -> np.ndarray:

@@ -53,6 +53,7 @@ class Subset(Wrapper):
                 for instance in record.instances
                 if classes[instance.label - 1]
             )
+            changes["dropped"] = tuple(label and classes[label - 1] for label in record.dropped)
         if self._labels:
             changes["instances"] = tuple(
                 replace(instance, attributes={**self._labels, **instance.attributes})

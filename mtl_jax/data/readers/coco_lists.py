@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from mtl_jax.data.readers.image_paths import inside
+from mtl_jax.data.readers.image_files import Found, ImageFiles, Named
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
@@ -25,6 +25,9 @@ class CocoLists(NamedTuple):
     faults: Sequence[str] = ()  # a line for each record that could not be converted
     # Whether all instances of these classes are annotated, or the ids of the images where they are.
     exhaustive: bool | frozenset[int | str] = True
+    notes: Sequence[str] = ()  # what was done to read the records, one line each
+    # The image id and the class of each instance that could not be converted.
+    dropped: Sequence[tuple[int | str, str]] = ()
 
 
 class Collector:
@@ -39,6 +42,14 @@ class Collector:
         self._images: dict[str, dict[str, Any]] = {}
         self._annotations: list[dict[str, Any]] = []
         self._faults: list[str] = []
+        self._notes: tuple[str, ...] = ()
+        self._dropped: list[tuple[str, str]] = []
+
+    def find_images(self, folder: Path, named: Sequence[Named]) -> list[Found]:
+        """Return the files of images below their folder."""
+        found, notes = ImageFiles(folder).find(named)
+        self._notes += notes
+        return found
 
     def add_image(self, name: str, height: int = 0, width: int = 0, group: str = "") -> bool:
         """Add an image by its path below the image folder. Return False, and add a fault, if it was
@@ -79,6 +90,11 @@ class Collector:
     def add_fault(self, record: str, text: str) -> None:
         self._faults.append(fault_line(self._path, f"{record}: {text}"))
 
+    def drop_instance(self, image: str, record: str, category: str, text: str) -> None:
+        """Add the fault of an instance that cannot be converted, and count it."""
+        self.add_fault(record, text)
+        self._dropped.append((image, category))
+
     def finish(self, classes: Iterable[str] = (), exhaustive: bool = True) -> CocoLists:
         """Return the lists. `classes` are included even if no instance has them."""
         names = sorted({*classes, *(each["category_id"] for each in self._annotations)})
@@ -88,7 +104,14 @@ class Collector:
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
         images = list(self._images.values())
         return CocoLists(
-            self._path, images, self._annotations, categories, self._faults, exhaustive
+            self._path,
+            images,
+            self._annotations,
+            categories,
+            self._faults,
+            exhaustive,
+            self._notes,
+            self._dropped,
         )
 
 
@@ -103,7 +126,8 @@ def single_class(categories: Sequence[str], where: str) -> str:
 
 
 def find_files(folder: Path, suffix: str) -> list[Path]:
-    """Return the files below a folder that end in `suffix`, sorted. Hidden ones are skipped.
+    """Return the files below a folder that end in `suffix`, in any case, sorted. Hidden ones are
+    skipped.
 
     Raises UserError if there are none.
     """
@@ -111,8 +135,9 @@ def find_files(folder: Path, suffix: str) -> list[Path]:
         raise UserError(f"{folder}: no such folder")
     found = sorted(
         path
-        for path in folder.rglob(f"*{suffix}")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for path in folder.rglob("*")
+        if path.suffix.lower() == suffix
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:
         raise UserError(f"{folder}: contains no {suffix} files")
@@ -138,12 +163,12 @@ def read_each(
         yield from zip(paths, pool.map(attempt, paths), strict=True)
 
 
-def size_of(folder: Path, name: str) -> Size:
-    """Return the height and width of the image `name` below a folder, or 0, 0 if it cannot be read,
-    which the check of images reports.
+def size_of(path: Path) -> Size:
+    """Return the height and width of an image, or 0, 0 if it cannot be read, which the check of
+    images reports.
     """
     try:
-        return image_size(inside(folder, name))
+        return image_size(path)
     except (ValueError, OSError):
         return 0, 0
 

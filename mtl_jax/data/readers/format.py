@@ -34,6 +34,7 @@ class Format:
     people: str = ""  # how its labels of people were made, if it has any
     # Describes the code that opening a block runs; "" if it runs none.
     code: Callable[[Block], str] = lambda block: ""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # values of some options
 
 
 def find_subfolder(folder: Path, name: str, usual: Sequence[str]) -> Path:

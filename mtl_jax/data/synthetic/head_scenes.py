@@ -66,6 +66,7 @@ class SyntheticSource(Source):
     Instances have labels for those of `attributes` that are in ATTRIBUTES.
     """
 
+    is_drawn = True
     categories = CATEGORIES
 
     def __init__(

@@ -15,6 +15,7 @@ _MAX_IOU = 0.3  # of the shapes' squares; if two overlap more, the earlier one i
 class ShapesSource(Source):
     """Images of 1 to `max_shapes` shapes; image i depends only on the arguments and i."""
 
+    is_drawn = True
     categories = CATEGORIES
 
     def __init__(self, length: int, seed: int, size: int = 128, max_shapes: int = 4) -> None:

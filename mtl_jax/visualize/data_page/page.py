@@ -1,5 +1,6 @@
 """A page on a data set: its annotations, the network's input, and the training targets."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.resolve import resolve
-from mtl_jax.data.datasets.sources import Opened, open_split
+from mtl_jax.data.datasets import splits
+from mtl_jax.data.datasets.sources import Opened, open_sources
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.loader.pipeline import find_record
 from mtl_jax.data.pixels import check_size, materialize, read_pixels
@@ -22,7 +24,9 @@ from mtl_jax.data.records import Category, Record, Source, named
 from mtl_jax.errors import UserError
 from mtl_jax.models.backbones import make_backbone, pyramid_strides
 from mtl_jax.results import Result
+from mtl_jax.runs.objects import Objects, count_splits
 from mtl_jax.types import Batch
+from mtl_jax.visualize.data_page.objects import add_objects
 from mtl_jax.visualize.data_page.statistics import (
     DataNumbers,
     best_overlaps,
@@ -42,6 +46,7 @@ from mtl_jax.visualize.drawing.palette import class_color
 from mtl_jax.visualize.drawing.sheets import sheet
 from mtl_jax.visualize.page import Page
 
+_log = logging.getLogger(__name__)
 SHOWN = 4  # images on a sheet
 CLASSES = 4  # whose masks are shown
 
@@ -55,6 +60,7 @@ class Shown:
     data: DataOptions
     model: MaskRCNNOptions | None  # None: a model without anchors and regions
     seed: int = 0
+    objects: Objects | None = None  # of splits train and val
 
     @property
     def full_size_masks(self) -> bool:
@@ -68,11 +74,16 @@ class Shown:
         """
         experiment = resolve(config)
         options = replace(experiment.sources, on_error="skip")
-        opened = open_split(options, experiment.attributes, split)
+        splits.check_name(split)
+        every = open_sources(options, experiment.attributes)
+        opened = every[split]
         if not opened.sources:
             raise UserError(f"the config's data has no records for split {split!r}")
         model = experiment.model if isinstance(experiment.model, MaskRCNNOptions) else None
-        return cls(opened, experiment.attributes, experiment.data, model, seed)
+        objects = count_splits(every, experiment)
+        for line in (*objects.faults, *objects.warnings) if objects else ():
+            _log.warning("%s", line)
+        return cls(opened, experiment.attributes, experiment.data, model, seed, objects)
 
     @property
     def categories(self) -> Sequence[Category]:
@@ -97,6 +108,7 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
     )
     _add_counts(page, shown, numbers, total)
     _add_problems(page, shown, faults, numbers)
+    add_objects(page, shown.objects)
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
     if shown.model is not None:
@@ -184,12 +196,6 @@ def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> N
             for c in shown.categories
         ],
     )
-    over = sum(count > shown.data.max_instances for count in numbers.instances)
-    if over:
-        page.text(
-            f"{over} images have more objects than config.data.max_instances="
-            f"{shown.data.max_instances}; objects beyond it are not used in training."
-        )
 
 
 def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: DataNumbers) -> None:
@@ -209,6 +215,9 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: Data
         page.text(f"The {numbers.images} images measured have no annotations.")
     if not shown.opened.skipped and not faults and not unlabelled and not empty:
         page.text("No problems found.")
+    if shown.opened.notes:
+        page.text("Notes:")
+        page.list(shown.opened.notes)
     if shown.opened.undeclared:
         page.text("Labels that no attribute of the config reads:")
         page.list(shown.opened.undeclared)

@@ -19,6 +19,8 @@ from mtl_jax.data.readers.suggest_attributes import suggest_attributes
 from mtl_jax.data.records import Instance, Record, Source
 from mtl_jax.errors import UserError, suggest
 
+CROWD = ("ignore", "objects")  # how crowds are read
+
 
 class CocoSource(Source):
     """The images of a COCO file, or of COCO's lists made from another format, in order. Images
@@ -30,7 +32,8 @@ class CocoSource(Source):
 
     Classes are the file's categories by id, or those in `categories`; instances of other categories
     are left out. `attributes`, `keys` and `preset` are passed to `LabelReader`. Images with the
-    same value of their key `group_key`, by default the file name, stay in one split.
+    same value of their key `group_key`, by default the file name, stay in one split. With
+    `crowd="objects"`, crowds are objects, as CVAT exports masks drawn with a brush.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class CocoSource(Source):
         preset: str = "",
         categories: Sequence[str] = (),
         group_key: str = "",
+        crowd: str = CROWD[0],
         on_error: str = "stop",
     ):
         if not isinstance(annotations, CocoLists):
@@ -55,15 +59,15 @@ class CocoSource(Source):
             for line in suggest_attributes(annotations.annotations, self._reader.key_names)
         )
         checked = coco_check.check(annotations, self.folder, self._reader, on_error)
-        self.skipped = checked.faults
+        self.skipped, self.notes = checked.faults, checked.notes
         chosen = _choose(self.path, checked.categories, categories)
         self.categories = coco_check.as_categories(chosen)
         self._labels = {category["id"]: i for i, category in enumerate(chosen, 1)}
         self._points = {c["id"]: coco_check.keypoint_names(c) for c in chosen}
         self._images = checked.images
-        self._annotations = checked.annotations
+        self._annotations, self._dropped = checked.annotations, checked.dropped
         self._exhaustive = annotations.exhaustive
-        self._group_key = group_key
+        self._group_key, self._has_crowds = group_key, crowd == CROWD[0]
         if group_key and self._images and not any(group_key in image for image in self._images):
             raise UserError(f"{self.path}: no image has the key {group_key!r} to group by")
 
@@ -85,6 +89,7 @@ class CocoSource(Source):
                 if annotation.raw["category_id"] in self._labels
             ),
             exhaustive=self._is_exhaustive(image["id"]),
+            dropped=tuple(self._labels.get(c, 0) for c in self._dropped.get(image["id"], ())),
         )
 
     def group(self, position: int) -> str:
@@ -111,7 +116,7 @@ class CocoSource(Source):
             box=annotation.box,
             label=self._labels[raw["category_id"]],
             segmentation=segmentation_of(raw),
-            crowd=bool(raw.get("iscrowd", 0)),
+            crowd=self._has_crowds and bool(raw.get("iscrowd", 0)),
             area=raw.get("area"),
             id=number if isinstance(number, int) else 0,
             attributes=self._reader.read(raw, self._points[raw["category_id"]], size)[0],
@@ -138,6 +143,7 @@ def coco_source(
         preset=labels.preset,
         categories=block.get("categories", ()),
         group_key=group_key,
+        crowd=block.get("crowd", CROWD[0]),
         on_error=labels.on_error,
     )
 
@@ -161,7 +167,8 @@ def open_coco(folder: Path, block: Block, labels: Labels) -> Source:
 
 FORMAT = Format(
     open_coco,
-    {"annotations": "", "images": "", "categories": (), "group_key": ""},
+    {"annotations": "", "images": "", "categories": (), "group_key": "", "crowd": CROWD[0]},
     ("coco", "coco_mini"),
     "https://cocodataset.org/#download (CC BY 4.0, each image under its own terms)",
+    choices={"crowd": CROWD},
 )

@@ -4,7 +4,6 @@ Each annotation is checked once in plain Python, which takes seconds for the 860
 Images are looked up in a listing of their folder and not opened.
 """
 
-import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any, NamedTuple
 
 from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite, shape_fault
 from mtl_jax.data.readers.coco_lists import CocoLists, fault_line, parse_json
-from mtl_jax.data.readers.image_paths import inside
+from mtl_jax.data.readers.image_files import ImageFiles, Named, find_folder
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Category
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.images.decode import image_size
 
 _MAX_SIDE = 1_000_000
+_URL_FAULT = "file_name is a URL; run `python -m mtl_jax.data download` on this file"
 
 
 class CheckedAnnotation(NamedTuple):
@@ -32,7 +32,9 @@ class Checked(NamedTuple):
     categories: list[dict[str, Any]]  # by id
     images: list[dict[str, Any]]  # in the file's order, with width and height
     annotations: dict[int | str, list[CheckedAnnotation]]  # by image id
+    dropped: dict[int | str, list[int]]  # category ids of the faulty annotations, by image id
     faults: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -74,28 +76,34 @@ def check(lists: CocoLists, folder: Path, reader: LabelReader, on_error: str) ->
     """Check every record. Raises AnnotationErrors that list all faults; with `on_error="skip"`,
     only if a category is faulty or no image exists.
     """
-    categories, broken = _check_categories(lists.path, lists.categories)
-    images, of_images = _check_images(lists.path, lists.images, folder)
-    faults = [*lists.faults, *of_images]
-    if images is None:
+    categories, broken = _check_categories(lists)
+    images = _check_images(lists.path, lists.images, folder)
+    faults = [*lists.faults, *images.faults]
+    if images.is_lost:
         raise AnnotationErrors([*broken, *faults])
-    annotations, more = _check_annotations(lists, categories, images, reader)
+    annotations, dropped, more = _check_annotations(lists, categories, images.good, reader)
     faults += more
     if broken or (faults and on_error == "stop"):
         raise AnnotationErrors([*broken, *faults])
     ordered = sorted(categories.values(), key=lambda category: category["id"])
-    return Checked(ordered, list(images.values()), annotations, tuple(faults))
+    notes = (*lists.notes, *images.notes)
+    good = list(images.good.values())
+    return Checked(ordered, good, annotations, dropped, tuple(faults), notes)
 
 
 def as_categories(checked: Sequence[Mapping[str, Any]]) -> tuple[Category, ...]:
     return tuple(Category(category["id"], category["name"]) for category in checked)
 
 
-def _check_categories(path: Path, found: list) -> tuple[dict[int, dict], list[str]]:
+def _check_categories(lists: CocoLists) -> tuple[dict[int, dict], list[str]]:
+    path, found = lists.path, lists.categories
     categories: dict[int, dict] = {}
     names: set[str] = set()
     faults = []
+    unused = _unused_twins(lists)
     for place, category in enumerate(found):
+        if place in unused:
+            continue
         wrong = ""
         if not isinstance(category, dict):
             wrong = "must be an object with an id and a name"
@@ -112,58 +120,80 @@ def _check_categories(path: Path, found: list) -> tuple[dict[int, dict], list[st
             continue
         categories[category["id"]] = category
         names.add(category["name"])
-    if not found:
+    if not found and not lists.faults:
         faults.append(f"{path}: has no categories; add one with an id and a name for each class")
     return categories, faults
 
 
-class ImageFolder:
-    """The sizes in bytes of the files below a folder, from one listing of each directory."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._sizes: dict[str, dict[str, int]] = {}
-
-    def bytes_of(self, file_name: str) -> int | None:
-        """Return the size of a file, or None if it does not exist below the folder."""
-        try:
-            parent, name = os.path.split(inside(self.folder, file_name))
-        except ValueError:
-            return None
-        if parent not in self._sizes:
-            self._sizes[parent] = self._list(parent)
-        return self._sizes[parent].get(name)
-
-    def _list(self, parent: str) -> dict[str, int]:
-        try:
-            with os.scandir(parent) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-        except (OSError, ValueError):  # no such directory, or an invalid name
-            return {}
+def _unused_twins(lists: CocoLists) -> set[int]:
+    """Return the places of categories without annotations that have the name of one with
+    annotations: Roboflow's root category has the name of the project, which may be that of a class.
+    """
+    used = {
+        annotation["category_id"]
+        for annotation in lists.annotations
+        if type(annotation) is dict and type(annotation.get("category_id")) is int
+    }
+    named = [
+        (place, category["id"] in used, category["name"])
+        for place, category in enumerate(lists.categories)
+        if isinstance(category, dict)
+        and type(category.get("id")) is int
+        and isinstance(category.get("name"), str)
+    ]
+    names = {name for _, is_used, name in named if is_used}
+    return {place for place, is_used, name in named if not is_used and name in names}
 
 
-def _check_images(path: Path, found: list, folder: Path) -> tuple[dict | None, list[str]]:
-    """Return the valid images by id, or None if no image file exists, and the faults."""
-    listing = ImageFolder(folder)
-    images: dict[int | str, dict] = {}
-    faults, missing = [], 0
-    for place, image in enumerate(found):
-        wrong = _image_fault(image, images)
-        if not wrong:
-            size = listing.bytes_of(image["file_name"])
-            missing += size is None
-            wrong = _file_fault(image["file_name"], size, folder) or _add_size(image, folder)
-        if wrong:
-            faults.append(fault_line(path, f"{_name_image(image, place)}: {wrong}"))
+class _Images(NamedTuple):
+    good: dict[int | str, dict]  # by id
+    faults: list[str]
+    notes: tuple[str, ...] = ()
+    is_lost: bool = False  # no image file exists
+
+
+def _check_images(path: Path, listed: list, folder: Path) -> _Images:
+    """Check the images of a file; `file_name` becomes the path at which the image is found."""
+    wrong: list[str] = []
+    ids: set[int | str] = set()
+    for image in listed:
+        wrong.append(_image_fault(image, ids))
+        ids |= set() if wrong[-1] else {image["id"]}
+    valid = [place for place, fault in enumerate(wrong) if not fault]
+    files = ImageFiles(folder)
+    found, notes = files.find([Named(listed[place]["file_name"]) for place in valid])
+    if len(valid) == len(listed) > 1 and all(file.is_missing for file in found):
+        return _Images({}, [fault_line(path, _all_missing(path, listed, folder))], is_lost=True)
+    owners: dict[str, int | str] = {}
+    for place, file in zip(valid, found, strict=True):
+        image = listed[place]
+        owner = owners.setdefault(file.path, image["id"]) if file.path else image["id"]
+        if file.fault:
+            wrong[place] = _URL_FAULT if "://" in image["file_name"] else file.fault
+        elif owner != image["id"]:
+            wrong[place] = f"is the same file as image {owner}; merge the two records"
+        elif not files.bytes_of(file.path):
+            wrong[place] = "the image file is empty; replace it or remove its record"
         else:
-            images[image["id"]] = image
-    if missing > 1 and missing == len(found):
-        first = found[0]["file_name"]
-        mend = f"the first is {first}; set config.data.images to the folder that contains them"
-        if "://" in first:
-            mend = f"they are URLs; run `python -m mtl_jax.data download {path} --output DIR`"
-        return None, [fault_line(path, f"none of its {missing} images is in {folder}; {mend}")]
-    return images, faults
+            image["file_name"] = file.path
+            wrong[place] = _add_size(image, folder)
+    faults = [
+        fault_line(path, f"{_name_image(image, place)}: {fault}")
+        for place, (image, fault) in enumerate(zip(listed, wrong, strict=True))
+        if fault
+    ]
+    good = {image["id"]: image for image, fault in zip(listed, wrong, strict=True) if not fault}
+    return _Images(good, faults, notes)
+
+
+def _all_missing(path: Path, images: list[dict], folder: Path) -> str:
+    first = images[0]["file_name"]
+    mend = "set config.data.images to the folder that contains them"
+    if "://" in first:
+        mend = f"they are URLs; run `python -m mtl_jax.data download {path} --output DIR`"
+    elif other := find_folder(first, path):
+        mend = f"set config.data.images to {other}, which contains it"
+    return f"none of its {len(images)} images is in {folder}; the first is {first}; {mend}"
 
 
 def _name_image(image: Any, place: int) -> str:
@@ -175,13 +205,13 @@ def _name_image(image: Any, place: int) -> str:
     return f"image {image['id']}" + (f" ({name})" if isinstance(name, str) else "")
 
 
-def _image_fault(image: Any, images: Mapping) -> str:
+def _image_fault(image: Any, ids: set) -> str:
     if not isinstance(image, dict):
         return "must be an object with an id, a file_name, a width and a height"
     number, name = image.get("id"), image.get("file_name")
     if type(number) not in (int, str):
         return f"id must be a whole number or text, got {reprlib.repr(number)}"
-    if number in images:
+    if number in ids:
         return "its id occurs twice; ids must be unique"
     if not isinstance(name, str) or not name:
         return f"file_name must be the image's path below the folder, got {reprlib.repr(name)}"
@@ -192,24 +222,12 @@ def _image_fault(image: Any, images: Mapping) -> str:
     return ""
 
 
-def _file_fault(name: str, size: int | None, folder: Path) -> str:
-    if size is None and "://" in name:
-        return "file_name is a URL; run `python -m mtl_jax.data download` on this file"
-    if size is None:
-        try:
-            inside(folder, name)
-        except ValueError as error:
-            return str(error)
-        return f"the image is not in {folder}; add it or remove its record"
-    return "" if size else "the image file is empty; replace it or remove its record"
-
-
 def _add_size(image: dict, folder: Path) -> str:
     """Read width and height from the image file if the record has none; return the fault or ''."""
     if image.get("width") and image.get("height"):
         return ""
     try:
-        image["height"], image["width"] = image_size(inside(folder, image["file_name"]))
+        image["height"], image["width"] = image_size(folder / image["file_name"])
     except (ValueError, OSError) as error:
         return f"has no width and height, and {error}; replace the image"
     return ""
@@ -220,7 +238,11 @@ def _check_annotations(
     categories: Mapping[int, dict],
     images: Mapping[int | str, dict],
     reader: LabelReader,
-) -> tuple[dict[int | str, list[CheckedAnnotation]], list[str]]:
+) -> tuple[dict[int | str, list[CheckedAnnotation]], dict[int | str, list[int]], list[str]]:
+    numbers = {category["name"]: number for number, category in categories.items()}
+    dropped: dict[int | str, list[int]] = {}
+    for image_id, name in lists.dropped:
+        dropped.setdefault(image_id, []).append(numbers.get(name, 0))
     listed = {
         image["id"]
         for image in lists.images
@@ -249,7 +271,11 @@ def _check_annotations(
                 faults.append(fault_line(lists.path, f"{where}: {fault}{mend}"))
         if box is not None and not wrong:
             good.setdefault(annotation["image_id"], []).append(CheckedAnnotation(annotation, box))
-    return good, faults
+        elif box is None and type(annotation) is dict:
+            image_id, number = annotation.get("image_id"), annotation.get("category_id")
+            if type(image_id) in (int, str) and type(number) is int:
+                dropped.setdefault(image_id, []).append(number)
+    return good, dropped, faults
 
 
 def keypoint_names(category: Mapping[str, Any]) -> Sequence[str]:

@@ -19,7 +19,9 @@ from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
 from mtl_jax.data.readers.annotation_tools.outlines import ellipse
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, parse_json, read_each
+from mtl_jax.data.readers.folders import list_images
 from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
+from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 
@@ -33,6 +35,7 @@ class _File(NamedTuple):
     height: int
     width: int
     shapes: list[Any]
+    is_embedded: bool  # the file contains a copy of the image
 
 
 def read_labelme(folder: Path, images: Path) -> CocoLists:
@@ -42,13 +45,22 @@ def read_labelme(folder: Path, images: Path) -> CocoLists:
     Polygons, circles and masks become masks, and rectangles become boxes without a mask.
     """
     collector = Collector(folder)
+    files: dict[str, _File] = {}
+    named = []
     for path, file in read_each(_read, find_files(folder, ".json")):
         record = path.relative_to(folder).as_posix()
         if isinstance(file, ValueError):
             collector.add_fault(record, str(file))
-            continue
-        name = _image_name(path.parent / file.image, images)
-        if collector.add_image(name, file.height, file.width):
+        else:
+            files[record] = file
+            named.append(_named(path, file.image, folder, images))
+    found = collector.find_images(images, named)
+    for image, (path, fault, _), (record, file) in zip(named, found, files.items(), strict=True):
+        name = path or image.name  # the check of images reports a missing one
+        if fault and file.is_embedded:
+            fault = f"{fault.partition(';')[0]}; save the copy in its imageData as {file.image}"
+            collector.add_fault(record, fault)
+        elif collector.add_image(name, file.height, file.width):
             _add_instances(collector, record, name, file)
     return collector.finish()
 
@@ -61,16 +73,18 @@ def _read(path: Path) -> _File:
     if not isinstance(image, str) or not image:
         raise ValueError(f"its imagePath must name the image, got {reprlib.repr(image)}")
     height, width = sizes if all(type(s) is int and s > 0 for s in sizes) else (0, 0)
-    return _File(image.replace("\\", "/"), height or 0, width or 0, found["shapes"])
+    return _File(image, height or 0, width or 0, found["shapes"], bool(found.get("imageData")))
 
 
-def _image_name(path: Path, images: Path) -> str:
-    """Return the path of an image relative to `images`. If `path` does not exist, an image of that
-    name in `images` is used.
+def _named(path: Path, image: str, folder: Path, images: Path) -> Named:
+    """Return the image of the file `path` below `folder`: its path below `images`, if it is an
+    image there, else as in the file.
     """
-    if not path.exists() and (images / path.name).exists():
-        return path.name
-    return Path(os.path.relpath(path, images)).as_posix()
+    above, text = path.parent, image.replace("\\", "/")
+    near = os.path.relpath(above, images if images in (above, *above.parents) else folder)
+    below = Path(os.path.relpath(above / text, images)).as_posix()
+    is_there = not below.startswith("../") and os.path.isfile(images / below)
+    return Named(below if is_there else text, near.removeprefix("."), path.stem)
 
 
 def _add_instances(collector: Collector, record: str, name: str, file: _File) -> None:
@@ -90,7 +104,7 @@ def _add_instances(collector: Collector, record: str, name: str, file: _File) ->
             parts = [_as_coco(shape, file.height, file.width) for _, shape in members]
             shape = parts[0] if len(parts) == 1 else _unite(parts, file.height, file.width)
         except ValueError as error:
-            collector.add_fault(where, str(error))
+            collector.drop_instance(name, where, first["label"], str(error))
             continue
         collector.add_instance(name, where, first["label"], shape, _labels(first))
 
@@ -178,8 +192,12 @@ def _unite(parts: list[dict[str, Any]], height: int, width: int) -> dict[str, An
 
 
 def open_labelme(folder: Path, block: Block, labels: Labels) -> Source:
+    annotations = find_subfolder(folder, block["annotations"], ())
     images = find_subfolder(folder, block["images"], ())
-    lists = read_labelme(find_subfolder(folder, block["annotations"], ()), images)
+    beside = folder.parent / "images"  # of labels/, which `labelme --output labels images` writes
+    if not block["images"] and beside.is_dir() and not list_images(images):
+        images = beside
+    lists = read_labelme(annotations, images)
     return coco_source(lists, images, block, labels)
 
 

@@ -15,6 +15,7 @@ from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
 from mtl_jax.data.readers.annotation_tools.outlines import ellipse
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, parse_json, single_class, size_of
 from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
+from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import AnnotationErrors, UserError
 
@@ -52,26 +53,32 @@ def read_via(
     """
     only = "" if class_attribute else single_class(categories, f"{path}: no class_attribute is set")
     collector = Collector(path)
+    every: list[Annotated] = []
     for number, annotated in enumerate(_read(path)):
         name = annotated.name
         if not isinstance(name, str) or not name or "://" in name:
             wrong = f"its file must be an image below the folder, got {reprlib.repr(name)}"
             collector.add_fault(annotated.record or f"image {number}", wrong)
-            continue
-        size = size_of(images, name)
+        else:
+            every.append(annotated)
+    found = collector.find_images(images, [Named(annotated.name) for annotated in every])
+    for file, annotated in zip(found, every, strict=True):
+        name = file.path or annotated.name  # the check of images reports a missing one
+        size = size_of(images / name) if file.path else (0, 0)
         if not collector.add_image(name, *size):
             continue
         for region in annotated.regions:
+            kind = only
             try:
-                shape = _as_coco(region.shape, *size)
                 if not isinstance(region.attributes, Mapping):
                     raise ValueError(
                         "its region_attributes must be an object; correct or remove it"
                     )
                 labels = {k: _value(v) for k, v in region.attributes.items()}
                 kind = only or _class(labels.pop(class_attribute, None), class_attribute)
+                shape = _as_coco(region.shape, *size)
             except ValueError as error:
-                collector.add_fault(region.record, str(error))
+                collector.drop_instance(name, region.record, kind, str(error))
                 continue
             collector.add_instance(name, region.record, kind, shape, labels)
     return collector.finish([only] if only else [])

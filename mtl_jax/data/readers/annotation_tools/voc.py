@@ -11,15 +11,17 @@ from pathlib import Path
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, read_each
 from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
+from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 
 _OWN = ("name", "bndbox", "difficult", "part", "actions")  # of an object; the rest are attributes
 
 
-def read_voc(folder: Path, image_set: str = "") -> CocoLists:
+def read_voc(folder: Path, images: Path, image_set: str = "") -> CocoLists:
     """Read `Annotations/*.xml` below `folder`, or all XML files below `folder` if it has no
-    Annotations. With `image_set`, only images in `ImageSets/Main/<image_set>.txt` are read.
+    Annotations. The images are below `images`. With `image_set`, only those in
+    `ImageSets/Main/<image_set>.txt` are read.
 
     A difficult object is neither an example nor a counter-example, as COCO's crowds are. Other
     fields of an object (pose, truncated, occluded) are attributes.
@@ -32,12 +34,19 @@ def read_voc(folder: Path, image_set: str = "") -> CocoLists:
         paths = [path for path in paths if path.stem in names]
         for name in sorted(names - {path.stem for path in paths}):
             collector.add_fault(f"{name}.xml", f"is listed in {image_set}.txt, but does not exist")
+    files: dict[str, ET.Element] = {}
+    named = []
     for path, root in read_each(_parse, paths):
-        record = path.relative_to(annotations).as_posix()
+        record = path.relative_to(annotations)
         if isinstance(root, ValueError):
-            collector.add_fault(record, str(root))
+            collector.add_fault(record.as_posix(), str(root))
             continue
+        files[record.as_posix()] = root
         name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
+        named.append(Named(name, record.parent.as_posix().removeprefix("."), path.stem))
+    found = collector.find_images(images, named)
+    for image, file, (record, root) in zip(named, found, files.items(), strict=True):
+        name = file.path or image.name  # the check of images reports a missing one
         height, width = (_whole(root.findtext(f"size/{side}")) for side in ("height", "width"))
         if not collector.add_image(name, height, width):
             continue
@@ -45,7 +54,8 @@ def read_voc(folder: Path, image_set: str = "") -> CocoLists:
             try:
                 _add(collector, name, f"{record} object[{place}]", element)
             except ValueError as error:
-                collector.add_fault(f"{record} object[{place}]", str(error))
+                kind = (element.findtext("name") or "").strip()
+                collector.drop_instance(name, f"{record} object[{place}]", kind, str(error))
     return collector.finish()
 
 
@@ -96,7 +106,7 @@ def _add(collector: Collector, image: str, record: str, element: ET.Element) -> 
 
 def open_voc(folder: Path, block: Block, labels: Labels) -> Source:
     images = find_subfolder(folder, block["images"], ("JPEGImages", "images"))
-    return coco_source(read_voc(folder, block["image_set"]), images, block, labels)
+    return coco_source(read_voc(folder, images, block["image_set"]), images, block, labels)
 
 
 FORMAT = Format(

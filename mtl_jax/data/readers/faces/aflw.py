@@ -21,7 +21,7 @@ from mtl_jax.data.face_points import as_bbox, check_near, clip, degrees
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector
 from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
-from mtl_jax.data.readers.image_paths import inside
+from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
@@ -88,16 +88,21 @@ def read_aflw(database: Path, folder: Path) -> CocoLists:
     rows, points = _read(database)
     collector = Collector(database)
     sizes: dict[str, Size] = {}
+    named = [Named(name) for name in dict.fromkeys(row.image for row in rows)]
+    files = dict(zip(named, collector.find_images(folder, named), strict=True))
     for row in rows:
+        image, fault, _ = files[Named(row.image)]
         try:
-            if row.image not in sizes:
-                sizes[row.image] = _size(inside(folder, row.image))
-                collector.add_image(row.image, *sizes[row.image])
-            bbox, labels = _face(row, points.get(row.face_id, {}), sizes[row.image])
+            if fault:
+                raise ValueError(fault)
+            if image not in sizes:
+                sizes[image] = _size(folder / image)
+                collector.add_image(image, *sizes[image])
+            bbox, labels = _face(row, points.get(row.face_id, {}), sizes[image])
         except ValueError as error:
             collector.add_fault(f"face {row.face_id} ({row.image})", str(error))
             continue
-        collector.add_instance(row.image, f"face {row.face_id}", "face", {"bbox": bbox}, labels)
+        collector.add_instance(image, f"face {row.face_id}", "face", {"bbox": bbox}, labels)
     return collector.finish(("face",))
 
 

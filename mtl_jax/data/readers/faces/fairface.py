@@ -11,7 +11,7 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.readers import folders
 from mtl_jax.data.readers.csv_rows import read_rows
 from mtl_jax.data.readers.format import Block, Format, Labels
-from mtl_jax.data.readers.image_paths import inside
+from mtl_jax.data.readers.image_files import Found, ImageFiles, Named
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.errors import AnnotationErrors, UserError
@@ -90,13 +90,16 @@ class FairFaceSource(Source):
 
     def _read_table(self, table: Path, faults: list[str]) -> None:
         seen: set[str] = set()
-        for line, row in read_rows(table, COLUMNS):
+        rows = list(read_rows(table, COLUMNS))
+        found, notes = ImageFiles(self.folder).find([Named(row["file"] or "") for _, row in rows])
+        self.notes += notes
+        for (line, row), file in zip(rows, found, strict=True):
             try:
-                self._chips.append(self._read_row(row, seen))
+                self._chips.append(self._read_row(row, file, seen))
             except ValueError as error:
                 faults.append(f"{table}: line {line} ({row['file']}): {error}")
 
-    def _read_row(self, row: Mapping[str, str | None], seen: set[str]) -> _Chip:
+    def _read_row(self, row: Mapping[str, str | None], file: Found, seen: set[str]) -> _Chip:
         name, age, gender, race = (row[column] or "" for column in COLUMNS)
         for value, known, column in (
             (age, AGES, "age"),
@@ -107,12 +110,14 @@ class FairFaceSource(Source):
                 raise ValueError(
                     f"{column} must be one of {', '.join(known)}, got {value!r}; correct it"
                 )
-        if not name or name in seen:
+        if not name or file.path in seen:
             raise ValueError("the file is missing or occurs twice; correct or remove the row")
-        seen.add(name)
-        height, width = folders.look_at(inside(self.folder, name))
+        if file.fault:
+            raise ValueError(file.fault)
+        seen.add(file.path)
+        height, width = folders.look_at(self.folder / file.path)
         labels = {"age": AGES[age], "age_group": age, "gender": GENDERS[gender], "race": race}
-        return _Chip(folders.Found(name, height, width), labels)
+        return _Chip(folders.Found(file.path, height, width), labels)
 
     def __len__(self) -> int:
         return len(self._chips)

@@ -15,7 +15,7 @@ from mtl_jax.data.face_points import IBUG, as_bbox, face_box, from_ibug
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector
 from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
-from mtl_jax.data.readers.image_paths import inside
+from mtl_jax.data.readers.image_files import Found, Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
@@ -31,22 +31,29 @@ def read_youtube_faces(table: Path, folder: Path) -> CocoLists:
     collector = Collector(table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            for number, row in enumerate(csv.reader(file), 1):
-                # The first column of the header has no name in some copies.
-                if row and row[0] not in ("", "name"):
-                    _add(collector, number, row, folder)
+            # The first column of the header has no name in some copies.
+            rows = {
+                number: row
+                for number, row in enumerate(csv.reader(file), 1)
+                if row and row[0] not in ("", "name")
+            }
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table}: is not a CSV table ({error}); download it again") from None
+    files = collector.find_images(folder, [Named(row[0]) for row in rows.values()])
+    for file, (number, row) in zip(files, rows.items(), strict=True):
+        _add(collector, f"line {number} ({row[0][:80]})", file, row, folder)
     return collector.finish(("face",), exhaustive=False)
 
 
-def _add(collector: Collector, number: int, row: list[str], folder: Path) -> None:
-    name, record = row[0], f"line {number} ({row[0][:80]})"
+def _add(collector: Collector, record: str, file: Found, row: list[str], folder: Path) -> None:
+    name = file.path
     try:
+        if file.fault:
+            raise ValueError(file.fault)
         points = _read_points(row[1:])
-        height, width = image_size(inside(folder, name))
+        height, width = image_size(folder / name)
         box = face_box(points, width, height)
     except OSError as error:
         collector.add_fault(record, f"the image cannot be read ({error.strerror}); add it")

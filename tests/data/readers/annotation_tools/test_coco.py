@@ -315,6 +315,30 @@ def test_a_point_far_outside_the_image_is_named(folder: Path):
     assert found == [{}, {"nose": [[5, 6], None]}]
 
 
+def test_crowds_are_read_as_objects_if_the_source_says_so(folder: Path):
+    path = write(folder, example())
+    crowd, same = (CocoSource(path, folder, crowd=c)[2].instances[0] for c in ("ignore", "objects"))
+    assert (crowd.crowd, same.crowd) == (True, False)
+    assert np.array_equal(to_mask(same.segmentation, HEIGHT, WIDTH), disc())
+
+
+def test_the_classes_of_left_out_annotations_are_kept(folder: Path):
+    data = broken(lambda d: [d["annotations"][i].update(bbox=[2, 3, 0, 1]) for i in (0, 1)])
+    path = write(folder, data)
+    source = CocoSource(path, folder, on_error="skip")
+    assert [source[i].dropped for i in range(3)] == [(2, 1), (), ()]
+    faces = CocoSource(path, folder, categories=("face",), on_error="skip")
+    assert faces[0].dropped == (1, 0)
+
+
+def test_an_unused_category_may_have_the_name_of_a_class(folder: Path):
+    data = broken(lambda d: d["categories"].insert(0, {"id": 0, "name": "face"}))
+    assert CocoSource(write(folder, data), folder).categories == ((3, "hand"), (44, "face"))
+    data["annotations"][0]["category_id"] = 0
+    lines = faults(folder, data)
+    check_names(lines[0], "categories[1]", "name", "'face'")
+
+
 def test_categories_can_be_selected(folder: Path):
     path = write(folder, example())
     source = CocoSource(path, folder, categories=("face",))
