@@ -84,7 +84,7 @@ def count_objects(
 
 def _add(counts: ObjectCounts, record: Record, options: DataOptions | None) -> None:
     np.add.at(counts.dropped, [label - 1 for label in record.dropped if label], 1)
-    instances = transforms.in_slot_order(record.instances)
+    instances = record.instances
     if not instances:
         return
     labels = np.array([instance.label - 1 for instance in instances])
@@ -94,10 +94,11 @@ def _add(counts: ObjectCounts, record: Record, options: DataOptions | None) -> N
         _, geometry = transforms.fit(record, options.resize)
         boxes = geometry.boxes(np.array([instance.box for instance in instances], np.float64))
         tiny = (boxes[:, 2:] - boxes[:, :2]).min(1) < 1
-        beyond = ~tiny & (np.cumsum(~tiny) > options.max_instances)
+        single = ~(tiny | crowd)
+        beyond = single & (np.cumsum(single) > options.max_instances)
     np.add.at(counts.crowds, labels[crowd], 1)
     np.add.at(counts.tiny, labels[tiny & ~crowd], 1)
-    np.add.at(counts.beyond, labels[beyond & ~crowd], 1)
+    np.add.at(counts.beyond, labels[beyond], 1)
     np.add.at(counts.taught, labels[~(tiny | beyond | crowd)], 1)
 
 
