@@ -1,7 +1,7 @@
 """Training, tuning and evaluation of a config."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -11,12 +11,10 @@ import jax
 from jax.sharding import Mesh
 
 from mtl_jax.config.options.evaluation import higher_is_better
-from mtl_jax.config.options.training import LoopOptions
 from mtl_jax.config.resolve import Experiment
 from mtl_jax.data.datasets import sources, splits
 from mtl_jax.data.datasets.access import check_run_folder
 from mtl_jax.data.datasets.blocks import describe_people
-from mtl_jax.data.datasets.regions import cut_regions
 from mtl_jax.data.datasets.subset import choose
 from mtl_jax.data.face_masks.apply import with_masks
 from mtl_jax.data.loader import pipeline
@@ -28,6 +26,7 @@ from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.error_analysis import ErrorAnalysis
 from mtl_jax.inference.output import Predictions
 from mtl_jax.io.atomic import write_json
+from mtl_jax.runs.batches import MakeBatches, as_regions, train_batches
 from mtl_jax.runs.folder import lock_run, prepare_folder, removed_unless_done
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import (
@@ -52,9 +51,7 @@ from mtl_jax.training.sharding import join_hosts, make_mesh
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.step import make_eval_loss
 from mtl_jax.training.step_logger import NonFiniteLossError
-from mtl_jax.types import Batch, Variables
-
-MakeBatches = Callable[[Setup, sources.Opened, LoopOptions, int], Iterator[Batch]]
+from mtl_jax.types import Variables
 
 
 def train(
@@ -134,35 +131,6 @@ def _train(experiment: Experiment, workdir: Path, batches: MakeBatches) -> None:
     finally:
         checkpointer.close()
     print(f"run: {workdir}")
-
-
-def train_batches(
-    setup: Setup, training: sources.Opened, loop: LoopOptions, start_step: int
-) -> Iterator[Batch]:
-    """Return the training batches from step `start_step` on."""
-    return pipeline.train_batches(
-        training.sources,
-        training.weights,
-        setup.attributes,
-        setup.experiment.training_data,
-        batch_size=loop.batch_size,
-        seed=loop.seed,
-        start_step=start_step,
-    )
-
-
-def as_regions(setup: Setup, opened: sources.Opened, folder: Path | None = None) -> sources.Opened:
-    """Return regions of the images if `config.data.regions.proposals` is set, else the images.
-
-    `folder` stores the proposals of selective search; without it, regions are jittered boxes.
-    """
-    options = setup.experiment.data.regions
-    if not options.proposals:
-        return opened
-    if folder is None:
-        options = replace(options, proposals="jitter")
-    cut = cut_regions(opened.sources, setup.attributes, options, folder or Path())
-    return opened._replace(sources=cut)
 
 
 def find(experiment: Experiment, target: str) -> str:

@@ -230,12 +230,9 @@ class Network(nn.Module):
         negatives_allowed = batch.valid & batch.exhaustive
         pyramid = self._pyramid(inputs)
         proposals, logits, deltas, anchors = self._proposals(pyramid, self._sizes(inputs))
-        # Where a class is not labelled, its objects must not be background of the RPN.
-        complete = (
-            negatives_allowed
-            if batch.labelled is None
-            else (negatives_allowed & batch.labelled.all(1))
-        )
+        # Objects of a class that is not labelled must not be background of the RPN.
+        all_labelled = True if batch.labelled is None else batch.labelled.all(1)
+        complete = negatives_allowed & all_labelled
         anchor_targets = sample_batch_anchors(rpn_keys, anchors, gt, complete, o.rpn)
         terms = rpn_losses(logits, deltas, anchor_targets, o.rpn.smooth_l1_beta)
         sampler = partial(sample_regions, options=o.roi, box_weights=o.box_head.box_weights)

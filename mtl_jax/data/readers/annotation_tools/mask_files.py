@@ -54,7 +54,7 @@ def read_mask_files(images: Path, masks: Path, categories: Sequence[str] = ()) -
             collector.add_fault(record, str(read))
         elif stem not in names:
             collector.add_fault(record, f"has no image {stem}.* in {images}; add the image")
-        elif (size := size_of(images, names[stem])) not in ((0, 0), read[:2]):
+        elif (size := size_of(images / names[stem])) not in ((0, 0), read[:2]):
             wrong = f"is {read.width} x {read.height}, but its image is {size[1]} x {size[0]}"
             collector.add_fault(record, f"{wrong}; both must have the same size")
         else:

@@ -109,7 +109,8 @@ def test_its_records_are_batched(made):
     options = DataOptions(resize=ResizeOptions("square", 64, 64, ((64, 64),)), max_instances=2)
     (batch,) = pipeline.eval_batches(source, (), options, batch_size=3)
     assert batch.valid.all()
-    assert sorted(batch.gt.valid.sum(1).tolist()) == [0, 1, 1]
+    assert sorted(batch.gt.valid.sum(1).tolist()) == [0, 0, 1]
+    assert batch.gt.ignored.any((1, 2)).sum() == 1  # the difficult one
     assert sorted(np.unique(image).max() for image in batch.images) == [0, 50, 100]
 
 
