@@ -4,7 +4,10 @@ per-instance attributes.
 
 from typing import Any
 
+from mtl_jax.images.limits import limit_opencv
+
 __version__ = "0.1.0"
+limit_opencv()
 
 
 def __getattr__(name: str) -> Any:

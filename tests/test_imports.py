@@ -19,7 +19,7 @@ BORDERS: dict[str, set[str]] = {
     "errors": set(),
     "losses": {"types"},
     "io": {"errors"},
-    "images": {"errors", "io.atomic"},
+    "images": {"errors", "io"},
     "attributes": {"errors", "images.geometry"},
     "config.options": {"errors", "images.resize"},
     "config": {"config.options", "attributes", "errors", "io.user_module", "data.datasets.blocks"},

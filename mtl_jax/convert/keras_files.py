@@ -9,7 +9,9 @@ import numpy as np
 
 from mtl_jax.errors import UserError
 
-MAX_BYTES = 4 * 2**30  # of all tensors; a compressed or sparse file of a few bytes can declare more
+# Limits on all tensors; a compressed or sparse file of a few bytes can declare any number. Trained
+# weights are compressed to a half at best, but whole tensors can be zero.
+MAX_BYTES, MAX_RATIO = 4 * 2**30, 8
 
 
 def read_keras(path: str | Path) -> dict[str, np.ndarray]:
@@ -34,11 +36,15 @@ def read_keras(path: str | Path) -> dict[str, np.ndarray]:
             top = _follow(file, "model_weights", path) if whole else file
             if not isinstance(top, h5py.Group):
                 raise UserError(f"{path}: model_weights: must be a group of layers")
-            tensors, left = {}, MAX_BYTES
+            most = min(MAX_BYTES, MAX_RATIO * path.stat().st_size)
+            tensors, left = {}, most
             for name, dataset in _datasets(top, path):
                 left -= dataset.nbytes
                 if left < 0:
-                    raise UserError(f"{path}: declares more than {MAX_BYTES >> 30} GiB of tensors")
+                    raise UserError(
+                        f"{path}: {name}: declares more than {most:,} bytes of tensors, too many "
+                        f"for a file of {path.stat().st_size:,} bytes"
+                    )
                 key = _key(name, path)
                 if key in tensors:
                     raise UserError(f"{path}: {name}: duplicate of the tensor {key}")

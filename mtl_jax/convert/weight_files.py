@@ -1,6 +1,6 @@
 """Read and write files of named tensors. No code from a file is ever run."""
 
-import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_whole
+
+_MAX_RATIO = 4  # of the bytes of all tensors to those of their file; several may share their values
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -67,9 +69,13 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             " .safetensors on a machine that has it"
         ) from None
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(m.file_size for m in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("its tensors are compressed")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # a broken file can raise any exception
+        reason = " ".join(str(error).splitlines()[:1])[:200] or type(error).__name__
         raise UserError(f"{path}: not a PyTorch state dict ({reason})") from None
     # Training scripts save the model's weights together with the optimizer's.
     if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
@@ -78,10 +84,20 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
     ):
         raise UserError(f"{path}: must contain a state dict, a mapping from names to tensors")
-    return {
-        key: value.float().numpy() if value.is_floating_point() else value.numpy()
-        for key, value in state.items()
-    }
+    # Views of one stored number can claim any shape.
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if size > _MAX_RATIO * path.stat().st_size:
+        raise UserError(f"{path}: its tensors have {size:,} bytes, many more than the file")
+    try:
+        return {
+            key: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+            for key, tensor in state.items()
+        }
+    except (RuntimeError, TypeError, NotImplementedError, ValueError):
+        raise UserError(
+            f"{path}: must contain dense tensors with values; save model.state_dict() of a model "
+            "that is neither sparse, quantized nor on the device meta"
+        ) from None
 
 
 def write_torch(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:

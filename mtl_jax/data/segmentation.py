@@ -2,6 +2,7 @@
 grid.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -11,6 +12,30 @@ import pycocotools.mask
 coco_mask: Any = pycocotools.mask  # its stubs omit polygons and counts as text
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
+# Limits on the polygons of an instance. pycocotools uses 50 bytes for each pixel of an outline, and
+# crashes if it cannot allocate them.
+MAX_POINTS, MAX_OUTLINE = 100_000, 1_000_000
+
+
+def check_outline(polygons: Sequence[Sequence[float]], span: float | None = None) -> None:
+    """Raise ValueError if polygons are too long to be rasterised: flat lists x, y, x, y, ... in
+    pixels. If no coordinate differs from another by more than `span`, short ones are not measured.
+    """
+    numbers = sum(map(len, polygons))
+    if numbers > 2 * MAX_POINTS:
+        raise ValueError(
+            f"the polygons have {numbers // 2:,} points, more than {MAX_POINTS:,}; use fewer, or "
+            "an RLE"
+        )
+    if span is not None and numbers / 2 * span <= MAX_OUTLINE:
+        return
+    corners = (np.reshape(polygon, (-1, 2)).astype(float) for polygon in polygons)
+    length = sum(float(np.abs(xy - np.roll(xy, 1, 0)).max(1).sum()) for xy in corners)
+    if not length <= MAX_OUTLINE:  # also refuses NaN
+        raise ValueError(
+            f"the polygons have an outline of {length:,.0f} px, more than {MAX_OUTLINE:,}; "
+            "correct them, or use an RLE"
+        )
 
 
 def to_mask(segmentation: Any, height: int, width: int, window: Window | None = None) -> np.ndarray:
@@ -39,6 +64,7 @@ def to_mask(segmentation: Any, height: int, width: int, window: Window | None = 
 def _draw(polygons: list[Any], x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
     if not polygons or any(np.ndim(p) != 1 or len(p) < 6 or len(p) % 2 for p in polygons):
         raise ValueError("a polygon must be a flat list x, y, x, y, ... of at least three points")
+    check_outline(polygons)
     # The polygons are neither shifted nor clipped at the left or top: pycocotools rounds corners to
     # fifths of a pixel, so a shifted corner could be rounded differently.
     drawn = coco_mask.merge(coco_mask.frPyObjects(polygons, y2, x2))

@@ -8,10 +8,15 @@ import numpy as np
 
 from mtl_jax.images import headers
 from mtl_jax.images.geometry import Size
+from mtl_jax.images.limits import check_pixels, max_pixels, read_image_file
 from mtl_jax.io.atomic import write_whole
+from mtl_jax.io.npy import read_array
+from mtl_jax.io.regular import open_regular
 
 # `decode` raises an error for a bad file; OpenCV's messages on stderr are not needed.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+_BLOCK = 1 << 22  # values that are scaled at a time
 
 
 def decode(source: str | Path | bytes, channels: int = 3) -> np.ndarray:
@@ -21,20 +26,24 @@ def decode(source: str | Path | bytes, channels: int = 3) -> np.ndarray:
     read. An alpha channel is dropped, except that OpenCV blends a TIFF's with black. Other numbers
     of channels are read from a .npy array `[H, W, channels]` of uint8 or uint16, from a TIFF with a
     gray page per channel, or, for 4, from an RGBA image except TIFF.
-    Raises ValueError if the file cannot be decoded, OSError if it cannot be read.
+    Raises ValueError if the file cannot be decoded or has more pixels than `limits.max_pixels`,
+    OSError if it cannot be read.
     """
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    data = source if isinstance(source, bytes) else read_image_file(source)
     if not data:
         raise ValueError("the file is empty")
     if data.startswith(headers.NPY):
         image = _read_array(data)
     else:
-        image = _read_image(data) if channels in (1, 3) else _read_pages(data)
+        if size := headers.declared_size(data):
+            check_pixels(*size)
+        image = _read_image(data) if channels in (1, 3) else _read_pages(data, channels)
+    check_pixels(*image.shape[:2])
     return to_channels(_to_uint8(image), channels)
 
 
 def _read_array(data: bytes) -> np.ndarray:
-    image = np.load(io.BytesIO(data), allow_pickle=False)
+    image = read_array(io.BytesIO(data), len(data))
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"expected an array (height, width, channels), got shape {image.shape}")
     return image
@@ -51,17 +60,25 @@ def _read_image(data: bytes) -> np.ndarray:
             np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
         )
     except cv2.error as error:
-        raise ValueError(f"the image cannot be decoded ({error.err})") from error
+        raise _undecodable(error) from error
     if image is None:
         raise ValueError("not an image that OpenCV can decode")
     return image
 
 
-def _read_pages(data: bytes) -> np.ndarray:
+def _undecodable(error: cv2.error) -> ValueError:
+    if "MAX_IMAGE" in error.err:  # OpenCV's check of a format whose header is not read here
+        return ValueError(f"more than {max_pixels():,} pixels; make the image smaller")
+    return ValueError(f"the image cannot be decoded ({error.err})")
+
+
+def _read_pages(data: bytes, channels: int) -> np.ndarray:
     try:
-        _, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        _, pages = cv2.imdecodemulti(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, range=(0, channels + 1)
+        )
     except cv2.error as error:
-        raise ValueError(f"the image cannot be decoded ({error.err})") from error
+        raise _undecodable(error) from error
     # OpenCV reads a TIFF's fourth sample as opacity, and multiplies the others by it.
     tiff = data[:4] in (b"II*\0", b"MM\0*")
     if len(pages) == 1 and pages[0].shape[2:] == (4,) and not tiff:
@@ -85,8 +102,12 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 def _to_uint8(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint16:
-        # Rounded; 65535 becomes 255.
-        return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        scaled = np.empty(image.shape, np.uint8)
+        rows = max(1, _BLOCK // image[0].size)  # a whole image in 32 bits would be the largest copy
+        for y in range(0, len(image), rows):
+            # Rounded; 65535 becomes 255.
+            scaled[y : y + rows] = (image[y : y + rows].astype(np.uint32) + 128) // 257
+        return scaled
     if image.dtype != np.uint8:
         raise ValueError(f"expected 8 or 16 bits per value, got {image.dtype}")
     return image
@@ -128,10 +149,11 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 def image_size(path: str | Path) -> Size:
     """Return (height, width) as displayed; JPEG and PNG are not decoded. Raises as `decode`."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         size = headers.displayed_size(file.read(1 << 18))
     if size is None:
-        data = Path(path).read_bytes()
+        data = read_image_file(path)
         image = _read_array(data) if data.startswith(headers.NPY) else decode(data)
         size = int(image.shape[0]), int(image.shape[1])
+    check_pixels(*size)
     return size

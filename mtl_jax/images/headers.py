@@ -1,11 +1,13 @@
 """Properties of an image file that are read without decoding: size, orientation, truncation.
 
 Sources: ITU T.81 annex B (JPEG markers), the chunk layouts of the PNG and WebP specifications,
-EXIF 2.3 (orientation, tag 0x0112).
+GIF89a section 18, Microsoft's BITMAPINFOHEADER, TIFF 6.0 section 2, BigTIFF, EXIF 2.3
+(orientation, tag 0x0112).
 """
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 JPEG, PNG, NPY = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 _JPEG_END, _JPEG_SCAN, _JPEG_EXIF, _JPEG_ADOBE = 0xD9, 0xDA, 0xE1, 0xEE
@@ -13,14 +15,25 @@ _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Within a scan 0xff is followed by 0 (a stuffed byte) or by a restart marker; anything else is a
 # marker.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_JPEG_HUFFMAN = (0xC0, 0xC1, 0xC2)  # frames in which every block takes at least one bit
+# A file of other segments alone would be searched for minutes, and a scan without data costs as
+# much as one with.
+_MAX_SEGMENTS, _MAX_SCANS = 10_000, 100
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each marker with its payload, up to the end-of-image marker if there is one."""
+    """Yield each marker with its payload, up to the end-of-image marker if there is one.
+
+    Raises ValueError if there are more segments or scans than in any image.
+    """
     position = len(JPEG)
+    segments = scans = 0
     while match := _JPEG_MARKER.search(data, position):
         marker, start = match[1][0], match.end()
         position = start + int.from_bytes(data[start : start + 2], "big")
+        segments, scans = segments + 1, scans + (marker == _JPEG_SCAN)
+        if segments > _MAX_SEGMENTS or scans > _MAX_SCANS:
+            raise ValueError(f"the JPEG has more than {_MAX_SCANS} scans or {_MAX_SEGMENTS} parts")
         yield marker, data[start + 2 : position]
         if marker == _JPEG_END:
             return
@@ -49,10 +62,29 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def is_truncated(data: bytes) -> bool:
-    """Return whether a JPEG or PNG has no end marker; bytes after the marker are ignored."""
+    """Return whether a JPEG or PNG has no end marker, or a JPEG less data than its size requires.
+
+    Bytes after the marker are ignored.
+    """
     if data.startswith(JPEG):
-        return all(marker != _JPEG_END for marker, _ in _jpeg_segments(data))
+        blocks = 0
+        for marker, payload in _jpeg_segments(data):
+            if marker in _JPEG_HUFFMAN:
+                blocks = _jpeg_blocks(payload)
+            if marker == _JPEG_END:
+                return 8 * len(data) < blocks
+        return True
     return data.startswith(PNG) and all(name != b"IEND" for name, _ in _png_chunks(data))
+
+
+def _jpeg_blocks(frame: bytes) -> int:
+    """Return the number of blocks of 8 x 8 samples of all components of a JPEG frame."""
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    factors = [(byte >> 4, byte & 15) for byte in frame[7::3]]
+    across, down = (max((f[axis] for f in factors), default=0) for axis in (0, 1))
+    if not across or not down:
+        return 0
+    return sum(-(-width * x // (8 * across)) * -(-height * y // (8 * down)) for x, y in factors)
 
 
 def is_bare_cmyk(data: bytes) -> bool:
@@ -80,6 +112,58 @@ def displayed_size(head: bytes) -> tuple[int, int] | None:
     if size is None or 0 in size:
         return None
     return (size[1], size[0]) if orientation >= 5 else size
+
+
+def declared_size(data: bytes) -> tuple[int, int] | None:
+    """Return the stored (height, width) that a JPEG, PNG, GIF, BMP, WebP or TIFF declares; None for
+    other formats and broken headers.
+    """
+    if data.startswith((JPEG, PNG)):
+        return (_jpeg_header if data.startswith(JPEG) else _png_header)(data)[0]
+    if data.startswith(b"GIF8"):
+        return _uint(data[8:10]), _uint(data[6:8])
+    if data.startswith(b"BM"):
+        side = 2 if _uint(data[14:18]) == 12 else 4
+        width, height = (
+            int.from_bytes(data[at : at + side], "little", signed=True) for at in (18, 18 + side)
+        )
+        return abs(height), abs(width)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp_size(data)
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _tiff_size(data)
+    return None
+
+
+def _uint(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        return _uint(body[7:10]) + 1, _uint(body[4:7]) + 1
+    if kind == b"VP8L":
+        bits = _uint(body[1:5])
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    return (_uint(body[8:10]) & 0x3FFF, _uint(body[6:8]) & 0x3FFF) if kind == b"VP8 " else None
+
+
+def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    """Return (height, width) of the first page."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    big = b"+" in data[2:4]
+    word, count, entry = (8, 8, 20) if big else (4, 2, 12)
+    start = int.from_bytes(data[word : 2 * word], order)
+    found = {}
+    for i in range(min(int.from_bytes(data[start : start + count], order), 4096)):
+        at = start + count + entry * i
+        tag, kind = (int.from_bytes(data[at + n : at + n + 2], order) for n in (0, 2))
+        value = at + entry - word
+        if tag in (256, 257):  # width, height, as SHORT, LONG or LONG8
+            size = {3: 2, 4: 4, 16: 8}.get(kind, 0)
+            found[tag] = int.from_bytes(data[value : value + size], order)
+    return (found[257], found[256]) if len(found) == 2 else None
 
 
 def orientation_of(data: bytes) -> int:

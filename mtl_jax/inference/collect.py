@@ -27,7 +27,7 @@ class Collected(NamedTuple):
 
     images: list[InputFile]
     videos: list[InputFile]
-    others: list[InputFile]  # neither images nor videos, or not named in UTF-8
+    others: list[InputFile]  # neither images nor videos, no regular files, or not named in UTF-8
 
 
 def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Collected:
@@ -56,7 +56,7 @@ def collect(inputs: Sequence[str | Path], leave_out: Sequence[Path] = ()) -> Col
         ]
     collected = Collected([], [], [])
     for file in sorted(files, key=lambda file: file.name):
-        if is_misnamed(file.path):
+        if is_misnamed(file.path) or (file.path.exists() and not file.path.is_file()):
             collected.others.append(file)
         elif _may_be_image(file.path):
             collected.images.append(file)

@@ -19,6 +19,7 @@ from mtl_jax.inference.journal import Journal
 from mtl_jax.inference.output import WRITTEN, clear_crops, write_crops
 from mtl_jax.inference.predictor import CONFIDENT, Predictor
 from mtl_jax.inference.video import Video, VideoWriter
+from mtl_jax.io.atomic import fit_name
 from mtl_jax.results import Result
 from mtl_jax.visualize.drawing.draw import enlarge, to_show
 from mtl_jax.visualize.drawing.styles import LABELLED, STYLES
@@ -132,7 +133,7 @@ class _Job:
             with self._predictor.times.measure("draw"):
                 self._clear_crops(name)
                 drawn = self._draw(result, name, enlarges=True)
-                write_png(self._output / "overlays" / f"{name}.png", drawn)
+                write_png(fit_name(self._output / "overlays" / f"{name}.png"), drawn)
                 entries = result.to_json(position, name)
                 self._add(entries)
                 self._journal.finish(name, position, 1, len(entries), self.drawn - drawn_before)

@@ -99,7 +99,7 @@ def write_crops(folder: Path, image: np.ndarray, result: Result, prefix: str = "
         x2, y2 = (math.ceil(v) for v in result.boxes[i, 2:])
         crop = image[y1:y2, x1:x2]
         if crop.size:
-            name = re.sub(r"[^\w.-]+", "_", result.class_names[i])
+            name = re.sub(r"[^\w.-]+", "_", result.class_names[i])[:50]
             write_png(folder / f"{prefix}{i}_{name}.png", as_rgb(crop))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mtl_jax.errors import UserError
 from mtl_jax.inference.times import Times
-from mtl_jax.io.atomic import draft_of
+from mtl_jax.io.atomic import draft_of, fit_name
 
 # FFmpeg reads this at its first use. Its own log is silenced: errors are reported in one line.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -144,7 +144,7 @@ class VideoWriter:
             formats = [(".avi", cv2.CAP_OPENCV_MJPEG, "MJPG")]
             self.fps = max(1.0, round(self.fps))
         for suffix, backend, codec in formats:
-            self.path = self._stem.with_name(self._stem.name + suffix)
+            self.path = fit_name(self._stem.with_name(self._stem.name + suffix))
             self._partial = draft_of(self.path)
             code = cv2.VideoWriter.fourcc(*codec)
             writer = cv2.VideoWriter(str(self._partial), backend, code, self.fps, (width, height))

@@ -1,6 +1,7 @@
 """Atomic writing of files."""
 
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -9,8 +10,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+LONGEST_NAME = 255  # bytes, of Linux's file systems
 # Errors of a full or broken disk, which may not name the file.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+def fit_name(path: Path) -> Path:
+    """Return `path`; if its name is too long for a file, cut it, and append its digest and suffix.
+
+    Names made from the name of another file, which may have the longest name, can be too long.
+    """
+    name = os.fsencode(path.name)
+    if len(name) <= LONGEST_NAME:
+        return path
+    suffix = path.suffix if path.suffix.isascii() and len(path.suffix) < 16 else ""
+    end = f"~{hashlib.sha256(name).hexdigest()[:16]}{suffix}"
+    return path.with_name(name[: LONGEST_NAME - len(end)].decode("utf-8", "ignore") + end)
 
 
 def draft_of(path: Path) -> Path:
@@ -18,7 +33,7 @@ def draft_of(path: Path) -> Path:
 
     The name contains the host, because hosts that share the folder may use equal process numbers.
     """
-    return path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
+    return fit_name(path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}"))
 
 
 @contextmanager

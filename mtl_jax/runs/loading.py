@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from mtl_jax.attributes.base import Attribute
@@ -108,12 +109,34 @@ def load_run(
             raise UserError(f"{argument}: fixed by training; only {allowed} can be changed")
     enable_compilation_cache()
     metadata, variables = read_checkpoint(workdir, step)
-    setup = Setup.from_metadata(metadata, overrides, trust or is_noted(metadata["config"]))
+    trusted = trust or is_noted(metadata.get("config", {}))
+    setup = Setup.from_metadata(metadata, overrides, str(workdir), trusted)
+    if Path(workdir).is_file():  # anyone may have written it
+        _check_shapes(setup, variables, workdir)
     mesh = make_mesh()
     detect = make_detect(setup.model, mesh)
     variables = replicate(variables, mesh)
     propose = make_propose(setup, mesh, proposals)
     return Run(setup, variables, partial(detect, variables), propose, _version(workdir, step))
+
+
+def _check_shapes(setup: Setup, variables: Variables, path: str | Path) -> None:
+    """Raise UserError if the variables of a packed file are not those of its model."""
+    from mtl_jax.runs.initial import variable_shapes  # imports this module
+
+    try:
+        shapes = flatten_dict(variable_shapes(setup))
+    except Exception as error:  # sizes that no model has
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: its metadata is invalid ({reason})") from None
+    arrays = flatten_dict(variables)
+    for key, expected in shapes.items():
+        found = np.asarray(arrays.get(key))
+        if found.shape != expected.shape or found.dtype.kind not in "fV":  # V: bfloat16
+            raise UserError(
+                f"{path}: {'/'.join(key)} must have the shape {expected.shape}, got {found.shape} "
+                f"{found.dtype}"
+            )
 
 
 def _version(path: str | Path, step: str | int) -> str:
@@ -202,7 +225,7 @@ def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) 
         metadata, variables = read_checkpoint(options.rpn, "best")
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
-    other = Setup.from_metadata(metadata)
+    other = Setup.from_metadata(metadata, where=f"{field}: {options.rpn}")
     rpn = other.experiment.mask_rcnn(f"{field} {options.rpn}")
     if (own := other.experiment.data.channels) != channels:
         raise UserError(

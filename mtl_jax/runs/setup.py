@@ -1,6 +1,8 @@
 """Construction of an experiment's model for the classes of its data."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,14 +34,23 @@ class Setup:
 
     @classmethod
     def from_metadata(
-        cls, stored: Mapping[str, Any], overrides: Sequence[str] = (), trust: bool = False
+        cls,
+        stored: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        where: str = "the model",
+        trust: bool = False,
     ) -> "Setup":
         """Build the model of a checkpoint's metadata; it predicts in the views of `config.eval`.
 
-        Without `trust`, its data is opened with restrictions, as `from_stored` explains.
+        Without `trust`, its data is opened with restrictions, as `from_stored` explains. Raises
+        UserError that names `where` if the metadata is invalid.
         """
-        experiment = from_stored(stored["config"], overrides, trust)
-        return cls.build(experiment.in_views(), [Category(**c) for c in stored["categories"]])
+        with _metadata_errors(where):
+            experiment = from_stored(stored["config"], overrides, trust)
+            categories = [Category(**category) for category in stored["categories"]]
+            if not all(type(c.id) is int and isinstance(c.name, str) for c in categories):
+                raise ValueError("each category must have an id and a name")
+            return cls.build(experiment.in_views(), categories)
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
@@ -55,20 +66,34 @@ class Setup:
         """Return patterns of the output layers whose meaning differs from a checkpoint's metadata.
 
         The shapes can be equal: the same number of other classes, or another range of an age.
+        Raises UserError if the metadata is invalid.
         """
         patterns = []
-        if stored["categories"] != self.metadata["categories"] and self.experiment.has_boxes:
+        with _metadata_errors("the checkpoint"):
+            classes = stored["categories"]
+            declared = {a.name: a for a in from_stored(stored["config"]).attributes}
+        if classes != self.metadata["categories"] and self.experiment.has_boxes:
             patterns.append(r"/(class_logits|box_deltas)/")
             if self.experiment.has_masks:
                 patterns.append("/mask_logits")
-        declared = {a.name: a for a in from_stored(stored["config"]).attributes}
         for attribute in self.attributes:
             there = declared.get(attribute.name)
             if there is None or replace(there, weight=attribute.weight) != attribute:
-                patterns.append(
-                    f"/((visible_)?{attribute.name}_output|dense_head_{attribute.name}/deconv)/"
-                )
+                name = re.escape(attribute.name)
+                patterns.append(f"/((visible_)?{name}_output|dense_head_{name}/deconv)/")
         return patterns
+
+
+@contextmanager
+def _metadata_errors(where: str) -> Iterator[None]:
+    """Raise UserError that names `where` for any error of metadata, which a stranger may write."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a value of any type, in any place
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{where}: its metadata is invalid ({reason})") from None
 
 
 def build_model(experiment: Experiment, classes: int) -> Model:

@@ -11,10 +11,20 @@ def enable_compilation_cache(folder: str = "") -> str:
 
     The folder is the environment variable JAX_COMPILATION_CACHE_DIR if set, else `folder`, else
     `mtl_jax/xla` in the user's cache. Programs that compile fast are cached too: there are hundreds
-    of them.
+    of them. If there is no such variable or folder, and the user has no home, nothing is cached and
+    '' is returned.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder or str(home / "mtl_jax" / "xla")
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder or _usual_folder()
+    if not chosen:
+        return ""
     jax.config.update("jax_compilation_cache_dir", chosen)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return chosen
+
+
+def _usual_folder() -> str:
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        return ""
+    return str(Path(cache) / "mtl_jax" / "xla")

@@ -13,6 +13,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_whole
+from mtl_jax.io.npy import read_array
+from mtl_jax.io.regular import open_regular
 from mtl_jax.types import Variables
 
 METADATA = "metadata.json"
@@ -20,7 +22,8 @@ METADATA = "metadata.json"
 
 def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) -> str:
     """Write a one-file model atomically, and return its SHA-256."""
-    arrays: dict[str, Any] = flatten_dict(jax.device_get(variables), sep="/")
+    flat: dict[tuple[str, ...], Any] = flatten_dict(jax.device_get(variables))
+    arrays = {"/".join(map(_escape, path)): array for path, array in flat.items()}
     encoded = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
     with write_whole(path) as draft, open(draft, "wb") as file:
         np.savez(file, **{METADATA: encoded, **arrays})
@@ -30,9 +33,37 @@ def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) ->
 def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
     """Return the metadata and variables of a one-file model. Raises UserError if it is invalid."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            metadata = json.loads(stored[METADATA].tobytes())
-            arrays = {name: stored[name] for name in stored.files if name != METADATA}
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: expected a file written by `convert pack` ({error})") from None
-    return metadata, {"batch_stats": {}, **unflatten_dict(arrays, sep="/")}
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            arrays = _read_arrays(archive, path.stat().st_size)
+        metadata = json.loads(arrays.pop(METADATA).tobytes())
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata is not an object")
+        flat = {tuple(map(_unescape, name.split("/"))): x for name, x in arrays.items()}
+        variables = unflatten_dict(flat)
+    except Exception as error:  # a broken archive can raise any exception
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: expected a file written by `convert pack` ({reason})") from None
+    return metadata, {"batch_stats": {}, **variables}
+
+
+def _read_arrays(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
+    """Read the arrays of a file of `size` bytes. They are not compressed: a few bytes of compressed
+    data can claim any number.
+    """
+    members = archive.infolist()
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("its arrays are compressed")
+    arrays = {}
+    for member in members:
+        with archive.open(member) as file:
+            arrays[member.filename.removesuffix(".npy")] = read_array(file, member.file_size)
+    return arrays
+
+
+def _escape(part: str) -> str:
+    """Encode a name for a path with slashes: an attribute may be named km/h."""
+    return part.replace("%", "%25").replace("/", "%2F")
+
+
+def _unescape(part: str) -> str:
+    return part.replace("%2F", "/").replace("%25", "%")

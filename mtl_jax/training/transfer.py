@@ -43,8 +43,12 @@ def transfer(
     without a match, and if no tensor is copied. Exclude output layers with the same shape but a
     different meaning, which cannot be detected.
     """
-    ours: dict[str, Array] = dict(flatten_dict(variables, sep="/"))
-    theirs = _in_our_collections(dict(flatten_dict(loaded, sep="/")), ours)
+    flat: dict[tuple[str, ...], Array] = dict(flatten_dict(variables))
+    keys = {"/".join(key): key for key in flat}  # an attribute may be named km/h
+    ours = {path: flat[key] for path, key in keys.items()}
+    theirs = _in_our_collections(
+        {"/".join(key): tensor for key, tensor in flatten_dict(loaded).items()}, ours
+    )
     excluded = [compile_pattern(pattern, "exclude") for pattern in exclude]
     for pattern in excluded:
         if not any(pattern.search(path) for path in ours):
@@ -73,7 +77,8 @@ def transfer(
         raise UserError(
             "the checkpoint is from a different model: no tensor has the same path and shape"
         )
-    return {**variables, **unflatten_dict(result, sep="/")}, sorted(rows)
+    copied = unflatten_dict({keys[path]: tensor for path, tensor in result.items()})
+    return {**variables, **copied}, sorted(rows)
 
 
 def _in_our_collections(theirs: dict[str, Array], ours: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,5 +1,6 @@
 """Compare matterport's graph, rebuilt in TensorFlow, with ours for the same weight file."""
 
+import time
 from dataclasses import replace
 
 import h5py
@@ -415,3 +416,16 @@ def test_the_command_reports_what_is_missing(tmp_path, monkeypatch):
     with refused("--anchor-sizes"):
         main(["matterport", "weights.h5", "--workdir", "run", "--anchor-sizes", "32"])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_small_file_that_declares_gigabytes_is_refused_in_a_moment(tmp_path):
+    with h5py.File(tmp_path / "zeros.h5", "w") as file:
+        file.create_dataset("conv1/conv1/kernel:0", (975_000_000,), "f4", chunks=(2**20,))
+    with h5py.File(tmp_path / "packed.h5", "w") as file:
+        data = np.zeros(20_000_000, np.float32)
+        file.create_dataset("conv1/conv1/kernel:0", data=data, compression="gzip")
+    start = time.process_time()
+    for file in ("zeros.h5", "packed.h5"):
+        with refused(tmp_path / file, "conv1/conv1/kernel:0"):
+            read_keras(tmp_path / file)
+    assert time.process_time() - start < 1

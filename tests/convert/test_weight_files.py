@@ -1,6 +1,9 @@
 import json
+import random
 import struct
 import sys
+import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -76,3 +79,56 @@ def test_all_faults_are_listed_at_once():
         check_tensors(TENSORS | {"d": 0, "e.x": 0}, required, lambda key: key.startswith("e."))
     faults = str(error.value).splitlines()[1:]
     check_faults(faults, ("d",), ("c",), ("a", (2, 3), (2, 2)))
+
+
+def test_parameters_of_a_module_are_read(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {"a": torch.nn.Parameter(torch.ones(2, 3)), "b": torch.ones(2, dtype=torch.bfloat16)}
+    torch.save(state, tmp_path / "weights.pth")
+    found = read_tensors(tmp_path / "weights.pth")
+    np.testing.assert_array_equal(found["a"], np.ones((2, 3), np.float32))
+    assert found["b"].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["sparse", "csr", "quantized", "meta", "expanded"])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_tensors_without_dense_values_are_refused(tmp_path, kind):
+    torch = pytest.importorskip("torch")
+    dense = torch.eye(3)
+    tensor = {
+        "sparse": lambda: dense.to_sparse(),
+        "csr": lambda: dense.to_sparse_csr(),
+        "quantized": lambda: torch.quantize_per_tensor(dense, 0.1, 0, torch.qint8),
+        "meta": lambda: torch.ones(3, device="meta"),
+        "expanded": lambda: torch.ones(1).expand(2**34),
+    }[kind]()
+    torch.save({"a": tensor}, tmp_path / "weights.pth")
+    with refused(tmp_path / "weights.pth"):
+        read_tensors(tmp_path / "weights.pth")
+
+
+def test_a_compressed_archive_is_refused_in_a_moment(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.zeros(30_000_000)}, tmp_path / "whole.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for member in whole.namelist():
+            packed.writestr(member, whole.read(member))
+    with refused(tmp_path / "packed.pth"):
+        read_tensors(tmp_path / "packed.pth")
+
+
+def test_every_damage_of_a_state_dict_is_one_line(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.ones(4), "b": torch.zeros(2)}, tmp_path / "whole.pth")
+    whole, path = (tmp_path / "whole.pth").read_bytes(), tmp_path / "damaged.pth"
+    rng = random.Random(0)
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data)
+        with suppress(UserError):
+            read_tensors(path)

@@ -1,5 +1,7 @@
 """Files of the inputs, and their names in the output."""
 
+import os
+
 import cv2
 from inference.fake_run import picture
 from inference.videos import write_video
@@ -94,3 +96,14 @@ def test_a_video_is_detected_by_its_content(tmp_path):
     assert names(found.images) == ["a.png"]
     assert names(found.videos) == ["film"]
     assert names(found.others) == ["not.avi"]
+
+
+def test_pipes_and_devices_are_neither_images_nor_videos(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.mp4").symlink_to("pipe.png")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "lost.jpg").symlink_to("nowhere")
+    found = collect([tmp_path])
+    assert [file.name for file in found.images] == ["lost.jpg"]
+    assert [file.name for file in found.others] == ["link.mp4", "zero.jpg"]
+    assert [file.name for file in collect([tmp_path / "pipe.png"]).others] == ["pipe.png"]

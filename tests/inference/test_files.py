@@ -447,3 +447,35 @@ def test_a_damaged_journal_is_not_resumed(tmp_path):
     progress.write_text(progress.read_text() + '{"file_name": 3}\n')
     with refused(progress, "--resume"):
         Journal(tmp_path, {"model": "a"}, resume=True)
+
+
+def test_broken_arrays_and_long_names_do_not_end_a_prediction(tmp_path, capsys):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    write(folder / "z.png")
+    long = ["a" * 240 + ".png", "b" * 251 + ".png", "é" * 125 + ".png"]
+    for name in long:
+        shutil.copy(folder / "z.png", folder / name)
+    arrays = {
+        "bracket": b"{'descr': ('<f8', 'shape': (",
+        "nested": b"(" * 9000,
+        "huge": b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 9), }" % 10**30,
+        "large": b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 9), }" % 10**11,
+    }
+    for name, header in arrays.items():
+        head = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+        (folder / f"{name}.npy").write_bytes(head + bytes(90))
+    options = OutputOptions(crops=True)
+    assert predict_folder(Predictor(FakeRun()), [folder], output, options) == 1
+    lines = capsys.readouterr().err.splitlines()
+    check_faults(lines, *((folder / f"{name}.npy",) for name in sorted(arrays)))
+    found = {entry["file_name"] for entry in json.loads((output / "predictions.json").read_text())}
+    assert found == {"z.png", *long}
+    assert len(list((output / "overlays").iterdir())) == 4
+
+
+def test_a_video_with_the_longest_name_is_predicted(tmp_path):
+    write_video(tmp_path / "film.avi", frames=2)
+    path = tmp_path / ("v" * 251 + ".avi")
+    (tmp_path / "film.avi").rename(path)
+    assert predict_folder(Predictor(FakeRun()), [path], tmp_path / "out") == 0
+    assert len(list((tmp_path / "out/overlays").iterdir())) == 1

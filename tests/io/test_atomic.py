@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mtl_jax.io.atomic import write_json, write_whole
+from mtl_jax.io.atomic import fit_name, write_json, write_whole
 
 
 def test_a_file_is_renamed_to_its_path_at_the_end(tmp_path):
@@ -57,3 +57,20 @@ def test_json_is_read_back(tmp_path, readable):
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == value
     assert (text.count("\n") > 1) == readable
+
+
+@pytest.mark.parametrize("name", ["x" * 240 + ".npz", "é" * 122 + ".png", "y" * 255])
+def test_a_file_with_the_longest_name_is_written(tmp_path, name):
+    with write_whole(tmp_path / name) as draft:
+        assert draft.name.endswith((tmp_path / name).suffix)
+        draft.write_text("new")
+    assert (tmp_path / name).read_text() == "new"
+
+
+def test_a_name_made_too_long_is_cut_to_a_name_of_its_own(tmp_path):
+    first, second = (fit_name(tmp_path / ("é" * 130 + end)) for end in ("a.png", "b.png"))
+    assert first != second
+    assert first.suffix == ".png"
+    first.write_text("a")
+    assert fit_name(first) == first
+    assert fit_name(tmp_path / "a.png") == tmp_path / "a.png"

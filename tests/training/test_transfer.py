@@ -119,3 +119,15 @@ def test_the_table_counts_and_names():
     assert ["params/backbone", "14", f"{numbers:,}", "copied"] in cells
     (kernel,) = [row for row in cells if row[:3] == ["params/class_logits", "1", "64"]]
     _check_shapes(kernel[3], "fresh", (16, 7), (16, 4))
+
+
+def test_an_attribute_may_be_named_with_a_slash():
+    variables = {
+        "params": {"km/h_output": {"kernel": np.zeros((2, 3))}, "trunk": {"bias": np.zeros(4)}},
+        "batch_stats": {},
+    }
+    loaded = jax.tree.map(np.ones_like, variables)
+    result, rows = transfer(variables, loaded, exclude=["/trunk/"])
+    np.testing.assert_array_equal(result["params"]["km/h_output"]["kernel"], np.ones((2, 3)))
+    np.testing.assert_array_equal(result["params"]["trunk"]["bias"], np.zeros(4))
+    assert _outcomes(rows)["params/km/h_output/kernel"] == "copied"

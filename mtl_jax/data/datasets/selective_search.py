@@ -18,6 +18,7 @@ from mtl_jax.data.records import Record, Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import to_channels
 from mtl_jax.images.geometry import Size
+from mtl_jax.images.limits import read_image_file
 from mtl_jax.io.atomic import write_whole
 from mtl_jax.types import Inputs, Proposals
 
@@ -132,7 +133,7 @@ def _file_name(content: bytes, size: Size, options: RegionOptions) -> str:
 def _content(record: Record) -> bytes:
     if isinstance(record.image, np.ndarray):
         return record.image.tobytes()
-    return record.image if isinstance(record.image, bytes) else record.image.read_bytes()
+    return record.image if isinstance(record.image, bytes) else read_image_file(record.image)
 
 
 def search_all(proposals: Sequence[SearchedSource]) -> None:

@@ -1,14 +1,15 @@
 """Split records into train, val and test by group, and read a stored split."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mtl_jax.data.duplicates import equal_in_any
+from mtl_jax.data.readers.coco_lists import parse_json
 from mtl_jax.data.records import Key
 from mtl_jax.errors import UserError, suggest
+from mtl_jax.io.regular import read_regular
 
 NAMES = ("train", "val", "test")
 Division = dict[str, dict[str, list[Key]]]  # split -> source -> its records
@@ -110,7 +111,7 @@ def read(path: Path) -> Division:
     splits.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_regular(path))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); remove it to create a new split"

@@ -1,10 +1,16 @@
 """Rows of a CSV file as dictionaries."""
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mtl_jax.errors import UserError
+from mtl_jax.io.regular import open_regular
+
+# Characters of a cell: an outline of 100,000 points, or a gray image of 2,000 x 2,000 pixels.
+# Python's default allows about 180 x 180 pixels.
+MAX_CELL = 2**24
 
 
 def read_rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -12,9 +18,9 @@ def read_rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
 
     Raises UserError if the file cannot be read, is not a CSV table or has not all of `columns`.
     """
-    csv.field_size_limit(2**31 - 1)  # Python's default allows about 180 x 180 pixels as text
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with open_regular(table) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
+            csv.field_size_limit(MAX_CELL)
             rows = csv.DictReader(file)
             if missing := [c for c in columns if c not in (rows.fieldnames or ())]:
                 expected = ", ".join(columns)

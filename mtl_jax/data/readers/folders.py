@@ -14,6 +14,7 @@ from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.images import headers
 from mtl_jax.images.decode import decode
 from mtl_jax.images.geometry import Size
+from mtl_jax.images.limits import check_pixels, read_image_file
 
 Item = TypeVar("Item")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -64,7 +65,7 @@ def look_at(path: Path) -> Size:
     not an image.
     """
     try:
-        data = path.read_bytes()
+        data = read_image_file(path)
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from None
     if not data:
@@ -75,6 +76,7 @@ def look_at(path: Path) -> Size:
     if size is None:
         height, width = decode(data).shape[:2]
         size = int(height), int(width)
+    check_pixels(*size)
     return size
 
 

@@ -1,24 +1,31 @@
 """Read `.npy` files of object arrays, which NumPy pickles, without executing code from them."""
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from mtl_jax.errors import UserError
+from mtl_jax.io.npy import read_array, read_header
+from mtl_jax.io.regular import read_regular
+
+# Bytes and objects that an array may contain beyond the size of its file: a pickle can refer to one
+# object many times.
+_SHARED = 1_000_000
 
 
 def load_object_array(path: str | Path) -> np.ndarray:
     """Read an object array of arrays, numbers, strings, None, and lists, tuples and dicts of these.
 
     `np.load(allow_pickle=True)` would call any function that the file names. Raises UserError if
-    the file is broken or calls anything but constructors of arrays. Source: the format of NumPy's
-    `lib.format`.
+    the file is broken, calls anything but constructors of arrays, or refers to its objects so often
+    that the array would be much larger than the file.
     """
     try:
-        with Path(path).open("rb") as file:
-            return _read(file)
+        return _read(read_regular(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # a pickle can raise any exception
@@ -26,17 +33,19 @@ def load_object_array(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: must be an array that can be read safely ({reason})") from None
 
 
-def _read(file: BinaryIO) -> np.ndarray:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+def _read(data: bytes) -> np.ndarray:
+    file = io.BytesIO(data)
+    shape, dtype = read_header(file)
     if not dtype.hasobject:
-        file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
+        return read_array(file, len(data))
+    start = file.tell()
+    for opcode, argument, _ in pickletools.genops(file):
+        # Python before 3.14 allocates a table up to the number of an object.
+        if opcode.name in ("PUT", "LONG_BINPUT") and not 0 <= int(str(argument)) <= len(data):
+            raise pickle.UnpicklingError("it numbers an object beyond its length")
+    file.seek(start)
     found = _ArrayUnpickler(file, encoding="latin1").load()
-    array = found.array if isinstance(found, _Array) else None
+    array = _Plain(len(data)).convert(found) if isinstance(found, _Array) else None
     if array is None or array.shape != shape:
         raise ValueError("its header does not match its array")
     return array
@@ -73,7 +82,7 @@ class _Dtype:
     """Stand-in for a dtype of numbers, strings or objects."""
 
     def __init__(self, code: Any, *_: Any):
-        self.dtype = np.dtype(code)
+        self.dtype = np.dtype(str(code)[:32])
         if self.dtype.kind not in "biufcSUO":
             raise pickle.UnpicklingError(f"it contains the type {self.dtype}")
 
@@ -82,35 +91,52 @@ class _Dtype:
 
 
 class _Array:
-    """Stand-in for an array; `__setstate__` reads its values."""
+    """Stand-in for an array; `__setstate__` receives its values."""
 
     def __init__(self, *_: Any):
-        self.array: np.ndarray | None = None
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, kind, fortran, values = state
+        self.state = state
+
+
+class _Plain:
+    """Converts values with stand-ins to arrays and plain values. Containers are copied.
+
+    Raises UnpicklingError if they contain more than `size` + _SHARED bytes and objects.
+    """
+
+    def __init__(self, size: int):
+        self._left = size + _SHARED
+
+    def _spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise pickle.UnpicklingError("it refers to its objects too often")
+
+    def convert(self, value: Any) -> Any:
+        self._spend(1)
+        if isinstance(value, _Array):
+            return self._array(*value.state)
+        if isinstance(value, list | tuple):
+            return type(value)(self.convert(part) for part in value)
+        if isinstance(value, dict):
+            return {key: self.convert(part) for key, part in value.items()}
+        if value is None or isinstance(
+            value, bool | int | float | complex | str | bytes | np.generic
+        ):
+            return value
+        raise pickle.UnpicklingError(f"it contains a {type(value).__name__}")
+
+    def _array(self, _: Any, shape: Any, kind: _Dtype, fortran: Any, values: Any) -> np.ndarray:
+        self._spend(len(values))
         if kind.dtype.hasobject:
             array = np.empty(len(values), object)
             for position, value in enumerate(values):
-                array[position] = _plain(value)
+                array[position] = self.convert(value)
         else:
             array = np.frombuffer(_as_bytes(values), kind.dtype).copy()
-        self.array = array.reshape(shape, order="F" if fortran else "C")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with its stand-ins replaced by their arrays. Containers are copied."""
-    if isinstance(value, _Array):
-        if value.array is None:
-            raise pickle.UnpicklingError("an array contains itself")
-        return value.array
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(part) for part in value)
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
-        return value
-    raise pickle.UnpicklingError(f"it contains a {type(value).__name__}")
+        return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _scalar(kind: _Dtype, data: bytes | str) -> np.generic:

@@ -10,6 +10,7 @@ from mtl_jax.data.face_masks.fit import Frame, frame_of
 from mtl_jax.data.face_points import IBUG
 from mtl_jax.data.readers.coco_lists import parse_json
 from mtl_jax.errors import UserError
+from mtl_jax.io.regular import read_regular
 
 SEEN = 0.5  # the minimum visibility of an ear whose position is used
 _EARS = [LANDMARKS.index(name) for name in ("left_ear", "right_ear")]
@@ -24,7 +25,7 @@ def read_predicted(path: Path, min_score: float) -> dict[str, list[Frame]]:
     """
     found: dict[str, list[Frame]] = {}
     try:
-        entries = parse_json(path.read_bytes())
+        entries = parse_json(read_regular(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -167,3 +168,52 @@ def test_a_truncated_file_is_one_line(tmp_path, length):
 def test_a_missing_file_is_one_line(tmp_path):
     with refused(tmp_path / "none.npy"):
         load_object_array(tmp_path / "none.npy")
+
+
+def doubled(levels: int) -> object:
+    value: object = [1.0, 2.0]
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+def bombs() -> dict[str, bytes]:
+    large = np.zeros(1_000_000, np.uint8)
+    return {
+        "lists in lists": pickle.dumps(array_of(doubled(40))),
+        "tuples in dicts": pickle.dumps(array_of({"a": tuple([doubled(40)] * 3)})),
+        "an array in many places": pickle.dumps(array_of([large] * 100_000)),
+        "arrays of arrays": pickle.dumps(
+            array_of(*[array_of(*[array_of(*range(100))] * 300)] * 300)
+        ),
+        "a number in the table": raw(b"K\x01r\xff\xff\xff\x7f"),
+        "a text number in the table": raw(b"K\x01p2147483647\n"),
+        "long bytes": raw(b"\x8e" + (2**40).to_bytes(8, "little") + b"x"),
+        "a long name of a type": raw(
+            name("numpy", "dtype"), b"X\x40\x42\x0f\0" + b"i4,," * 250_000, b"\x85R"
+        ),
+    }
+
+
+def array_of(*values: object) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values if len(values) > 1 else [values[0]]
+    return array
+
+
+@pytest.mark.parametrize("case", bombs())
+def test_a_small_pickle_that_claims_much_is_refused_in_a_moment(tmp_path, case):
+    path = write(tmp_path / "bomb.npy", np.empty(1, object), bombs()[case])
+    start = time.process_time()
+    with refused(path):
+        load_object_array(path)
+    assert time.process_time() - start < 3
+
+
+def test_values_that_several_rows_share_are_read(tmp_path):
+    shared, label = np.arange(1000.0), [1, 1]
+    array = np.empty((500, 2), object)
+    for row in range(500):
+        array[row, 0], array[row, 1] = shared[:10], label
+    found = load_object_array(write(tmp_path / "a.npy", array, pickle.dumps(array)))
+    assert found[499, 1] == [1, 1]

@@ -16,6 +16,8 @@ from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Category
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.images.decode import image_size
+from mtl_jax.images.limits import check_pixels
+from mtl_jax.io.regular import read_regular
 
 _MAX_SIDE = 1_000_000
 _URL_FAULT = "file_name is a URL; run `python -m mtl_jax.data download` on this file"
@@ -42,7 +44,7 @@ def load(path: Path) -> dict[str, Any]:
     with COCO's three lists.
     """
     try:
-        data = parse_json(path.read_bytes())
+        data = parse_json(read_regular(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
@@ -225,6 +227,10 @@ def _image_fault(image: Any, ids: set) -> str:
 def _add_size(image: dict, folder: Path) -> str:
     """Read width and height from the image file if the record has none; return the fault or ''."""
     if image.get("width") and image.get("height"):
+        try:
+            check_pixels(image["height"], image["width"])
+        except ValueError as error:
+            return f"{error}, or correct its width and height"
         return ""
     try:
         image["height"], image["width"] = image_size(folder / image["file_name"])

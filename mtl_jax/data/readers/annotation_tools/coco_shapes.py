@@ -8,7 +8,7 @@ from typing import Any
 import pycocotools.mask
 
 from mtl_jax.data.records import Box
-from mtl_jax.data.segmentation import read_counts
+from mtl_jax.data.segmentation import check_outline, read_counts
 
 coco_mask: Any = pycocotools.mask  # its stubs do not accept counts as text
 SLACK = 1.0  # pixels by which a coordinate may lie outside the image; it is clipped
@@ -59,7 +59,7 @@ def _box_fault(bbox: Any, width: int, height: int) -> tuple[str, Box | None]:
 
 def is_finite(values: Iterable[Any]) -> bool:
     try:
-        return math.isfinite(sum(values))
+        return math.isfinite(sum(map(abs, values)))  # without abs, large numbers could cancel
     except OverflowError:  # a whole number beyond the range of floats
         return False
 
@@ -70,6 +70,10 @@ def _segmentation_fault(segmentation: Any, width: int, height: int) -> str:
             wrong = _polygon_fault(polygon, width, height)
             if wrong:
                 return wrong
+        try:
+            check_outline(segmentation, max(width, height) + 2 * SLACK)
+        except ValueError as error:
+            return str(error)
         return ""
     if type(segmentation) is dict:
         return _rle_fault(segmentation, width, height)

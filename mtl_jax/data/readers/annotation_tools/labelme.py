@@ -4,7 +4,7 @@ Source: https://github.com/wkentaro/labelme, `label_file.py` and `shape.py` of v
 """
 
 import base64
-import binascii
+import math
 import os
 import reprlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ import numpy as np
 import pycocotools.mask
 
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
-from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
+from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite, shape_fault
 from mtl_jax.data.readers.annotation_tools.outlines import ellipse
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, find_files, parse_json, read_each
 from mtl_jax.data.readers.folders import list_images
@@ -24,6 +24,9 @@ from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
 from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
+from mtl_jax.images import headers
+from mtl_jax.images.limits import check_pixels
+from mtl_jax.io.regular import read_regular
 
 coco_mask: Any = pycocotools.mask  # its stubs do not accept polygons
 
@@ -66,13 +69,14 @@ def read_labelme(folder: Path, images: Path) -> CocoLists:
 
 
 def _read(path: Path) -> _File:
-    found = parse_json(path.read_bytes())
+    found = parse_json(read_regular(path))
     if not isinstance(found, dict) or not isinstance(found.get("shapes"), list):
         raise ValueError("has no list of shapes; expected a file of LabelMe")
     image, sizes = found.get("imagePath"), (found.get("imageHeight"), found.get("imageWidth"))
     if not isinstance(image, str) or not image:
         raise ValueError(f"its imagePath must name the image, got {reprlib.repr(image)}")
     height, width = sizes if all(type(s) is int and s > 0 for s in sizes) else (0, 0)
+    check_pixels(height or 0, width or 0)
     return _File(image, height or 0, width or 0, found["shapes"], bool(found.get("imageData")))
 
 
@@ -136,7 +140,7 @@ def _as_coco(shape: Mapping[str, Any], height: int, width: int) -> dict[str, Any
         raise ValueError(f"its {kind} has {len(points)} points, expected 2; correct or remove it")
     (x1, y1), (x2, y2) = points
     if kind == "circle":  # its centre, and a point on it
-        radius = float(np.hypot(x2 - x1, y2 - y1))
+        radius = math.hypot(x2 - x1, y2 - y1)
         return {"segmentation": [ellipse(x1, y1, radius, radius, 0.0, height, width)]}
     return {"segmentation": _mask(shape.get("mask"), round(x1), round(y1), height, width)}
 
@@ -153,17 +157,22 @@ def _is_point(point: Any) -> bool:
 def _mask(data: Any, x: int, y: int, height: int, width: int) -> dict[str, Any]:
     """Decode a base64 PNG: the mask of the part of the image whose top-left pixel is (x, y)."""
     try:
-        raw = np.frombuffer(base64.b64decode(data, validate=True), np.uint8)
-        crop = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if len(raw) else None
-    except (TypeError, ValueError, binascii.Error, cv2.error):
+        raw = base64.b64decode(data, validate=True)
+    except (TypeError, ValueError):  # includes binascii.Error
+        raw = b""
+    rows, columns = headers.declared_size(raw) or (0, 0)
+    if x < 0 or y < 0 or y + rows > height or x + columns > width:
+        raise ValueError(
+            f"its mask of {columns} x {rows} at {x}, {y} extends beyond the image of "
+            f"{width} x {height}; correct or remove it"
+        )
+    try:
+        png = np.frombuffer(raw if raw.startswith(headers.PNG) else b"", np.uint8)
+        crop = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) if len(png) else None
+    except cv2.error:
         crop = None
     if crop is None or not crop.any():
         raise ValueError("its mask is empty or not a PNG in base64; correct or remove it")
-    if x < 0 or y < 0 or y + crop.shape[0] > height or x + crop.shape[1] > width:
-        raise ValueError(
-            f"its mask of {crop.shape[1]} x {crop.shape[0]} at {x}, {y} extends beyond the image "
-            f"of {width} x {height}; correct or remove it"
-        )
     return encode(crop > 0, y, x, height, width)
 
 
@@ -176,14 +185,14 @@ def _unite(parts: list[dict[str, Any]], height: int, width: int) -> dict[str, An
     runs = []
     for part in parts:
         shape = part.get("segmentation")
+        if isinstance(shape, list) and any(len(polygon) < 6 for polygon in shape):
+            raise ValueError("a polygon of its group has fewer than 3 points; correct or remove it")
+        if wrong := shape_fault(part, width, height)[0]:  # before it is rasterised
+            raise ValueError(f"a part of its group: {wrong}")
         if shape is None:
             x, y, w, h = part["bbox"]
             shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
         if isinstance(shape, list):
-            if any(len(polygon) < 6 for polygon in shape):
-                raise ValueError(
-                    "a polygon of its group has fewer than 3 points; correct or remove it"
-                )
             runs += coco_mask.frPyObjects(shape, height, width)
         else:
             runs.append({**shape, "counts": shape["counts"].encode()})

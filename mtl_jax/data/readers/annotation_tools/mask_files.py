@@ -19,6 +19,8 @@ from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
 from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 from mtl_jax.errors import UserError
+from mtl_jax.images.limits import check_pixels
+from mtl_jax.io.regular import open_regular
 
 MANY = 1000  # an image with more different values is a photograph and not a mask image
 
@@ -90,7 +92,8 @@ def _stem(name: str) -> str:
 def _read(path: Path) -> _Masks:
     try:
         # OpenCV would return the colours of a palette instead of its indices.
-        with Image.open(path) as file:
+        with open_regular(path) as data, Image.open(data) as file:
+            check_pixels(file.height, file.width)
             values = np.asarray(file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot be decoded ({error}); save the mask image again") from None

@@ -17,14 +17,16 @@ def ellipse(
     turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     step = 2 * np.pi / CORNERS
     grow = np.sqrt(step / np.sin(step))  # a polygon with corners on the ellipse is smaller
-    along, across = grow * rx * np.cos(turn), grow * ry * np.sin(turn)
-    points = np.stack(
-        [
-            x + along * np.cos(angle) - across * np.sin(angle),
-            y + along * np.sin(angle) + across * np.cos(angle),
-        ],
-        axis=1,
-    )
+    x, y, rx, ry, angle = map(float, (x, y, rx, ry, angle))  # NumPy has no large whole numbers
+    with np.errstate(over="ignore", invalid="ignore"):  # the check of polygons reports infinities
+        along, across = grow * rx * np.cos(turn), grow * ry * np.sin(turn)
+        points = np.stack(
+            [
+                x + along * np.cos(angle) - across * np.sin(angle),
+                y + along * np.sin(angle) + across * np.cos(angle),
+            ],
+            axis=1,
+        )
     if 0 <= x <= width and 0 <= y <= height:
         points = points.clip(0, [width, height])
     return points.ravel().tolist()

@@ -14,10 +14,12 @@ from mtl_jax.data.readers.annotation_tools.coco import coco_source
 from mtl_jax.data.readers.annotation_tools.coco_shapes import NUMBERS, is_finite
 from mtl_jax.data.readers.annotation_tools.outlines import ellipse
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, parse_json, single_class, size_of
+from mtl_jax.data.readers.csv_rows import MAX_CELL
 from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
 from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.io.regular import read_regular
 
 _SHAPES = {2: "rect", 3: "circle", 4: "ellipse", 6: "polyline", 7: "polygon", 8: "extreme_rect"}
 _NUMBERS = {  # version 2's names of the numbers that version 3 lists for a shape
@@ -27,6 +29,7 @@ _NUMBERS = {  # version 2's names of the numbers that version 3 lists for a shap
 }
 _WITH_OPTIONS = (2, 3, 4)  # version 3's attribute types checkbox, radio and select
 _IMAGE = 2  # version 3's file type of an image
+_LONGEST_PATH = 4096  # of Linux
 
 
 class Region(NamedTuple):
@@ -56,7 +59,7 @@ def read_via(
     every: list[Annotated] = []
     for number, annotated in enumerate(_read(path)):
         name = annotated.name
-        if not isinstance(name, str) or not name or "://" in name:
+        if not _is_name(name):
             wrong = f"its file must be an image below the folder, got {reprlib.repr(name)}"
             collector.add_fault(annotated.record or f"image {number}", wrong)
         else:
@@ -86,7 +89,7 @@ def read_via(
 
 def _read(path: Path) -> list[Annotated]:
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         if path.suffix.lower() == ".csv":
             return _csv(data)
         found = parse_json(data)
@@ -110,11 +113,18 @@ def _image(key: str, value: Any) -> Annotated:
     if not isinstance(value, Mapping):
         raise ValueError(f"image {key!r} must be an object; expected a file of VIA")
     name, regions = value.get("filename"), value.get("regions", {})
+    if not _is_name(name):
+        return Annotated(key, name, [])
     if isinstance(regions, Mapping):  # version 1
         regions = list(regions.values())
     if not isinstance(regions, list):
         raise ValueError(f"regions of {name!r} must be a list; export the annotations again")
     return Annotated(key, name, [_region(f"{name} regions[{i}]", r) for i, r in enumerate(regions)])
+
+
+def _is_name(name: Any) -> bool:
+    """Return whether a file can have this name, which is repeated in the names of its regions."""
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_PATH and "://" not in name
 
 
 def _region(record: str, region: Any) -> Region:
@@ -146,7 +156,9 @@ def _version_3(found: Mapping[str, Any]) -> list[Annotated]:
             raise ValueError(f"metadata {number} refers to no file; save the project in VIA again")
         labels = entry.get("av", {})
         named = _named(labels, attributes) if isinstance(labels, Mapping) else labels
-        file.regions.append(Region(f"{file.name} metadata {number}", _shape_3(entry["xy"]), named))
+        if _is_name(file.name):
+            record = f"{file.name} metadata {number}"
+            file.regions.append(Region(record, _shape_3(entry["xy"]), named))
     return list(result.values())
 
 
@@ -167,7 +179,8 @@ def _shape_3(xy: Any) -> Any:
     """Convert version 3's list of a shape to version 2's object."""
     if not isinstance(xy, list) or not xy:
         return xy
-    name, numbers = _SHAPES.get(xy[0], f"shape {reprlib.repr(xy[0])}"), xy[1:]
+    known = _SHAPES.get(xy[0]) if isinstance(xy[0], int) else None
+    name, numbers = known or f"shape {reprlib.repr(xy[0])}", xy[1:]
     if name in _NUMBERS:
         return {"name": name, **dict(zip(_NUMBERS[name], numbers, strict=False))}
     return {"name": name, "all_points_x": numbers[::2], "all_points_y": numbers[1::2]}
@@ -225,7 +238,7 @@ def _csv_3(text: str) -> list[Annotated]:
 
 
 def _rows(text: str, first: int = 1) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(2**31 - 1)  # Python's default is too small for detailed outlines
+    csv.field_size_limit(MAX_CELL)
     reader = csv.DictReader(io.StringIO(text))
     try:
         for row in reader:
@@ -272,7 +285,7 @@ def _as_coco(shape: Any, height: int, width: int) -> dict[str, Any]:
         _check(points, name)
         left, top = min(x), min(y)
         return {"bbox": [left, top, max(x) - left, max(y) - top]}
-    if name not in _NUMBERS:
+    if not isinstance(name, str) or name not in _NUMBERS:
         raise ValueError(f"its shape is {reprlib.repr(name)}, which has no area; remove it")
     numbers: list[Any] = [shape.get(key) for key in _NUMBERS[name]]
     _check(numbers, name)

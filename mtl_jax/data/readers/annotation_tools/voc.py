@@ -14,6 +14,7 @@ from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
 from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
+from mtl_jax.io.regular import read_regular
 
 _OWN = ("name", "bndbox", "difficult", "part", "actions")  # of an object; the rest are attributes
 
@@ -61,17 +62,19 @@ def read_voc(folder: Path, images: Path, image_set: str = "") -> CocoLists:
 
 def _read_set(path: Path) -> set[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_regular(path).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     # Lists of one class have a second column, which is -1 if the class is not in the image.
     return {re.sub(r"\s+(-1|0|1)$", "", line.strip()) for line in lines if line.strip()}
 
 
 def _parse(path: Path) -> ET.Element:
     try:
-        root = ET.fromstring(path.read_bytes())
-    except ET.ParseError as error:
+        root = ET.fromstring(read_regular(path))
+    except (ET.ParseError, LookupError, ValueError) as error:  # an encoding that is not supported
         raise ValueError(f"truncated or not XML ({error}); save the file again") from None
     if root.tag != "annotation":
         raise ValueError(f"expected <annotation>, got <{root.tag}>; use a file of VOC")
@@ -79,7 +82,8 @@ def _parse(path: Path) -> ET.Element:
 
 
 def _whole(text: str | None) -> int:
-    return int(text) if text and text.strip().isdecimal() else 0
+    digits = (text or "").strip()
+    return int(digits) if digits.isdecimal() and len(digits) < 10 else 0
 
 
 def _add(collector: Collector, image: str, record: str, element: ET.Element) -> None:

@@ -22,6 +22,7 @@ from mtl_jax.data.records import Box
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
+from mtl_jax.io.regular import open_regular
 
 _NAMES = ("Pose_Para", "pt2d", "pt3d_68")
 # 300W-LP renders a photograph in other poses: AFW_134212_1_7 shows the first face of AFW_134212.
@@ -104,7 +105,7 @@ def _load(path: Path) -> dict[str, Any]:
     from scipy.io import loadmat  # a slow import, which a mistake in a config should not wait for
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return loadmat(file, variable_names=_NAMES)
     except FileNotFoundError:
         raise ValueError(f"has no {path.name} beside it; add the file") from None

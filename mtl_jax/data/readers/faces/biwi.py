@@ -21,6 +21,7 @@ from mtl_jax.data.records import Box
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
+from mtl_jax.io.regular import read_regular
 
 HEAD = (180.0, 240.0)  # mm, width and height of the box around the centre: a head with its hair
 _FRAME = re.compile(r"(frame_\d+)_rgb\.(png|jpg)")
@@ -135,7 +136,7 @@ def _read_rows(path: Path, lengths: tuple[int | None, ...]) -> list[Any]:
     length if that is None.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path).decode("utf-8", "replace")
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read ({error.strerror})") from None
     lines = [line.split() for line in text.splitlines() if line.strip()]

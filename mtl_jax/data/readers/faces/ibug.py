@@ -21,6 +21,7 @@ from mtl_jax.data.readers.format import Format
 from mtl_jax.data.records import Box
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
+from mtl_jax.io.regular import read_regular
 
 # The faces of a photograph are numbered from 1, as in 2911658494_2. The numbers of indoor_001 and
 # image_0017 are those of photographs.
@@ -75,7 +76,7 @@ def read_points(path: Path) -> np.ndarray:
 
     Raises ValueError if the file is invalid.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_regular(path).decode("utf-8", "replace")
     if "{" in text:
         text, closed, _ = text.partition("{")[2].partition("}")
         if not closed:
@@ -93,7 +94,7 @@ def read_points(path: Path) -> np.ndarray:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path)).hexdigest()
 
 
 FORMAT = Format(

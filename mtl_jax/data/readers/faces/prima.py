@@ -17,6 +17,7 @@ from mtl_jax.data.readers.annotation_tools.coco_shapes import SLACK
 from mtl_jax.data.readers.format import Block, Format, Labels
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Category, Record, Source
+from mtl_jax.io.regular import read_regular
 
 _NAME = re.compile(r"person(\d\d)(\d)(\d\d)([+-]\d+)([+-]\d+)\.jpg", re.IGNORECASE)
 _EXPECTED = "file names person[PP][S][NN][tilt][pan].jpg, each with a .txt file"
@@ -95,7 +96,7 @@ def _read_box(path: Path, image: str, width: int, height: int) -> Box:
     Raises ValueError if the file is missing or invalid.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split()
+        lines = read_regular(path).decode("utf-8", "replace").split()
         name, kind, *numbers = lines
         x, y, w, h = (float(number) for number in numbers)
     except OSError as error:

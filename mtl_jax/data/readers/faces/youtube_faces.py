@@ -6,6 +6,7 @@ frame; the box is `face_points.face_box`. Visibility is not annotated.
 """
 
 import csv
+import io
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mtl_jax.data.readers.image_files import Found, Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
+from mtl_jax.io.regular import open_regular
 
 _FRAME = re.compile(r"_\d+\.\w+$")  # Abdullah_Gul_50.jpg is a frame of Abdullah_Gul
 
@@ -30,7 +32,7 @@ def read_youtube_faces(table: Path, folder: Path) -> CocoLists:
     """
     collector = Collector(table)
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with open_regular(table) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
             # The first column of the header has no name in some copies.
             rows = {
                 number: row

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import random
+import time
 from pathlib import Path
 
 import cv2
@@ -425,3 +426,48 @@ def test_the_mini_set():
     instances = [i for r in range(112) for i in people[r].instances]
     labels = [i.attributes["face"] for i in instances if i.attributes]
     assert sum(known.any() for _, known in labels) > 50
+
+
+ZIGZAG = [value for i in range(60_000) for value in (29.0 * (i % 2), 19.0 * (i // 2 % 2))]
+OUTLINES = {
+    "a million points": ([SQUARE * 250_000], "100,000"),
+    "many parts": ([SQUARE] * 30_000, "100,000"),
+    "a long outline": ([ZIGZAG], "1,000,000"),
+}
+
+
+@pytest.mark.parametrize("what", OUTLINES)
+def test_a_polygon_that_is_too_long_to_rasterise_is_a_fault(folder: Path, what):
+    polygons, limit = OUTLINES[what]
+    start = time.process_time()
+    (fault,) = faults(folder, broken(annotation(0, segmentation=polygons)))
+    assert time.process_time() - start < 3
+    check_names(fault, 1, "a.png", limit)
+    with refused(limit, error=ValueError):
+        to_mask(polygons, HEIGHT, WIDTH)
+
+
+def test_a_polygon_far_outside_is_not_rasterised():
+    for far in (1e7, 1e300, math.nan):
+        with refused(error=ValueError):
+            to_mask([[1.0, 1.0, far, 2.0, 3.0, 30.0]], HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_an_rle_of_more_than_32_bits_is_a_fault(folder: Path, on_error):
+    def change(data):
+        data["images"][0].update(width=100_000, height=50_000)
+        size, counts = [50_000, 100_000], [2**32, 5 * 10**9 - 2**32]
+        data["annotations"][4].update(segmentation=dict(size=size, counts=counts))
+
+    path = write(folder, broken(change))
+    if on_error == "stop":
+        with refused("a.png", 100000, error=AnnotationErrors):
+            CocoSource(path, folder)
+    else:
+        check_names(CocoSource(path, folder, on_error="skip").skipped[0], "a.png", 100000)
+
+
+def test_numbers_that_cancel_are_not_finite(folder: Path):
+    (fault,) = faults(folder, broken(annotation(0, bbox=[10**400, -(10**400), 3, 4])))
+    check_names(fault, 1, "bbox", "finite")

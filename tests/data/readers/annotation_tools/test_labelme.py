@@ -193,3 +193,40 @@ def test_a_broken_file_is_one_line_that_names_it(tmp_path, what):
 def test_a_folder_without_files_is_one_line(tmp_path):
     with refused(tmp_path, ".json"):
         open_format("labelme", tmp_path)
+
+
+FAR = [[1, 1], [1e7, 2], [3, 30]]
+OUTSIDE = [[100001, 1], [100030, 2], [100003, 30]]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {**TRIANGLE, "points": FAR},
+        {**TRIANGLE, "points": OUTSIDE},
+        {**RECTANGLE, "points": [[1e9, 1], [2e9, 2]]},
+        {**CIRCLE, "points": [[1e8, 1], [1e9, 1]]},
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"group_id": 1}])
+def test_a_part_outside_the_image_is_named_before_it_is_rasterised(tmp_path, shape, more):
+    write(tmp_path, [{**shape, **more}, {**RECTANGLE, "label": shape["label"], **more}])
+    write(tmp_path, SHAPES, "b")
+    check_lines(faults("labelme", tmp_path), tmp_path, ("a.json", "shapes[0]", "px"))
+
+
+@pytest.mark.parametrize("more", [{}, {"group_id": 1}])
+def test_a_size_beyond_the_limit_is_named_before_anything_is_rasterised(tmp_path, more):
+    shapes = [{**shape, "label": "cat", **more} for shape in (TRIANGLE, RECTANGLE, MASK)]
+    write(tmp_path, shapes, imageWidth=100_000, imageHeight=100_000)
+    write(tmp_path, SHAPES, "b")
+    check_lines(faults("labelme", tmp_path), tmp_path, ("a.json", 100000))
+
+
+def test_a_mask_that_claims_a_large_size_is_named_before_it_is_decoded(tmp_path):
+    data = bytearray(base64.b64decode(png(BLOB)))
+    data[16:24] = (30_000).to_bytes(4, "big") * 2
+    gif = b"GIF89a" + b"\x10\0" * 20
+    for mask, named in ((bytes(data), 30000), (gif, "PNG")):
+        write(tmp_path, [{**MASK, "mask": base64.b64encode(mask).decode()}, TRIANGLE])
+        check_lines(faults("labelme", tmp_path), tmp_path, ("a.json", "shapes[0]", named))

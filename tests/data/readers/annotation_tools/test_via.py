@@ -317,3 +317,45 @@ def test_balloons_are_read():
     instances = [instance for i in range(len(source)) for instance in source[i].instances]
     assert len(instances) == 215
     assert all(isinstance(instance.segmentation, list) for instance in instances)
+
+
+UNHASHABLE = ([1], {"a": 1})
+
+
+@pytest.mark.parametrize("value", UNHASHABLE)
+def test_unhashable_values_are_faults_of_their_region(tmp_path, value):
+    write_picture(tmp_path / "a.png")
+    good = {"shape_attributes": {"name": "rect", "x": 1, "y": 2, "width": 3, "height": 4}}
+    bad = {"shape_attributes": {"name": value}}
+    content = {"a": {"filename": "a.png", "regions": [good, bad]}}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    check_faults(faults("via", tmp_path, categories=("cat",)), ("a.png", "regions[1]"))
+
+
+@pytest.mark.parametrize("value", UNHASHABLE)
+def test_unhashable_shapes_of_version_3_are_faults(tmp_path, value):
+    write_picture(tmp_path / "a.png")
+    content = {
+        "project": {},
+        "file": {"1": {"fname": "a.png"}},
+        "view": {"1": {"fid_list": ["1"]}},
+        "metadata": {
+            "m0": {"vid": "1", "xy": [2, 1, 2, 3, 4], "av": {}},
+            "m1": {"vid": "1", "xy": [value, 1, 2, 3, 4], "av": {}},
+        },
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    check_faults(faults("via", tmp_path, categories=("cat",)), ("a.png", "m1"))
+
+
+def test_a_circle_of_huge_whole_numbers_is_a_fault(tmp_path):
+    write_picture(tmp_path / "a.png")
+    shapes = [
+        {"name": "circle", "cx": 10**300, "cy": 5, "r": 2},
+        {"name": "ellipse", "cx": 5, "cy": 5, "rx": 10**308, "ry": 3, "theta": 1},
+        {"name": "circle", "cx": 20, "cy": 20, "r": 5},
+    ]
+    regions = [{"shape_attributes": shape} for shape in shapes]
+    (tmp_path / "a.json").write_text(json.dumps({"a": {"filename": "a.png", "regions": regions}}))
+    found = faults("via", tmp_path, categories=("cat",))
+    check_faults(found, ("a.png", "regions[0]"))  # the ellipse is clipped to the image

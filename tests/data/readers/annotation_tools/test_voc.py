@@ -121,3 +121,27 @@ def test_a_broken_file_is_one_line_that_names_it(tmp_path, what):
     (line,) = faults("voc", tmp_path)
     assert line.startswith(f"{tmp_path / 'Annotations'}: ")
     check_names(line, *parts)
+
+
+@pytest.mark.parametrize("encoding", ["hex", "klingon", "shift_jis", "utf-16", "idna"])
+def test_an_encoding_that_cannot_be_read_is_a_fault(tmp_path, encoding):
+    write(tmp_path, xml_object())
+    text = f'<?xml version="1.0" encoding="{encoding}"?><annotation/>'
+    (tmp_path / "Annotations/b.xml").write_text(text)
+    (fault,) = faults("voc", tmp_path)
+    check_names(fault, "b.xml")
+
+
+def test_a_size_of_many_digits_is_read_from_the_image(tmp_path):
+    write(tmp_path, xml_object())
+    path = tmp_path / "Annotations/a.xml"
+    path.write_text(path.read_text().replace(f"<width>{WIDTH}", f"<width>{'9' * 5000}"))
+    assert open_format("voc", tmp_path)[0].width == WIDTH
+
+
+def test_an_image_set_in_another_encoding_is_one_line(tmp_path):
+    write(tmp_path, xml_object())
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/val.txt").write_bytes(b"caf\xe9")
+    with refused("val.txt", "UTF-8"):
+        open_format("voc", tmp_path, image_set="val")

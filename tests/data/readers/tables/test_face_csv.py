@@ -3,6 +3,7 @@ together.
 """
 
 import logging
+import time
 from pathlib import Path
 
 import cv2
@@ -279,3 +280,12 @@ def test_without_a_table_sources_are_not_compared(tmp_path, monkeypatch):
     divide(as_table(tmp_path / "chips"))
     with pytest.raises(TypeError):
         divide(as_table(tmp_path / "chips"), others)
+
+
+def test_a_cell_of_millions_of_pixels_is_refused_while_it_is_read(tmp_path):
+    path = tmp_path / "faces.csv"
+    path.write_text("age,ethnicity,gender,pixels\n20,0,1," + "7 " * 20_000_000)
+    start = time.process_time()
+    with refused(path):
+        FaceCsvSource(path)
+    assert time.process_time() - start < 1

@@ -1,0 +1,51 @@
+"""Reading of `.npy` arrays whose header may declare anything."""
+
+import math
+from typing import IO, NamedTuple
+
+import numpy as np
+
+
+class Header(NamedTuple):
+    """The array that a file declares."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """Read the header of a `.npy` file. Raises ValueError if it is broken.
+
+    Source: the format of NumPy's `lib.format`.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # NumPy evaluates the header, which can raise any exception
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"truncated or not a .npy array ({reason})") from None
+    if any(length < 0 for length in shape) or not dtype.itemsize:
+        raise ValueError(f"the array has the shape {shape} and the type {dtype}")
+    return Header(shape, dtype)
+
+
+def read_array(file: IO[bytes], size: int) -> np.ndarray:
+    """Read a `.npy` file of `size` bytes from its start.
+
+    Raises ValueError if it is broken, contains objects, or declares more bytes than it has.
+    """
+    file.seek(0)
+    shape, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+    declared = math.prod(shape) * dtype.itemsize
+    if declared > size - file.tell():
+        raise ValueError(f"truncated: the array declares {declared:,} bytes of the file's {size:,}")
+    file.seek(0)
+    try:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except (TypeError, OverflowError, MemoryError) as error:  # a shape that NumPy cannot represent
+        raise ValueError(f"not a .npy array ({error})") from None
