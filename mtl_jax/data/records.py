@@ -68,6 +68,7 @@ class Record:
     unlabelled: tuple[int, ...] = ()  # classes, as indices, that are not annotated in this image
     # Classes of annotated objects that are left out because of a fault; 0: not used or unknown.
     dropped: tuple[int, ...] = ()
+    ignored: tuple[Box, ...] = ()  # boxes of objects that are neither instances nor background
     region: Frame | None = None  # the visible part of the image; None: all of it
     # In-plane rotation that is applied first; boxes and labels follow, masks do not.
     turn: Turn | None = None

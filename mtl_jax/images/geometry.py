@@ -49,6 +49,13 @@ class Geometry(NamedTuple):
         )
 
 
+def pixel_centres(index: np.ndarray, first: int) -> np.ndarray:
+    """Convert pixel indices to the coordinates of the pixels' centres. The first pixel of a row or
+    column has the index `first`: 0, or 1 as in MATLAB. Fractions of an index are kept.
+    """
+    return np.asarray(index, float) - first + 0.5
+
+
 class Turn(NamedTuple):
     """An in-plane rotation by `degrees` clockwise about the point `centre` (x, y)."""
 

@@ -152,8 +152,7 @@ def ground_truth(
     slot = 0
     ignored: list[np.ndarray] = []
     for instance in record.instances:
-        whole = instance.box if record.turn is None else record.turn.box(instance.box)
-        box, visible = clip_box(whole, placed)
+        box, visible = clip_box(instance.box, placed)
         if box is None:
             continue
         if instance.crowd or visible < options.min_visible or slot == options.max_instances:
@@ -164,6 +163,8 @@ def ground_truth(
         except ValueError as error:
             raise ValueError(f"instance {instance.id}: {error}") from error
         slot += 1
+    left_out = (clip_box(box, placed)[0] for box in record.ignored)
+    ignored += [box for box in left_out if box is not None]
     room = len(gt.ignored)
     gt.ignored[: len(ignored)] = np.reshape(ignored[:room], (-1, 4))
     return gt, len(ignored) <= room
@@ -173,7 +174,8 @@ def clip_box(box: Sequence[float], placed: Placed) -> tuple[np.ndarray | None, f
     """Transform a box to the padded image and clip it to the visible part. Return the clipped box,
     or None if it is smaller than 1 x 1 pixel, and its fraction of the box's area.
     """
-    whole = placed.geometry.boxes(np.asarray(box, np.float64))
+    turned = box if placed.record.turn is None else placed.record.turn.box(box)
+    whole = placed.geometry.boxes(np.asarray(turned, np.float64))
     left = np.clip(whole, np.tile(placed.seen[:2], 2), np.tile(placed.seen[2:], 2))
     width, height = left[2:] - left[:2]
     if width < 1 or height < 1:

@@ -11,6 +11,7 @@ import numpy as np
 from mtl_jax.attributes.base import Attribute, Label, spellings
 from mtl_jax.data.face_points import far_point
 from mtl_jax.errors import UserError
+from mtl_jax.images.geometry import pixel_centres
 
 
 class Key(NamedTuple):
@@ -107,15 +108,16 @@ class LabelReader:
     def read(
         self,
         annotation: Mapping[str, Any],
-        keypoint_names: Sequence[str] = (),
+        keypoint_names: Sequence[str] | None = None,
         size: tuple[int, int] | None = None,
     ) -> tuple[dict[str, Label], list[str]]:
         """Return the valid labels of an annotation, parsed, by attribute, and the faults of the
         others.
 
         Points far outside the image are faults if its `size` (width, height) is passed. A key is
-        looked up in the annotation, then in its `attributes` object. Landmarks with the key
-        `keypoints` are selected by the category's names of its keypoints.
+        looked up in the annotation, then in its `attributes` object. If `keypoint_names` is passed,
+        the annotation is COCO's: its `keypoints` are selected by these names of its category, if it
+        has any, and converted from pixel indices to coordinates.
         """
         labels, faults = {}, []
         for attribute in self.attributes:
@@ -132,7 +134,10 @@ class LabelReader:
         return labels, faults
 
     def _raw(
-        self, attribute: Attribute, annotation: Mapping[str, Any], keypoint_names: Sequence[str]
+        self,
+        attribute: Attribute,
+        annotation: Mapping[str, Any],
+        keypoint_names: Sequence[str] | None,
     ) -> Any:
         if attribute.name in self._angles:
             found = {
@@ -142,8 +147,11 @@ class LabelReader:
             return None if all(value is None for value in found.values()) else found
         key = self._keys[attribute.name]
         raw = self._find(attribute, annotation, key)
-        if attribute.point_names and key.name == "keypoints" and keypoint_names:
-            raw = _pick_points(raw, attribute.point_names, keypoint_names)
+        if attribute.point_names and key.name == "keypoints":
+            if keypoint_names:
+                raw = _pick_points(raw, attribute.point_names, keypoint_names)
+            if keypoint_names or (keypoint_names is not None and key.name in annotation):
+                raw = _centred(raw)
         if attribute.point_names and _is_list(raw):
             return _scaled_points(raw, key)
         scaled = _scaled(raw, key)
@@ -228,6 +236,20 @@ def _scaled(raw: Any, key: Key) -> Any:
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError(f"{key.name} must be a number, got {raw!r}")
     return key.scale * raw + key.offset
+
+
+def _centred(raw: Any) -> Any:
+    """Convert COCO's keypoints, pixel indices as rows or as a flat list, to coordinates.
+
+    Source: detectron2's `load_coco_json`.
+    """
+    if not isinstance(raw, list) or not raw:
+        return raw
+    rows = raw if any(row is None or _is_list(row) for row in raw) else _rows(raw)
+    try:
+        return [row and [*pixel_centres(row[:2], first=0).tolist(), *row[2:]] for row in rows]
+    except (TypeError, ValueError):
+        return raw  # the attribute's parser reports it
 
 
 def _rows(flat: Sequence[Any]) -> list[list[Any]]:

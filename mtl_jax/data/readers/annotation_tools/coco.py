@@ -62,6 +62,7 @@ class CocoSource(Source):
         self.skipped, self.notes = checked.faults, checked.notes
         chosen = _choose(self.path, checked.categories, categories)
         self.categories = coco_check.as_categories(chosen)
+        self._known = {category["id"] for category in checked.categories}
         self._labels = {category["id"]: i for i, category in enumerate(chosen, 1)}
         self._points = {c["id"]: coco_check.keypoint_names(c) for c in chosen}
         self._images = checked.images
@@ -77,6 +78,11 @@ class CocoSource(Source):
     def __getitem__(self, position: int) -> Record:
         image = self._images[position]
         found = self._annotations.get(image["id"], ())
+        dropped = [
+            each
+            for each in self._dropped.get(image["id"], ())
+            if each.category in self._labels or each.category not in self._known
+        ]
         return Record(
             image=inside(self.folder, image["file_name"]),
             width=image["width"],
@@ -88,8 +94,9 @@ class CocoSource(Source):
                 for annotation in found
                 if annotation.raw["category_id"] in self._labels
             ),
-            exhaustive=self._is_exhaustive(image["id"]),
-            dropped=tuple(self._labels.get(c, 0) for c in self._dropped.get(image["id"], ())),
+            exhaustive=self._is_exhaustive(image["id"]) and all(each.box for each in dropped),
+            dropped=tuple(self._labels.get(each.category, 0) for each in dropped),
+            ignored=tuple(each.box for each in dropped if each.box),
         )
 
     def group(self, position: int) -> str:

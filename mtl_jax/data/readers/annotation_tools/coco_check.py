@@ -28,13 +28,20 @@ class CheckedAnnotation(NamedTuple):
     box: Box  # x1, y1, x2, y2, within the image
 
 
+class Dropped(NamedTuple):
+    """A faulty annotation. Its box is an ignored region, if it is known."""
+
+    category: int  # its id, or 0
+    box: Box | None
+
+
 class Checked(NamedTuple):
     """The valid records of a COCO file, and the faults of the others."""
 
     categories: list[dict[str, Any]]  # by id
     images: list[dict[str, Any]]  # in the file's order, with width and height
     annotations: dict[int | str, list[CheckedAnnotation]]  # by image id
-    dropped: dict[int | str, list[int]]  # category ids of the faulty annotations, by image id
+    dropped: dict[int | str, list[Dropped]]  # the faulty annotations, by image id
     faults: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -244,44 +251,66 @@ def _check_annotations(
     categories: Mapping[int, dict],
     images: Mapping[int | str, dict],
     reader: LabelReader,
-) -> tuple[dict[int | str, list[CheckedAnnotation]], dict[int | str, list[int]], list[str]]:
+) -> tuple[dict[int | str, list[CheckedAnnotation]], dict[int | str, list[Dropped]], list[str]]:
     numbers = {category["name"]: number for number, category in categories.items()}
-    dropped: dict[int | str, list[int]] = {}
+    dropped: dict[int | str, list[Dropped]] = {}
     for image_id, name in lists.dropped:
-        dropped.setdefault(image_id, []).append(numbers.get(name, 0))
+        dropped.setdefault(image_id, []).append(Dropped(numbers.get(name, 0), None))
     listed = {
         image["id"]
         for image in lists.images
         if isinstance(image, dict) and type(image.get("id")) in (int, str)
     }
+    # Annotations of a faulty category are left out, as its own fault is already reported.
+    faulty = {repr(c["id"]) for c in lists.categories if isinstance(c, dict) and "id" in c}
     good: dict[int | str, list[CheckedAnnotation]] = {}
     seen: set[int | str] = set()
+    unknown: dict[str, list[str]] = {}  # annotations by their category, if the file has none such
     faults = []
     for place, annotation in enumerate(lists.annotations):
-        wrong = _reference_fault(annotation, categories, listed, seen)
+        wrong = _reference_fault(annotation, listed, seen)
         box, labels = None, []
         if not wrong:
             seen.add(annotation["id"])
-            image = images.get(annotation["image_id"])
+            category, image = annotation.get("category_id"), images.get(annotation["image_id"])
+            if type(category) is not int or category not in categories:
+                if repr(category) not in faulty:
+                    where = _name_annotation(annotation, place, images)
+                    unknown.setdefault(reprlib.repr(category), []).append(where)
+                if image is not None:
+                    _, box = shape_fault(annotation, image["width"], image["height"])
+                    _drop(dropped, annotation, box)
+                continue
             if image is None:
                 continue  # the fault of the image is already reported
             size = image["width"], image["height"]
             wrong, box = shape_fault(annotation, *size)
             if not wrong and reader.attributes:
-                names = keypoint_names(categories[annotation["category_id"]])
+                names = keypoint_names(categories[category])
                 labels = reader.read(annotation, names, size)[1]
         for fault in (wrong, *labels):
             if fault:
                 mend = "" if fault is wrong else "; correct or remove the label"
                 where = _name_annotation(annotation, place, images)
                 faults.append(fault_line(lists.path, f"{where}: {fault}{mend}"))
-        if box is not None and not wrong:
+        if not wrong and box is not None:
             good.setdefault(annotation["image_id"], []).append(CheckedAnnotation(annotation, box))
-        elif box is None and type(annotation) is dict:
-            image_id, number = annotation.get("image_id"), annotation.get("category_id")
-            if type(image_id) in (int, str) and type(number) is int:
-                dropped.setdefault(image_id, []).append(number)
+        elif wrong and type(annotation) is dict:
+            _drop(dropped, annotation, box)
+    for category, (where, *others) in unknown.items():
+        also = f", nor is that of {len(others)} other annotations" if others else ""
+        wrong = f"category_id {category} is not a category of this file{also}; correct it"
+        faults.append(fault_line(lists.path, f"{where}: {wrong}"))
     return good, dropped, faults
+
+
+def _drop(
+    dropped: dict[int | str, list["Dropped"]], annotation: Mapping[str, Any], box: Box | None
+) -> None:
+    image_id, number = annotation.get("image_id"), annotation.get("category_id")
+    if type(image_id) in (int, str):
+        category = number if type(number) is int else 0
+        dropped.setdefault(image_id, []).append(Dropped(category, box))
 
 
 def keypoint_names(category: Mapping[str, Any]) -> Sequence[str]:
@@ -300,18 +329,16 @@ def _name_annotation(annotation: Any, place: int, images: Mapping) -> str:
     return f"annotation {annotation['id']} (image {reprlib.repr(number)}{name})"
 
 
-def _reference_fault(annotation: Any, categories: Mapping, listed: set, seen: set) -> str:
+def _reference_fault(annotation: Any, listed: set, seen: set) -> str:
     if type(annotation) is not dict:
         return "must be an object; correct or remove it"
-    number, image, category = (annotation.get(key) for key in ("id", "image_id", "category_id"))
+    number, image = annotation.get("id"), annotation.get("image_id")
     if type(number) not in (int, str):
         return f"id must be a whole number, got {reprlib.repr(number)}"
     if number in seen:
         return "its id occurs twice; ids must be unique"
     if type(image) not in (int, str) or image not in listed:
         return f"image_id {reprlib.repr(image)} is not an image of this file; correct or remove it"
-    if type(category) is not int or category not in categories:
-        return f"category_id {reprlib.repr(category)} is not a category of this file; correct it"
     if annotation.get("iscrowd", 0) not in (0, 1):
         return f"iscrowd must be 0 or 1, got {reprlib.repr(annotation['iscrowd'])}"
     area = annotation.get("area")

@@ -17,13 +17,13 @@ NUMBERS = frozenset((int, float))
 
 def shape_fault(annotation: Mapping[str, Any], width: int, height: int) -> tuple[str, Box | None]:
     """Return what is wrong with box or mask, or '', and the box (x1, y1, x2, y2), which is computed
-    from the mask if it is not annotated.
+    from the mask if it is not annotated; None if there is no valid one.
     """
     segmentation, bbox = segmentation_of(annotation), annotation.get("bbox")
     if segmentation is not None:
         wrong = _segmentation_fault(segmentation, width, height)
         if wrong:
-            return wrong, None
+            return wrong, _box_fault(bbox, width, height)[1]
     elif not bbox:
         return "requires bbox or segmentation; add one or remove the annotation", None
     if bbox is None or bbox == []:

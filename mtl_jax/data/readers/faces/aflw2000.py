@@ -4,6 +4,10 @@ Source: Zhu et al., Face alignment across large poses, CVPR 2016,
 http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm. `Pose_Para` begins with pitch,
 yaw, roll in radians, with the signs of this library. The rotations are applied in the order roll,
 yaw, pitch.
+
+Points are in MATLAB's pixel indices, so that index k lies at k - 0.5: the authors' code converts y
+by `height + 1 - y`. It was also applied to AFLW2000's hidden points, which are at (-1, -1): they
+are stored as (-1, 452) in images of 450 pixels.
 """
 
 import re
@@ -21,7 +25,7 @@ from mtl_jax.data.readers.format import Format
 from mtl_jax.data.records import Box
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
-from mtl_jax.images.geometry import Size
+from mtl_jax.images.geometry import Size, pixel_centres
 from mtl_jax.io.regular import open_regular
 
 _NAMES = ("Pose_Para", "pt2d", "pt3d_68")
@@ -87,13 +91,14 @@ def _ibug(mat: dict[str, Any]) -> np.ndarray:
         points = _array(mat, "pt3d_68")[:2].T
     if points.shape != (IBUG, 2):
         raise ValueError(f"its .mat has {len(points)} points, expected iBUG's {IBUG}")
-    return points
+    return pixel_centres(points, first=1)
 
 
 def _aflw(points: np.ndarray, width: int, height: int) -> list[Point | tuple[None, None, int]]:
-    """Return AFLW's points `[21, 2]` with visibility. Hidden points are stored as -1."""
+    """Return AFLW's points `[21, 2]` with visibility. x of a hidden point is stored as -1."""
     seen = (points != -1).all(1)
     check_near(points[seen], width, height)
+    points = pixel_centres(points, first=1)
     return [
         (x, y, 2) if visible else (None, None, 1)
         for (x, y), visible in zip(points.tolist(), seen, strict=True)

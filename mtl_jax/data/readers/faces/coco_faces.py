@@ -1,6 +1,7 @@
 """Read faces from COCO's person keypoints: nose, eyes and ears as five of AFLW's points.
 
-Source: https://cocodataset.org/#keypoints-2017. The box of a face is not annotated. It is 1.2 times
+Source: https://cocodataset.org/#keypoints-2017. Keypoints are pixel indices from 0, so that index k
+lies at k + 0.5. The box of a face is not annotated. It is 1.2 times
 as high as wide, and its centre is slightly below the middle of the labelled points. Its width is
 the largest estimate from two labelled points: their distance in pixels, divided by their distance
 in widths of a face. The latter is about the 90 % quantile over the faces of HELEN, AFW and
@@ -22,6 +23,7 @@ from mtl_jax.data.readers.coco_lists import CocoLists, fault_line
 from mtl_jax.data.readers.format import Block, Format, Labels, find_annotations, find_images
 from mtl_jax.data.records import Box, Source
 from mtl_jax.errors import UserError
+from mtl_jax.images.geometry import pixel_centres
 
 # COCO's left is the person's; AFLW's is the image's, for a face seen from the front.
 POINTS = {
@@ -105,25 +107,28 @@ def _face(
     if not set(table[:, 2].tolist()) <= {0, 1, 2}:
         raise ValueError("a keypoint's visibility must be one of 0, 1, 2; correct it")
     rows = dict(zip(known, table.tolist(), strict=True))
-    found = {name: (rows[name][0], rows[name][1]) for name in POINTS if rows[name][2] > 0}
+    found = {name: rows[name][:2] for name in POINTS if rows[name][2] > 0}
     if len(found) < 2 or not found.keys() & {"nose", "left_eye", "right_eye"}:
         return None
     width, height = sizes.get(person.get("image_id"), (None, None))
-    box = head_box(found)
+    known_size = isinstance(width, int) and isinstance(height, int)
+    if known_size:  # else the check of images reports it
+        check_near(np.array(list(found.values())), width, height)
+    placed = {name: pixel_centres(index, first=0).tolist() for name, index in found.items()}
+    box = head_box(placed)
     if box[0] == box[2]:
         return None  # all its points coincide
-    if isinstance(width, int) and isinstance(height, int):  # else the check of images reports it
-        check_near(np.array(list(found.values())), width, height)
+    if known_size:
         box = clip(box, width, height)
     points: dict[str, Point] = {
-        POINTS[name]: (x, y, int(rows[name][2])) for name, (x, y) in found.items()
+        POINTS[name]: (x, y, int(rows[name][2])) for name, (x, y) in placed.items()
     }
     face = [points.get(name) for name in LANDMARKS]
     ids = {key: person.get(key) for key in ("id", "image_id")}
     return {**ids, "category_id": 1, "bbox": as_bbox(box), "attributes": {"face": face}}
 
 
-def head_box(points: Mapping[str, tuple[float, float]]) -> Box:
+def head_box(points: Mapping[str, Sequence[float]]) -> Box:
     """Return the box of a face, computed from two or more of COCO's five head points as described
     at the top of this module.
     """

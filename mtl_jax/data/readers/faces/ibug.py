@@ -2,7 +2,8 @@
 file beside its image.
 
 Source: Sagonas et al., 300 Faces in-the-Wild Challenge, ICCVW 2013, https://ibug.doc.ic.ac.uk.
-Points are x, y in pixels; the box is `face_points.face_box`. Visibility is not annotated.
+Points are x, y in MATLAB's pixel indices: "the coordinates of the top left pixel in an image are
+x=1, y=1" (the challenge's page). The box is `face_points.face_box`. Visibility is not annotated.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from mtl_jax.data.readers.folders import EXTENSIONS
 from mtl_jax.data.readers.format import Format
 from mtl_jax.data.records import Box
 from mtl_jax.images.decode import image_size
-from mtl_jax.images.geometry import Size
+from mtl_jax.images.geometry import Size, pixel_centres
 from mtl_jax.io.regular import read_regular
 
 # The faces of a photograph are numbered from 1, as in 2911658494_2. The numbers of indoor_001 and
@@ -72,7 +73,8 @@ def _read_face(path: Path) -> _Face:
 
 
 def read_points(path: Path) -> np.ndarray:
-    """Read iBUG's points `[68, 2]` in pixels, with or without `version`, `n_points` and braces.
+    """Read iBUG's points `[68, 2]`, with or without `version`, `n_points` and braces. A point at
+    index k lies at k - 0.5.
 
     Raises ValueError if the file is invalid.
     """
@@ -88,7 +90,7 @@ def read_points(path: Path) -> np.ndarray:
         if len(row) != 2:
             raise ValueError(f"point {number} must be x and y, got {' '.join(row)[:40]!r}")
     try:
-        return np.array(rows, float)
+        return pixel_centres(np.array(rows, float), first=1)
     except ValueError as error:
         raise ValueError(f"a point must be two numbers ({error})") from None
 

@@ -1,8 +1,9 @@
 """Read frames of YouTube Faces with iBUG's 68 points from a table: name, x0, y0 .. x67, y67.
 
 Source: https://github.com/udacity/P1_Facial_Keypoints (MIT; the frames for research), from Wolf,
-Hassner, Maoz, Face recognition in unconstrained videos, CVPR 2011. Points are in pixels of the
-frame; the box is `face_points.face_box`. Visibility is not annotated.
+Hassner, Maoz, Face recognition in unconstrained videos, CVPR 2011. Points are pixel indices from 0,
+found by the network of Bulat and Tzimiropoulos, ICCV 2017, whose code truncates them to integers:
+index k lies at k + 0.5. The box is `face_points.face_box`. Visibility is not annotated.
 """
 
 import csv
@@ -20,6 +21,7 @@ from mtl_jax.data.readers.image_files import Found, Named
 from mtl_jax.data.records import Source
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
+from mtl_jax.images.geometry import pixel_centres
 from mtl_jax.io.regular import open_regular
 
 _FRAME = re.compile(r"_\d+\.\w+$")  # Abdullah_Gul_50.jpg is a frame of Abdullah_Gul
@@ -72,7 +74,7 @@ def _read_points(cells: list[str]) -> np.ndarray:
     if len(cells) != 2 * IBUG:
         raise ValueError(f"has {len(cells) / 2:g} points, expected iBUG's {IBUG}")
     try:
-        return np.array(cells, float).reshape(IBUG, 2)
+        return pixel_centres(np.array(cells, float).reshape(IBUG, 2), first=0)
     except ValueError as error:
         raise ValueError(f"a coordinate is not a number ({error})") from None
 

@@ -212,6 +212,27 @@ def test_all_faults_are_reported_at_once_or_skipped(folder: Path):
     assert [instance.id for instance in source[0].instances] == [3, 4, 8]
 
 
+@pytest.mark.parametrize(
+    ("change", "record", "named"),
+    [
+        # Three annotations have the class 44.
+        ({"id": 44.0}, ("categories[0]",), ("id", 44.0)),
+        ({"name": ""}, ("categories[0]",), ("name",)),
+        ({"name": "hand"}, ("categories[1]",), ("name", "hand")),
+        ({"id": 45}, FIRST, ("category_id", 44)),
+    ],
+)
+def test_one_bad_category_is_one_fault(folder: Path, change, record, named):
+    data = broken(lambda data: data["categories"][0].update(change))
+    if change.get("id") == 44.0:
+        for each in (data["annotations"][i] for i in (0, 2, 3)):
+            each["category_id"] = 44.0
+    (line,) = faults(folder, data)
+    where, _, what = line.partition(": ")
+    check_names(where, *record)
+    check_names(what, *named)
+
+
 def test_a_box_alone_may_have_an_empty_polygon(folder: Path):
     def change(data):
         data["annotations"][0]["segmentation"] = [[]]
@@ -286,7 +307,7 @@ def test_a_wrong_label_is_a_fault_of_its_annotation(folder: Path):
     assert len(source[0].instances) == 5
 
 
-def test_keypoints_are_landmarks_by_name(folder: Path):
+def test_keypoints_are_landmarks_by_name_at_the_centres_of_their_pixels(folder: Path):
     def change(data):
         data["categories"][0]["keypoints"] = ["nose", "left_eye", "right_eye"]
         data["annotations"][0]["keypoints"] = [5, 6, 2, 0, 0, 0, 7, 8, 1]
@@ -294,10 +315,32 @@ def test_keypoints_are_landmarks_by_name(folder: Path):
     points = {"kind": "landmarks", "points": ("right_eye", "nose", "left_eye")}
     declared = attribute_kinds.from_config({"face": points})
     path = write(folder, broken(change))
-    source = CocoSource(path, folder, declared, keys={"face": ("keypoints", 1, 0.5)})
+    source = CocoSource(path, folder, declared, keys={"face": "keypoints"})
     values, known = source[0].instances[0].attributes["face"]
     assert values.reshape(3, 3)[:2].tolist() == [[7.5, 8.5, 0], [5.5, 6.5, 1]]
     assert known.reshape(3, 3).all(1).tolist() == [True, True, False]
+    scaled = CocoSource(path, folder, declared, keys={"face": ("keypoints", 2, 0.25)})
+    values, _ = scaled[0].instances[0].attributes["face"]
+    assert values.reshape(3, 3)[0].tolist() == [15.25, 17.25, 0]
+
+
+@pytest.mark.parametrize(
+    "keypoints", [[5, 6, 2, 0, 0, 0, 7, 8, 1], [[5, 6, 2], None, [7, 8, 1]]], ids=["flat", "rows"]
+)
+def test_keypoints_without_names_are_indices_too(folder: Path, keypoints):
+    points = {"kind": "landmarks", "points": ("nose", "left_eye", "right_eye")}
+    declared = attribute_kinds.from_config({"face": points})
+    path = write(folder, broken(lambda d: d["annotations"][0].update(keypoints=keypoints)))
+    source = CocoSource(path, folder, declared, keys={"face": "keypoints"})
+    values, _ = source[0].instances[0].attributes["face"]
+    assert values.reshape(3, 3)[[0, 2]].tolist() == [[5.5, 6.5, 1], [7.5, 8.5, 0]]
+
+
+def test_points_of_other_keys_are_coordinates(folder: Path):
+    declared = attribute_kinds.from_config({"nose": {"kind": "landmarks", "points": ("a",)}})
+    path = write(folder, broken(lambda d: d["annotations"][0].update(nose=[5, 6, 2])))
+    values, _ = CocoSource(path, folder, declared)[0].instances[0].attributes["nose"]
+    assert values.tolist() == [5, 6, 1]
 
 
 def test_a_point_far_outside_the_image_is_named(folder: Path):

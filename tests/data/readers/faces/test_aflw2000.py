@@ -42,13 +42,13 @@ def test_pose_points_and_box(tmp_path, lp):
     assert labels["head"] == pytest.approx({"yaw": -20, "pitch": 10, "roll": 30})
     points = labels["face"]
     if lp:
-        np.testing.assert_allclose(points[AT["nose_center"]], ibug()[30])
+        np.testing.assert_allclose(points[AT["nose_center"]], ibug()[30] - 0.5)
         assert points[AT["left_ear"]] is None
     else:
         assert points[AT["left_ear"]] == HIDDEN
-        assert points[0] == [20, 30, 2]
+        assert points[0] == [19.5, 29.5, 2]  # the centre of MATLAB's pixel (20, 30)
         assert sum(point[2] == 2 for point in points) == 20
-    (x1, y1), (x2, y2) = ibug().min(0), ibug().max(0)
+    (x1, y1), (x2, y2) = ibug().min(0) - 0.5, ibug().max(0) - 0.5
     np.testing.assert_allclose(face.box, (x1, y1 - 0.25 * (y2 - y1), x2, y2), atol=1e-5)
 
 

@@ -63,14 +63,14 @@ def test_a_persons_left_is_the_images_right(tmp_path):
     points = labels_of(face, DECLARED)["face"]
     found = {name: points[place] for name, place in AT.items() if points[place]}
     assert found == {
-        "nose_center": [50, 40, 2],
-        "right_eye_center": [56, 34, 2],
-        "left_eye_center": [44, 34, 2],
-        "right_ear": [62, 38, 1],
-        "left_ear": [38, 38, 2],
+        "nose_center": [50.5, 40.5, 2],
+        "right_eye_center": [56.5, 34.5, 2],
+        "left_eye_center": [44.5, 34.5, 2],
+        "right_ear": [62.5, 38.5, 1],
+        "left_ear": [38.5, 38.5, 2],
     }
-    # ears 24 apart, eyes 12 / 0.48
-    np.testing.assert_allclose(face.box, (37.5, 37 + 1.5 - 15, 62.5, 37 + 1.5 + 15), atol=0.01)
+    # COCO's keypoints are indices of pixels; ears 24 apart, eyes 12 / 0.48
+    np.testing.assert_allclose(face.box, (38, 37.5 + 1.5 - 15, 63, 37.5 + 1.5 + 15), atol=0.01)
     assert face.id == 7
 
 
