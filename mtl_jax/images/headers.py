@@ -87,6 +87,14 @@ def _jpeg_blocks(frame: bytes) -> int:
     return sum(-(-width * x // (8 * across)) * -(-height * y // (8 * down)) for x, y in factors)
 
 
+def is_lossy(data: bytes) -> bool:
+    """Return whether the format changes pixel values: JPEG or lossy WebP."""
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    return data.startswith(JPEG) or (
+        webp and any(name == b"VP8 " for name, _ in _webp_chunks(data))
+    )
+
+
 def is_bare_cmyk(data: bytes) -> bool:
     """Return whether a JPEG has four components and no Adobe marker: its inks are not inverted."""
     if not data.startswith(JPEG):
