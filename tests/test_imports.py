@@ -29,7 +29,10 @@ BORDERS: dict[str, set[str]] = {
         *("types", "errors", "attributes", "ops", "layers", "losses"),
         *("config.options", "images.geometry", "images.resize"),
     },
-    "training": {"types", "errors", "losses", "io.atomic", "config.options"},
+    "training": {
+        *("types", "errors", "losses", "config.options"),
+        *("io.atomic", "io.npy", "io.regular"),
+    },
     "data": {"types", "errors", "io", "images", "attributes", *DATA},
     "data.readers": {"errors", "io", "images", "attributes", "data.synthetic", *DATA},
     "data.synthetic": {"types", "attributes", *DATA},

@@ -371,8 +371,30 @@ def test_the_classes_of_left_out_annotations_are_kept(folder: Path):
     path = write(folder, data)
     source = CocoSource(path, folder, on_error="skip")
     assert [source[i].dropped for i in range(3)] == [(2, 1), (), ()]
+    assert [source[i].exhaustive for i in range(3)] == [False, True, True]  # their boxes are wrong
+
+
+def test_left_out_annotations_with_a_box_are_ignored_regions(folder: Path):
+    def spoil(data):
+        data["annotations"][0]["segmentation"] = [[1, 2]]
+        data["annotations"][1]["category_id"] = 77
+
+    whole = CocoSource(write(folder, example()), folder)[0]
+    path = write(folder, broken(spoil))
+    record = CocoSource(path, folder, on_error="skip")[0]
+    left = {instance.box for instance in whole.instances} - {i.box for i in record.instances}
+    assert set(record.ignored) == left
+    assert len(left) == 2
+    assert record.exhaustive
+    record = CocoSource(path, folder, categories=("face",), on_error="skip")[0]
+    assert len(record.ignored) >= 1  # the unknown category can be a face
+
+
+def test_the_classes_of_left_out_annotations_of_other_classes_are_not_kept(folder: Path):
+    data = broken(lambda d: [d["annotations"][i].update(bbox=[2, 3, 0, 1]) for i in (0, 1)])
+    path = write(folder, data)
     faces = CocoSource(path, folder, categories=("face",), on_error="skip")
-    assert faces[0].dropped == (1, 0)
+    assert faces[0].dropped == (1,)
 
 
 def test_an_unused_category_may_have_the_name_of_a_class(folder: Path):
