@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mtl_jax.errors import UserError, suggest
+from mtl_jax.errors import AnnotationErrors, UserError, printable, suggest, summarize
 from mtl_jax.io.atomic import DISK_ERRORS
 
 
@@ -22,12 +22,16 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     try:
         code = main(sys.argv[1:])
     except UserError as error:
-        print(error, file=sys.stderr)
+        lines = str(error).split("\n")
+        # The faults of annotations are summarised already.
+        for line in lines if isinstance(error, AnnotationErrors) else summarize(lines):
+            print(line, file=sys.stderr)
         code = 2
     except OSError as error:
         if error.filename is None and error.errno not in DISK_ERRORS:
             raise
-        print(*filter(None, (error.filename, error.strerror)), sep=": ", file=sys.stderr)
+        parts = filter(None, (error.filename, error.strerror))
+        print(printable(": ".join(map(str, parts))), file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -9,6 +9,7 @@ python -m mtl_jax.data face-csv --input data/UTKFace --output data/age_gender.cs
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +23,10 @@ from mtl_jax.data.synthetic import head_scenes
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.data.synthetic.shapes import ShapesSource
 from mtl_jax.data.tools import coco_split
-from mtl_jax.data.tools.download import download
+from mtl_jax.data.tools.download import Limits, download
 from mtl_jax.data.tools.export import export
 from mtl_jax.data.tools.mask_faces import write_masked
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, summarize
 
 _DOWNLOAD = """Download the images of a COCO file whose file names are URLs.
 
@@ -41,7 +42,6 @@ _SPLIT = """Split a COCO file into train.json, val.json and test.json. Each imag
 Images with the same file name, or with the same value of --group-key (such as a person), stay in
 one file.
 """
-_MAX_PRINTED = 20  # faults of images that were left out
 _EXPORT = """Write drawn scenes, heads or shapes, as images and a COCO file with their labels.
 
     python -m mtl_jax.data export synthetic --output data/scenes --count 8 --seed 7 --size 256
@@ -102,7 +102,16 @@ def _add_download(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_positive, default=8, help="concurrent downloads (8)")
     parser.add_argument("--retries", type=_not_negative, default=3, help="retries of an image (3)")
     parser.add_argument(
-        "--timeout", type=float, default=30.0, help="seconds to wait for a response (30)"
+        "--timeout", type=_number, default=30.0, help="seconds to wait for a response (30)"
+    )
+    parser.add_argument(
+        "--max-size", type=_number, default=256.0, help="largest image file in MB (256)"
+    )
+    parser.add_argument(
+        "--min-rate", type=_number, default=1.0, help="slowest download in kB per second (1)"
+    )
+    parser.add_argument(
+        "--max-time", type=_number, default=600.0, help="seconds for an image, with retries (600)"
     )
     parser.set_defaults(run=_download)
 
@@ -111,6 +120,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def _not_negative(text: str) -> int:
@@ -125,10 +144,14 @@ def _download(arguments: argparse.Namespace) -> int:
         arguments.output,
         workers=arguments.workers,
         retries=arguments.retries,
-        timeout=arguments.timeout,
+        limits=Limits(
+            size=arguments.max_size * 1e6,
+            rate=arguments.min_rate * 1e3,
+            time=arguments.max_time,
+            timeout=arguments.timeout,
+        ),
     )
-    for failure in found.failures:
-        print(failure, file=sys.stderr)
+    _print_faults(found.failures)
     print(
         f"{arguments.output}: {found.fetched} images downloaded, {found.present} already present, "
         f"{len(found.failures)} missing"
@@ -284,10 +307,8 @@ def _face_csv(arguments: argparse.Namespace) -> int:
 
 
 def _print_faults(faults: Sequence[str]) -> None:
-    for fault in faults[:_MAX_PRINTED]:
-        print(fault, file=sys.stderr)
-    if len(faults) > _MAX_PRINTED:
-        print(f"and {len(faults) - _MAX_PRINTED} more faults", file=sys.stderr)
+    for line in summarize(faults):
+        print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

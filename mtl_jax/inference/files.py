@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_jax.errors import UserError
+from mtl_jax.errors import FaultSummary, UserError, shorten
 from mtl_jax.images.decode import write_png
 from mtl_jax.inference.collect import InputFile, collect, is_misnamed
 from mtl_jax.inference.journal import Journal
@@ -83,6 +83,7 @@ def predict_folder(
                 saved = f"{len(journal.done)} images and videos are saved in {journal.path}"
                 print(f"{saved}; rerun with --resume to continue", file=sys.stderr)
             raise
+        _report_rest(job.skipped)
         if job.total:
             journal.write(predictor.attributes, options.csv)
     if not job.total:
@@ -107,6 +108,7 @@ class _Job:
         self._journal = journal
         self._window = Window() if options.show else None
         self.images = self.frames = self.detections = self.drawn = self.faults = 0
+        self.skipped = FaultSummary()
         self.resumed = 0  # images and frames of an earlier process
 
     @property
@@ -197,11 +199,11 @@ class _Job:
         return done.images
 
     def _warn(self, file: InputFile, fault: str) -> None:
-        print(f"{file.path}: {fault}", file=sys.stderr)
+        print(shorten(f"{file.path}: {fault}"), file=sys.stderr)
         self.faults += 1
 
     def _skip(self, file: InputFile, error: Exception) -> None:
-        _report(file, error)
+        _report(file, error, self.skipped)
         self.faults += 1
 
     def _draw(
@@ -231,9 +233,11 @@ class _Job:
 
 def _report_others(others: Sequence[InputFile]) -> None:
     """Report files that are neither images nor videos, or not named in UTF-8, on stderr."""
+    faults = FaultSummary()
     misnamed = [file for file in others if is_misnamed(file.path)]
     for file in misnamed:
-        _report(file, ValueError("the file name is not valid UTF-8; rename the file"))
+        fault = ValueError("the file name is not valid UTF-8; rename the file")
+        _report(file, fault, faults)
     others = [file for file in others if file not in misnamed]
     kinds = Counter(file.path.suffix.lower() for file in others)
     for kind, count in kinds.items():
@@ -243,13 +247,19 @@ def _report_others(others: Sequence[InputFile]) -> None:
             continue
         for file in matching:
             fault = "the file is empty" if _is_empty(file.path) else "not an image or video"
-            _report(file, ValueError(fault))
+            _report(file, ValueError(fault), faults)
+    _report_rest(faults)
 
 
-def _report(file: InputFile, error: Exception) -> None:
+def _report(file: InputFile, error: Exception, faults: FaultSummary) -> None:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    path = str(file.path).encode(errors="backslashreplace").decode()
-    print(f"skipped {path}: {reason}", file=sys.stderr)
+    if line := faults.add(f"skipped {file.path}: {reason}"):
+        print(line, file=sys.stderr)
+
+
+def _report_rest(faults: FaultSummary) -> None:
+    for line in faults.rest():
+        print(line, file=sys.stderr)
 
 
 def _is_empty(path: Path) -> bool:

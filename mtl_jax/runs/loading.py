@@ -125,7 +125,7 @@ def _check_shapes(setup: Setup, variables: Variables, path: str | Path) -> None:
     from mtl_jax.runs.initial import variable_shapes  # imports this module
 
     try:
-        shapes = flatten_dict(variable_shapes(setup))
+        shapes: dict[tuple[str, ...], Any] = dict(flatten_dict(variable_shapes(setup)))
     except Exception as error:  # sizes that no model has
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path}: its metadata is invalid ({reason})") from None

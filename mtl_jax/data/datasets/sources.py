@@ -21,7 +21,7 @@ from mtl_jax.data.face_masks.apply import DrawMasks, with_masks
 from mtl_jax.data.readers.format import Labels
 from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.data.records import Category, Source
-from mtl_jax.errors import UserError, suggest
+from mtl_jax.errors import AnnotationErrors, UserError, suggest, summarize
 from mtl_jax.io.atomic import write_json
 
 _log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def open_external(
 
 
 def _shorten(error: UserError) -> str:
-    first, *more = str(error).splitlines()
+    first, *more = error.faults if isinstance(error, AnnotationErrors) else str(error).split("\n")
     return f"{first} (and {len(more)} more)" if more else first
 
 
@@ -216,9 +216,9 @@ def _open(
         raise UserError(f"config.data: source {block['name']}: {error}") from None
     if options.named is not None:
         access.check_images(block, source, options.named)
-    for fault in source.skipped:
-        _log.warning("skipped %s", fault)
-    for line in source.undeclared:
+    for line in summarize(source.skipped):
+        _log.warning("skipped %s", line)
+    for line in summarize(source.undeclared):
         _log.info("%s", line)
     if not len(source):
         raise UserError(f"config.data: source {block['name']} has no records")

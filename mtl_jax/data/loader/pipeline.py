@@ -20,6 +20,7 @@ from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.loader import collate, sampler
 from mtl_jax.data.loader.processes import in_processes
 from mtl_jax.data.records import Record, Source
+from mtl_jax.errors import FaultSummary
 from mtl_jax.types import Batch
 
 # TensorFlow reads these when it is imported; without them it writes irrelevant lines to stderr.
@@ -102,11 +103,13 @@ class _Messages:
     def __init__(self, max_instances: int):
         self._max_instances = max_instances
         self._unread: set[int] = set()
+        self._faults = FaultSummary()
         self._overfull: set[int] = set()
 
     def add(self, made: collate.Made) -> None:
         for index in made.unread.keys() - self._unread:
-            _log.warning("skipped %s", made.unread[index])
+            if line := self._faults.add(made.unread[index]):
+                _log.warning("skipped %s", line)
         if made.overfull and not self._overfull:
             first = next(iter(made.overfull.values()))
             limit = self._max_instances
@@ -119,7 +122,11 @@ class _Messages:
         self._overfull |= made.overfull.keys()
 
     def report(self) -> None:
-        """Log how many of the images so far have more instances than there are slots."""
+        """Log how many of the images so far were skipped without a message, and how many have more
+        instances than there are slots.
+        """
+        for line in self._faults.rest():
+            _log.warning("skipped %s", line)
         if self._overfull:
             message = "%d images have more than max_instances=%d instances; the rest is not used"
             _log.warning(message, len(self._overfull), self._max_instances)

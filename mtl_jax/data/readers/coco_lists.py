@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from mtl_jax.data.readers.image_files import Found, ImageFiles, Named
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, printable, shorten
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size
 
@@ -190,6 +190,4 @@ def parse_json(data: bytes) -> Any:
 
 def fault_line(path: Path, text: str) -> str:
     """Return a fault as one printable line of limited length, for any strings in the file."""
-    text = " ".join(text.split())
-    text = text if len(text) <= 400 else f"{text[:300]} ... {text[-90:]}"
-    return f"{path}: {text}".encode("utf-8", "backslashreplace").decode()
+    return f"{printable(str(path))}: {shorten(' '.join(text.split()))}"

@@ -21,7 +21,7 @@ from mtl_jax.data.loader.pipeline import find_record
 from mtl_jax.data.pixels import check_size, materialize, read_pixels
 from mtl_jax.data.readers.folders import look_at
 from mtl_jax.data.records import Category, Record, Source, named
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, summarize
 from mtl_jax.models.backbones import make_backbone, pyramid_strides
 from mtl_jax.results import Result
 from mtl_jax.runs.objects import Objects, count_splits
@@ -202,10 +202,10 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: Data
     page.heading("Problems")
     if shown.opened.skipped:
         page.text(f"{len(shown.opened.skipped)} records or labels were skipped:")
-        page.list(shown.opened.skipped)
+        page.list(summarize(shown.opened.skipped))
     if faults:
         page.text(f"{len(faults)} invalid images, which stop training unless on_error is 'skip':")
-        page.list(faults)
+        page.list(summarize(faults))
     unlabelled = [name for name, found in numbers.values.items() if not found]
     if unlabelled:
         page.text(f"Attributes without a label in the {numbers.images} images measured:")
@@ -220,7 +220,7 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: Data
         page.list(shown.opened.notes)
     if shown.opened.undeclared:
         page.text("Labels that no attribute of the config reads:")
-        page.list(shown.opened.undeclared)
+        page.list(summarize(shown.opened.undeclared))
 
 
 def _add_sizes(page: Page, numbers: DataNumbers) -> None:

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,7 +19,7 @@ from mistakes import check_faults, check_names, refused
 
 from mtl_jax.data.__main__ import main
 from mtl_jax.data.readers.annotation_tools.coco import CocoSource
-from mtl_jax.data.tools.download import download
+from mtl_jax.data.tools.download import Limits, download
 from mtl_jax.errors import AnnotationErrors
 
 IMAGE = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
@@ -44,11 +46,18 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked[name] += 1
         faults = self.server.faults.get(name, [])
         fault = faults.pop(0) if faults else ""
-        body = b"<html>" if fault == "page" else IMAGE
+        body = b"\n<!DOCTYPE html><html>" if fault == "page" else IMAGE
         self.send_response(int(fault) if fault.isdigit() else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if fault != "endless":
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+        with suppress(OSError):  # the client ended the connection
+            while fault == "endless":
+                self.wfile.write(bytes(100_000))
+            for i in range(len(body) if fault == "slow" else 0):
+                self.wfile.write(body[i : i + 1])
+                time.sleep(0.05)
+            self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
 
     def log_message(self, format: str, *args: Any) -> None:
         del format, args
@@ -162,6 +171,44 @@ def test_a_download_is_not_written_through_a_link(server: Server, tmp_path: Path
     assert download(write(tmp_path, server.address, ["a.jpg"]), tmp_path / "out").fetched == 1
     assert private.read_bytes() == b"mine"
     assert not (images / "a.jpg").is_symlink()
+
+
+LIMITS = {
+    "endless": (Limits(size=1e6), "--max-size", 1),
+    "slow": (Limits(rate=1000, timeout=0.3), "--min-rate", 2),
+    "slow in all": (Limits(time=0.3), "--max-time", 1),
+    "page": (Limits(), "HTML", 2),
+}
+
+
+@pytest.mark.parametrize("fault", LIMITS)
+def test_a_download_beyond_a_limit_ends_and_says_so(server: Server, tmp_path: Path, fault: str):
+    limits, named, asked = LIMITS[fault]
+    server.faults = {"a.jpg": [fault.split()[0]] * 9}
+    path = write(tmp_path, server.address, ["a.jpg"])
+    start = time.monotonic()
+    found = download(path, tmp_path / "out", retries=1, wait=0.05, limits=limits)
+    assert time.monotonic() - start < 5
+    assert named in found.failures[0]
+    assert server.asked["a.jpg"] == asked
+    assert list((tmp_path / "out/images").iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["http://[::1/x.png", "ftp://a/x.png", "file:///etc/passwd"])
+def test_a_url_that_cannot_be_opened_is_one_line(tmp_path: Path, url: str):
+    path = write(tmp_path, "http://a", ["a.jpg"])
+    data = json.loads(path.read_text())
+    data["images"][0]["file_name"] = url
+    path.write_text(json.dumps(data))
+    with refused(path, "images[0]", url, error=AnnotationErrors):
+        download(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("option", ["--max-size", "--min-rate", "--max-time", "--timeout"])
+def test_a_limit_must_be_a_number_above_zero(tmp_path: Path, option: str):
+    for value in ("0", "-1", "nan", "inf", "much"):
+        with refused(option):
+            main(["download", "a.json", "--output", str(tmp_path), f"{option}={value}"])
 
 
 def test_missing_images_are_listed(
