@@ -29,10 +29,7 @@ BORDERS: dict[str, set[str]] = {
         *("types", "errors", "attributes", "ops", "layers", "losses"),
         *("config.options", "images.geometry", "images.resize"),
     },
-    "training": {
-        *("types", "errors", "losses", "config.options"),
-        *("io.atomic", "io.npy", "io.regular"),
-    },
+    "training": {"types", "errors", "losses", "io", "config.options"},
     "data": {"types", "errors", "io", "images", "attributes", *DATA},
     "data.readers": {"errors", "io", "images", "attributes", "data.synthetic", *DATA},
     "data.synthetic": {"types", "attributes", *DATA},

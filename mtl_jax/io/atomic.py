@@ -4,11 +4,14 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from mtl_jax.errors import UserError
 
 LONGEST_NAME = 255  # bytes, of Linux's file systems
 # Errors of a full or broken disk, which may not name the file.
@@ -62,3 +65,29 @@ def write_json(path: str | Path, value: Any, readable: bool = True) -> None:
     layout: dict[str, Any] = {"indent": 2, "sort_keys": True} if readable else {}
     with write_whole(path) as draft:
         draft.write_text(json.dumps(value, ensure_ascii=False, **layout) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def require_room(folder: Path, needed: int, what: str, remedy: str) -> Iterator[None]:
+    """Check that the disk of `folder` has `needed` bytes free for `what`, which the block writes.
+
+    Raises UserError if it has fewer, or if the block raises an exception because the disk is full.
+    """
+
+    def error() -> UserError:
+        free = shutil.disk_usage(folder).free
+        return UserError(
+            f"{folder}: {what} requires {needed / 1e6:.1f} MB, but the disk has {free / 1e6:.1f} "
+            f"MB free; free space and {remedy}"
+        )
+
+    disk = shutil.disk_usage(folder)
+    if disk.free < needed and disk.total:  # 0 if the file system does not report it
+        raise error()
+    try:
+        yield
+    except Exception as cause:
+        # Libraries in C++ raise other exceptions than OSError.
+        if any(os.strerror(code) in str(cause) for code in DISK_ERRORS):
+            raise error() from None
+        raise

@@ -67,13 +67,13 @@ def _lock(folder: int, workdir: Path) -> None:
 
 
 @contextmanager
-def removed_unless_done(path: Path) -> Iterator[None]:
-    """Remove the file `path` if the block raises an exception and the file did not exist before."""
-    new = not path.exists()
+def removed_unless_done(*paths: Path) -> Iterator[None]:
+    """Remove those files that did not exist before, if the block raises an exception."""
+    new = [path for path in paths if not path.exists()]
     try:
         yield
     except BaseException:
-        if new:
+        for path in new:
             path.unlink(missing_ok=True)
         raise
 

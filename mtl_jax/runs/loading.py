@@ -108,7 +108,7 @@ def load_run(
             allowed = ", ".join(f"config.{name}*" for name in EVALUATION)
             raise UserError(f"{argument}: fixed by training; only {allowed} can be changed")
     enable_compilation_cache()
-    metadata, variables = read_checkpoint(workdir, step)
+    metadata, variables, version = _read(workdir, step)
     trusted = trust or is_noted(metadata.get("config", {}))
     setup = Setup.from_metadata(metadata, overrides, str(workdir), trusted)
     if Path(workdir).is_file():  # anyone may have written it
@@ -117,7 +117,7 @@ def load_run(
     detect = make_detect(setup.model, mesh)
     variables = replicate(variables, mesh)
     propose = make_propose(setup, mesh, proposals)
-    return Run(setup, variables, partial(detect, variables), propose, _version(workdir, step))
+    return Run(setup, variables, partial(detect, variables), propose, version)
 
 
 def _check_shapes(setup: Setup, variables: Variables, path: str | Path) -> None:
@@ -149,15 +149,21 @@ def _version(path: str | Path, step: str | int) -> str:
 def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:
     """Return the metadata and the variables of a run's checkpoint, or of a packed file.
 
-    Raises UserError if there is no such checkpoint.
+    Raises UserError if there is no such checkpoint, or if it is damaged.
     """
+    return _read(path, step)[:2]
+
+
+def _read(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables, str]:
+    """Return also `Run.version`."""
     if Path(path).is_file():
-        return read_pack(Path(path))
+        file = Path(path).stat()
+        return *read_pack(Path(path)), f"{file.st_mtime_ns} {file.st_size}"
     try:
-        checkpointer = Checkpointer(Path(path) / "checkpoints")
-        return checkpointer.metadata(step), checkpointer.restore_variables(step)
+        stored = Checkpointer(Path(path) / "checkpoints").read(step)
     except FileNotFoundError as error:
         raise UserError(str(error)) from None
+    return stored.metadata, stored.variables, f"step {stored.step}"
 
 
 def save_run(workdir: Path, setup: Setup, variables: Variables) -> None:

@@ -1,33 +1,58 @@
-"""Checkpoints: the latest and the best state of a run. The only module that uses Orbax."""
+"""Checkpoints: the latest two states of a run and the best. The only module that uses Orbax."""
 
+import json
+import logging
 import math
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from mtl_jax.errors import UserError
+from mtl_jax.io.atomic import require_room, write_json
+from mtl_jax.io.digests import (
+    find_damage,
+    has_digests,
+    read_checked_json,
+    write_checked_json,
+    write_digests,
+)
+from mtl_jax.io.numbered_folders import NumberedFolders
+from mtl_jax.io.silence import silenced
+from mtl_jax.training.sharding import wait_for_hosts
 from mtl_jax.training.state import TrainState
 from mtl_jax.types import Variables
 
-# Orbax writes to a temporary folder and renames it when it is complete. A checkpoint is moved to
-# this folder before it is deleted. Therefore a folder named by a number is always complete, even
-# after the process was killed.
-DELETED = "deleted"
+_log = logging.getLogger(__name__)
+METRICS = "metrics.json"  # added after the checkpoint, hence with its own digest
+READ = ("variables", "record")  # the items that prediction requires
+RESUMED = (*READ, "optimizer", "raw", "balance")  # those that training requires
+# Upper limits of what Orbax writes besides the arrays, measured with 1 to 300 arrays.
+ITEM_BYTES, ARRAY_BYTES = 2**17, 2**12
+_reported: set[str] = set()  # damages that were logged
+
+
+class Stored(NamedTuple):
+    """What prediction requires of a checkpoint."""
+
+    step: int
+    metadata: dict[str, Any]
+    variables: Variables
 
 
 class Checkpointer:
     """The checkpoints in a folder, `RUN/checkpoints`, by the number of completed steps.
 
     `metadata` is any JSON value (resolved config, class names, attribute declarations). It is
-    stored in each checkpoint, so that readers require no other file. The latest checkpoint is kept,
-    and the one with the best value of the metric `best_metric` (`best_mode` max or min; the later
-    one of equals). To only read checkpoints, pass just the folder.
+    stored in each checkpoint, so that readers require no other file. The latest two checkpoints are
+    kept, and the one with the best value of the metric `best_metric` (`best_mode` max or min; the
+    later one of equals). To only read checkpoints, pass just the folder; training may continue.
+
+    Each file has a digest. `latest` and `best` skip damaged checkpoints, with a warning.
     """
 
     def __init__(
@@ -40,80 +65,152 @@ class Checkpointer:
         if best_mode not in ("max", "min"):
             raise ValueError(f"best_mode must be max or min, got {best_mode!r}")
         self.folder = Path(folder).absolute()
+        self._folders = NumberedFolders(self.folder)
         self._user_metadata = metadata
         self.best_metric, self._best_mode = best_metric, best_mode
-        self._manager = self._make_manager()
+        self._handler = ocp.StandardCheckpointHandler()
+        self._arrays = ocp.Checkpointer(self._handler)
+        self._damage: dict[tuple[int, str], str] = {}  # of each item; '': none
+        # The metrics of each step of a run in training, equal on all hosts; None: read from disk.
+        self._own: dict[int, dict[str, float]] | None = None
         if metadata is not None:
-            self._empty_trash()
-        elif self.steps():
-            stored = self._read_record(self.steps()[-1])
-            self.best_metric, self._best_mode = stored["best_metric"], stored["best_mode"]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._own = {step: self._read_metrics(step) for step in self._folders.numbers()}
+            if jax.process_index() == 0:
+                self._folders.clean()
 
-    def _make_manager(self) -> ocp.CheckpointManager:
-        writes = self._user_metadata is not None
-        policies = checkpoint_managers
-        best = policies.BestN(
-            get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False
-        )
-        keep = policies.AnyPreservationPolicy([policies.LatestN(1), best])
-        options = ocp.CheckpointManagerOptions(
-            best_fn=self._score,
-            preservation_policy=keep,
-            todelete_subdir=DELETED,
-            create=writes,
-            cleanup_tmp_directories=writes,
-            # When a save returns, the checkpoint is on the disk.
-            enable_async_checkpointing=False,
-        )
-        handlers = {
-            "variables": ocp.StandardCheckpointHandler(),
-            "raw": ocp.StandardCheckpointHandler(),  # parameters, if the variables are averaged
-            "optimizer": ocp.StandardCheckpointHandler(),
-            "balance": ocp.StandardCheckpointHandler(),  # of loss balancing, if it has a state
-            "record": ocp.JsonCheckpointHandler(),
-        }
-        return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+    def _metrics_of(self, step: int) -> dict[str, float]:
+        return self._read_metrics(step) if self._own is None else self._own[step]
 
-    def _score(self, metrics: Mapping[str, float]) -> float:
-        value = float(metrics.get(self.best_metric, math.nan))
-        if math.isnan(value):
-            return -math.inf
-        return value if self._best_mode == "max" else -value
+    def _read_metrics(self, step: int) -> dict[str, float]:
+        """Return the metrics stored with a step; empty if there are none or they are damaged."""
+        folder = self._folders.folder(step)
+        try:
+            if not (folder / METRICS).exists():  # a run of an earlier version
+                return dict(json.loads((folder / "metrics/metrics").read_text(encoding="utf-8")))
+            return dict(read_checked_json(folder / METRICS))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            _log.warning("%s; the metrics of this step are not used", error)
+            return {}
+
+    def _by_score(self, steps: Sequence[int]) -> list[int]:
+        """Return the steps that have the best metric, the best first."""
+        name, mode = self.best_metric, self._best_mode
+        if self._own is None and steps:
+            record = self._read_record(self._first_sound(steps[::-1], ("record",)))
+            name, mode = record["best_metric"], record["best_mode"]
+        scores = {}
+        for step in steps:
+            value = float(self._metrics_of(step).get(name, math.nan))
+            if not math.isnan(value):
+                scores[step] = value if mode == "max" else -value
+        return sorted(scores, key=lambda step: (scores[step], step), reverse=True)
 
     def steps(self) -> list[int]:
         """Return the stored steps in ascending order."""
-        return sorted(self._manager.all_steps())
+        return self._folders.numbers() if self._own is None else sorted(self._own)
 
     def latest(self) -> int | None:
-        """Return the last stored step; None if there is none."""
-        return max(self.steps(), default=None)
+        """Return the last step that training can resume from; None if nothing is stored.
+
+        Raises UserError if all checkpoints are damaged.
+        """
+        steps = self.steps()
+        if not steps:
+            return None
+        found = self._first_sound(steps[::-1])
+        if self._own is not None:  # later steps are saved again
+            self._own = {step: metrics for step, metrics in self._own.items() if step <= found}
+        return found
 
     def best(self) -> int | None:
         """Return the step with the best metric; the latest one if no checkpoint has the metric."""
-        scores = {}
-        for step in self.steps():
-            score = self._score(self._manager.metrics(step) or {})
-            if score > -math.inf:
-                scores[step] = score
-        return max(scores, key=lambda step: (scores[step], step)) if scores else self.latest()
+        return self._in_order("best") if self.steps() else None
+
+    def _in_order(self, step: str) -> int:
+        """Return `best` or `latest`; if it is damaged, the next one."""
+        while True:
+            steps = self.steps()
+            ranked = self._by_score(steps) if step == "best" else []
+            found = self._first_sound([*ranked, *steps[::-1]], READ)
+            if steps == self.steps():  # else the run was saved meanwhile
+                return found
 
     def find(self, step: str | int) -> int:
-        """Return the number of step `latest`, `best` or N. Raises FileNotFoundError if missing."""
-        if not self.steps():
+        """Return the number of step `latest`, `best` or N.
+
+        Raises FileNotFoundError if it is missing, and UserError if it is damaged.
+        """
+        steps = self.steps()
+        if not steps:
             raise FileNotFoundError(f"{self.folder}: no checkpoint found; run `train.py` first")
-        named = {"latest": self.latest, "best": self.best}.get(str(step), lambda: None)()
-        if named is not None:
-            return named
-        if not str(step).isdecimal() or int(step) not in self.steps():
-            stored = ", ".join(map(str, self.steps()))
+        if step in ("latest", "best"):
+            return self._in_order(str(step))
+        if not str(step).isdecimal() or int(step) not in steps:
+            stored = ", ".join(map(str, steps))
             raise FileNotFoundError(
                 f"{self.folder}: no checkpoint {step!r}; expected one of latest, best, {stored}"
             )
-        return int(step)
+        return self._first_sound([int(step)], READ)
+
+    def _first_sound(self, steps: Sequence[int], items: Sequence[str] = RESUMED) -> int:
+        """Return the first step whose items are not damaged, and log those before it.
+
+        Raises UserError if all are damaged.
+        """
+        faults: list[str] = []
+        for step in steps:
+            if not (fault := self._fault(step, items)):
+                if faults and faults[0] not in _reported:
+                    _reported.update(faults)
+                    _log.warning("%s; step %d is used", "; ".join(faults), step)
+                return step
+            faults.append(f"{self._folders.folder(step)}: damaged checkpoint ({fault})")
+        raise UserError(f"{'; '.join(faults)}; restore it from a copy or use another step")
+
+    def _fault(self, step: int, items: Sequence[str]) -> str:
+        """Return what is damaged in a step's items, or ''. Each item is checked once."""
+        folder = self._folders.folder(step)
+        for item in items:
+            if (step, item) not in self._damage:
+                fault = find_damage(folder, item)
+                if fault and not folder.exists():
+                    raise FileNotFoundError(f"{folder}: deleted meanwhile")
+                self._damage[step, item] = fault
+            if self._damage[step, item]:
+                return self._damage[step, item]
+        return ""
+
+    def read(self, step: str | int = "best") -> Stored:
+        """Return what prediction requires of a checkpoint, all of the same step.
+
+        A checkpoint that training deletes meanwhile is replaced by its successor. Raises
+        FileNotFoundError if there is none, and UserError if it is damaged.
+        """
+        for _ in range(20):
+            found = None
+            try:
+                found = self.find(step)
+                metadata = self._read_record(found)["metadata"]
+                return Stored(found, metadata, self._read_arrays(found, "variables"))
+            except FileNotFoundError:
+                if found is None and (not self.steps() or str(step).isdecimal()):
+                    raise
+        raise FileNotFoundError(f"{self.folder}: checkpoints are deleted faster than they are read")
 
     def metrics(self, step: str | int) -> dict[str, float]:
-        """Return the metrics saved with a checkpoint."""
-        return dict(self._manager.metrics(self.find(step)) or {})
+        """Return the metrics of a checkpoint; empty if it was not validated."""
+        return dict(self._metrics_of(self.find(step)))
+
+    def awaits_metrics(self, step: int) -> bool:
+        """Return whether a checkpoint was saved for a validation that has not been completed."""
+        return bool(self._read_record(step).get("awaits_metrics")) and not self._metrics_of(step)
+
+    def logged(self, step: int) -> list[Any]:
+        """Return `logged` as passed to `save`."""
+        return self._read_record(step).get("logged", [])
 
     def metadata(self, step: str | int = "latest") -> dict[str, Any]:
         """Return the metadata of a checkpoint as read from JSON: tuples have become lists."""
@@ -124,99 +221,124 @@ class Checkpointer:
         return self._read_record(self.find(step))["stage"]
 
     def _read_record(self, step: int) -> dict[str, Any]:
-        return self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))[
-            "record"
-        ]
+        with self._reading(step):
+            file = self._folders.folder(step) / "record/metadata"
+            record = json.loads(file.read_text(encoding="utf-8"))
+            return {**record, **{name: record[name] for name in ("metadata", "stage")}}
 
     def save(
         self,
         state: TrainState,
         step: int,
-        metrics: Mapping[str, float] | None = None,
         stage: int = 0,
+        awaits_metrics: bool = False,
+        logged: Sequence[Any] = (),
     ) -> None:
-        """Save a state and return when it is on the disk.
+        """Save a state and return when it is on the disk; `logged` is any JSON value.
 
-        Checkpoints that are neither the latest nor the best are deleted. Raises UserError if the
-        disk is full or `metrics` does not contain the best metric, and ValueError after a
-        non-finite loss or if the Checkpointer only reads.
+        With `awaits_metrics`, a validation follows, whose result is passed to `add_metrics`. Raises
+        UserError if the disk is full, and ValueError after a non-finite loss or if the Checkpointer
+        only reads.
         """
-        if self._user_metadata is None:
+        if self._own is None:
             raise ValueError("a Checkpointer requires metadata to save")
         if not bool(state.finite):
             raise ValueError(f"the state of step {step} cannot be saved: its loss is not finite")
-        if metrics is not None and self.best_metric and self.best_metric not in metrics:
+        record = {
+            "metadata": dict(self._user_metadata or {}),
+            "stage": stage,
+            "best_metric": self.best_metric,
+            "best_mode": self._best_mode,
+            "awaits_metrics": awaits_metrics,
+            "logged": list(logged),
+        }
+        items: dict[str, Any] = {
+            "variables": state.model_variables,
+            "optimizer": {"step": state.step, "opt_state": state.opt_state},
+        }
+        if state.average is not None:
+            items["raw"] = state.params
+        if state.balance:
+            items["balance"] = state.balance
+        needed = sum(leaf.nbytes + ARRAY_BYTES for leaf in jax.tree.leaves(items))
+        needed += ITEM_BYTES * (len(items) + 1) + 2 * len(json.dumps(record))
+        before = [other for other in self.steps() if other != step]
+        remedy = f"start again{f' to resume after step {before[-1]}' if before else ''}"
+        with require_room(self.folder, needed, f"the checkpoint of step {step}", remedy):
+            self._write(items, record, step)
+        self._own[step] = {}
+        self._damage |= {(step, item): "" for item in RESUMED}
+        self._delete_others()
+
+    def _write(self, items: Mapping[str, Any], record: Mapping[str, Any], step: int) -> None:
+        """Write a checkpoint as a draft and rename it."""
+        draft, first = self._folders.draft(step), jax.process_index() == 0
+        try:
+            if first:
+                self._folders.clean()
+                draft.mkdir(parents=True)
+            with silenced("absl"):  # Orbax logs a traceback for each of its threads
+                for name, tree in items.items():  # waits for the other hosts
+                    self._arrays.save(draft / name, args=ocp.args.StandardSave(tree))
+            if first:
+                write_json(draft / "record/metadata", record, readable=False)
+                write_digests(draft)
+                self._folders.commit(step)
+        finally:
+            if first:
+                self._folders.clean()
+        wait_for_hosts(f"saved {step}")
+
+    def add_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Store the metrics of a saved step. Raises UserError if the best metric is missing."""
+        if self._own is None:
+            raise ValueError("a Checkpointer requires metadata to save")
+        if self.best_metric and self.best_metric not in metrics:
             raise UserError(
                 f"config.eval.best_metric must be one of {', '.join(sorted(metrics))}, "
                 f"got {self.best_metric!r}"
             )
-        self._check_room(state, step)
-        record = {
-            "metadata": dict(self._user_metadata),
-            "stage": stage,
-            "best_metric": self.best_metric,
-            "best_mode": self._best_mode,
-        }
-        optimizer = {"step": state.step, "opt_state": state.opt_state}
-        items: dict[str, Any] = {
-            "variables": ocp.args.StandardSave(state.model_variables),
-            "optimizer": ocp.args.StandardSave(optimizer),
-            "record": ocp.args.JsonSave(record),
-        }
-        if state.average is not None:
-            items["raw"] = ocp.args.StandardSave(state.params)
-        if state.balance:
-            items["balance"] = ocp.args.StandardSave(state.balance)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(**items),
-            metrics={name: float(value) for name, value in (metrics or {}).items()},
-            force=True,
-        )
-        self._empty_trash()
-
-    def _check_room(self, state: TrainState, step: int) -> None:
-        # After an error because of a full disk, every later save of Orbax fails as well.
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        disk = shutil.disk_usage(self.folder)
-        if disk.free < needed and disk.total:  # 0 if the file system does not report it
-            latest = self.latest()
-            resume = "" if latest is None else f" to resume after step {latest}"
-            raise UserError(
-                f"{self.folder}: the checkpoint of step {step} requires {needed / 1e6:.1f} MB, but "
-                f"the disk has {disk.free / 1e6:.1f} MB free; free space and start again{resume}"
-            )
-
-    def _empty_trash(self) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
         if jax.process_index() == 0:
-            shutil.rmtree(self.folder / DELETED, ignore_errors=True)
+            write_checked_json(self._folders.folder(step) / METRICS, values)
+        self._own[step] = values
+        self._delete_others()
+        wait_for_hosts(f"metrics {step}")
+
+    def _delete_others(self) -> None:
+        """Delete the checkpoints that are neither the best nor one of the latest two."""
+        assert self._own is not None
+        steps = sorted(self._own)
+        kept = {*steps[-2:], *self._by_score(steps)[:1]}
+        self._own = {step: metrics for step, metrics in self._own.items() if step in kept}
+        if jax.process_index() == 0:
+            for step in self._folders.numbers():
+                # A later one is damaged; it is kept until training has reached it again.
+                if step not in kept and step < steps[-1]:
+                    self._folders.delete(step)
 
     def restore(self, step: str | int, target: TrainState) -> TrainState:
         """Return the state of a checkpoint, with the shapes and shardings of `target`.
 
-        The number of devices may differ from that of the run that saved it.
+        The number of devices may differ from that of the run that saved it. Raises UserError if it
+        is damaged.
         """
-        found = self.find(step)
-        optimizer = {"step": target.step, "opt_state": target.opt_state}
-        items = {
-            "variables": ocp.args.StandardRestore(_abstract(target.model_variables)),
-            "optimizer": ocp.args.StandardRestore(_abstract(optimizer)),
-        }
-        if target.average is not None:
-            items["raw"] = ocp.args.StandardRestore(_abstract(target.params))
-        if target.balance:
-            items["balance"] = ocp.args.StandardRestore(_abstract(target.balance))
-        restored = self._manager.restore(found, args=ocp.args.Composite(**items))
-        variables, optimizer = restored["variables"], restored["optimizer"]
+        found = self._first_sound([self.find(step)])
+
+        def read(item: str, tree: Any) -> Any:
+            return self._read_arrays(found, item, jax.tree.map(_abstract, tree))
+
+        variables = read("variables", target.model_variables)
+        optimizer = read("optimizer", {"step": target.step, "opt_state": target.opt_state})
         averaged = target.average is not None
         return TrainState(
             optimizer["step"],
-            restored["raw"] if averaged else variables["params"],
+            read("raw", target.params) if averaged else variables["params"],
             variables["batch_stats"],
             optimizer["opt_state"],
             target.finite,
             variables["params"] if averaged else None,
-            restored["balance"] if target.balance else target.balance,
+            read("balance", target.balance) if target.balance else target.balance,
         )
 
     def restore_variables(self, step: str | int = "best") -> Variables:
@@ -224,31 +346,45 @@ class Checkpointer:
 
         If the run averages its parameters, these are the averages.
         """
-        return self._read_arrays(self.find(step), "variables")
+        return self.read(step).variables
 
-    def restore_raw(self, step: str | int) -> Any:
-        """Return the parameters before averaging, as NumPy arrays; None without averaging."""
+    def restore_item(self, step: str | int, item: str) -> Any:
+        """Return `raw` (the parameters before averaging) or `balance` (the state of loss balancing)
+        as NumPy arrays; None if the checkpoint does not have it.
+        """
         found = self.find(step)
-        return self._read_arrays(found, "raw") if self._has(found, "raw") else None
+        stored = (self._folders.folder(found) / item).is_dir()
+        return self._read_arrays(found, item) if stored else None
 
-    def restore_balance(self, step: str | int) -> Any:
-        """Return the state of loss balancing, as NumPy arrays; empty if there is none."""
-        found = self.find(step)
-        return self._read_arrays(found, "balance") if self._has(found, "balance") else {}
+    def _read_arrays(self, step: int, item: str, target: Any = None) -> Any:
+        """Return an item's arrays like those of `target`; by default, NumPy arrays."""
+        with self._reading(step), silenced("absl"):
+            path = self._folders.folder(step) / item
+            if target is None:
+                described: Any = self._handler.metadata(path)  # pyright: ignore
+                target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described.tree)
+            return self._arrays.restore(path, args=ocp.args.StandardRestore(target))
 
-    def _has(self, step: int, item: str) -> bool:
-        return self._manager.item_metadata(step).get(item) is not None
-
-    def _read_arrays(self, step: int, item: str) -> Any:
-        described = self._manager.item_metadata(step)[item]
-        tree = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described.tree)
-        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(tree)})
-        return self._manager.restore(step, args=args)[item]
+    @contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Raise FileNotFoundError if a checkpoint is deleted while it is read, and UserError if one
+        without digests cannot be read.
+        """
+        folder = self._folders.folder(step)
+        try:
+            yield
+        except Exception as error:
+            if not folder.exists():
+                raise FileNotFoundError(f"{folder}: deleted while it was read") from None
+            if has_digests(folder):  # it is not damaged
+                raise
+            first = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+            raise UserError(f"{folder}: cannot be read ({first}); use another step") from None
 
     def close(self) -> None:
         """Close the folder."""
-        self._manager.close()
+        self._arrays.close()
 
 
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -4,13 +4,15 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import optax
 from jax.sharding import Mesh
 
 from mtl_jax.config.options.training import LoopOptions, OptimizerOptions, Stage
 from mtl_jax.errors import UserError
+from mtl_jax.io import stop_signals
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.gradient_balancing import make_balancing
 from mtl_jax.training.metric_writer import MetricWriter
@@ -43,8 +45,10 @@ def fit(
     Training resumes from the latest checkpoint if there is one. `batches(step)` iterates over the
     batches from that step on. Each batch must depend only on its step; then a run that was killed
     and resumed ends with the same bits as an uninterrupted one. `variables` are the initial
-    variables of a new run and are not modified. Raises NonFiniteLossError, which names the term,
-    the step and, by `file_names(index)`, the images.
+    variables of a new run and are not modified. A state is saved before it is validated, and before
+    an exception of `batches` is raised. With `io.stop_signals`, also when a signal is received.
+    Raises NonFiniteLossError, which names the term, the step and, by `file_names(index)`, the
+    images.
     """
     borders = tuple(pairwise(accumulate((stage.steps for stage in stages), initial=0)))
     total = borders[-1][1]
@@ -67,11 +71,12 @@ def fit(
     key = replicated_key(options.seed, mesh)
     iterator = batches(done) if done < total else iter(())
     logger = StepLogger(writer, file_names, total, options.log_every)
-    writer.start(done)
-    if _has_waited(checkpointer, done, options):
-        writer.close()
-        return state
+    keeper = _Keeper(checkpointer, writer, logger, validate)
+    writer.start(done, keeper.awaits_validation(done))
     try:
+        keeper.resume(state, done)
+        if _has_waited(checkpointer, done, options):
+            return state
         for stage in range(number, len(stages)):
             first, last = borders[stage]
             optimizer, schedule = optimizers[stage]
@@ -97,22 +102,21 @@ def fit(
                 options.accumulate,
             )
             for step in range(max(first, done) + 1, last + 1):
-                batch = next(iterator)
+                try:
+                    batch = next(iterator)
+                except Exception:
+                    keeper.save_early(state, step - 1, stage)
+                    raise
                 state, metrics = train_step(state, shard_batch(batch, mesh), key)
+                keeper.hold_signals()
                 logger.add(step, metrics, batch)
                 validates = step == total or _is_due(step, options.eval_every)
                 if validates or step == last or _is_due(step, options.checkpoint_every):
-                    logger.flush()
-                    results = None
-                    if validates and validate is not None:
-                        results = validate(state.model_variables, step)
-                        writer.write(step, results)
-                        chosen = (checkpointer.best_metric, "val/loss/loss")
-                        shown = (_describe(n, results[n]) for n in chosen if n in results)
-                        writer.print_line(f"step {step}: {', '.join(shown)}")
-                    checkpointer.save(state, step, results, stage)
+                    keeper.save(state, step, stage, validates)
                     if _has_waited(checkpointer, step, options):
                         return state
+                elif stop_signals.received():
+                    keeper.save_early(state, step, stage)
     finally:
         writer.close()
     return state
@@ -125,10 +129,70 @@ def _describe(name: str, value: float) -> str:
     return f"{name} n/a (no {missing} in the validation split)"
 
 
+class _Keeper(NamedTuple):
+    """Saves states and validates them."""
+
+    checkpointer: Checkpointer
+    writer: MetricWriter
+    logger: StepLogger
+    validate: Validate | None
+
+    def awaits_validation(self, done: int) -> bool:
+        """Return whether a run stopped between a save and the end of its validation."""
+        return self.validate is not None and done > 0 and self.checkpointer.awaits_metrics(done)
+
+    def resume(self, state: TrainState, done: int) -> None:
+        """Continue after `done` steps as an uninterrupted run does."""
+        if done:
+            self.logger.resume(self.checkpointer.logged(done))
+        if self.awaits_validation(done):
+            self._add_metrics(state, done)
+
+    def save(self, state: TrainState, step: int, stage: int, validates: bool) -> None:
+        """Save a state, exit if a signal was received, and validate the state if `validates`."""
+        validates = validates and self.validate is not None
+        self.logger.flush()
+        self.checkpointer.save(state, step, stage, validates)
+        self._exit_if_stopped(step)
+        if validates:
+            self._add_metrics(state, step)
+
+    def save_early(self, state: TrainState, step: int, stage: int) -> None:
+        """Save a state at a step where an uninterrupted run does not; exit if a signal was
+        received.
+        """
+        if jax.process_count() == 1 and step > max(self.checkpointer.steps(), default=0):
+            logged = self.logger.flush()
+            self.checkpointer.save(state, step, stage, logged=logged)
+        self._exit_if_stopped(step)
+
+    def hold_signals(self) -> None:
+        """Let signals wait until the next save.
+
+        Several hosts cannot save for a signal, which only one of them may receive: it ends them.
+        """
+        if jax.process_count() == 1:
+            stop_signals.unsaved()
+
+    def _exit_if_stopped(self, step: int) -> None:
+        if stop_signals.received():
+            self.writer.print_line(f"stopped after step {step}; the same command continues")
+        stop_signals.saved()
+
+    def _add_metrics(self, state: TrainState, step: int) -> None:
+        assert self.validate is not None
+        results = self.validate(state.model_variables, step)
+        self.writer.write(step, results)
+        names = (self.checkpointer.best_metric, "val/loss/loss")
+        shown = (_describe(name, results[name]) for name in names if name in results)
+        self.writer.print_line(f"step {step}: {', '.join(shown)}")
+        self.checkpointer.add_metrics(step, results)
+
+
 def _has_waited(checkpointer: Checkpointer, step: int, options: LoopOptions) -> bool:
     """Return whether the last `options.patience` validations did not improve; print it if so."""
-    best = checkpointer.best()
-    if not options.patience or best is None or step - best < options.patience * options.eval_every:
+    best = checkpointer.best() if options.patience else None
+    if best is None or step - best < options.patience * options.eval_every:
         return False
     waited = f"{checkpointer.best_metric} did not improve in {options.patience} validations"
     print(f"stopped at step {step}: {waited}; the best step is {best}", file=sys.stderr)
@@ -175,11 +239,11 @@ def _first_state(
         return new if done is None else checkpointer.restore(done, new)
     if done == first:
         kept = checkpointer.restore_variables(done)
-        raw = checkpointer.restore_raw(done)
+        raw = checkpointer.restore_item(done, "raw")
         started = kept if raw is None else {**kept, "params": raw}
         average = kept["params"] if averaged else None
         if balance is not None:
-            balance = checkpointer.restore_balance(done)
+            balance = checkpointer.restore_item(done, "balance") or {}
         return start_stage(started, optimizer, mask, mesh, done, average, balance)
     raise UserError(
         f"{checkpointer.folder}: step {done} was trained in stage {checkpointer.stage(done) + 1}, "

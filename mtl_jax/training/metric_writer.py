@@ -30,15 +30,18 @@ class MetricWriter:
         self._first_step = self._last_step = 0
         self._started = self._printed = time.monotonic()
 
-    def start(self, step: int) -> None:
-        """Start after `step` steps; lines of later steps, written before a kill, are removed."""
+    def start(self, step: int, validates: bool = False) -> None:
+        """Start after `step` steps; lines of later steps, written before a kill, are removed.
+
+        `validates`: the validation of this step follows, and a line that it had is removed.
+        """
         self._first_step = self._last_step = step
         self._started = self._printed = time.monotonic()
         if not self._active:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            _truncate(self.path, step)
+            _truncate(self.path, step, validates)
         self._events = SummaryWriter(str(self.path.parent), purge_step=step + 1)
         if sys.stderr.isatty():
             self._bar = tqdm(
@@ -96,14 +99,18 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-def _truncate(path: Path, step: int) -> None:
-    """Remove the lines of steps after `step`, and a line that a kill truncated."""
+def _truncate(path: Path, step: int, validates: bool) -> None:
+    """Remove the lines of steps after `step`, if `validates` also that of its validation, and a
+    line that a kill truncated.
+    """
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
+            line = json.loads(text)
+            trained = any(name.startswith("train/") for name in line)
+            if line["step"] < step or (line["step"] == step and (trained or not validates)):
+                kept.append(text + "\n")
+        except (ValueError, KeyError, TypeError):
             continue
     with write_whole(path) as draft:
         draft.write_text("".join(kept), encoding="utf-8")

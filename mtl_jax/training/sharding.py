@@ -5,6 +5,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mtl_jax.errors import UserError
@@ -19,12 +20,31 @@ def join_hosts() -> None:
 
     Raises UserError if jax detects no cluster.
     """
+    # The service would take SIGTERM and let the training continue.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize()
     except ValueError as error:
         raise UserError(
             f"--hosts requires a cluster that jax detects; omit it on one host: {error}"
         ) from None
+
+
+def wait_for_hosts(what: str) -> None:
+    """Wait until all hosts have called this with the same text; no effect on one host."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def gather(text: str) -> list[str]:
+    """Return the text that each host passes, in the order of the hosts."""
+    if jax.process_count() == 1:
+        return [text]
+    encoded = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.ravel(multihost_utils.process_allgather(np.int32(len(encoded))))
+    padded = np.pad(encoded, (0, int(sizes.max()) - len(encoded)))
+    rows = np.asarray(multihost_utils.process_allgather(padded))
+    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:

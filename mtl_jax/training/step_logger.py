@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -39,7 +39,7 @@ class StepLogger:
         self._writer, self._file_names = writer, file_names
         self._total_steps, self._log_every = total_steps, log_every
         self._sent: SentStep | None = None
-        self._window: list[StepMetrics] = []  # since the last line or checkpoint, on the device
+        self._window: list[StepMetrics] = []  # since the last line or checkpoint
         self._clock, self._images = 0.0, 0
         self._shown: dict[str, float] = {}
 
@@ -50,12 +50,18 @@ class StepLogger:
         if before is not None:
             self._take(before)
 
-    def flush(self) -> None:
-        """Wait for all steps and reset the means, as in a run that resumes from a checkpoint."""
+    def flush(self) -> list[dict[str, Any]]:
+        """Wait for all steps, reset the means and return their values so far, as JSON values."""
         if self._sent is not None:
             self._take(self._sent)
+        fetched = jax.tree.map(float, jax.device_get(self._window))
         self._sent, self._clock = None, 0.0
         self._window.clear()
+        return [metrics._asdict() for metrics in fetched]
+
+    def resume(self, values: Sequence[Mapping[str, Any]]) -> None:
+        """Continue the means with the values that `flush` returned."""
+        self._window = [StepMetrics(**metrics) for metrics in values]
 
     def _take(self, step: SentStep) -> None:
         if not bool(step.metrics.finite):

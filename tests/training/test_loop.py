@@ -1,5 +1,6 @@
 """The training loop: resuming to the bit after SIGKILL, NaN, and the number of compilations."""
 
+import itertools
 import json
 import logging
 import os
@@ -16,6 +17,8 @@ from mistakes import check_names, refused
 from training.toy import check_non_finite, file_names, init, make_batches, make_model
 
 from mtl_jax.config.options.training import LoopOptions, OptimizerOptions, Stage
+from mtl_jax.errors import UserError
+from mtl_jax.io import stop_signals
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.loop import fit
 from mtl_jax.training.metric_writer import MetricWriter
@@ -31,10 +34,10 @@ FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=t
 OPTIMIZER = OptimizerOptions(learning_rate=0.05, schedule="constant", warmup_steps=0)
 
 
-def _process(run, kill_at=0):
+def _process(run, *arguments):
     paths = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)])
     return subprocess.run(
-        [sys.executable, HERE / "toy_run.py", run, str(kill_at)],
+        [sys.executable, HERE / "toy_run.py", run, *map(str, arguments)],
         env={**os.environ, "XLA_FLAGS": FAST, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
@@ -51,29 +54,145 @@ def _lines(run):
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
-    whole = _process(tmp_path / "whole")
+    whole = _process(tmp_path / "whole", 1)
     assert whole.returncode == 0, whole.stderr
     # Steps 4, 5, 6 (the end of the first stage), 8, 10, 12 and 15 are saved. The kills are just
     # after the start of the second stage, and within it.
     saved = {7: [6], 11: [10]}
     for kill_at, steps in saved.items():
-        killed = _process(tmp_path / "killed", kill_at)
+        killed = _process(tmp_path / "killed", 1, kill_at, signal.SIGKILL)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert Checkpointer(tmp_path / "killed/checkpoints").steps()[-1:] == steps
         assert _lines(tmp_path / "killed")[-1]["step"] >= kill_at - 1
-    ended = _process(tmp_path / "killed")
+    ended = _process(tmp_path / "killed", 1)
     assert ended.returncode == 0, ended.stderr
-    expected = np.load(tmp_path / "whole/final.npz")
-    actual = np.load(tmp_path / "killed/final.npz")
-    assert set(actual) == set(expected)
-    for name in expected:
-        assert actual[name].tobytes() == expected[name].tobytes(), name
-    assert _lines(tmp_path / "killed") == _lines(tmp_path / "whole")
+    check_equal(tmp_path / "killed", tmp_path / "whole")
     assert [line["step"] for line in _lines(tmp_path / "whole") if "val/loss" in line] == [
         5,
         10,
         15,
     ]
+
+
+def check_equal(run, whole):
+    """Assert that two runs ended with the same bits and logged the same values."""
+    expected, actual = (np.load(each / "final.npz") for each in (whole, run))
+    assert set(actual) == set(expected)
+    for name in expected:
+        assert actual[name].tobytes() == expected[name].tobytes(), name
+    assert _lines(run) == _lines(whole)
+    assert Checkpointer(run / "checkpoints").best() == Checkpointer(whole / "checkpoints").best()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_by_signals_saves_its_steps(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
+    run = tmp_path / "stopped"
+    # The signals are sent between the save of step 6 and that of 8, and between 10 and 12.
+    for at, number in ((6, signal.SIGTERM), (10, signal.SIGINT)):
+        stopped = _process(run, 5, at, number)
+        # The first step of a process is lost, nothing is unsaved: both signals come before it.
+        assert stopped.returncode == 128 + number, stopped.stderr
+    ended = _process(run, 5)
+    assert ended.returncode == 0, ended.stderr
+    whole = _process(tmp_path / "whole", 5)
+    assert whole.returncode == 0, whole.stderr
+    check_equal(run, tmp_path / "whole")
+
+
+def _stop_at(step, monkeypatch):
+    """Return batches during which a signal is received, in the step after `step`."""
+
+    def batches(start):
+        for number, batch in enumerate(make_batches()(start), start):
+            if number == step:
+                monkeypatch.setattr(stop_signals, "_received", signal.SIGTERM)
+            yield batch
+
+    return batches
+
+
+@pytest.mark.parametrize(("at", "saved"), [(1, [2]), (4, [4, 5]), (7, [4, 8])])
+def test_a_signal_saves_the_step_in_hand(tmp_path, monkeypatch, at, saved):
+    options = dict(log_every=3, checkpoint_every=4, best_metric="a")
+    stages, seen = (Stage(steps=10),), []
+
+    def validate(variables, step):
+        seen.append(step)
+        return {"a": 1.0}
+
+    def train(run, batches=None):
+        return _fit(run, stages, batches=batches, validate=validate, **options)
+
+    whole = train(tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_code:
+        train(tmp_path / "run", _stop_at(at, patch))
+    assert exit_code.value.code == 128 + signal.SIGTERM
+    assert Checkpointer(tmp_path / "run/checkpoints").steps() == saved
+    state = train(tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+    assert _lines(tmp_path / "run") == _lines(tmp_path / "whole")
+    assert seen == [10, 10]
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("an image is missing"), OverflowError(), SystemExit(1)]
+)
+def test_a_validation_that_fails_loses_no_step(tmp_path, error):
+    failing = [error]
+
+    def validate(variables, step):
+        if step == 4 and failing:
+            raise failing.pop()
+        kernel = variables["params"]["fpn"]["kernel"]
+        return {"box/AP": float(np.abs(kernel).sum())}
+
+    def train(run, steps):
+        options = dict(validate=validate, best_metric="box/AP", checkpoint_every=0, eval_every=2)
+        return _fit(run, (Stage(steps=steps),), **options)
+
+    for steps in (6, 4):  # validation after four steps is within the run, or at its end
+        failing = [error]
+        run, whole = tmp_path / f"run{steps}", tmp_path / f"whole{steps}"
+        with pytest.raises(type(error)):
+            train(run, steps)
+        assert Checkpointer(run / "checkpoints").latest() == 4
+        state = train(run, steps)
+        jax.tree.map(np.testing.assert_array_equal, state, train(whole, steps))
+        assert _lines(run) == _lines(whole)
+        best, expected = (Checkpointer(each / "checkpoints").best() for each in (run, whole))
+        assert best == expected
+
+
+def test_a_validation_whose_metrics_were_not_stored_is_repeated(tmp_path, monkeypatch):
+    def train(run):
+        options = dict(validate=lambda v, s: {"a": float(s)}, best_metric="a", eval_every=2)
+        return _fit(run, (Stage(steps=4),), **options)
+
+    def kill(*args):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointer, "add_metrics", kill)  # after metrics.jsonl was written
+        with pytest.raises(SystemExit):
+            train(tmp_path / "run")
+    train(tmp_path / "run")
+    train(tmp_path / "whole")
+    assert _lines(tmp_path / "run") == _lines(tmp_path / "whole")
+    assert Checkpointer(tmp_path / "run/checkpoints").metrics(2) == {"a": 2.0}
+
+
+def test_an_image_that_cannot_be_read_loses_no_step(tmp_path):
+    def batches(start):
+        yield from itertools.islice(make_batches()(start), 5)
+        raise UserError("image7.png: cannot be read")
+
+    with refused("image7.png"):
+        _fit(tmp_path / "run", (Stage(steps=9),), batches=batches, checkpoint_every=0, log_every=3)
+    assert Checkpointer(tmp_path / "run/checkpoints").latest() == 5
+    for run in ("run", "whole"):
+        _fit(tmp_path / run, (Stage(steps=9),), checkpoint_every=0, log_every=3)
+    assert _lines(tmp_path / "run") == _lines(tmp_path / "whole")
 
 
 def _fit(run, stages, model=None, batches=None, validate=None, best_metric="", **options):
@@ -178,7 +297,7 @@ def test_stages_train_their_layers_at_their_rates_and_the_best_is_kept(tmp_path)
     np.testing.assert_allclose(rates, [0.01] * 3 + [0.05] * 3, rtol=1e-6)
     assert {line["step"]: line["box/AP"] for line in lines if "box/AP" in line} == scores
     checkpointer = Checkpointer(tmp_path / "checkpoints")
-    assert checkpointer.steps() == [4, 6]
+    assert checkpointer.steps() == [4, 5, 6]
     variables = checkpointer.restore_variables("best")
     jax.tree.map(np.testing.assert_array_equal, variables, seen[4])
 

@@ -1,12 +1,14 @@
-"""Train the toy model in a folder, as an entry point does; with KILL_AT, kill it at that step.
+"""Train the toy model in a folder, as an entry point does; with AT, send SIGNAL at that step.
 
-python toy_run.py RUN [KILL_AT]
+python toy_run.py RUN LOG_EVERY [AT SIGNAL]
 """
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -14,6 +16,7 @@ import numpy as np
 from training.toy import file_names, init, make_batch, make_batches, make_model
 
 from mtl_jax.config.options.training import LoopOptions, OptimizerOptions, Stage
+from mtl_jax.io import stop_signals
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.loop import fit
@@ -29,11 +32,13 @@ OPTIMIZER = OptimizerOptions(
 LOOP = LoopOptions(batch_size=4, seed=3, ema=0.9, log_every=1, eval_every=5, checkpoint_every=4)
 
 
-def main(run: Path, kill_at: int) -> None:
+def main(run: Path, log_every: int, at: int = -1, number: int = signal.SIGKILL) -> None:
     def batches(start: int) -> Iterator[Batch]:
         for step, batch in enumerate(make_batches(7)(start), start):
-            if kill_at and step == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if step == at:
+                os.kill(os.getpid(), number)
+                while not stop_signals.received():
+                    time.sleep(0.01)
             yield batch
 
     mesh = make_mesh()
@@ -50,7 +55,7 @@ def main(run: Path, kill_at: int) -> None:
         checkpointer,
         MetricWriter(run, sum(stage.steps for stage in STAGES)),
         mesh,
-        LOOP,
+        replace(LOOP, log_every=log_every),
         file_names,
     )
     leaves = jax.tree_util.tree_leaves_with_path(state._asdict())
@@ -59,4 +64,7 @@ def main(run: Path, kill_at: int) -> None:
 
 if __name__ == "__main__":
     enable_compilation_cache()
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    # A shell ignores SIGINT in its background jobs, and this process inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stop_signals.catch_signals()
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

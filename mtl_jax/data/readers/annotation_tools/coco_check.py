@@ -118,6 +118,8 @@ def _check_categories(lists: CocoLists) -> tuple[dict[int, dict], list[str]]:
             wrong = "must be an object with an id and a name"
         elif type(category.get("id")) is not int:
             wrong = f"id must be a whole number, got {reprlib.repr(category.get('id'))}"
+        elif abs(category["id"]) >= 2**63:  # metrics use 64-bit ids
+            wrong = f"id must have at most 18 digits, got {reprlib.repr(category['id'])}"
         elif not isinstance(category.get("name"), str) or not category["name"]:
             wrong = f"name must be text, got {reprlib.repr(category.get('name'))}"
         elif category["id"] in categories:

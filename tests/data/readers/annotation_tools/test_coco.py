@@ -189,6 +189,7 @@ def rle(place: int, **fields):
             ("file_name", "mtl_jax.data download"),
         ),
         (lambda data: data["categories"][0].update(id=3), ("categories[1]",), ("id", 3)),
+        (lambda data: data["categories"][0].update(id=2**70), ("categories[0]",), ("id",)),
         (lambda data: data.pop("annotations"), ("'annotations'",), ()),
     ],
 )

@@ -1,0 +1,73 @@
+"""SHA-256 digests of stored files, with which later damage is found."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from mtl_jax.io.atomic import write_json
+
+NAME = "digests.json"
+
+
+def write_digests(folder: Path) -> None:
+    """Write the digests of all files below a folder to its digests.json."""
+    write_json(folder / NAME, {name: _digest(path) for name, path in _files(folder).items()})
+
+
+def has_digests(folder: Path) -> bool:
+    """Return whether the files of a folder were stored with digests."""
+    return (folder / NAME).exists()
+
+
+def find_damage(folder: Path, item: str) -> str:
+    """Return a description of a damaged file in the subfolder `item`, or '' if there is none.
+
+    Folders without digests are not checked, and files without a digest are ignored. Raises OSError
+    if a file exists but cannot be read.
+    """
+    try:
+        digests = dict(json.loads((folder / NAME).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return ""
+    except (ValueError, TypeError):
+        return f"{NAME} is not valid"
+    files = _files(folder)  # a name in the file, which may be a stranger's, is never opened
+    for name, digest in digests.items():
+        if name.partition("/")[0] != item:
+            continue
+        if name not in files:
+            return f"{name} is missing"
+        if _digest(files[name]) != digest:
+            return f"{name} differs from its digest"
+    return ""
+
+
+def write_checked_json(path: Path, value: Any) -> None:
+    """Write a JSON file that contains its own digest."""
+    write_json(path, {"value": value, "digest": _digest_json(value)})
+
+
+def read_checked_json(path: Path) -> Any:
+    """Read a file of `write_checked_json`. Raises ValueError if it is damaged."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["digest"] == _digest_json(stored["value"]):
+            return stored["value"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: not valid") from None
+    raise ValueError(f"{path}: differs from its digest")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
