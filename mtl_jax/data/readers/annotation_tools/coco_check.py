@@ -309,7 +309,8 @@ def _check_annotations(
 def _drop(
     dropped: dict[int | str, list["Dropped"]], annotation: Mapping[str, Any], box: Box | None
 ) -> None:
-    image_id, number = annotation.get("image_id"), annotation.get("category_id")
+    image_id: Any = annotation.get("image_id")
+    number = annotation.get("category_id")
     if type(image_id) in (int, str):
         category = number if type(number) is int else 0
         dropped.setdefault(image_id, []).append(Dropped(category, box))
