@@ -15,7 +15,7 @@ _COMPARED = 20  # pairs of equal names whose files and objects are compared
 
 
 class _Shared(NamedTuple):
-    count: int
+    number: int
     example: str
     differ: bool  # their objects differ
 
@@ -35,7 +35,9 @@ def shared_images(blocks: Sequence[Mapping[str, Any]], sources: Sequence[Source]
             continue
         first, second = blocks[a], blocks[b]
         about = "about " if len(pairs) > _COMPARED else ""
-        text = f"sources {first['name']} and {second['name']} have {about}{shared.count} images in "
+        text = (
+            f"sources {first['name']} and {second['name']} have {about}{shared.number} images in "
+        )
         text += f"common, such as {shared.example}"
         if first["split"] != second["split"] and first["split"] and second["split"]:
             text += f", in splits {first['split']} and {second['split']}"
@@ -65,8 +67,8 @@ def _compare(a: Source, b: Source, pairs: Sequence[tuple[int, int]]) -> _Shared 
     if not same:
         return None
     differ = any(_objects(one, a) != _objects(other, b) for one, other in same)
-    count = round(len(pairs) * len(same) / len(found))
-    return _Shared(count, same[0][0].file_name, differ)
+    number = round(len(pairs) * len(same) / len(found))
+    return _Shared(number, same[0][0].file_name, differ)
 
 
 def _is_same(one: object, other: object) -> bool:

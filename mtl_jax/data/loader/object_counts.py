@@ -137,7 +137,8 @@ def faults(train: ObjectCounts, val: ObjectCounts, crowd_remedy: str = "") -> It
         cause = _cause(train, crowd_remedy)
         yield f"the training data has no object that can be learned: {cause}"
         return
-    for i in np.flatnonzero((train.annotated > 0) & (train.taught + val.taught == 0)):
+    unlearned = (train.annotated > 0) & (train.taught + val.taught == 0)
+    for i in np.flatnonzero(unlearned).tolist():
         yield (
             f"class {train.classes[i]!r} has no object that can be learned: "
             f"{_cause(train.of_class(i), crowd_remedy)}; or leave the class out (`categories` of "
@@ -147,7 +148,11 @@ def faults(train: ObjectCounts, val: ObjectCounts, crowd_remedy: str = "") -> It
 
 def _cause(counts: ObjectCounts, crowd_remedy: str) -> str:
     total, crowds = int(counts.annotated.sum()), int(counts.crowds.sum())
-    which = f"all {total} objects are crowds" if crowds == total else counts.reasons(crowds=True)
+    which = (
+        f"all {total} objects are crowds"
+        if crowds == total
+        else (f"of {total} annotated objects, {counts.reasons(crowds=True)}")
+    )
     return f"{which}; {crowd_remedy}" if crowds and crowd_remedy else which
 
 

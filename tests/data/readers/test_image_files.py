@@ -167,6 +167,7 @@ def test_one_image_under_two_ids_is_refused(tmp_path):
     check_faults(faults("coco", tmp_path), (tmp_path / "annotations.json", 2, "a.png", 0))
     source = open_format("coco", tmp_path, Labels(on_error="skip"))
     assert [source.key(i) for i in range(len(source))] == [0, 1]
+    assert source[0].dropped == (1,)  # the object of the second record
 
 
 def write_voc(folder: Path, xml: str, filename: str) -> None:

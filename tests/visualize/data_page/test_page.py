@@ -17,10 +17,12 @@ from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.datasets.sources import Opened
 from mtl_jax.data.datasets.subset import Subset
 from mtl_jax.data.face_masks.apply import DrawMasks
+from mtl_jax.data.loader.object_counts import count_objects
 from mtl_jax.data.records import Category, Instance, Record, Source
 from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.ops import boxes as box_ops
 from mtl_jax.ops.anchors import pyramid_anchors
+from mtl_jax.runs.objects import Objects
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.data_page.page import Shown, write_data_page
 from mtl_jax.visualize.data_page.statistics import best_overlaps, measure, suggest_anchors
@@ -126,6 +128,21 @@ def test_missing_annotations_are_listed(tmp_path):
     sentences, listed = problems(page())
     check_faults(sentences, (1,))
     assert listed == []
+
+
+def test_objects_that_training_uses_and_loses_are_listed(tmp_path):
+    image = np.zeros((50, 100, 3), np.uint8)
+    instances = (Instance((0, 0, 10, 20), 1), Instance((0, 0, 9, 9), 1, crowd=True))
+    source = ListSource([Record(image, 100, 50, 1, "a", instances)])
+    opened = Opened((source,), (1.0,), source.categories, notes=("found 3 of 4",))
+    options = DataOptions(resize=SQUARE)
+    counts = count_objects((source,), ("thing",), options)
+    objects = Objects(counts, counts, ("a warning",), ("a fault",))
+    shown = Shown(opened, (), options, None, objects=objects)
+    parts = write_data_page("one", shown, 10, tmp_path).read_text().split("<h2>")
+    assert re.findall("<li>(.*?)</li>", parts[2]) == ["found 3 of 4"]
+    assert re.findall("<td[^>]*>(.*?)</td>", parts[3]) == ["thing", "1", "1", "0", "1", "1", "0"]
+    assert re.findall("<li>(.*?)</li>", parts[3]) == ["a fault", "a warning"]
 
 
 def test_records_are_measured():

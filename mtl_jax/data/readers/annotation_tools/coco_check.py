@@ -90,7 +90,7 @@ def check(lists: CocoLists, folder: Path, reader: LabelReader, on_error: str) ->
     faults = [*lists.faults, *images.faults]
     if images.is_lost:
         raise AnnotationErrors([*broken, *faults])
-    annotations, dropped, more = _check_annotations(lists, categories, images.good, reader)
+    annotations, dropped, more = _check_annotations(lists, categories, images, reader)
     faults += more
     if broken or (faults and on_error == "stop"):
         raise AnnotationErrors([*broken, *faults])
@@ -160,6 +160,7 @@ class _Images(NamedTuple):
     good: dict[int | str, dict]  # by id
     faults: list[str]
     notes: tuple[str, ...] = ()
+    repeats: Mapping[int | str, int | str] = {}  # ids of records of one file -> its first id
     is_lost: bool = False  # no image file exists
 
 
@@ -176,6 +177,7 @@ def _check_images(path: Path, listed: list, folder: Path) -> _Images:
     if len(valid) == len(listed) > 1 and all(file.is_missing for file in found):
         return _Images({}, [fault_line(path, _all_missing(path, listed, folder))], is_lost=True)
     owners: dict[str, int | str] = {}
+    repeats: dict[int | str, int | str] = {}
     for place, file in zip(valid, found, strict=True):
         image = listed[place]
         owner = owners.setdefault(file.path, image["id"]) if file.path else image["id"]
@@ -183,6 +185,7 @@ def _check_images(path: Path, listed: list, folder: Path) -> _Images:
             wrong[place] = _URL_FAULT if "://" in image["file_name"] else file.fault
         elif owner != image["id"]:
             wrong[place] = f"is the same file as image {owner}; merge the two records"
+            repeats[image["id"]] = owner
         elif not files.bytes_of(file.path):
             wrong[place] = "the image file is empty; replace it or remove its record"
         else:
@@ -194,7 +197,7 @@ def _check_images(path: Path, listed: list, folder: Path) -> _Images:
         if fault
     ]
     good = {image["id"]: image for image, fault in zip(listed, wrong, strict=True) if not fault}
-    return _Images(good, faults, notes)
+    return _Images(good, faults, notes, repeats)
 
 
 def _all_missing(path: Path, images: list[dict], folder: Path) -> str:
@@ -251,7 +254,7 @@ def _add_size(image: dict, folder: Path) -> str:
 def _check_annotations(
     lists: CocoLists,
     categories: Mapping[int, dict],
-    images: Mapping[int | str, dict],
+    images: _Images,
     reader: LabelReader,
 ) -> tuple[dict[int | str, list[CheckedAnnotation]], dict[int | str, list[Dropped]], list[str]]:
     numbers = {category["name"]: number for number, category in categories.items()}
@@ -274,17 +277,19 @@ def _check_annotations(
         box, labels = None, []
         if not wrong:
             seen.add(annotation["id"])
-            category, image = annotation.get("category_id"), images.get(annotation["image_id"])
-            if type(category) is not int or category not in categories:
-                if repr(category) not in faulty:
-                    where = _name_annotation(annotation, place, images)
-                    unknown.setdefault(reprlib.repr(category), []).append(where)
-                if image is not None:
-                    _, box = shape_fault(annotation, image["width"], image["height"])
-                    _drop(dropped, annotation, box)
-                continue
+            category = annotation.get("category_id")
+            owner = images.repeats.get(annotation["image_id"], annotation["image_id"])
+            image = images.good.get(owner)
+            is_known = type(category) is int and category in categories
+            if not is_known and repr(category) not in faulty:
+                where = _name_annotation(annotation, place, images.good)
+                unknown.setdefault(reprlib.repr(category), []).append(where)
             if image is None:
                 continue  # the fault of the image is already reported
+            if not is_known or owner != annotation["image_id"]:
+                _, box = shape_fault(annotation, image["width"], image["height"])
+                _drop(dropped, {**annotation, "image_id": owner}, box)
+                continue
             size = image["width"], image["height"]
             wrong, box = shape_fault(annotation, *size)
             if not wrong and reader.attributes:
@@ -293,7 +298,7 @@ def _check_annotations(
         for fault in (wrong, *labels):
             if fault:
                 mend = "" if fault is wrong else "; correct or remove the label"
-                where = _name_annotation(annotation, place, images)
+                where = _name_annotation(annotation, place, images.good)
                 faults.append(fault_line(lists.path, f"{where}: {fault}{mend}"))
         if not wrong and box is not None:
             good.setdefault(annotation["image_id"], []).append(CheckedAnnotation(annotation, box))
