@@ -34,7 +34,8 @@ def _precision_rows(metrics: Mapping[str, float]) -> list[str]:
     kinds = [kind for kind in ("box", "mask") if any(f"{kind}/{p}" in metrics for p in PRECISIONS)]
     columns = [p for p in PRECISIONS if any(f"{kind}/{p}" in metrics for kind in kinds)]
     if not kinds:
-        return []
+        is_detector = any(name.startswith("detections/") for name in metrics)
+        return ["AP: n/a (the images have no annotated objects)"] if is_detector else []
     lines = [" " * 6 + "".join(f"{p:>11}" for p in columns)]
     for kind in kinds:
         cells = "".join(f"{_number(f'{kind}/{p}', metrics):>11}" for p in columns)

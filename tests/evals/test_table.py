@@ -59,3 +59,9 @@ def test_columns_are_aligned():
 def test_metrics_of_detection_are_left_out_for_models_of_whole_images():
     metrics = {"box/AP": 1.0, "val/box/AP": 1.0, "detections/false_alarms": 0.0, "age/mae": 5.0}
     assert without_boxes(metrics) == {"age/mae": 5.0}
+
+
+def test_images_without_objects_have_no_ap():
+    lines = format_table({"detections/false_alarms": 31.0}).splitlines()
+    assert lines[0].startswith("AP: n/a")
+    assert lines[-1].split()[-1] == "31"
