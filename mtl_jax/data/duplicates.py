@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl_jax.images.decode import reduced_gray
+
 SIDE = 32  # pixels, of the compared thumbnails
 # Two thumbnails with a correlation above this count as duplicates. Of the 21 pairs above 0.8 among
 # 6,843 UTKFace chips, 17 were judged by eye to be the same photograph or the next frame
@@ -93,9 +95,10 @@ def _thumbnail(image: Path | np.ndarray) -> np.ndarray:
     if isinstance(image, np.ndarray):
         pixels = image
     else:
-        pixels = cv2.imread(str(image), cv2.IMREAD_REDUCED_GRAYSCALE_2)
-    if pixels is None:
-        return np.zeros((SIDE, SIDE), np.float32)
+        try:
+            pixels = reduced_gray(image)
+        except (ValueError, OSError):
+            return np.zeros((SIDE, SIDE), np.float32)
     thumb = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     return thumb - cv2.GaussianBlur(thumb, (0, 0), SIDE / 8)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_jax.data.records import Record, named
-from mtl_jax.images.decode import decode, to_channels
+from mtl_jax.images.decode import decode, decode_with_notice, to_channels
 from mtl_jax.images.geometry import Size
 
 
@@ -32,7 +32,7 @@ def read_pixels(record: Record, channels: int) -> np.ndarray:
     if isinstance(record.image, np.ndarray):
         image = to_channels(record.image, channels)
     else:
-        image = decode(record.image, channels)
+        image = decode(record.image, channels, levels=record.levels, name=record.place)
     check_size(record, image.shape[:2])
     return image
 
@@ -45,7 +45,19 @@ def own_pixels(record: Record) -> np.ndarray:
     if isinstance(record.image, np.ndarray):
         return record.image
     with named(record):
-        return decode(record.image)
+        return decode(record.image, levels=record.levels, name=record.place)
+
+
+def notice_of(record: Record, channels: int) -> str:
+    """Return what is unusual about the pixels of a record's file, such as damage, or ''.
+
+    Raises UserError that names the file if it cannot be read.
+    """
+    if isinstance(record.image, np.ndarray):
+        return ""
+    with named(record):
+        notice = decode_with_notice(record.image, channels, record.levels)[1]
+    return f"{record.place}: {notice}" if notice else ""
 
 
 def check_size(record: Record, size: Size) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mtl_jax.attributes.base import Attribute, Label
 from mtl_jax.errors import UserError
+from mtl_jax.images.decode import ALL_LEVELS, Levels
 from mtl_jax.images.geometry import Turn
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -74,6 +75,7 @@ class Record:
     turn: Turn | None = None
     # Changes of pixels and labels that `pixels.materialize` applies when the pixels are read.
     deferred: tuple["Change", ...] = ()
+    levels: Levels = ALL_LEVELS  # values of a 16-bit image that become 0 and 255
 
     @property
     def frame(self) -> Frame:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 JPEG, PNG, NPY = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
+TIFF = (b"II*\0", b"MM\0*")
+_TIFF_COLORS, _PALETTE, _GRAY = 262, 3, 1  # tag PhotometricInterpretation and two of its values
 _JPEG_END, _JPEG_SCAN, _JPEG_EXIF, _JPEG_ADOBE = 0xD9, 0xDA, 0xE1, 0xEE
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Within a scan 0xff is followed by 0 (a stuffed byte) or by a restart marker; anything else is a
@@ -174,8 +176,22 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
     return (found[257], found[256]) if len(found) == 2 else None
 
 
+def without_palette(tiff: bytes) -> bytes:
+    """Return a TIFF whose palette indices, if its first page has a palette, are gray values."""
+    order = "little" if tiff[:2] == b"II" else "big"
+    start = int.from_bytes(tiff[4:8], order)
+    for i in range(int.from_bytes(tiff[start : start + 2], order)):
+        entry = start + 2 + 12 * i
+        tag, value = (int.from_bytes(tiff[entry + j : entry + j + 2], order) for j in (0, 8))
+        if tag == _TIFF_COLORS and value == _PALETTE:
+            return tiff[: entry + 8] + _GRAY.to_bytes(2, order) + tiff[entry + 10 :]
+    return tiff
+
+
 def orientation_of(data: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8, of a PNG or WebP; 1 for other formats."""
+    """Return the EXIF orientation, 1 to 8, of a JPEG, PNG or WebP; 1 for other formats."""
+    if data.startswith(JPEG):
+        return _jpeg_header(data)[1]
     if data.startswith(PNG):
         return _png_header(data)[1]
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":

@@ -12,7 +12,7 @@ import numpy as np
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError, suggest
-from mtl_jax.images.decode import decode, to_channels
+from mtl_jax.images.decode import Levels, decode, to_channels
 from mtl_jax.images.geometry import Geometry, Size, covered_box
 from mtl_jax.images.resize import ResizeOptions, resize_and_pad, resize_geometry
 from mtl_jax.inference.times import Times
@@ -35,6 +35,9 @@ class LoadedRun(Protocol):
 
     @property
     def channels(self) -> int: ...
+
+    @property
+    def levels(self) -> Levels: ...
 
     @property
     def categories(self) -> Sequence[Category]: ...
@@ -188,7 +191,7 @@ class Predictor:
             try:
                 if isinstance(image, np.ndarray):
                     return self._check(image)
-                return decode(image, self._run.channels)
+                return decode(image, self._run.channels, levels=self._run.levels)
             except (ValueError, OSError) as error:
                 return error
 

@@ -22,6 +22,7 @@ from mtl_jax.data.loader import pipeline, transforms
 from mtl_jax.data.pixels import materialize
 from mtl_jax.data.records import Category, Record, Source
 from mtl_jax.errors import UserError
+from mtl_jax.images.decode import Levels
 from mtl_jax.images.resize import ResizeOptions
 from mtl_jax.io.atomic import write_json
 from mtl_jax.models.mask_rcnn.rpn_proposals import rpn_proposals
@@ -61,6 +62,10 @@ class Run:
     @property
     def channels(self) -> int:
         return self.setup.experiment.data.channels
+
+    @property
+    def levels(self) -> Levels:
+        return self.setup.experiment.sources.levels
 
     @property
     def batch_size(self) -> int:

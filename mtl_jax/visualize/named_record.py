@@ -22,7 +22,7 @@ def named_record(run: Run, workdir: Path, name: str) -> tuple[Record, bool]:
         return _in_split(run, workdir, split, int(number)), True
     path = Path(name)
     try:
-        pixels = decode(path, run.channels)
+        pixels = decode(path, run.channels, levels=run.levels)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: {reason}; expected an image or SPLIT:NUMBER") from None

@@ -1,16 +1,25 @@
 """The decoder against Pillow."""
 
+import contextlib
 import io
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from images.conftest import HEIGHT, WIDTH
-from mistakes import refused
+from mistakes import check_names, refused
 from PIL import Image, ImageOps
 from real_data import data_set
 
-from mtl_jax.images.decode import decode, image_size
+from mtl_jax.images import decode as decoder
+from mtl_jax.images import png
+from mtl_jax.images.decode import decode, image_size, reduced_gray
+
+
+@pytest.fixture(autouse=True)
+def nothing_logged_yet(monkeypatch):
+    monkeypatch.setattr(decoder, "_logged", set())
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -196,3 +205,141 @@ def test_photographs_decode_as_pillow(folder):
         difference = decode(path).astype(int) - expected
         assert np.abs(difference).mean() < 0.5  # versions of libjpeg may differ
         assert np.abs(difference).max() <= 4
+
+
+def jpeg(size=(300, 200), **options) -> bytes:
+    coarse = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    return encoded(Image.fromarray(cv2.resize(coarse, size)), "JPEG", **options)
+
+
+def overwritten(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(200) + data[middle + 200 :]
+
+
+def cut_short(data: bytes) -> bytes:
+    return data[: len(data) // 2] + b"\xff\xd9"
+
+
+def padded(data: bytes) -> bytes:
+    scan = data.index(b"\xff\xda")
+    return data[:scan] + b"garbage" + data[scan:]
+
+
+@pytest.mark.parametrize("damage", [overwritten, cut_short, padded])
+@pytest.mark.parametrize("kind", [{}, {"progressive": True}])
+def test_a_damaged_jpeg_is_decoded_and_named_once(damage, kind, tmp_path, caplog, capfd):
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(damage(jpeg(**kind)))
+    for _ in range(2):
+        assert decode(path).shape == (200, 300, 3)
+    (record,) = caplog.records
+    check_names(record.getMessage(), path)
+    (tmp_path / "good.jpg").write_bytes(jpeg(**kind))
+    decode(tmp_path / "good.jpg")
+    assert len(caplog.records) == 1
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("size", [(300, 200), (37, 23)])
+def test_jpegs_are_decoded_to_the_pixels_of_opencv(mode, options, size):
+    data = encoded(Image.open(io.BytesIO(jpeg(size))).convert(mode), "JPEG", **options)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(decode(data), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(300, 200), (37, 23)])
+def test_reduced_jpegs_are_those_of_opencv(mode, size, tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(Image.open(io.BytesIO(jpeg(size))).convert(mode), "JPEG"))
+    expected = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    np.testing.assert_array_equal(reduced_gray(path), expected)
+
+
+def chunk(name: bytes, payload: bytes) -> bytes:
+    checksum = zlib.crc32(name + payload).to_bytes(4, "big")
+    return len(payload).to_bytes(4, "big") + name + payload + checksum
+
+
+WARNED = [  # chunks about which libpng warns, and whether the pixels are still known
+    (chunk(b"iCCP", b"ICC\0\0" + zlib.compress(b"nonsense" * 20)), True),
+    (chunk(b"tRNS", b"\0"), True),
+    (chunk(b"zTXt", b"Comment\0\7nonsense"), True),
+    (chunk(b"gAMA", b"\0\0\0\1")[:-1] + b"\0", True),  # a wrong checksum
+    (chunk(b"IDAT", b"nonsense"), False),
+    (chunk(b"IHDR", b"\0" * 13), False),
+]
+
+
+@pytest.mark.parametrize(("added", "fine"), WARNED)
+def test_unusual_pngs_cause_no_output(image, added, fine, capfd):
+    data = encoded(Image.fromarray(image), "PNG")
+    data = data[:33] + added + data[33:]
+    if fine:
+        np.testing.assert_array_equal(decode(data), image)
+    else:
+        with pytest.raises(ValueError, match="damaged"):
+            decode(data)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA"])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_reduced_pngs_have_the_same_pixels(image, mode, interlaced):
+    source = Image.fromarray(image).convert(mode)
+    data = encoded(source, "PNG")
+    if interlaced:
+        data = adam7(np.asarray(source), mode)
+    for alpha in (False, True):
+        got = png.clean(data, alpha)
+        np.testing.assert_array_equal(as_pillow(got), as_pillow(data))
+    np.testing.assert_array_equal(decode(data), as_pillow(data))
+
+
+def adam7(values: np.ndarray, mode: str) -> bytes:
+    """Return an interlaced PNG of gray or RGB pixels, with a palette of gray values for P."""
+    values = values.astype(np.uint8) if mode != "1" else 255 * values.astype(np.uint8)
+    color = {"L": 0, "1": 0, "RGB": 2, "P": 3, "LA": 4, "RGBA": 6}[mode]
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4))
+    raw = b""
+    for x, y, step_x, step_y in (*passes, (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+        raw += b"".join(b"\0" + row.tobytes() for row in values[y::step_y, x::step_x])
+    header = WIDTH.to_bytes(4, "big") + HEIGHT.to_bytes(4, "big") + bytes([8, color, 0, 0, 1])
+    palette = chunk(b"PLTE", bytes(np.repeat(np.arange(256, dtype=np.uint8), 3)))
+    parts = (
+        chunk(b"IHDR", header),
+        palette if mode == "P" else b"",
+        chunk(b"IDAT", zlib.compress(raw)),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def test_changed_files_are_errors_without_output(image, capfd):
+    """Change bytes of small files of all formats at random."""
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(image)
+    kinds = [("PNG", {}), ("JPEG", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {})]
+    files = [encoded(picture, kind, **options) for kind, options in (*kinds, ("GIF", {}))]
+    for _ in range(300):
+        data = bytearray(files[rng.integers(len(files))])
+        for place in rng.integers(len(data), size=3):
+            data[place] = rng.integers(256)
+        with contextlib.suppress(ValueError):
+            decode(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
+def test_levels_of_16_bit_images_are_spread(tmp_path, caplog):
+    path = tmp_path / "dim.png"
+    values = np.linspace(100, 500, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).round()
+    cv2.imwrite(str(path), values.astype(np.uint16))
+    assert decode(path).max() == 2
+    (record,) = caplog.records
+    check_names(record.getMessage(), path, 100, 500, "config.data.levels=(100, 500)")
+    spread = decode(path, 1, levels=(100, 300))
+    expected = np.clip((values - 100) * 255 / 200, 0, 255)
+    np.testing.assert_allclose(spread[..., 0], expected, atol=0.5)
+    assert len(caplog.records) == 1

@@ -24,6 +24,7 @@ class FakeRun:
         self.batches = []
 
     propose = None  # the model requires no proposals
+    levels = (0, 65535)
     version = ""
     exact_masks = False
 

@@ -85,6 +85,16 @@ def test_paths_strings_and_arrays_have_the_same_result(tmp_path):
     same(predictor(image[..., 0]), predictor(image))  # gray
 
 
+def test_16_bit_images_are_read_with_the_levels_of_the_run(tmp_path):
+    image = scenes()[0]
+    path = tmp_path / "dim.png"
+    cv2.imwrite(str(path), image.astype(np.uint16))  # 8 of 16 bits are used
+    run = FakeRun()
+    run.levels = (0, 255)
+    same(Predictor(run)(path), Predictor(FakeRun())(image))
+    assert len(Predictor(FakeRun())(path)) == 0
+
+
 def test_a_model_of_another_number_of_channels():
     image = picture(64, 128, (20, 10, 60, 50), 5)
     run = FakeRun(channels=5)

@@ -25,11 +25,14 @@ class SourceOptions(Options):
     attribute_keys: Mapping[str, Any] = field(default_factory=dict)  # `keys` of LabelReader
     attribute_preset: str = ""  # mtl_mrcnn | utkface; see LabelReader
     on_error: str = "stop"  # on an invalid record: stop | skip (log the record and omit it)
+    levels: tuple[int, int] = (0, 65535)  # values of 16-bit images that become 0 and 255
     # Not a field of a config. None: the config is the user's own. Otherwise it is that of a run of
     # somebody else, in which the user named only these paths; see data.datasets.access.
     named: frozenset[str] | None = field(default=None, compare=False)
 
     def faults(self) -> Iterator[str]:
+        if not 0 <= self.levels[0] < self.levels[1] <= 65535:
+            yield f"data.levels is {self.levels}; it must be (low, high), 0 <= low < high <= 65535"
         if len(self.fractions) != 3 or min(self.fractions) < 0 or sum(self.fractions) <= 0:
             yield f"data.fractions is {self.fractions}; it must be (train, val, test)"
 

@@ -22,6 +22,7 @@ from mtl_jax.data.readers.format import Labels
 from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.data.records import Category, Source
 from mtl_jax.errors import AnnotationErrors, UserError, suggest, summarize
+from mtl_jax.images.decode import Levels
 from mtl_jax.io.atomic import write_json
 
 _log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def open_sources(
     for block, source, found in zip(blocks, sources, divided, strict=True):
         for name, positions in found.items():
             if name in wanted and positions:
-                part = _part(block, source, positions, united, attributes, name)
+                part = _part(block, source, positions, united, attributes, name, options.levels)
                 result[name] = _append(result[name], part, block)
         counts = ", ".join(f"{name} {len(positions)}" for name, positions in found.items())
         _log.info("%s: %d records (%s)", block["name"], len(source), counts)
@@ -181,7 +182,8 @@ def _open_external(
     names = {category.name for category in source.categories}
     block["rename"] = {old: new for old, new in block["rename"].items() if old in names}
     united = tuple(categories) or _categories(block, source)
-    part = _part(block, source, range(len(source)), united, attributes, "external")
+    every = range(len(source))
+    part = _part(block, source, every, united, attributes, "external", options.levels)
     return Opened(
         (part,),
         (1.0,),
@@ -268,6 +270,7 @@ def _part(
     united: Sequence[Category],
     attributes: Sequence[Attribute],
     split: str,
+    levels: Levels,
 ) -> Source:
     """Return the records of one split, labelled with the merged classes. They are composed into
     scenes if the block has `scene`; only scenes for training repeat chips.
@@ -302,6 +305,7 @@ def _part(
         labels=_block_labels(block, attributes),
         exhaustive=block["exhaustive"],
         deferred=deferred,
+        levels=levels,
     )
     if block["scene"]:
         part = _compose(part, block, attributes, split)

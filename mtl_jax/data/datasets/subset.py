@@ -7,6 +7,7 @@ import numpy as np
 
 from mtl_jax.attributes.base import Label
 from mtl_jax.data.records import Category, Change, Record, Source, Wrapper
+from mtl_jax.images.decode import ALL_LEVELS, Levels
 
 
 class Subset(Wrapper):
@@ -15,8 +16,8 @@ class Subset(Wrapper):
     With `classes`, class l becomes `classes[l - 1]` of `categories`; instances that would become
     class 0 are left out. Classes of `categories` that are not in `classes` are unlabelled.
     `labels` are the defaults of instances without a label of an attribute. `exhaustive` replaces
-    the records' own value; True also declares that no class is unlabelled. `deferred` changes are
-    applied when the pixels are read.
+    the records' own value; True also declares that no class is unlabelled. `levels` replaces the
+    records' own if it is not the default. `deferred` changes are applied when the pixels are read.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Subset(Wrapper):
         labels: Mapping[str, Label] | None = None,
         exhaustive: bool | None = None,
         deferred: tuple[Change, ...] = (),
+        levels: Levels = ALL_LEVELS,
     ):
         super().__init__(source)
         self.positions = positions
@@ -38,6 +40,7 @@ class Subset(Wrapper):
         every = set() if classes is None or exhaustive else set(range(1, len(self.categories) + 1))
         self._unlabelled = tuple(sorted(every - set(classes or ())))
         self._labels, self._exhaustive, self._deferred = dict(labels or {}), exhaustive, deferred
+        self._levels = levels
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -63,6 +66,8 @@ class Subset(Wrapper):
             changes["exhaustive"] = self._exhaustive
         if self._unlabelled:
             changes["unlabelled"] = self._unlabelled
+        if self._levels != ALL_LEVELS:
+            changes["levels"] = self._levels
         if self._deferred:
             changes["deferred"] = (*record.deferred, *self._deferred)
         return replace(record, **changes) if changes else record

@@ -18,7 +18,7 @@ from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.sources import Opened, open_sources
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.loader.pipeline import find_record
-from mtl_jax.data.pixels import check_size, materialize, read_pixels
+from mtl_jax.data.pixels import check_size, materialize, notice_of, read_pixels
 from mtl_jax.data.readers.folders import look_at
 from mtl_jax.data.records import Category, Record, Source, named
 from mtl_jax.errors import UserError, summarize
@@ -106,16 +106,17 @@ def write_data_page(title: str, shown: Shown, limit: int, folder: Path) -> Path:
         shown.attributes,
         shown.data.resize,
     )
+    chosen = _choose(sources, limit, shown.seed)
+    records = [materialize(find_record(sources, i)) for i in chosen]
+    notices = [found for r in records if (found := notice_of(r, shown.data.channels))]
     _add_counts(page, shown, numbers, total)
-    _add_problems(page, shown, faults, numbers)
+    _add_problems(page, shown, faults, notices, numbers)
     add_objects(page, shown.objects)
     _add_sizes(page, numbers)
     _add_labels(page, numbers)
     if shown.model is not None:
         _add_anchor_fit(page, shown.model, numbers)
-    chosen = _choose(sources, limit, shown.seed)
     if chosen:
-        records = [materialize(find_record(sources, i)) for i in chosen]
         _add_samples(page, shown, records)
         _add_input(page, shown, records, chosen)
         if shown.model is not None:
@@ -198,7 +199,13 @@ def _add_counts(page: Page, shown: Shown, numbers: DataNumbers, total: int) -> N
     )
 
 
-def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: DataNumbers) -> None:
+def _add_problems(
+    page: Page,
+    shown: Shown,
+    faults: Sequence[str],
+    notices: Sequence[str],
+    numbers: DataNumbers,
+) -> None:
     page.heading("Problems")
     if shown.opened.skipped:
         page.text(f"{len(shown.opened.skipped)} records or labels were skipped:")
@@ -206,6 +213,9 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: Data
     if faults:
         page.text(f"{len(faults)} invalid images, which stop training unless on_error is 'skip':")
         page.list(summarize(faults))
+    if notices:
+        page.text("Of the images shown below:")
+        page.list(notices)
     unlabelled = [name for name, found in numbers.values.items() if not found]
     if unlabelled:
         page.text(f"Attributes without a label in the {numbers.images} images measured:")
@@ -213,7 +223,7 @@ def _add_problems(page: Page, shown: Shown, faults: Sequence[str], numbers: Data
     empty = not numbers.boxes and not numbers.crowds
     if empty:
         page.text(f"The {numbers.images} images measured have no annotations.")
-    if not shown.opened.skipped and not faults and not unlabelled and not empty:
+    if not any((shown.opened.skipped, faults, notices, unlabelled, empty)):
         page.text("No problems found.")
     if shown.opened.notes:
         page.text("Notes:")

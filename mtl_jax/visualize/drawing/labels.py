@@ -1,15 +1,12 @@
 """Labels on an image: blocks of text that stay inside it and do not overlap each other."""
 
-import unicodedata
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
+from mtl_jax.visualize.drawing import text
 from mtl_jax.visualize.drawing.palette import Color, text_color
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-CAPITALS = 22  # height of capital letters in pixels, at font scale 1
 LINE = 1.6  # line spacing, in heights of capital letters
 CROWDED = 0.5  # boxes; a label that hides more is written once per class, with one line
 Rectangle = tuple[int, int, int, int]  # x, y, width, height
@@ -34,8 +31,7 @@ class Labels:
         self._boxes = np.reshape(boxes, (-1, 4)).astype(float)
         self._line = text_height(height, width)
         self._pad = max(self._line // 6, 2)
-        self._stroke = max(1, self._line // 14)
-        self._scale = self._line / LINE / CAPITALS
+        self._font = round(self._line / LINE / text.CAPITAL)
         self._taken: list[Rectangle] = []
         self._written: set[str] = set()
 
@@ -69,10 +65,10 @@ class Labels:
         """Drop or shorten lines that do not fit the image."""
         height, width = self._size
         room = max((height - self._pad) // self._line, 1)
-        return [self._shorten(_ascii(line), width - 2 * self._pad) for line in lines[:room]]
+        return [self._shorten(line, width - 2 * self._pad) for line in lines[:room]]
 
     def _measure(self, lines: Sequence[str]) -> tuple[int, int]:
-        widest = max(self._text_width(line) for line in lines)
+        widest = max(text.width_of(line, self._font) for line in lines)
         return min(widest + 2 * self._pad, self._size[1]), len(lines) * self._line + self._pad
 
     def _places(self, box: np.ndarray, width: int, height: int) -> list[Rectangle]:
@@ -114,25 +110,14 @@ class Labels:
         for i, line in enumerate(lines):
             # The baseline that centres capital letters vertically in their line.
             low = y + self._pad // 2 + round((i + 0.5 + 0.5 / LINE) * self._line)
-            ink, at = text_color(color), (x + self._pad, low)
-            cv2.putText(image, line, at, FONT, self._scale, ink, self._stroke, cv2.LINE_AA)
-
-    def _text_width(self, line: str) -> int:
-        return cv2.getTextSize(line, FONT, self._scale, self._stroke)[0][0]
+            text.write(image, line, (x + self._pad, low), self._font, text_color(color))
 
     def _shorten(self, line: str, limit: int) -> str:
-        if self._text_width(line) <= limit:
+        if text.width_of(line, self._font) <= limit:
             return line
-        while line and self._text_width(line + "..") > limit:
+        while line and text.width_of(line + "..", self._font) > limit:
             line = line[:-1]
         return line + ".." if line else ""
-
-
-def _ascii(line: str) -> str:
-    """Return a line with only the characters that OpenCV's font supports."""
-    plain = unicodedata.normalize("NFKD", line)
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return plain.encode("ascii", "replace").decode()
 
 
 def _meet(a: Rectangle, b: Rectangle) -> bool:

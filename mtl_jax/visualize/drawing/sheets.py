@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from mtl_jax.images.decode import decode
-from mtl_jax.visualize.drawing.labels import FONT
 from mtl_jax.visualize.drawing.palette import Color
+from mtl_jax.visualize.drawing.text import write
 
 CAPTION = 22  # height in pixels of the caption below an image
+FONT_SIZE = 12
 GAP = 8
 WHITE = 255
 INK = (40, 44, 48)
@@ -76,8 +77,7 @@ def sheet(
         rectangle(result, frame, EDGE)  # shows the extent of a white image
         if captions:
             at = (left, top + height + CAPTION - 7)
-            text = captions[i][: width // 7].encode("ascii", "replace").decode()
-            cv2.putText(result, text, at, FONT, 0.42, INK, 1, cv2.LINE_AA)
+            write(result, captions[i][: width // 7], at, FONT_SIZE, INK)
     return result
 
 

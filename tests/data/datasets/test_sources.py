@@ -21,6 +21,7 @@ from mtl_jax.data.datasets.sources import (
     open_split,
 )
 from mtl_jax.data.face_masks.apply import with_masks
+from mtl_jax.data.pixels import own_pixels, read_pixels
 from mtl_jax.data.records import Category
 from mtl_jax.errors import AnnotationErrors, UserError
 
@@ -392,3 +393,19 @@ def test_short_fields_change_the_first_block(data_root: Path):
     write_coco(data_root / "a", ["face"])
     opened = open_split(options({"format": "coco", "path": "b"}, path="a"), (), "train")
     assert len(opened.sources[0]) == 7
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_levels_of_a_config_apply_to_its_16_bit_images(tmp_path, external):
+    path = write_coco(tmp_path, ["thing"], count=6)
+    values = np.arange(2000, dtype=np.uint16).reshape(40, 50) % 400
+    for i in range(6):
+        cv2.imwrite(str(tmp_path / f"images/{i}.png"), values)
+    dim, bright = (
+        SourceOptions(format="coco", path=str(path), levels=levels)
+        for levels in ((0, 65535), (0, 400))
+    )
+    for options, high in ((dim, 2), (bright, 254)):
+        opened = open_external(path, options, ()) if external else open_split(options, (), "train")
+        record = opened.sources[0][0]
+        assert read_pixels(record, 3).max() == own_pixels(record).max() == high

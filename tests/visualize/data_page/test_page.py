@@ -84,6 +84,30 @@ class ListSource(list, Source):
 SQUARE = ResizeOptions("square", 64, 64, ((64, 64),))
 
 
+def test_damaged_and_dim_images_are_listed(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    middle = len(jpeg) // 2
+    (tmp_path / "damaged.jpg").write_bytes(jpeg[:middle] + bytes(100) + jpeg[middle + 100 :])
+    cv2.imwrite(str(tmp_path / "dim.png"), image.astype(np.uint16))
+    (tmp_path / "good.jpg").write_bytes(jpeg)
+    instances = (Instance((5, 5, 40, 30), 1),)
+    source = ListSource(
+        Record(tmp_path / name, 60, 40, i, name, instances)
+        for i, name in enumerate(("damaged.jpg", "dim.png", "good.jpg"))
+    )
+    opened = Opened((source,), (1.0,), source.categories)
+    shown = Shown(opened, (), DataOptions(resize=SQUARE), None)
+    listed = problems(write_data_page("three", shown, 10, tmp_path / "page").read_text())[1]
+    check_faults(
+        sorted(listed), (tmp_path / "damaged.jpg",), (tmp_path / "dim.png", "config.data.levels")
+    )
+    bright = Subset(source, range(3), levels=(0, 255))
+    again = replace(shown, opened=opened._replace(sources=(bright,)))
+    listed = problems(write_data_page("three", again, 10, tmp_path / "again").read_text())[1]
+    check_faults(listed, (tmp_path / "damaged.jpg",))
+
+
 def test_unreadable_images_are_listed(tmp_path):
     good, cut, other = (tmp_path / f"{name}.png" for name in ("good", "cut", "other"))
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
 import pycocotools.mask
 
 from mtl_jax.data.readers.annotation_tools.coco import coco_source
@@ -25,6 +23,7 @@ from mtl_jax.data.readers.image_files import Named
 from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 from mtl_jax.images import headers
+from mtl_jax.images.decode import decode
 from mtl_jax.images.limits import check_pixels
 from mtl_jax.io.regular import read_regular
 
@@ -167,9 +166,8 @@ def _mask(data: Any, x: int, y: int, height: int, width: int) -> dict[str, Any]:
             f"{width} x {height}; correct or remove it"
         )
     try:
-        png = np.frombuffer(raw if raw.startswith(headers.PNG) else b"", np.uint8)
-        crop = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) if len(png) else None
-    except cv2.error:
+        crop = decode(raw, 1)[..., 0] if raw.startswith(headers.PNG) else None
+    except ValueError:
         crop = None
     if crop is None or not crop.any():
         raise ValueError("its mask is empty or not a PNG in base64; correct or remove it")

@@ -4,6 +4,7 @@ Penn-Fudan pedestrians.
 Source: https://www.cis.upenn.edu/~jshi/ped_html/, readme.txt.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +20,8 @@ from mtl_jax.data.readers.format import Block, Format, Labels, find_subfolder
 from mtl_jax.data.records import Source
 from mtl_jax.data.segmentation import encode
 from mtl_jax.errors import UserError
-from mtl_jax.images.headers import is_lossy
-from mtl_jax.images.limits import check_pixels
-from mtl_jax.io.regular import open_regular
+from mtl_jax.images import headers, png
+from mtl_jax.images.limits import check_pixels, read_image_file
 
 MANY = 1000  # an image with more different values is a photograph and not a mask image
 # Fraction of the edge pixels of a mask image whose value lies between those of their neighbours.
@@ -95,14 +95,12 @@ def _stem(name: str) -> str:
 
 
 def _read(path: Path) -> _Masks:
-    if is_lossy(path.read_bytes()):
+    data = read_image_file(path)
+    if headers.is_lossy(data):
         raise ValueError("is a JPEG or lossy WebP, which changes values; save the masks as PNG")
     try:
-        # OpenCV would return the colours of a palette instead of its indices.
-        with open_regular(path) as data, Image.open(data) as file:
-            check_pixels(file.height, file.width)
-            values = np.asarray(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        values = _read_indices(data)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, cv2.error) as error:
         raise ValueError(f"cannot be decoded ({error}); save the mask image again") from None
     if values.ndim != 2:
         raise ValueError(f"has {values.shape[-1]} channels; a mask image must have one channel")
@@ -121,6 +119,22 @@ def _read(path: Path) -> _Masks:
         x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
         runs[int(number)] = encode(mask[y : y + h, x : x + w], y, x, height, width)
     return _Masks(height, width, runs)
+
+
+def _read_indices(data: bytes) -> np.ndarray:
+    """Decode an image without applying its palette."""
+    if size := headers.declared_size(data):
+        check_pixels(*size)
+    if data.startswith(headers.TIFF):  # Pillow's libtiff writes to stderr
+        raw = np.frombuffer(headers.without_palette(data), np.uint8)
+        values = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+        if values is None:
+            raise ValueError("not a TIFF that OpenCV can decode")
+        return values
+    data = png.clean(data) if data.startswith(headers.PNG) else data
+    with Image.open(io.BytesIO(data)) as file:  # OpenCV would apply the palette
+        check_pixels(file.height, file.width)
+        return np.asarray(file)
 
 
 def _is_blurred(values: np.ndarray) -> bool:

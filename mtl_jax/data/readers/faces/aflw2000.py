@@ -6,8 +6,8 @@ yaw, roll in radians, with the signs of this library. The rotations are applied 
 yaw, pitch.
 
 Points are in MATLAB's pixel indices, so that index k lies at k - 0.5: the authors' code converts y
-by `height + 1 - y`. It was also applied to AFLW2000's hidden points, which are at (-1, -1): they
-are stored as (-1, 452) in images of 450 pixels.
+by `height + 1 - y`. It was also applied to AFLW2000's hidden points, (-1, -1), which are stored as
+(-1, 452) in images of 450 pixels.
 """
 
 import re

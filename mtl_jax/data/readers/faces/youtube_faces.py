@@ -2,8 +2,8 @@
 
 Source: https://github.com/udacity/P1_Facial_Keypoints (MIT; the frames for research), from Wolf,
 Hassner, Maoz, Face recognition in unconstrained videos, CVPR 2011. Points are pixel indices from 0,
-found by the network of Bulat and Tzimiropoulos, ICCV 2017, whose code truncates them to integers:
-index k lies at k + 0.5. The box is `face_points.face_box`. Visibility is not annotated.
+found by the network of Bulat and Tzimiropoulos, ICCV 2017, whose code truncates them to integers,
+so that index k lies at k + 0.5. The box is `face_points.face_box`. Visibility is not annotated.
 """
 
 import csv

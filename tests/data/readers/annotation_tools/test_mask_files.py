@@ -40,7 +40,7 @@ def write(folder: Path, name="a", values=VALUES, kind="gray", ending="_mask.png"
 
 
 @pytest.mark.parametrize("kind", ["gray", "palette", "16 bits"])
-@pytest.mark.parametrize("ending", ["_mask.png", ".png"])
+@pytest.mark.parametrize("ending", ["_mask.png", ".png", ".tif"])
 def test_each_value_is_an_instance(tmp_path, kind, ending):
     write(tmp_path, kind=kind, ending=ending)
     write(tmp_path, "b", 0 * VALUES, kind, ending)
