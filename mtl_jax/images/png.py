@@ -66,8 +66,11 @@ def clean(data: bytes, alpha: bool = False) -> bytes:
     ):
         parts += [(b"tRNS", opacity[: 1 << depth if color == _PALETTE else 6])] if opacity else []
     # Stored without compression, which OpenCV reads quickly.
-    parts += [(b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]
-    return PNG + b"".join(_chunk(name, payload) for name, payload in parts)
+    stored = zlib.compress(rows, 0)
+    del rows  # large images exist at most twice at a time
+    parts += [(b"IDAT", stored), (b"IEND", b"")]
+    del stored
+    return b"".join((PNG, *(piece for name, payload in parts for piece in _chunk(name, payload))))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview | bytes, bool]]:
@@ -87,9 +90,9 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview | bytes, bool]]:
         position = stop + 4
 
 
-def _chunk(name: bytes, payload: bytes) -> bytes:
+def _chunk(name: bytes, payload: bytes) -> tuple[bytes, ...]:
     checksum = zlib.crc32(payload, zlib.crc32(name))
-    return len(payload).to_bytes(4, "big") + name + payload + checksum.to_bytes(4, "big")
+    return len(payload).to_bytes(4, "big"), name, payload, checksum.to_bytes(4, "big")
 
 
 def _passes(header: bytes) -> Iterator[tuple[int, int]]:
