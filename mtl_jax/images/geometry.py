@@ -1,7 +1,7 @@
 """Coordinate transforms of images that are resized, mirrored, cropped or rotated."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ class Geometry(NamedTuple):
         )
 
 
-def pixel_centres(index: np.ndarray, first: int) -> np.ndarray:
+def pixel_centres(index: np.ndarray | Sequence[Any], first: int) -> np.ndarray:
     """Convert pixel indices to the coordinates of the pixels' centres. The first pixel of a row or
     column has the index `first`: 0, or 1 as in MATLAB. Fractions of an index are kept.
     """

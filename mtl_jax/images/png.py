@@ -73,7 +73,7 @@ def clean(data: bytes, alpha: bool = False) -> bytes:
     return b"".join((PNG, *(piece for name, payload in parts for piece in _chunk(name, payload))))
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview | bytes, bool]]:
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yield the name and payload of each complete chunk, and whether its checksum is correct."""
     position, view = len(PNG), memoryview(data)
     while len(data) >= position + 12:
@@ -83,8 +83,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview | bytes, bool]]:
             return
         name = data[position + 4 : start]
         checksum = int.from_bytes(data[stop : stop + 4], "big")
-        payload = view[start:stop] if name == b"IDAT" else data[start:stop]
-        yield name, payload, zlib.crc32(view[position + 4 : stop]) == checksum
+        yield name, data[start:stop], zlib.crc32(view[position + 4 : stop]) == checksum
         if name == b"IEND":
             return
         position = stop + 4

@@ -133,7 +133,7 @@ def matrix(
 
     def draw(axes: Axes) -> None:
         axes.imshow(shades, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-        plain = dict(fontsize=8, parse_math=False)  # names may contain dollar signs
+        plain: dict[str, Any] = dict(fontsize=8, parse_math=False)  # names may contain dollar signs
         axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", **plain)
         axes.set_yticks(range(len(rows)), rows, **plain)
         axes.set_xlabel(across)
