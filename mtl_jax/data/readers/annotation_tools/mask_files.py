@@ -145,7 +145,7 @@ def _is_blurred(values: np.ndarray) -> bool:
         rising, falling = (before < here) & (here < after), (before > here) & (here > after)
         between += np.count_nonzero(rising | falling)
         edges += np.count_nonzero((before != here) | (here != after))
-    return between > max(FEW, BLURRED * edges)
+    return bool(between > max(FEW, BLURRED * edges))
 
 
 def open_masks(folder: Path, block: Block, labels: Labels) -> Source:
