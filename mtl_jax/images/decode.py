@@ -69,6 +69,9 @@ def decode_with_notice(
         raise ValueError("the file is empty")
     if size := headers.declared_size(data):
         check_pixels(*size)
+    # Decoders fill the missing part of an image with gray, some without an error.
+    if headers.is_truncated(data):
+        raise ValueError("the image is truncated")
     notice = ""
     if data.startswith(headers.NPY):
         image = _read_array(data)
@@ -104,8 +107,6 @@ def _read_array(data: bytes) -> np.ndarray:
 
 def _read_jpeg(data: bytes) -> tuple[np.ndarray, str]:
     """Return pixels `[H, W, 3]`, and a notice if they are damaged."""
-    if headers.is_truncated(data):
-        raise ValueError("the image is truncated")
     if headers.is_bare_cmyk(data):  # OpenCV would assume inverted inks
         raise ValueError("the JPEG is CMYK without Adobe's marker; save it as RGB")
     try:
@@ -132,8 +133,6 @@ def _read_image(data: bytes) -> np.ndarray:
     """Return pixels `[H, W, 3]` of 8 or 16 bits, decoded by OpenCV."""
     orientation = 1
     if data.startswith(headers.PNG):
-        if headers.is_truncated(data):
-            raise ValueError("the image is truncated")
         orientation = headers.orientation_of(data)
         data = png.clean(data)
     try:

@@ -22,11 +22,11 @@ from mtl_jax.data.readers.annotation_tools.coco import coco_opener
 from mtl_jax.data.readers.coco_lists import CocoLists, Collector, read_each
 from mtl_jax.data.readers.folders import list_images
 from mtl_jax.data.readers.format import Format
+from mtl_jax.data.readers.safe_mat import read_mat
 from mtl_jax.data.records import Box
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.geometry import Size, pixel_centres
-from mtl_jax.io.regular import open_regular
 
 _NAMES = ("Pose_Para", "pt2d", "pt3d_68")
 # 300W-LP renders a photograph in other poses: AFW_134212_1_7 shows the first face of AFW_134212.
@@ -106,26 +106,21 @@ def _aflw(points: np.ndarray, width: int, height: int) -> list[Point | tuple[Non
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Read the arrays of a MATLAB file, without executing code from it."""
-    from scipy.io import loadmat  # a slow import, which a mistake in a config should not wait for
-
     try:
-        with open_regular(path) as file:
-            return loadmat(file, variable_names=_NAMES)
+        return read_mat(path, _NAMES)
     except FileNotFoundError:
         raise ValueError(f"has no {path.name} beside it; add the file") from None
-    except Exception as error:  # a broken file can raise any exception
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise ValueError(f"its {path.name} is truncated or not a .mat file ({reason})") from None
+    except ValueError as error:
+        raise ValueError(f"its {path.name} is truncated or not a .mat file ({error})") from None
 
 
 def _array(mat: dict[str, Any], name: str) -> np.ndarray:
     found = mat.get(name)
     if found is None:
         raise ValueError(f"its .mat has no {name}; it is truncated or of another data set")
-    if found.dtype.kind not in "fiu" or found.ndim != 2 or found.size < 6:
+    if found.ndim != 2 or found.size < 6:
         raise ValueError(f"{name} of its .mat must be a table of numbers")
-    return found.astype(float)
+    return found
 
 
 _3DDFA = "http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
