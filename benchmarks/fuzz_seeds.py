@@ -353,7 +353,7 @@ def _youtube(rng: random.Random, folder: Path) -> Path:
 
 
 def _fairface(rng: random.Random, folder: Path) -> Path:
-    path = folder / "labels.csv"
+    path = folder / "fairface_label_train.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "age", "gender", "race", "service_test"))
