@@ -3,17 +3,19 @@
     python train.py --config configs/mtl_synthetic.py
     python train.py --config configs/utkface_age.py:tiny --workdir runs/try --config.train.seed=1
 
-If the run folder exists, training resumes from its latest checkpoint. `--config.FIELD=VALUE`
-changes a field of the config. `--find learning_rate` and `--find batch_size` train no model; they
-print the value to use.
+If the run folder exists, training resumes from its latest checkpoint. After SIGTERM or Ctrl-C the
+current step is completed and saved; a second signal ends the process at once.
+`--config.FIELD=VALUE` changes a field of the config. `--find learning_rate` and `--find batch_size`
+train no model; they print the value to use.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_jax.commandline import Parser, run
-from mtl_jax.config.resolve import load_experiment
+from mtl_jax.errors import UserError
 from mtl_jax.io.malloc import restart_with_kept_memory
+from mtl_jax.io.stop_signals import catch_signals
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,7 +25,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hosts", action="store_true", help="join the other hosts of a cluster")
     parser.add_argument("--find", choices=("learning_rate", "batch_size"), help="find a value")
     args, overrides = parser.parse_with_overrides(argv)
-    resolved = load_experiment(args.config, overrides)
+
+    from mtl_jax.config.resolve import load_experiment
+
+    try:
+        resolved = load_experiment(args.config, overrides)
+    except UserError as error:
+        if args.hosts:
+            from mtl_jax.runs.hosts import tell_hosts
+
+            tell_hosts(error)
+        raise
     name = Path(args.config.partition(":")[0]).stem
     variant = args.config.partition(":")[2]
     workdir = args.workdir or Path("runs", f"{name}_{variant}" if variant else name)
@@ -41,4 +53,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    catch_signals()
     run(main)

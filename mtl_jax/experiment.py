@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -28,6 +29,7 @@ from mtl_jax.inference.output import Predictions
 from mtl_jax.io.atomic import write_json
 from mtl_jax.runs.batches import MakeBatches, as_regions, train_batches
 from mtl_jax.runs.folder import lock_run, prepare_folder, removed_unless_done
+from mtl_jax.runs.hosts import agreement, check_shared, describe_config, describe_data
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import (
     Propose,
@@ -68,27 +70,31 @@ def train(
     """
     if hosts:
         join_hosts()
-    with lock_run(workdir, alone=jax.process_index() == 0):
-        _train(experiment, workdir, batches or train_batches)
+    with ExitStack() as stack:
+        with agreement(workdir) as facts:
+            stack.enter_context(lock_run(workdir, alone=jax.process_index() == 0))
+            done = prepare_folder(workdir, experiment)
+            facts |= describe_config(experiment.config, done)
+        check_shared(workdir)
+        _train(experiment, workdir, done, batches or train_batches)
 
 
-def _train(experiment: Experiment, workdir: Path, batches: MakeBatches) -> None:
+def _train(experiment: Experiment, workdir: Path, done: int, batches: MakeBatches) -> None:
     enable_compilation_cache()
     loop, total = experiment.train, experiment.steps
-    done = prepare_folder(workdir, experiment)
     note_config(experiment)
-    if done == total:
+    if done == total and not Checkpointer(workdir / "checkpoints").awaits_metrics(done):
         print(f"{workdir}: all {total} steps are done")
         return
     if done:
         print(f"{workdir}: resuming after step {done}")
-    with removed_unless_done(workdir / "splits.json"):
+    config, stored = workdir / "config.json", workdir / "splits.json"
+    with removed_unless_done(config, stored), agreement(workdir) as facts:
+        write_json(config, experiment.config)  # first: after a kill, splits.json is of this config
         opened = sources.open_sources(
-            experiment.sources,
-            experiment.attributes,
-            workdir / "splits.json",
-            wanted=("train", "val"),
+            experiment.sources, experiment.attributes, stored, wanted=("train", "val")
         )
+        facts |= describe_data(opened)
         training, validation = opened["train"], opened["val"]
         if not training.sources:
             raise UserError(f"{workdir}: the config's data has no records for split 'train'")
@@ -105,7 +111,7 @@ def _train(experiment: Experiment, workdir: Path, batches: MakeBatches) -> None:
         mesh = make_mesh()
         loop.check_devices(mesh.size)
         propose = make_propose(setup, mesh, workdir / "proposals")
-        write_json(workdir / "config.json", experiment.config)
+        variables = initial_variables(setup, loop.seed, new=not done)
     checkpointer = Checkpointer(
         workdir / "checkpoints",
         setup.metadata,
@@ -115,7 +121,7 @@ def _train(experiment: Experiment, workdir: Path, batches: MakeBatches) -> None:
     try:
         fit(
             setup.model,
-            initial_variables(setup, loop.seed, new=not done),
+            variables,
             experiment.stages,
             experiment.optimizer,
             partial(batches, setup, training, loop),

@@ -196,7 +196,7 @@ class Checkpointer:
                 metadata = self._read_record(found)["metadata"]
                 return Stored(found, metadata, self._read_arrays(found, "variables"))
             except FileNotFoundError:
-                if found is None and (not self.steps() or str(step).isdecimal()):
+                if found is None and (not self.steps() or step not in ("latest", "best")):
                     raise
         raise FileNotFoundError(f"{self.folder}: checkpoints are deleted faster than they are read")
 

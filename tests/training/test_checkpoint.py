@@ -244,6 +244,8 @@ def test_mistakes_are_named(tmp_path, state):
     for step in ("bset", 2, "-1"):
         with refused(tmp_path, step, "latest", "best", 1, 40, error=FileNotFoundError):
             checkpointer.find(step)
+        with refused(tmp_path, step, "latest", "best", 1, 40, error=FileNotFoundError):
+            Checkpointer(tmp_path).read(step)
     with refused("metadata", error=ValueError):
         Checkpointer(tmp_path).save(state, 3)
     with refused("best_mode", "maximum", "max", "min", error=ValueError):

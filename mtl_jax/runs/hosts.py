@@ -1,0 +1,116 @@
+"""Agreement of all hosts of a cluster before the first step.
+
+Without it, a host that fails leaves the others waiting for minutes, and hosts with different data
+train a model of neither.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jax
+
+from mtl_jax.config.fields import flat_fields
+from mtl_jax.data.datasets.sources import Opened
+from mtl_jax.data.records import Source
+from mtl_jax.errors import UserError
+from mtl_jax.training.sharding import gather, join_hosts
+
+
+@contextmanager
+def agreement(workdir: Path) -> Iterator[dict[str, str]]:
+    """Yield a dict that the block fills, and check that it is equal on all hosts.
+
+    Raises UserError on every host if the values differ, or if the block raised an exception on one
+    of them. No effect on one host.
+    """
+    facts: dict[str, str] = {}
+    if jax.process_count() == 1:
+        yield facts
+        return
+    failure: Exception | None = None
+    try:
+        yield facts
+    except Exception as error:  # the others wait for this host
+        failure = error
+    said = "" if failure is None else (str(failure) or repr(failure)).splitlines()[0]
+    every = [json.loads(text) for text in gather(json.dumps([said, facts]))]
+    if failure is not None:
+        raise failure
+    for host, (other, _) in enumerate(every):
+        if other:
+            raise UserError(f"host {host}: {other}")
+    for host, (_, other) in enumerate(every):
+        if faults := list(_differences(every[0][1], other)):
+            more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+            raise UserError(
+                f"{workdir}: hosts 0 and {host} differ in {', '.join(faults[:5])}{more}; all hosts "
+                "require the same config and data"
+            )
+
+
+def _differences(first: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(first.keys() | other.keys()):
+        a, b = first.get(name, "none"), other.get(name, "none")
+        if a != b:
+            yield f"{name} ({a[:60]}, {b[:60]})"
+
+
+def tell_hosts(error: UserError) -> None:
+    """Join the other hosts, and raise an error of this host on all of them."""
+    join_hosts()
+    with agreement(Path()):
+        raise error
+
+
+def check_shared(workdir: Path) -> None:
+    """Raise UserError unless all hosts have the same folder `workdir`. No effect on one host."""
+    if jax.process_count() == 1:
+        return
+    token = workdir / f".{gather(uuid4().hex)[0]}"
+    with agreement(workdir):
+        if jax.process_index() == 0:
+            token.touch()
+    try:
+        with agreement(workdir):
+            if not token.exists():
+                raise UserError(
+                    f"{workdir}: not the folder of host 0; --workdir must be on a disk that all "
+                    "hosts share"
+                )
+    finally:
+        if jax.process_index() == 0:
+            token.unlink(missing_ok=True)
+
+
+def describe_config(config: Mapping[str, Any], done: int) -> dict[str, str]:
+    """Return the fields of a config and the number of completed steps for `agreement`."""
+    fields = {f"config.{name}": repr(value) for name, value in flat_fields(config)}
+    return {**fields, "completed steps": str(done)}
+
+
+def describe_data(opened: Mapping[str, Opened]) -> dict[str, str]:
+    """Return the classes and records of splits for `agreement`; empty on one host."""
+    if jax.process_count() == 1:
+        return {}
+    facts = {}
+    for split, found in opened.items():
+        facts[f"classes of {split}"] = ", ".join(category.name for category in found.categories)
+        for name, source in zip(found.names, found.sources, strict=True):
+            facts[f"records of {split}, {name}"] = f"{len(source)} records, {_digest(source)}"
+    return facts
+
+
+def _digest(source: Source) -> str:
+    """Return a digest of the keys, sizes and boxes of a source's records."""
+    digest = hashlib.sha256()
+    for position in range(len(source)):
+        record = source[position]
+        boxes = [(instance.box, instance.label) for instance in record.instances]
+        described = (source.key(position), record.width, record.height, boxes)
+        digest.update(repr(described).encode())
+    return f"digest {digest.hexdigest()[:12]}"
