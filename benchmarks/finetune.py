@@ -8,7 +8,8 @@ Both libraries start from the same weights, including the newly initialised head
 weights of `train.py`, converted to torchvision. They train on the same batches (this library's
 pipeline) for the same number of steps with the same optimizer. The last state is evaluated by the
 same code on all images that were not trained on: val and test, since val is not used for selection.
-The libraries differ in the network's arithmetic, sampling, losses and suppression. Each start
+The libraries differ in the network's arithmetic, sampling, losses and suppression; regions and
+masks are computed as in torchvision (`roi.aligned` and `mask_head.exact` are False). Each start
 (random weights, and `--checkpoint`) is run with each of `--seeds`.
 
 Writes WORKDIR/finetune.json after every run, resumes from it, and prints a table.
@@ -29,7 +30,7 @@ from mtl_jax.config.fields import config_from_json
 from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.io.atomic import write_json
 from mtl_jax.io.malloc import restart_with_kept_memory
-from mtl_jax.types import Detections
+from mtl_jax.types import Detections, Inputs
 
 LIBRARIES = ("mtl_jax", "torchvision")
 UNSEEN = ("val", "test")
@@ -46,6 +47,7 @@ def main() -> None:
         if name not in measured:
             config = load_config_file(options.config)
             override(config, overrides)
+            config.model.roi.aligned = config.model.mask_head.exact = False
             config.init.checkpoint = starts[start]
             config.train.seed = seed
             metrics = _in_process(library, config, options.workdir / name)

@@ -7,7 +7,8 @@ Measured on split test, 500 scenes with 1,348 heads (seed 0, commit e7e951e, 2.8
 cores, partly shared with other work), with the best constant predictor (median or majority class)
 in parentheses: box AP50 0.990, mask AP50 0.990, 1 false negative, 14 false positives; age 7.3
 (24.6); yaw 3.1, pitch 3.8, roll 3.2 degrees (18.2, 18.4, 21.9); gender 0.972 (0.502); smile 0.938
-(0.319); NME of landmarks 0.041 (0.220), their visibility 0.931 (0.880).
+(0.319); NME of landmarks 0.041 (0.220), their visibility 0.931 (0.880). Regions and masks were
+computed as in torchvision (--config.model.roi.aligned=False, --config.model.mask_head.exact=False).
 
 The variant quickstart has smaller images, larger heads with smaller angles, and fewer steps. `make
 quickstart` took 10.8 minutes on 2 CPU cores, including the installation, and 21.6 minutes on busy

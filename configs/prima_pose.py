@@ -7,9 +7,11 @@ the training split.
 
 Measured on two test people, 372 images (seed 0, eight people in the training split, 1,200 steps
 from the quick start of commit 8195e70, two CPU cores shared with other work, 31 CPU minutes): yaw
-8.5 and pitch 10.4 degrees (always predicting the median: 47.4 and 31.3), 1 false negative, box
-AP50 0.989, 62 false positives, mostly on the hair of one person; on the one person of split val,
-5.0 and 10.1. The paper of MTL_MRCNN (IEEE Access 10, 2022, page 54703) reports 8.0 and 8.2.
+8.5 and pitch 10.4 degrees (always predicting the median: 47.4 and 31.3), 1 false negative, box AP50
+0.989, 62 false positives, mostly on the hair of one person; on the one person of split val, 5.0 and
+10.1. The paper of MTL_MRCNN (IEEE Access 10, 2022, page 54703) reports 8.0 and 8.2. Regions and
+masks were computed as in torchvision (--config.model.roi.aligned=False,
+--config.model.mask_head.exact=False).
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,8 @@ Measured on the 1,026 chips of split test, of 6,843 in total (seed 0; two CPU co
 other work, 76 CPU minutes, the code of commit 0fa3cf3): age 6.22 years (always predicting the
 median: 20.6), gender 0.852 (0.568), race 0.782 (0.538), no false negatives, box AP 0.997. The age
 error was still decreasing: 7.28 and 6.53 on validation at steps 3000 and 4000. The paper of
-MTL_MRCNN (IEEE Access 10, 2022, page 54703) reports 5.3, on another split.
+MTL_MRCNN (IEEE Access 10, 2022, page 54703) reports 5.3, on another split. Regions and masks were
+computed as in torchvision (--config.model.roi.aligned=False, --config.model.mask_head.exact=False).
 
 The variant scenes, starting from the quick start's backbone, pyramid and box layers,
 

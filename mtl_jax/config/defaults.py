@@ -30,10 +30,24 @@ FAMILIES: dict[str, type[Any]] = {
 def get_default(family: str = "mask_rcnn") -> ConfigDict:
     """Return the default config of a model family, without data.
 
-    The defaults are torchvision's Mask R-CNN R50-FPN for mask_rcnn, the published network with hard
-    sharing for mask_mtl, and the paper's network on AlexNet for hyperface. A config file can set
-    only the fields that exist here; it can add attributes and attribute keys. Raises UserError if
-    the family is unknown.
+    The defaults are torchvision's Mask R-CNN R50-FPN with exact regions and masks for mask_rcnn,
+    the published network with hard sharing for mask_mtl, and the paper's network on AlexNet for
+    hyperface. A config file can set only the fields that exist here; it can add attributes and
+    attribute keys. Raises UserError if the family is unknown.
+    """
+    config = get_stored_default(family)
+    if family == "mask_rcnn":
+        # torchvision shifts regions by half a cell, and cuts the boxes of masks to whole pixels.
+        config.model.roi.aligned = True
+        config.model.mask_head.exact = True
+    return config
+
+
+def get_stored_default(family: str) -> ConfigDict:
+    """Return the defaults of fields that are missing from the config of a stored run.
+
+    They are those of the option dataclasses and never change; for mask_rcnn they are torchvision's
+    Mask R-CNN R50-FPN. Raises UserError if the family is unknown.
     """
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
@@ -211,7 +225,7 @@ def get_matterport(min_size: int = 800, max_size: int = 1024) -> ConfigDict:
 
     Weights from `python -m mtl_jax.convert matterport` require this model, also in training.
     """
-    config = get_default()
+    config = get_stored_default("mask_rcnn")
     model = config.model
     model.backbone.update(depth=101, norm_eps=1e-3, stride_in_1x1=True, pool_same=True)
     model.rpn.update(

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mtl_jax.attributes import declarations
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.blocks import blocks_of, with_names
-from mtl_jax.config.defaults import FAMILIES, get_default
+from mtl_jax.config.defaults import FAMILIES, get_default, get_stored_default
 from mtl_jax.config.fields import as_tuples
 from mtl_jax.config.options.data import SHORT, DataOptions, SourceOptions
 from mtl_jax.config.options.evaluation import EvalOptions, ViewOptions
@@ -132,11 +132,11 @@ def from_stored(
 ) -> Experiment:
     """Resolve the config stored in a run or checkpoint, after applying `overrides`.
 
-    Fields that are missing from a run of an earlier version have their defaults. Without `trust`,
-    its data is opened with the restrictions of a run that somebody else trained, except paths in
-    `overrides`.
+    Fields that are missing from a run of an earlier version have the defaults of the options.
+    Without `trust`, its data is opened with the restrictions of a run that somebody else trained,
+    except paths in `overrides`.
     """
-    config = get_default(stored.get("family", "mask_rcnn"))
+    config = get_stored_default(stored.get("family", "mask_rcnn"))
     with config.unlocked(), config.ignore_type():
         config.update(as_tuples(stored))
     override(config, overrides)

@@ -173,3 +173,8 @@ def export_weights(workdir: Path, output: Path, step: str = "best") -> None:
     write_torch(output, names.to_state_dict(variables, tensors))
     left = sorted({p.split("/")[1] for p in variables.keys() - {t.path for t in tensors}})
     print(f"{output}: {len(tensors)} tensors" + (f"; left out: {', '.join(left)}" if left else ""))
+    if options.roi.aligned:
+        print(
+            f"{workdir} was trained with config.model.roi.aligned=True; torchvision's detections "
+            "differ, because it pools regions half a cell further right and down"
+        )

@@ -18,6 +18,7 @@ from mtl_jax.config.options.mask_rcnn import (
     FpnOptions,
     MaskHeadOptions,
     MaskRCNNOptions,
+    RoiOptions,
     RpnOptions,
 )
 from mtl_jax.convert.weight_files import check_tensors
@@ -257,12 +258,16 @@ def guess_arch(state: Mapping[str, Array]) -> str:
     return f"{kind}rcnn_resnet{depth}_fpn{'_v2' if second else ''}"
 
 
+# Of a backbone, whose heads are trained here: those of new configs.
+_NEW_HEADS = {"roi": RoiOptions(aligned=True), "mask_head": MaskHeadOptions(exact=True)}
+
+
 def arch_options(arch: str) -> MaskRCNNOptions:
     """Return the options of a model by torchvision's name; those of a backbone alone are a Mask
     R-CNN's on it. Raises UserError for an unknown name.
     """
     if arch == "convnext_tiny":
-        return MaskRCNNOptions(backbone=BackboneOptions(name=arch))
+        return MaskRCNNOptions(backbone=BackboneOptions(name=arch), **_NEW_HEADS)
     pattern = r"(?:(mask|faster|keypoint)rcnn_)?resnet(18|34|50|101)(?:_fpn(_v2)?)?"
     found = re.fullmatch(pattern, arch)
     if found is None or bool(found[1]) != ("_fpn" in arch):
@@ -273,12 +278,14 @@ def arch_options(arch: str) -> MaskRCNNOptions:
     kind, depth, second = found[1], int(found[2]), bool(found[3])
     # V2 models train their batch norms; those of V1 are constants.
     norm = "batch" if second else "none"
+    if kind is None:
+        return MaskRCNNOptions(backbone=BackboneOptions(depth=depth, norm="batch"), **_NEW_HEADS)
     return MaskRCNNOptions(
-        backbone=BackboneOptions(depth=depth, norm="frozen" if kind and not second else "batch"),
+        backbone=BackboneOptions(depth=depth, norm="batch" if second else "frozen"),
         fpn=FpnOptions(norm=norm),
         rpn=RpnOptions(convs=2 if second else 1),
         box_head=BoxHeadOptions(convs=4, fcs=1, norm=norm) if second else BoxHeadOptions(),
-        mask_head=MaskHeadOptions(enabled=kind in (None, "mask"), norm=norm),
+        mask_head=MaskHeadOptions(enabled=kind == "mask", norm=norm),
     )
 
 

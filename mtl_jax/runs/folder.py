@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from mtl_jax.attributes import declarations
 from mtl_jax.config.blocks import blocks_of, with_names
-from mtl_jax.config.defaults import get_default
+from mtl_jax.config.defaults import get_stored_default
 from mtl_jax.config.fields import as_tuples, config_from_json, flat_fields
 from mtl_jax.config.options.training import Stage
 from mtl_jax.config.resolve import Experiment
@@ -104,7 +104,7 @@ def prepare_folder(workdir: Path, experiment: Experiment) -> int:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise UserError(
             f"{workdir}: contains a run of another config: {', '.join(differing[:5])}{more}; "
-            "use another --workdir"
+            "use the values of the run, or another --workdir"
         )
     if differing:
         (workdir / "splits.json").unlink(missing_ok=True)
@@ -130,10 +130,10 @@ def differing_fields(
     """Yield the differences between two configs that prevent resuming a run after `done` steps.
 
     The fields in CHANGEABLE, the number of steps of unfinished stages and added stages may differ.
-    Fields that are missing from a run of an earlier version have their defaults.
+    Fields that are missing from a run of an earlier version have the defaults of the options.
     """
     there, now = _flat(old), _flat(new)
-    default = _flat(get_default(new["family"]))
+    default = _flat(get_stored_default(new["family"]))
     stages = blocks_of(with_names(old)["stages"]).values()
     ends = accumulate(stage.get("steps", Stage.steps) for stage in stages)
     unused = "train.balancing." if new["train"]["balance"] == "fixed" else "none"

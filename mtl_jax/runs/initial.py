@@ -27,6 +27,8 @@ def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
     except UserError as error:
         raise UserError(f"config.init.checkpoint {init.checkpoint}: {error}") from None
     print(format_table(rows))
+    for field in setup.changed_regions(metadata):
+        print(f"{init.checkpoint} was trained with {field}, which this config changes")
     return variables
 
 

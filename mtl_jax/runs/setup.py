@@ -9,6 +9,7 @@ from typing import Any
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.hyperface import HyperFaceOptions
 from mtl_jax.config.options.mask_mtl import MaskMTLOptions
+from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.resolve import Experiment, from_stored
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
@@ -82,6 +83,21 @@ class Setup:
                 name = re.escape(attribute.name)
                 patterns.append(f"/((visible_)?{name}_output|dense_head_{name}/deconv)/")
         return patterns
+
+    def changed_regions(self, stored: Mapping[str, Any]) -> list[str]:
+        """Return the fields, as `config.FIELD=VALUE`, with which a checkpoint's network pools other
+        regions or reads other masks than this one.
+        """
+        with _metadata_errors("the checkpoint"):
+            theirs = from_stored(stored["config"]).model
+        ours = self.experiment.model
+        if not isinstance(ours, MaskRCNNOptions) or not isinstance(theirs, MaskRCNNOptions):
+            return []
+        values = {
+            "roi.aligned": (theirs.roi.aligned, ours.roi.aligned),
+            "mask_head.exact": (theirs.mask_head.exact, ours.mask_head.exact),
+        }
+        return [f"config.model.{name}={was}" for name, (was, now) in values.items() if was != now]
 
 
 @contextmanager

@@ -8,13 +8,14 @@ import pytest
 import scripts
 from mistakes import refused
 
-from mtl_jax.config.defaults import FAMILIES, get_default
+from mtl_jax.config.defaults import FAMILIES, get_default, get_matterport
 from mtl_jax.config.options.data import AugmentOptions, DataOptions, SourceOptions
 from mtl_jax.config.options.evaluation import EvalOptions
 from mtl_jax.config.options.mask_rcnn import LossWeights
 from mtl_jax.config.options.training import InitOptions, LoopOptions, OptimizerOptions, Stage
 from mtl_jax.config.renamed import RENAMED
-from mtl_jax.config.resolve import resolve
+from mtl_jax.config.resolve import from_stored, resolve
+from mtl_jax.convert.torchvision_names import arch_options
 from mtl_jax.data.records import Category
 from mtl_jax.runs.setup import Setup
 
@@ -90,6 +91,19 @@ def test_a_checkpoint_without_a_family_is_a_mask_rcnn():
     stored = json.loads(json.dumps({"config": get_default().to_dict(), "categories": []}))
     del stored["config"]["family"]
     assert Setup.from_metadata(stored).experiment.family == "mask_rcnn"
+
+
+def test_new_configs_have_exact_masks_and_stored_ones_keep_theirs():
+    def exact(experiment):
+        return experiment.model.roi.aligned, experiment.model.mask_head.exact
+
+    assert exact(resolve_default("mask_rcnn")) == (True, True)
+    stored = get_default().to_dict()
+    del stored["model"]["roi"]["aligned"], stored["model"]["mask_head"]["exact"]
+    assert exact(from_stored(stored)) == (False, False)
+    assert exact(resolve(get_matterport())) == (False, False)
+    assert arch_options("maskrcnn_resnet50_fpn").aligned_masks is False
+    assert arch_options("resnet50").aligned_masks is True
 
 
 def test_functions_of_mask_rcnn_refuse_other_families_in_one_line():

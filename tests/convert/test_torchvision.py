@@ -69,6 +69,7 @@ def test_weights_detect_the_same_and_are_exported_to_the_bit(arch, tmp_path, cap
     np.testing.assert_array_equal(found.classes[0, :count], expected["labels"])
 
     convert.export_weights(tmp_path / "run", tmp_path / "back.pth")
+    assert "roi.aligned" not in capsys.readouterr().out
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     for key, tensor in theirs.state_dict().items():
         if not key.endswith("num_batches_tracked"):

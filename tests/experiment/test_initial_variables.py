@@ -70,6 +70,20 @@ def test_a_model_of_heatmaps_is_trained_and_another_starts_from_it(tmp_path, cap
     assert started["deconv"]["kernel"].shape[2:] == (512, 2)
 
 
+def test_regions_and_masks_that_differ_from_a_checkpoint_are_found():
+    config = load_config_file(CONFIG)
+    heads = (Category(1, "head"),)
+    setup = Setup.build(resolve(config), heads)
+    stored = json.loads(json.dumps(setup.metadata))
+    assert setup.changed_regions(stored) == []
+    del stored["config"]["model"]["mask_head"]["exact"]
+    stored["config"]["model"]["roi"]["aligned"] = False
+    assert setup.changed_regions(stored) == [
+        "config.model.roi.aligned=False",
+        "config.model.mask_head.exact=False",
+    ]
+
+
 def test_output_layers_whose_meaning_changed_are_found():
     config = load_config_file(CONFIG)
     heads = (Category(1, "head"),)

@@ -73,6 +73,18 @@ def test_missing_fields_of_an_earlier_version_have_their_defaults():
     check_changes(differing_fields(old, new), ("train.ema", 0.0, 0.9))
 
 
+def test_a_run_without_exact_masks_is_not_resumed_with_them():
+    old, new = load_config_file(CONFIG), load_config_file(CONFIG)
+    with old.unlocked():
+        del old.model.mask_head.exact
+    old.model.roi.aligned = False
+    fields = list(differing_fields(old, new))
+    check_changes(fields[:1], ("model.mask_head.exact", False, True))
+    check_changes(fields[1:], ("model.roi.aligned", False, True))
+    override(new, ["--config.model.roi.aligned=False", "--config.model.mask_head.exact=False"])
+    assert list(differing_fields(old, new)) == []
+
+
 def test_the_steps_of_a_finished_stage_cannot_change():
     one, two = load_config_file(CONFIG), load_config_file(CONFIG)
     override(one, ["--config.stages[0].steps=4", "--config.stages[1].steps=6"])

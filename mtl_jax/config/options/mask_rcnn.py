@@ -1,4 +1,6 @@
-"""Options of Mask R-CNN. The defaults are those of torchvision's `maskrcnn_resnet50_fpn`."""
+"""Options of Mask R-CNN. The defaults are those of torchvision's `maskrcnn_resnet50_fpn`;
+`config.defaults.get_default` changes two of them for new configs.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,7 +83,9 @@ class RoiOptions(Options):
     """RoI pooling, and the sampling of regions for training."""
 
     sampling_ratio: int = 2
-    aligned: bool = False  # True: detectron2's half-pixel shift
+    # True: a region is pooled where it lies, as in detectron2. False: half a cell of the feature
+    # map further right and down, as in torchvision.
+    aligned: bool = False  # get_default: True
     corner_samples: bool = False  # True: one sample per bin, on a grid from corner to corner
     canonical_size: float = 224.0  # a box of this side is pooled from canonical_level
     canonical_level: int = 4
@@ -123,7 +127,7 @@ class MaskHeadOptions(Options):
     # True: targets are the coverage of the grid's cells, and a mask is sampled at the pixels'
     # centres in the exact box. False: as torchvision, with the alignment of `roi.aligned` and boxes
     # cut to whole pixels.
-    exact: bool = False
+    exact: bool = False  # get_default: True
     pool_size: int = 14
     convs: int = 4
     channels: int = 256
