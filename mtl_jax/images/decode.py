@@ -17,13 +17,16 @@ from PIL import Image
 
 from mtl_jax.images import headers, png
 from mtl_jax.images.geometry import Size
-from mtl_jax.images.limits import check_pixels, max_pixels, read_image_file
+from mtl_jax.images.limits import check_pixels, limit_opencv, max_pixels, read_image_file
 from mtl_jax.io.atomic import write_whole
 from mtl_jax.io.npy import read_array
 from mtl_jax.io.regular import open_regular
 
 # `decode` raises an error for a bad file; OpenCV's messages on stderr are not needed.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Pillow would warn at half of the default limit, and refuse images within a larger one.
+if Image.MAX_IMAGE_PIXELS is not None:
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit_opencv())
 
 Levels = tuple[int, int]
 ALL_LEVELS: Levels = (0, 65535)
@@ -53,10 +56,11 @@ def decode(
     image, notice = decode_with_notice(source, channels, levels)
     if notice:
         place = name or ("an image" if isinstance(source, bytes) else str(source))
-        once = notice if "16-bit" not in notice else "16-bit"
-        if (once := f"{'' if once == '16-bit' else place} {once}") not in _logged:
+        line = f"{place}: {notice}"
+        once = "16-bit" if "16-bit" in notice else line
+        if once not in _logged:
             _logged.add(once)
-            _log.warning("%s: %s", place, notice)
+            _log.warning("%s", line)
     return image
 
 
@@ -242,7 +246,7 @@ def reduced_gray(path: str | Path) -> np.ndarray:
     """
     with open(path, "rb") as file:
         if file.read(len(headers.JPEG)) != headers.JPEG:
-            return decode(path, 1)[..., 0]
+            return decode_with_notice(path, 1)[0][..., 0]
         try:
             with Image.open(file, formats=("JPEG",)) as image:
                 image.draft("L", (image.width // 2, image.height // 2))
@@ -258,7 +262,9 @@ def image_size(path: str | Path) -> Size:
         size = headers.displayed_size(file.read(1 << 18))
     if size is None:
         data = read_image_file(path)
-        image = _read_array(data) if data.startswith(headers.NPY) else decode(data)
+        # The pixels are not used, so that nothing about them is logged.
+        is_array = data.startswith(headers.NPY)
+        image = _read_array(data) if is_array else decode_with_notice(data)[0]
         size = int(image.shape[0]), int(image.shape[1])
     check_pixels(*size)
     return size

@@ -23,13 +23,17 @@ def max_pixels() -> int:
     return int(text)
 
 
-def limit_opencv() -> None:
-    """Apply the limit to every format that OpenCV decodes. Call it before OpenCV is loaded."""
+def limit_opencv() -> int:
+    """Apply the limit to every format that OpenCV decodes, and return it.
+
+    Call it before OpenCV is loaded.
+    """
     try:
         limit = max_pixels()
     except UserError:  # raised again where an image is read
         limit = DEFAULT
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(limit)
+    return limit
 
 
 def check_pixels(height: int, width: int) -> None:

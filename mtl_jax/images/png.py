@@ -13,7 +13,7 @@ from mtl_jax.images.headers import PNG
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE, _FILTERS = 3, 5
-_MAX_SIDE = 2**31 - 1
+_MAX_SIDE = 1_000_000  # of libpng
 # Adam7: first column and row, and steps, of the pixels of each pass
 _PASSES = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
@@ -109,8 +109,12 @@ def _raw_size(header: bytes) -> int:
     if len(header) != 13 or header[8] not in _DEPTHS.get(header[9], ()) or header[12] > 1:
         raise ValueError("the PNG is damaged (its header)")
     width, height = (int.from_bytes(header[i : i + 4], "big") for i in (0, 4))
-    if header[10] or header[11] or not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+    if header[10] or header[11] or not width or not height:
         raise ValueError("the PNG is damaged (its header)")
+    if max(width, height) > _MAX_SIDE:
+        raise ValueError(
+            f"the PNG is {width} x {height}; a side is limited to {_MAX_SIDE:,} pixels"
+        )
     return sum(rows * length for rows, length in _passes(header))
 
 

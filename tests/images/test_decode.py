@@ -12,6 +12,7 @@ from mistakes import check_names, refused
 from PIL import Image, ImageOps
 from real_data import data_set
 
+from mtl_jax.data.readers.folders import look_at
 from mtl_jax.images import decode as decoder
 from mtl_jax.images import png
 from mtl_jax.images.decode import decode, image_size, reduced_gray
@@ -299,6 +300,12 @@ def test_reduced_pngs_have_the_same_pixels(image, mode, interlaced):
     np.testing.assert_array_equal(decode(data), as_pillow(data))
 
 
+def test_a_png_that_libpng_refuses_is_an_error_without_output(capfd):
+    with refused("1000001", "1,000,000", error=ValueError):
+        decode(encoded(Image.new("L", (1_000_001, 1)), "PNG"))
+    assert capfd.readouterr().err == ""
+
+
 def adam7(values: np.ndarray, mode: str) -> bytes:
     """Return an interlaced PNG of gray or RGB pixels, with a palette of gray values for P."""
     values = values.astype(np.uint8) if mode != "1" else 255 * values.astype(np.uint8)
@@ -330,6 +337,14 @@ def test_changed_files_are_errors_without_output(image, capfd):
         with contextlib.suppress(ValueError):
             decode(bytes(data))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("read", [image_size, look_at])
+def test_the_size_of_a_dim_image_is_read_without_a_warning(read, tmp_path, caplog):
+    path = tmp_path / "dim.tif"  # has no size that is read without decoding
+    cv2.imwrite(str(path), np.arange(256, dtype=np.uint16).reshape(8, 32))
+    assert read(path) == (8, 32)
+    assert not caplog.records
 
 
 def test_levels_of_16_bit_images_are_spread(tmp_path, caplog):

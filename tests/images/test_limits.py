@@ -67,6 +67,13 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.parametrize("limit", [100, 10**9])
+def test_pillow_has_no_lower_limit(limit):
+    code = "import mtl_jax.images.decode; from PIL import Image; print(Image.MAX_IMAGE_PIXELS)"
+    done = limited(code, limit)
+    assert int(done.stdout) == max(limit, 2**30 // 12)  # of Pillow
+
+
 @pytest.mark.parametrize("height", [10, 11])
 def test_every_format_is_decoded_at_the_limit_and_refused_above(height, tmp_path):
     paths = []

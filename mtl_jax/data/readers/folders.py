@@ -12,7 +12,7 @@ from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Instance, Record
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.images import headers
-from mtl_jax.images.decode import decode
+from mtl_jax.images.decode import decode_with_notice
 from mtl_jax.images.geometry import Size
 from mtl_jax.images.limits import check_pixels, read_image_file
 
@@ -74,7 +74,7 @@ def look_at(path: Path) -> Size:
         raise ValueError("the image is truncated")
     size = headers.displayed_size(data)
     if size is None:
-        height, width = decode(data).shape[:2]
+        height, width = decode_with_notice(data)[0].shape[:2]
         size = int(height), int(width)
     check_pixels(*size)
     return size
