@@ -14,7 +14,7 @@ from typing import Any
 
 from mtl_jax.config.options.data import SourceOptions
 from mtl_jax.config.resolve import Experiment, from_stored
-from mtl_jax.data.datasets.blocks import merge_short
+from mtl_jax.data.datasets.blocks import complete, merge_short
 from mtl_jax.io.atomic import write_json
 
 _log = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ def _read(path: Path) -> dict[str, str]:
 
 def _code_files(sources: SourceOptions) -> dict[str, str]:
     """Return the existing Python files that the blocks of a config name, as `_read` does."""
-    blocks = merge_short(sources) if sources.sources or sources.format else []
-    files = [Path(block["path"]) for block in blocks if block.get("format") == "python"]
+    blocks = map(complete, merge_short(sources)) if sources.sources or sources.format else ()
+    files = [Path(block["path"]) for block in blocks if block["format"] == "python"]
     return {
         os.path.realpath(file): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
