@@ -221,10 +221,18 @@ class Checkpointer:
         return self._read_record(self.find(step))["stage"]
 
     def _read_record(self, step: int) -> dict[str, Any]:
+        file = self._folders.folder(step) / "record/metadata"
         with self._reading(step):
-            file = self._folders.folder(step) / "record/metadata"
-            record = json.loads(file.read_text(encoding="utf-8"))
-            return {**record, **{name: record[name] for name in ("metadata", "stage")}}
+            content = file.read_bytes()
+        try:
+            record = json.loads(content)
+        except ValueError:
+            record = None
+        is_record = isinstance(record, dict) and isinstance(record.get("metadata"), dict)
+        if not is_record or not {"stage", "best_metric", "best_mode"} <= record.keys():
+            # A digest does not prevent this: a stranger can write both.
+            raise UserError(f"{file}: not the record of a checkpoint; use another step")
+        return record
 
     def save(
         self,

@@ -19,6 +19,7 @@ from mistakes import check_names, refused
 from training.toy import init
 
 from mtl_jax.config.options.training import OptimizerOptions
+from mtl_jax.io.digests import write_digests
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.optimizer import make_optimizer
 from mtl_jax.training.sharding import make_mesh
@@ -165,6 +166,16 @@ def test_a_damaged_checkpoint_without_digests_is_one_line(tmp_path, state):
         with refused(run / "6"):
             Checkpointer(run).read()
         shutil.rmtree(run)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "{}", '{"metadata": [], "stage": 0}'])
+def test_a_wrong_record_with_a_digest_is_one_line(tmp_path, state, text):
+    Checkpointer(tmp_path, METADATA).save(state, 7)
+    (tmp_path / "7/record/metadata").write_text(text)
+    write_digests(tmp_path / "7")
+    for step in ("best", "latest", 7):
+        with refused(tmp_path / "7"):
+            Checkpointer(tmp_path).read(step)
 
 
 def test_all_checkpoints_damaged_is_one_line(tmp_path, state):
