@@ -11,7 +11,7 @@ import numpy as np
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.records import Record, Source
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, printable
 
 MAX_LOST = 0.05  # fraction of a class's objects that may be lost without a warning
 _LISTED = 10  # classes that a message lists
@@ -112,12 +112,12 @@ def table(train: ObjectCounts, val: ObjectCounts) -> list[tuple[object, ...]]:
 
 def format_table(train: ObjectCounts, val: ObjectCounts) -> str:
     """Return the table for the terminal, and a line for each split with lost objects."""
-    rows = [HEADER, *table(train, val)]
-    widths = [max(len(str(row[column])) for row in rows) for column in range(len(HEADER))]
+    rows = [[printable(str(cell)) for cell in row] for row in (HEADER, *table(train, val))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for name, *numbers in rows:
-        cells = (f"{cell!s:>{width}}" for cell, width in zip(numbers, widths[1:], strict=True))
-        lines.append("  ".join([f"{name!s:<{widths[0]}}", *cells]))
+        cells = (f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:], strict=True))
+        lines.append("  ".join([f"{name:<{widths[0]}}", *cells]))
     return "\n".join([*lines, *lost_lines(train, val)])
 
 

@@ -107,6 +107,13 @@ def test_the_table_has_a_row_for_each_class():
     check_faults(lines[4:], ("train", 1, "pixel"))
 
 
+def test_the_table_is_printable():
+    counts = count_objects([], ["a\x1b[2Jb\n", "dog"], DataOptions(resize=SMALL))
+    lines = format_table(counts, counts).split("\n")
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+
+
 CROWDS = record(instance(crowd=True), instance(crowd=True))
 NOTHING = count()
 

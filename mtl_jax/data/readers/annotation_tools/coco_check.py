@@ -122,6 +122,8 @@ def _check_categories(lists: CocoLists) -> tuple[dict[int, dict], list[str]]:
             wrong = f"id must have at most 18 digits, got {reprlib.repr(category['id'])}"
         elif not isinstance(category.get("name"), str) or not category["name"]:
             wrong = f"name must be text, got {reprlib.repr(category.get('name'))}"
+        elif any("\ud800" <= char <= "\udfff" for char in category["name"]):  # cannot be stored
+            wrong = f"name {category['name']!r} contains a surrogate, half a character; correct it"
         elif category["id"] in categories:
             wrong = f"id {category['id']} occurs twice; ids must be unique"
         elif category["name"] in names:

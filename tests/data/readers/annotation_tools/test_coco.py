@@ -219,6 +219,7 @@ def test_all_faults_are_reported_at_once_or_skipped(folder: Path):
         # Three annotations have the class 44.
         ({"id": 44.0}, ("categories[0]",), ("id", 44.0)),
         ({"name": ""}, ("categories[0]",), ("name",)),
+        ({"name": "a\ud800"}, ("categories[0]",), ("name", "ud800")),
         ({"name": "hand"}, ("categories[1]",), ("name", "hand")),
         ({"id": 45}, FIRST, ("category_id", 44)),
     ],
