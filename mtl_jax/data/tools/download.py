@@ -181,6 +181,8 @@ def fetch(address: str, target: Path, retries: int, wait: float, limits: Limits 
             request = quote(address, safe="%/:?#[]@!$&'()*+,;=~")
             partial.unlink(missing_ok=True)  # a link would be written through
             with urllib.request.urlopen(request, timeout=limits.timeout) as response:
+                if not isinstance(response, HTTPResponse):
+                    raise ValueError(f"redirected to {response.url}, which is not http or https")
                 _receive(response, partial, limits, end)
             _check(partial)
             partial.replace(target)

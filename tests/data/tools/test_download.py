@@ -1,16 +1,20 @@
 """The commands download and split: complete, truncated and missing images; split files."""
 
+import io
 import json
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.response import addinfourl
 
 import cv2
 import numpy as np
@@ -202,6 +206,18 @@ def test_a_url_that_cannot_be_opened_is_one_line(tmp_path: Path, url: str):
     path.write_text(json.dumps(data))
     with refused(path, "images[0]", url, error=AnnotationErrors):
         download(path, tmp_path / "out")
+
+
+def test_a_redirect_to_another_protocol_is_an_error(tmp_path: Path, monkeypatch):
+    """FTP, to which urllib follows a redirect, has other responses."""
+
+    def redirected(request: str, timeout: float) -> addinfourl:
+        return addinfourl(io.BytesIO(IMAGE), Message(), "ftp://other/a.jpg")
+
+    monkeypatch.setattr(urllib.request, "urlopen", redirected)
+    path = write(tmp_path, "http://a", ["a.jpg"])
+    found = download(path, tmp_path / "out", retries=0)
+    assert "ftp://other/a.jpg" in found.failures[0]
 
 
 @pytest.mark.parametrize("option", ["--max-size", "--min-rate", "--max-time", "--timeout"])
