@@ -77,7 +77,7 @@ def texts_of(arguments: Sequence[str]) -> frozenset[str]:
     """Return the values of `--config.field=value` arguments, and all texts in blocks of sources."""
     values = {argument.partition("=")[2] for argument in arguments}
     blocks = [a.removeprefix(_SOURCES) for a in arguments if a.startswith(_SOURCES)]
-    nodes = (node for text in blocks for node in ast.walk(ast.parse(text, mode="eval")))
+    nodes = (node for text in blocks for node in ast.walk(ast.parse(text.strip(), mode="eval")))
     texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
     return frozenset(each for each in values | texts if isinstance(each, str))
 

@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from mtl_jax.data.datasets.split_assignment import stem
 from mtl_jax.data.records import Record, Source
+from mtl_jax.errors import UserError
 
 _COMPARED = 20  # pairs of equal names whose files and objects are compared
 
@@ -62,7 +64,10 @@ def _compare(a: Source, b: Source, pairs: Sequence[tuple[int, int]]) -> _Shared 
     if not pairs:
         return None
     chosen = np.unique(np.linspace(0, len(pairs) - 1, _COMPARED).astype(int))
-    found = [(a[i], b[j]) for i, j in (pairs[place] for place in chosen)]
+    found = []
+    for i, j in (pairs[place] for place in chosen):
+        with suppress(UserError):  # raised again, or skipped, when its batch is due
+            found.append((a[i], b[j]))
     same = [(one, other) for one, other in found if _is_same(one.image, other.image)]
     if not same:
         return None

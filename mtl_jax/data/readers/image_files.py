@@ -81,9 +81,9 @@ class ImageFiles:
     def find(self, wanted: Sequence[Named]) -> tuple[list[Found], tuple[str, ...]]:
         """Return the file of each name, and a line for each way in which names differ from files.
 
-        A path that exists is used. Otherwise a file is used if it alone differs from the name only
-        in separators, case or Unicode form, then in its folder, then in its extension, and at last
-        if it has the stem of the annotation file. A file is found for one name only.
+        A path that exists is used. Otherwise the only file that matches the name is used: apart
+        from separators, case, Unicode form and folder, then also with another extension, then by
+        the stem of the annotation file. A file that matches two names is used for neither.
         """
         paths = [self._exact(each.name) for each in wanted]
         taken = {path for path in paths if path}
@@ -165,6 +165,8 @@ def find_folder(name: str, annotations: Path) -> Path | None:
     root = annotations if annotations.is_dir() else annotations.parent
     root = root.parent if root.name.lower() in _ANNOTATIONS else root
     parts, is_relative = _parse(name.replace("\\", "/"), root)
+    if not parts:
+        return None
     *folders, last = map(_key, parts if is_relative else parts[-1:])
     for file in _walk(root, _WALKED):
         above = file.split("/")[:-1]

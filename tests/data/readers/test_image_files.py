@@ -9,7 +9,7 @@ from annotated import HEIGHT, WIDTH, faults, open_format, write_picture
 from mistakes import check_faults, check_names
 
 from mtl_jax.data.readers.format import Labels
-from mtl_jax.data.readers.image_files import ImageFiles, Named
+from mtl_jax.data.readers.image_files import ImageFiles, Named, find_folder
 
 COMPOSED = unicodedata.normalize("NFC", "Übung.png")
 DECOMPOSED = unicodedata.normalize("NFD", "Übung.png")
@@ -256,3 +256,9 @@ def test_images_of_fairface(tmp_path):
     source = open_format("fairface", tmp_path)
     assert source.key(0) == "train/1.jpg"
     check_faults(source.notes, ("1 of 1", "train/1.jpg"))
+
+
+@pytest.mark.parametrize("name", ["/", ".", "a/.."])
+def test_a_name_without_a_file_is_in_no_folder(tmp_path, name):
+    touch(tmp_path, "a.png")
+    assert find_folder(name, tmp_path) is None
