@@ -1,7 +1,7 @@
 """Agreement of all hosts of a cluster before the first step.
 
-Without it, a host that fails leaves the others waiting for minutes, and hosts with different data
-train a model of neither.
+Without it, a host that fails leaves the others waiting for minutes, and a difference between their
+configs or data goes unnoticed.
 """
 
 import hashlib
@@ -106,9 +106,12 @@ def describe_data(opened: Mapping[str, Opened]) -> dict[str, str]:
 
 
 def _digest(source: Source) -> str:
-    """Return a digest of the keys, sizes and boxes of a source's records."""
+    """Return a digest of the keys, sizes and boxes of a source's records.
+
+    Drawn records, which depend on the config alone, are not drawn for it.
+    """
     digest = hashlib.sha256()
-    for position in range(len(source)):
+    for position in range(0 if source.is_drawn else len(source)):
         record = source[position]
         boxes = [(instance.box, instance.label) for instance in record.instances]
         described = (source.key(position), record.width, record.height, boxes)

@@ -144,13 +144,6 @@ def _check_shapes(setup: Setup, variables: Variables, path: str | Path) -> None:
             )
 
 
-def _version(path: str | Path, step: str | int) -> str:
-    if Path(path).is_file():
-        file = Path(path).stat()
-        return f"{file.st_mtime_ns} {file.st_size}"
-    return f"step {Checkpointer(Path(path) / 'checkpoints').find(step)}"
-
-
 def read_checkpoint(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables]:
     """Return the metadata and the variables of a run's checkpoint, or of a packed file.
 
