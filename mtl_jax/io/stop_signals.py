@@ -11,12 +11,12 @@ from signal import SIGINT, SIGTERM
 
 _lock = threading.Lock()
 _pipe: tuple[int, int] | None = None  # the file descriptors that signals are written to
-_unsaved = False  # whether a signal must wait for `saved`
+_held = False  # whether a signal must wait for `release`
 _received = 0  # the signal that waits
 
 
 def catch_signals() -> None:
-    """Exit at once with code 128 + signal on SIGINT or SIGTERM from now on; see `unsaved`.
+    """Exit at once with code 128 + signal on SIGINT or SIGTERM from now on; see `hold`.
 
     Must be called in the main thread. A signal that is ignored, as SIGINT in a background job of a
     shell, remains ignored.
@@ -33,14 +33,14 @@ def catch_signals() -> None:
             signal.signal(number, lambda *_: None)  # the thread acts
 
 
-def unsaved() -> None:
-    """Keep the next signal waiting for `saved`. A second signal ends the process at once.
+def hold() -> None:
+    """Keep the next signal waiting for `release`. A second signal ends the process at once.
 
     No effect unless `catch_signals` was called.
     """
-    global _unsaved
+    global _held
     with _lock:
-        _unsaved = _pipe is not None
+        _held = _pipe is not None
 
 
 def received() -> int:
@@ -48,11 +48,11 @@ def received() -> int:
     return _received
 
 
-def saved() -> None:
+def release() -> None:
     """Raise SystemExit with code 128 + signal if a signal waits; later ones end at once again."""
-    global _unsaved
+    global _held
     with _lock:
-        _unsaved = False
+        _held = False
     if _received:
         raise SystemExit(128 + _received)
 
@@ -63,6 +63,6 @@ def _watch(pipe: int) -> None:
         if numbers[0] not in (SIGINT, SIGTERM):
             continue
         with _lock:
-            if not _unsaved or _received:
+            if not _held or _received:
                 os._exit(128 + numbers[0])
             _received = numbers[0]

@@ -172,12 +172,12 @@ class _Keeper(NamedTuple):
         Several hosts cannot save for a signal, which only one of them may receive: it ends them.
         """
         if jax.process_count() == 1:
-            stop_signals.unsaved()
+            stop_signals.hold()
 
     def _exit_if_stopped(self, step: int) -> None:
         if stop_signals.received():
             self.writer.print_line(f"stopped after step {step}; the same command continues")
-        stop_signals.saved()
+        stop_signals.release()
 
     def _add_metrics(self, state: TrainState, step: int) -> None:
         assert self.validate is not None

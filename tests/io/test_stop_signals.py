@@ -23,12 +23,12 @@ stop_signals.catch_signals()
 """
 IDLE = "say('ready'); compute()"
 UNSAVED = """
-stop_signals.unsaved(); say('ready')
+stop_signals.hold(); say('ready')
 while not stop_signals.received(): time.sleep(0.01)
 say('waits')
 """
-SAVED = "stop_signals.saved(); say('not here')"
-LATER = "stop_signals.unsaved(); stop_signals.saved(); say('ready'); compute()"
+SAVED = "stop_signals.release(); say('not here')"
+LATER = "stop_signals.hold(); stop_signals.release(); say('ready'); compute()"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -46,7 +46,10 @@ def check_block(
 
 
 def check_images(block: Mapping[str, Any], source: Source, named: frozenset[str]) -> None:
-    """Do the same for the folder of the images of an opened source."""
+    """Raise UserError if the images of an opened source are outside these folders, also by a link.
+
+    The arguments are those of `check_block`.
+    """
     own = any(block.get(key) and block[key] in named for key in ("path", "images"))
     if source.image_folder is not None and not own:
         _check_place(f"config.data: source {block['name']}: images", source.image_folder)
@@ -54,7 +57,9 @@ def check_images(block: Mapping[str, Any], source: Source, named: frozenset[str]
 
 
 def check_path(field: str, path: str, named: frozenset[str] | None) -> None:
-    """Do the same for the path of another field. `named` is None for the user's own config."""
+    """Raise UserError if the path of another field is outside these folders. `named` is that of
+    `check_block`, or None for the user's own config.
+    """
     if named is not None and path not in named:
         _check_place(field, Path(path))
 

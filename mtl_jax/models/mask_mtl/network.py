@@ -47,8 +47,8 @@ def mask_mtl(
 ) -> Model:
     """Build the model. Raises ValueError if the options do not match the attributes.
 
-    An image's labels are those of its first object. Each image has one
-    detection of class 1, the whole image.
+    An image's labels are those of its first object. Each image has one detection of class 1, the
+    whole image.
     """
     check(options, attributes)
     make = partial(Network, options, tuple(attributes))
