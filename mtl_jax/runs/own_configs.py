@@ -15,6 +15,7 @@ from typing import Any
 from mtl_jax.config.options.data import SourceOptions
 from mtl_jax.config.resolve import Experiment, from_stored
 from mtl_jax.data.datasets.blocks import complete, merge_short
+from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_json
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def is_noted(stored: Mapping[str, Any]) -> bool:
         if not path.is_file():
             return False
         noted, now = _read(path), _code_files(from_stored(stored).sources)
-    except OSError:
+    except (OSError, UserError):  # opening the data reports a block that is not supported
         return False
     return all(file in noted or digest in noted.values() for file, digest in now.items())
 
