@@ -82,8 +82,11 @@ def eval_batches(
 
 
 def file_names(sources: Sequence[Source], index: np.ndarray) -> list[str]:
-    """Return the file name of each record index of a batch; '' for -1."""
-    return [find_record(sources, int(i)).file_name if i >= 0 else "" for i in np.ravel(index)]
+    """Return the path of the image of each record index of a batch, or its name; '' for -1.
+
+    Paths are not cut when a message is printed.
+    """
+    return [find_record(sources, int(i)).place if i >= 0 else "" for i in np.ravel(index)]
 
 
 def find_record(sources: Sequence[Source], index: int) -> Record:
