@@ -1,7 +1,7 @@
 """Find images that several sources contain."""
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +19,7 @@ _COMPARED = 20  # pairs of equal names whose files and objects are compared
 class _Shared(NamedTuple):
     number: int
     example: str
-    differ: bool  # their objects differ
+    differ: bool  # their objects of common classes differ
 
 
 def shared_images(blocks: Sequence[Mapping[str, Any]], sources: Sequence[Source]) -> Iterator[str]:
@@ -32,10 +32,11 @@ def shared_images(blocks: Sequence[Mapping[str, Any]], sources: Sequence[Source]
     for a, b in combinations(range(len(sources)), 2):
         names = sorted(places[a].keys() & places[b].keys())
         pairs = [(places[a][name], places[b][name]) for name in names]
-        shared = _compare(sources[a], sources[b], pairs)
+        first, second = blocks[a], blocks[b]
+        classes = _names(first, sources[a]), _names(second, sources[b])
+        shared = _compare(sources[a], sources[b], pairs, *classes)
         if shared is None:
             continue
-        first, second = blocks[a], blocks[b]
         about = "about " if len(pairs) > _COMPARED else ""
         text = (
             f"sources {first['name']} and {second['name']} have {about}{shared.number} images in "
@@ -60,7 +61,19 @@ def _places(source: Source) -> dict[str, int]:
     }
 
 
-def _compare(a: Source, b: Source, pairs: Sequence[tuple[int, int]]) -> _Shared | None:
+def _names(block: Mapping[str, Any], source: Source) -> tuple[str, ...]:
+    return tuple(
+        block["rename"].get(category.name, category.name) for category in source.categories
+    )
+
+
+def _compare(
+    a: Source,
+    b: Source,
+    pairs: Sequence[tuple[int, int]],
+    classes_a: Sequence[str],
+    classes_b: Sequence[str],
+) -> _Shared | None:
     if not pairs:
         return None
     chosen = np.unique(np.linspace(0, len(pairs) - 1, _COMPARED).astype(int))
@@ -71,7 +84,12 @@ def _compare(a: Source, b: Source, pairs: Sequence[tuple[int, int]]) -> _Shared 
     same = [(one, other) for one, other in found if _is_same(one.image, other.image)]
     if not same:
         return None
-    differ = any(_objects(one, a) != _objects(other, b) for one, other in same)
+    # Of other classes there can be unlabelled objects, see `Record.unlabelled`.
+    common = {*classes_a} & {*classes_b}
+    differ = any(
+        _objects(one, classes_a, common) != _objects(other, classes_b, common)
+        for one, other in same
+    )
     number = round(len(pairs) * len(same) / len(found))
     return _Shared(number, same[0][0].file_name, differ)
 
@@ -88,8 +106,9 @@ def _is_same(one: object, other: object) -> bool:
         return False
 
 
-def _objects(record: Record, source: Source) -> set[tuple[object, ...]]:
-    return {
-        (source.categories[i.label - 1].name, *(round(side) for side in i.box))
-        for i in record.instances
-    }
+def _objects(
+    record: Record, classes: Sequence[str], common: Container[str]
+) -> set[tuple[object, ...]]:
+    """Return the class and the rounded box of each instance of a common class."""
+    found = ((classes[i.label - 1], *map(round, i.box)) for i in record.instances)
+    return {each for each in found if each[0] in common}

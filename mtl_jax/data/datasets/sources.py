@@ -1,7 +1,7 @@
 """Open the sources of each split from the source blocks of a config."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
@@ -38,7 +38,7 @@ class Opened(NamedTuple):
     undeclared: tuple[str, ...] = ()  # one line for each annotated label without an attribute
     repeat_thresholds: tuple[float, ...] = ()  # of each source, for `repeated`
     names: tuple[str, ...] = ()  # of each source's block
-    notes: tuple[str, ...] = ()  # how files were found, and images that several sources contain
+    notes: tuple[str, ...] = ()  # how files were found, shared images and classes without labels
 
     def repeated(self) -> "Opened":
         """Return the sources for training, in which images with rare classes are repeated."""
@@ -71,8 +71,9 @@ def open_sources(
     named = [_categories(b, source) for b, source in zip(blocks, sources, strict=True)]
     united = tuple(categories) or _unite(named)
     skipped = sum((source.skipped for source in sources), ())
-    shared = shared_images(blocks, sources) if stored is None else ()
-    notes = (*sum((source.notes for source in sources), ()), *shared)
+    notes = sum((source.notes for source in sources), ())
+    if stored is None:
+        notes += (*shared_images(blocks, sources), *_unlabelled(blocks, named, united))
     for note in notes:
         _log.warning("%s", note)
     undeclared = sum((source.undeclared for source in sources), ())
@@ -261,6 +262,24 @@ def _unite(found: Sequence[Sequence[Category]]) -> tuple[Category, ...]:
         Category(i if owner.setdefault(i, name) == name else next(new), name)
         for name, i in ids.items()
     )
+
+
+def _unlabelled(
+    blocks: Sequence[Mapping[str, Any]],
+    named: Sequence[Sequence[Category]],
+    united: Sequence[Category],
+) -> Iterator[str]:
+    """Yield a line for each source that does not label all classes; see `Subset`."""
+    for block, own in zip(blocks, named, strict=True):
+        there = {category.name for category in own}
+        missing = [category.name for category in united if category.name not in there]
+        if missing and block["exhaustive"] is None:
+            more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+            yield (
+                f"source {block['name']} does not label {', '.join(missing[:10])}{more}; its "
+                "images are no background for these classes and none for the RPN; set "
+                "exhaustive=True in its block if they contain no such objects"
+            )
 
 
 def _part(
