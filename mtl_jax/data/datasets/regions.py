@@ -21,7 +21,8 @@ from mtl_jax.images.geometry import Turn
 
 POSITIVE, NEGATIVE = 0.5, 0.35
 BETWEEN_SHARE = 0.2  # fraction of an instance's regions with an IoU from NEGATIVE to POSITIVE
-CROWD_SHARE = 0.5  # a region is not a negative if a crowd covers more than this fraction of it
+# A region is not a negative if a crowd or an ignored object covers more than this fraction of it.
+IGNORED_PART = 0.5
 TRIES = 64  # random candidates for a region
 MIN_SIDE = 8  # pixels, smallest side of a region
 Finder = Callable[[int], np.ndarray]  # position -> boxes [P, 4]
@@ -133,11 +134,13 @@ class RegionSource(Source):
         # Parts of an object and boxes much larger than it are the most likely false positives.
         near = [around(np.asarray(each.box, float), rng, 0.4, 0.8) for each in objects]
         drawn = rng.permutation(np.concatenate([anywhere(record, rng), *near]))
+        left_out = [np.asarray(box, float) for box in record.ignored]
+        crowds = [each for each in record.instances if each.crowd]
         for candidates in (proposals, drawn):
             frames = to_frames(candidates, record)
-            iou, _ = overlaps(frames, _boxes(objects))
-            _, share = overlaps(frames, _boxes([each for each in record.instances if each.crowd]))
-            clear = (iou < NEGATIVE).all(1) & (share <= CROWD_SHARE).all(1)
+            iou, _ = overlaps(frames, np.array([*_boxes(objects), *left_out]))
+            _, part = overlaps(frames, np.array([*_boxes(crowds), *left_out]))
+            clear = (iou < NEGATIVE).all(1) & (part <= IGNORED_PART).all(1)
             if clear.any():
                 chosen = rng.choice(np.flatnonzero(clear))
                 return replace(nothing, exhaustive=True, region=_frame(frames[chosen]))

@@ -127,6 +127,21 @@ def test_labels_follow_the_papers_thresholds(find):
     assert seen["negative"] == 6 * (10 + 20)
 
 
+def test_objects_that_are_left_out_are_not_negatives():
+    """An annotation that `on_error="skip"` leaves out may be a face."""
+    nothing = replace(IMAGES[1], instances=(), exhaustive=True)
+    box = np.array((40, 20, 100, 80))
+    seen = []
+    for record in (nothing, replace(nothing, ignored=(tuple(box.tolist()),))):
+        images = Images()
+        images.records = [record]
+        found = RegionSource(images, DECLARED, REGIONS, lambda _: box[None])
+        frames = [found[i].frame for i in range(len(found)) if found[i].exhaustive]
+        seen.append(max(oracles.iou(frames, [box]).ravel()))
+    assert seen[0] > 0.9
+    assert seen[1] < 0.35
+
+
 def test_masks_add_no_labels_to_regions_without_labels():
     regions = source()
     kinds = {"unchanged": 0, "labelled": 0}
