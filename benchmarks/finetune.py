@@ -113,17 +113,21 @@ def _measure(
 def print_table(
     measured: dict[str, dict[str, float]], starts: Sequence[str], seeds: Sequence[int]
 ) -> None:
-    """Print mean and deviation over the seeds, and the difference in pooled deviations."""
+    """Print mean and deviation over the seeds, and the difference in pooled deviations (n/a for
+    one seed).
+    """
+    ddof = int(len(seeds) > 1)
     print(f"{'':24}" + "".join(f"{library:>20}" for library in LIBRARIES) + f"{'difference':>20}")
     for start, metric in product(starts, METRICS):
         values = [
             np.array([measured[f"{start}_{library}_{seed}"][metric] for seed in seeds])
             for library in LIBRARIES
         ]
-        shown = "".join(f"{v.mean():>12.3f} ± {v.std(ddof=1):.3f}" for v in values)
-        pooled = np.sqrt(np.mean([v.var(ddof=1) for v in values]))
-        difference = (values[0].mean() - values[1].mean()) / max(pooled, 1e-9)
-        print(f"{start + ' ' + metric:24}{shown}{difference:>+16.1f} dev")
+        shown = "".join(f"{v.mean():>12.3f} ± {v.std(ddof=ddof):.3f}" for v in values)
+        pooled = np.sqrt(np.mean([v.var(ddof=ddof) for v in values]))
+        difference = values[0].mean() - values[1].mean()
+        compared = f"{difference / pooled:+.1f} dev" if pooled else "n/a"
+        print(f"{start + ' ' + metric:24}{shown}{compared:>20}")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ from typing import Any
 
 import jax
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
-from torch import nn
-from torchvision.models import get_model
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models import get_model  # pyright: ignore[reportMissingImports]
+from torchvision.models.detection import (  # pyright: ignore[reportMissingImports]
+    MaskRCNN,
+    anchor_utils,
+    backbone_utils,
+    faster_rcnn,
+    mask_rcnn,
+)
 
 from benchmarks.mask_rcnn_torchvision import DEVICE
 from mtl_jax import experiment
@@ -28,10 +29,10 @@ from mtl_jax.data.datasets import sources
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.optimizer import learning_rate_schedule
-from mtl_jax.types import Batch, Detections
+from mtl_jax.types import Batch, Detections, Inputs
 
 
-def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
+def finetune(config: ConfigDict, workdir: Path) -> Any:
     """Train torchvision's model with the settings of `config`, or load it if it is trained."""
     config.data.mask_size = 0  # torchvision requires masks of the whole image
     workdir.mkdir(parents=True, exist_ok=True)
@@ -44,8 +45,8 @@ def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
         model.load_state_dict(torch.load(trained))
         return model.to(DEVICE).eval()
     loop = setup.experiment.train
-    variables: Any = jax.device_get(initial_variables(setup, loop.seed))
-    state = to_state_dict(flatten_dict(variables, sep="/"), model_tensors(options))
+    ours: Any = flatten_dict(jax.device_get(initial_variables(setup, loop.seed)), sep="/")
+    state = to_state_dict(ours, model_tensors(options))
     model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
     model.to(DEVICE)
     torch.manual_seed(loop.seed)
@@ -57,16 +58,16 @@ def finetune(config: ConfigDict, workdir: Path) -> MaskRCNN:
     return model.eval()
 
 
-def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
+def build(options: MaskRCNNOptions, classes: int) -> Any:
     """Build torchvision's Mask R-CNN with our options, without its resizing of images."""
     o = options
     body = get_model(f"resnet{o.backbone.depth}", weights=None)
     stages = [64, 128, 256, 512] if o.backbone.depth < 50 else [256, 512, 1024, 2048]
     layers = {f"layer{i + 1}": str(i) for i in range(4)}
     channels, mask = o.fpn.channels, o.mask_head
-    model = MaskRCNN(
-        BackboneWithFPN(body, layers, stages, channels),
-        rpn_anchor_generator=AnchorGenerator(
+    model: Any = MaskRCNN(
+        backbone_utils.BackboneWithFPN(body, layers, stages, channels),
+        rpn_anchor_generator=anchor_utils.AnchorGenerator(
             o.rpn.anchor_sizes, (o.rpn.anchor_ratios,) * len(o.rpn.anchor_sizes)
         ),
         rpn_pre_nms_top_n_train=o.rpn.pre_nms_train,
@@ -74,12 +75,12 @@ def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
         rpn_post_nms_top_n_train=o.rpn.post_nms_train,
         rpn_post_nms_top_n_test=o.rpn.post_nms,
         rpn_batch_size_per_image=o.rpn.samples,
-        box_head=TwoMLPHead(channels * o.box_head.pool_size**2, o.box_head.fc_features),
-        box_predictor=FastRCNNPredictor(o.box_head.fc_features, classes),
+        box_head=faster_rcnn.TwoMLPHead(channels * o.box_head.pool_size**2, o.box_head.fc_features),
+        box_predictor=faster_rcnn.FastRCNNPredictor(o.box_head.fc_features, classes),
         box_batch_size_per_image=o.roi.samples,
         box_detections_per_img=o.detection.max_detections,
-        mask_head=MaskRCNNHeads(channels, (mask.channels,) * mask.convs, 1),
-        mask_predictor=MaskRCNNPredictor(mask.channels, mask.channels, classes),
+        mask_head=mask_rcnn.MaskRCNNHeads(channels, (mask.channels,) * mask.convs, 1),
+        mask_predictor=mask_rcnn.MaskRCNNPredictor(mask.channels, mask.channels, classes),
     )
     # Its own `_skip_resize` is used only in training.
     model.transform.resize = lambda image, target: (image, target)
@@ -87,7 +88,7 @@ def build(options: MaskRCNNOptions, classes: int) -> MaskRCNN:
 
 
 def train(
-    model: MaskRCNN, batches: Iterator[Batch], recipe: OptimizerOptions, steps: int, rate: float
+    model: Any, batches: Iterator[Batch], recipe: OptimizerOptions, steps: int, rate: float
 ) -> None:
     """Train with AdamW as `make_optimizer` builds it."""
     if recipe.name != "adamw":
@@ -105,18 +106,19 @@ def train(
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = float(schedule(np.float32(step)))
-        loss = sum(model(images(batch), targets(batch)).values())
+        losses = model(images(batch.inputs), targets(batch))
+        loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
 
 
-def images(batch: Batch) -> list[torch.Tensor]:
-    """Return a batch's images without padding: `[3, h, w]`, 0..1."""
+def images(inputs: Inputs) -> list[torch.Tensor]:
+    """Return the images without padding: `[3, h, w]`, 0..1."""
     return [
         torch.tensor(image[: int(h), : int(w)], device=DEVICE).permute(2, 0, 1) / 255
-        for image, (h, w) in zip(batch.images, batch.sizes, strict=True)
+        for image, (h, w) in zip(inputs.images, inputs.sizes, strict=True)
     ]
 
 
@@ -135,20 +137,20 @@ def targets(batch: Batch) -> list[dict[str, torch.Tensor]]:
 
 
 @torch.inference_mode()
-def predict(model: MaskRCNN, batch: Batch) -> Detections:
-    """Detect on a batch; masks are on the cells of their boxes, as ours."""
+def predict(model: Any, inputs: Inputs) -> Detections:
+    """Detect objects; masks are on the cells of their boxes, as ours."""
     model.transform.postprocess = lambda found, *sizes: found
     slots = model.roi_heads.detections_per_img
-    rows = len(batch.valid)
+    rows = len(inputs.valid)
     boxes = np.zeros((rows, slots, 4), np.float32)
     scores = np.zeros((rows, slots), np.float32)
     classes = np.zeros((rows, slots), np.int32)
     masks = np.zeros((rows, slots, 28, 28), np.float32)
-    for row, found in enumerate(model(images(batch))):
+    for row, found in enumerate(model(images(inputs))):
         count = len(found["scores"])
         boxes[row, :count] = found["boxes"].cpu()
         scores[row, :count] = found["scores"].cpu()
         classes[row, :count] = found["labels"].cpu()
         masks[row, :count] = found["masks"][:, 0].cpu()
-    valid = (scores > 0) & batch.valid[:, None]
+    valid = (scores > 0) & inputs.valid[:, None]
     return Detections(boxes, scores, classes, valid, masks, {})

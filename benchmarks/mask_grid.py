@@ -46,8 +46,9 @@ def main() -> None:
             found.append((back & truth).sum() / max((back | truth).sum(), 1))
     print(f"{len(small)} masks, {sum(small)} of them small: mean IoU")
     for way, found in overlaps.items():
-        of_small = np.mean([iou for iou, is_small in zip(found, small, strict=True) if is_small])
-        print(f"{way:12} {np.mean(found):.3f}, small {of_small:.3f}")
+        of_small = [iou for iou, is_small in zip(found, small, strict=True) if is_small]
+        shown = f"{np.mean(of_small):.3f}" if of_small else "n/a"
+        print(f"{way:12} {np.mean(found):.3f}, small {shown}")
 
 
 def paste_back(truth: np.ndarray, box: np.ndarray, aligned: bool, exact: bool) -> np.ndarray:

@@ -139,7 +139,8 @@ def _variables(batch: Batch, options: argparse.Namespace, weights: Path) -> Vari
     variables = jax.tree_util.tree_map_with_path(tame, variables)
     tensors = names.model_tensors(_options(options, 0.0))
     ours: Any = flatten_dict(jax.device_get(variables), sep="/")
-    np.savez(weights, **names.to_state_dict(ours, tensors))
+    theirs: dict[str, Any] = names.to_state_dict(ours, tensors)
+    np.savez(weights, **theirs)
     return variables
 
 
@@ -160,7 +161,7 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
 
         def total(params: Any, stats: Any, inputs: Any) -> jax.Array:
             outputs = forward({"params": params, "batch_stats": stats}, *inputs)
-            return sum((x.sum() for x in jax.tree.leaves(outputs)), jnp.float32(0))
+            return jnp.stack([x.sum() for x in jax.tree.leaves(outputs)]).sum()
 
         known[name] = partial(_wait, jax.jit(forward), variables, *inputs)
         if trained:

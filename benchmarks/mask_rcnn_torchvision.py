@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision.models.detection.roi_heads import paste_masks_in_image
+import torch  # pyright: ignore[reportMissingImports]
+from torch.utils import _pytree  # pyright: ignore[reportMissingImports]
+from torchvision.models.detection import MaskRCNN, backbone_utils, roi_heads  # pyright: ignore[reportMissingImports]
 
 from benchmarks.mask_rcnn_scene import CLASSES, Scene, ellipse
 
@@ -72,16 +69,18 @@ def _masks(scene: Scene) -> np.ndarray:
     """Draw the objects' masks on whole images: bool [B, M, H, W]."""
     height, width = scene.images.shape[1:3]
     side = max(height, width)
-    frames = np.broadcast_to(np.float32([0, 0, side, side]), scene.boxes.shape)
+    frames = np.broadcast_to(np.array([0, 0, side, side], np.float32), scene.boxes.shape)
     return ellipse(scene.boxes, frames, side)[..., :height, :width]
 
 
-def _model(scene: Scene, options: argparse.Namespace, weights: Path) -> MaskRCNN:
+def _model(scene: Scene, options: argparse.Namespace, weights: Path) -> Any:
     torch.manual_seed(0)
     sides = sorted(scene.images.shape[1:3])
     # As ours: frozen batch norms, the builder's default, and all five stages trained.
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=5)
-    model = MaskRCNN(backbone, CLASSES, min_size=sides[0], max_size=sides[1])
+    backbone = backbone_utils.resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, trainable_layers=5
+    )
+    model: Any = MaskRCNN(backbone, CLASSES, min_size=sides[0], max_size=sides[1])
     for name, module in model.named_modules():
         if name.endswith(".bn3"):
             module.weight.fill_(0.25)
@@ -123,20 +122,21 @@ def parts(scene: Scene, options: argparse.Namespace, weights: Path) -> dict[str,
     fewer = [x[:512] for x in regions]
     pool = partial(part, "box roi_align", heads.box_roi_pool)
     pooled = pool(pyramid, regions, shapes, trained=(pyramid, fewer, shapes))
-    head = partial(part, "box head", nn.Sequential(heads.box_head, heads.box_predictor))
+    head = partial(part, "box head", torch.nn.Sequential(heads.box_head, heads.box_predictor))
     outputs = head(pooled, trained=(pooled[: 512 * len(scene.images)],))
     detect = partial(part, "detections", heads.postprocess_detections)
     boxes, _, _ = detect(*outputs, regions, shapes)
     pool = partial(part, "mask roi_align", heads.mask_roi_pool)
     pooled = pool(pyramid, boxes, shapes, trained=(pyramid, boxes, shapes))
-    head = partial(part, "mask head", nn.Sequential(heads.mask_head, heads.mask_predictor))
+    head = partial(part, "mask head", torch.nn.Sequential(heads.mask_head, heads.mask_predictor))
     masks = head(pooled, trained=(pooled,))[:, 1:2].sigmoid()
-    part("paste", partial(paste_masks_in_image, img_shape=shapes[0]), masks, torch.cat(boxes))
+    paste = partial(roi_heads.paste_masks_in_image, img_shape=shapes[0])
+    part("paste", paste, masks, torch.cat(boxes))
     return known
 
 
 def _targets(
-    model: MaskRCNN, scene: Scene, anchors: list[torch.Tensor], regions: list[torch.Tensor]
+    model: Any, scene: Scene, anchors: list[torch.Tensor], regions: list[torch.Tensor]
 ) -> None:
     """Match and sample anchors and proposals; training has twice the proposals of inference."""
     boxes = [torch.from_numpy(x).to(DEVICE) for x in scene.boxes]
@@ -155,8 +155,8 @@ def _forward(function: Callable, inputs: Any) -> None:
 
 
 def _backward(function: Callable, inputs: Any) -> None:
-    leaves = tree_map(_leaf, inputs)
-    outputs = tree_leaves(function(*leaves))
+    leaves = _pytree.tree_map(_leaf, inputs)
+    outputs = _pytree.tree_leaves(function(*leaves))
     torch.stack([x.sum() for x in outputs]).sum().backward()
     _synchronize()
 

@@ -30,7 +30,7 @@ from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -135,7 +135,7 @@ def _keras_steps(config: ConfigDict) -> Callable[[int], float]:
     return run
 
 
-def _compiled(config: ConfigDict, seed: int):
+def _compiled(config: ConfigDict, seed: int) -> Any:
     """Return the network in Keras, compiled as the original."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         sys.modules.setdefault("tensorflow", cast(ModuleType, None))  # not to be imported by Keras

@@ -2,7 +2,7 @@
 
     MTL_JAX_DATA=/data nice -n 5 python -m benchmarks.pipeline --output pipeline.json
     python -m benchmarks.pipeline --libraries mtl_jax --breakdown        time of each part
-    python -m benchmarks.pipeline --libraries mtl_jax --cases "augmented, masks" --steps 2000 \
+    python -m benchmarks.pipeline --libraries mtl_jax --cases "augmented, masks" --steps 2000 \\
         --repeats 1                                                      memory growth
 
 `--data` is a folder with annotations/instances.json (COCO's format) and images/; its images are
@@ -32,26 +32,28 @@ main process, after 50 steps of the first run and at the end of the last.
 
 import argparse
 import contextlib
+import cProfile
 import json
 import multiprocessing
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
+import cv2
 import numpy as np
 
-from mtl_jax import images
 from mtl_jax.config.options.data import AugmentOptions, DataOptions
 from mtl_jax.data.loader import transforms
+from mtl_jax.data.loader.photometric import change_pixels
+from mtl_jax.data.pixels import read_pixels
 from mtl_jax.data.readers.annotation_tools.coco import CocoSource
-from mtl_jax.data.records import Category, Record
+from mtl_jax.data.records import Record, Source, Wrapper
+from mtl_jax.images.resize import resize_and_pad
 from mtl_jax.io.malloc import restart_with_kept_memory
 
 LIBRARIES = ("mtl_jax", "torchvision")
@@ -105,17 +107,20 @@ def _parse() -> argparse.Namespace:
 def _measure(options: argparse.Namespace, case: str, libraries: Sequence[str]) -> dict[str, Any]:
     """Measure a case with the libraries in turn; print the best and return all runs."""
     context = multiprocessing.get_context("spawn")
-    workers, runs = {}, {library: [] for library in libraries}
+    workers: dict[str, Connection] = {}
+    runs: dict[str, list[dict[str, float]]] = {library: [] for library in libraries}
+    # The processes end when their pipes are closed, also after an error.
+    with contextlib.ExitStack() as pipes:
+        for library in libraries:
+            pipe, there = context.Pipe()
+            workers[library] = pipes.enter_context(pipe)
+            context.Process(target=_serve, args=(library, case, options, there)).start()
+            there.close()  # otherwise `recv` would wait forever for a process that died
+        for _ in range(options.repeats):
+            for library, pipe in workers.items():
+                pipe.send(True)
+                runs[library].append(pipe.recv())
     for library in libraries:
-        workers[library], there = context.Pipe()
-        context.Process(target=_serve, args=(library, case, options, there)).start()
-        there.close()  # otherwise `recv` would wait forever for a process that died
-    for _ in range(options.repeats):
-        for library, pipe in workers.items():
-            pipe.send(True)
-            runs[library].append(pipe.recv())
-    for library, pipe in workers.items():
-        pipe.send(False)
         wall, cpu = (max(run[key] for run in runs[library]) for key in ("wall", "cpu"))
         memory = f"{runs[library][0]['rss_warm']:11.0f} {runs[library][-1]['rss_end']:8.0f}"
         print(f"{case:18}{library:14}{wall:12.1f}{cpu:17.1f}{memory}", flush=True)
@@ -123,12 +128,13 @@ def _measure(options: argparse.Namespace, case: str, libraries: Sequence[str]) -
 
 
 def _serve(library: str, case: str, options: argparse.Namespace, pipe: Connection) -> None:
-    """Run the case once per request, until a request is False."""
+    """Run the case once per request, until the other end of the pipe is closed."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     start = _start_ours if library == "mtl_jax" else _start_torchvision
     batches = start(case, options)
-    while pipe.recv():
-        pipe.send(_run(batches, options))
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            pipe.send(_run(batches, options))
 
 
 def _run(start: Callable[[], Iterator[Any]], options: argparse.Namespace) -> dict[str, float]:
@@ -160,36 +166,28 @@ def resident_memory() -> int:
 def _augment(options: argparse.Namespace, case: str) -> AugmentOptions:
     if "augmented" not in case:
         return AugmentOptions()
-    changes = ("brightness", "contrast", "saturation", "hue", "blur")
-    return AugmentOptions(scale=(0.8, 1.25), **dict.fromkeys(changes, options.probability))
+    p = options.probability
+    return AugmentOptions(scale=(0.8, 1.25), brightness=p, contrast=p, saturation=p, hue=p, blur=p)
 
 
-class CocoRecords:
-    """COCO's records, with or without their masks."""
+def _open(case: str, options: argparse.Namespace) -> Source:
+    folder = Path(options.data)
+    source = CocoSource(folder / "annotations/instances.json", folder / "images")
+    return source if "masks" in case else _WithoutMasks(source)
 
-    def __init__(self, folder: str, masks: bool):
-        self._source = CocoSource(f"{folder}/annotations/instances.json", f"{folder}/images")
-        self._masks = masks
-        self.categories: tuple[Category, ...] = self._source.categories
 
-    def __len__(self) -> int:
-        return len(self._source)
+class _WithoutMasks(Wrapper):
+    """The records of a source, of which only the boxes are annotated."""
 
-    def __getitem__(self, position: int) -> Record:
-        record = self._source[position]
-        if self._masks:
-            return record
+    def change(self, record: Record) -> Record:
         instances = tuple(replace(instance, segmentation=None) for instance in record.instances)
         return replace(record, instances=instances)
-
-    def group(self, position: int) -> str:
-        return self._source.group(position)
 
 
 def _start_ours(case: str, options: argparse.Namespace) -> Callable[[], Iterator[Any]]:
     from mtl_jax.data.loader import pipeline
 
-    source = CocoRecords(options.data, "masks" in case)
+    source = _open(case, options)
     settings = DataOptions(
         augment=_augment(options, case), workers=options.cores, processes=options.processes
     )
@@ -200,24 +198,26 @@ def _start_ours(case: str, options: argparse.Namespace) -> Callable[[], Iterator
 
 
 def _start_torchvision(case: str, options: argparse.Namespace) -> Callable[[], Iterator[Any]]:
-    from torch.utils.data import DataLoader, RandomSampler
-    from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
-    from torchvision.transforms import v2
+    import torch  # pyright: ignore[reportMissingImports]
+    from torchvision import datasets  # pyright: ignore[reportMissingImports]
+    from torchvision.transforms import v2  # pyright: ignore[reportMissingImports]
 
     resize = v2.RandomShortestSize(800, max_size=1333)
     change = v2.Compose([v2.ToImage(), resize, v2.RandomHorizontalFlip()])
     folder = Path(options.data)
     with contextlib.redirect_stdout(None):  # pycocotools prints its progress
-        records = CocoDetection(
+        records = datasets.CocoDetection(
             folder / "images", str(folder / "annotations/instances.json"), transforms=change
         )
     keys = {"boxes", "labels", "masks"} if "masks" in case else {"boxes", "labels"}
-    dataset = wrap_dataset_for_transforms_v2(records, target_keys=keys)
+    dataset: Any = datasets.wrap_dataset_for_transforms_v2(records, target_keys=keys)
     return lambda: iter(
-        DataLoader(
+        torch.utils.data.DataLoader(
             dataset,
             options.batch,
-            sampler=RandomSampler(dataset, num_samples=options.steps * options.batch),
+            sampler=torch.utils.data.RandomSampler(
+                dataset, num_samples=options.steps * options.batch
+            ),
             num_workers=options.cores,
             collate_fn=_pad_and_stack,
         )
@@ -226,7 +226,7 @@ def _start_torchvision(case: str, options: argparse.Namespace) -> Callable[[], I
 
 def _pad_and_stack(rows: Sequence[tuple[Any, Any]]) -> tuple[Any, list[Any]]:
     """Return images uint8 `[B, 3, H, W]`, H and W padded to multiples of 32, and their targets."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     sizes = np.array([image.shape[1:] for image, _ in rows])
     height, width = (-(-sizes.max(0) // 32) * 32).tolist()
@@ -238,39 +238,27 @@ def _pad_and_stack(rows: Sequence[tuple[Any, Any]]) -> tuple[Any, list[Any]]:
 
 def _break_down(options: argparse.Namespace, case: str) -> dict[str, float]:
     """Print and return the processor time of each part in ms per image, in one thread without
-    tf.data; the minimum over the runs.
+    tf.data; the minimum over the runs. It includes the profiler's.
     """
-    spent: Counter[str] = Counter()
-
-    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            start = time.thread_time()
-            try:
-                return work(*args, **kwargs)
-            finally:
-                spent[part] += time.thread_time() - start
-
-        return run
-
-    parts = (
-        (transforms, "read", "decode"),
-        (images, "place", "resize"),
-        (transforms, "change_pixels", "photometric"),
-        (transforms, "_write_mask", "masks"),
-        (transforms, "load", "all but batching"),
-    )
-    source = CocoRecords(options.data, "masks" in case)
+    parts = {
+        "decode": read_pixels,
+        "resize": resize_and_pad,
+        "photometric": change_pixels,
+        "masks": transforms._write_mask,
+        "all but batching": transforms.load,
+    }
+    source = _open(case, options)
     settings = DataOptions(augment=_augment(options, case))
     runs = []
-    images.cv2.setNumThreads(0)  # as in the pipeline
-    for module, name, part in parts:
-        patch.object(module, name, timed(part, getattr(module, name))).start()
+    cv2.setNumThreads(0)  # as in the pipeline
     for _ in range(options.repeats + 1):
-        spent.clear()
+        profile = cProfile.Profile(time.thread_time, builtins=False)
         for i in range(len(source)):
-            transforms.load(source[i], i, (), settings, np.random.default_rng(i))
-        runs.append({part: 1000 * spent[part] / len(source) for _, _, part in parts})
-    patch.stopall()
+            rng = np.random.default_rng(i)
+            profile.runcall(transforms.load, source[i], i, (), settings, rng)
+        spent = {entry.code: entry.totaltime for entry in profile.getstats()}
+        per_image = 1000 / len(source)
+        runs.append({k: per_image * spent.get(part.__code__, 0) for k, part in parts.items()})
     best = {part: min(run[part] for run in runs) for part in runs[0]}
     print("   ms per image: " + ", ".join(f"{part} {ms:.1f}" for part, ms in best.items()))
     return best
