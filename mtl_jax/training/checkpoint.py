@@ -228,8 +228,12 @@ class Checkpointer:
             record = json.loads(content)
         except ValueError:
             record = None
-        is_record = isinstance(record, dict) and isinstance(record.get("metadata"), dict)
-        if not is_record or not {"stage", "best_metric", "best_mode"} <= record.keys():
+        required = {"metadata", "stage", "best_metric", "best_mode"}
+        if (
+            not isinstance(record, dict)
+            or not required <= record.keys()
+            or not isinstance(record["metadata"], dict)
+        ):
             # A digest does not prevent this: a stranger can write both.
             raise UserError(f"{file}: not the record of a checkpoint; use another step")
         return record
