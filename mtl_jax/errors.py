@@ -81,6 +81,12 @@ def _cut(word: str, most: int) -> str:
     return word if len(word) <= most else f"{word[:60]}...{word[-20:]}"
 
 
+def listed(texts: Sequence[str], most: int) -> str:
+    """Return the first `most` texts separated by commas, and the number of the others."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
 class FaultSummary:
     """Chooses the faults that are printed: at most MAX_ALIKE of a kind, and MAX_KINDS kinds.
 

@@ -19,7 +19,7 @@ from mtl_jax.config.defaults import get_stored_default
 from mtl_jax.config.fields import as_tuples, config_from_json, flat_fields
 from mtl_jax.config.options.training import Stage
 from mtl_jax.config.resolve import Experiment
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, listed
 from mtl_jax.training.checkpoint import Checkpointer
 
 _log = logging.getLogger(__name__)
@@ -101,9 +101,8 @@ def prepare_folder(workdir: Path, experiment: Experiment) -> int:
         return 0
     differing = list(differing_fields(read_config(path), experiment.config, done))
     if differing and done:
-        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise UserError(
-            f"{workdir}: contains a run of another config: {', '.join(differing[:5])}{more}; "
+            f"{workdir}: contains a run of another config: {listed(differing, 5)}; "
             "use the values of the run, or another --workdir"
         )
     if differing:

@@ -17,7 +17,7 @@ import jax
 from mtl_jax.config.fields import flat_fields
 from mtl_jax.data.datasets.sources import Opened
 from mtl_jax.data.records import Source
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, listed
 from mtl_jax.training.sharding import gather, join_hosts
 
 
@@ -46,9 +46,8 @@ def agreement(workdir: Path) -> Iterator[dict[str, str]]:
             raise UserError(f"host {host}: {other}")
     for host, (_, other) in enumerate(every):
         if faults := list(_differences(every[0][1], other)):
-            more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
             raise UserError(
-                f"{workdir}: hosts 0 and {host} differ in {', '.join(faults[:5])}{more}; all hosts "
+                f"{workdir}: hosts 0 and {host} differ in {listed(faults, 5)}; all hosts "
                 "require the same config and data"
             )
 

@@ -21,7 +21,7 @@ from mtl_jax.data.face_masks.apply import DrawMasks, with_masks
 from mtl_jax.data.readers.format import Labels
 from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.data.records import Category, Source
-from mtl_jax.errors import AnnotationErrors, UserError, suggest, summarize
+from mtl_jax.errors import AnnotationErrors, UserError, listed, suggest, summarize
 from mtl_jax.images.decode import Levels
 from mtl_jax.io.atomic import write_json
 
@@ -274,9 +274,8 @@ def _unlabelled(
         there = {category.name for category in own}
         missing = [category.name for category in united if category.name not in there]
         if missing and block["exhaustive"] is None:
-            more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
             yield (
-                f"source {block['name']} does not label {', '.join(missing[:10])}{more}; its "
+                f"source {block['name']} does not label {listed(missing, 10)}; its "
                 "images are no background for these classes and none for the RPN; set "
                 "exhaustive=True in its block if they contain no such objects"
             )

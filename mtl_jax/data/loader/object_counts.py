@@ -11,7 +11,7 @@ import numpy as np
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.loader import transforms
 from mtl_jax.data.records import Record, Source
-from mtl_jax.errors import UserError, printable
+from mtl_jax.errors import UserError, listed, printable
 
 MAX_LOST = 0.05  # fraction of a class's objects that may be lost without a warning
 _LISTED = 10  # classes that a message lists
@@ -184,6 +184,4 @@ def warnings(train: ObjectCounts, val: ObjectCounts, has_val: bool) -> Iterator[
 
 
 def _list(counts: ObjectCounts, which: np.ndarray) -> str:
-    found = np.flatnonzero(which)
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    return ", ".join(repr(counts.classes[i]) for i in found[:_LISTED]) + more
+    return listed([repr(counts.classes[i]) for i in np.flatnonzero(which)], _LISTED)
