@@ -21,6 +21,7 @@ _JPEG_HUFFMAN = (0xC0, 0xC1, 0xC2)  # frames in which every block takes at least
 # A file of other segments alone would be searched for minutes, and a scan without data costs as
 # much as one with.
 _MAX_SEGMENTS, _MAX_SCANS = 10_000, 100
+_MAX_ENTRIES = 4096  # of a TIFF's page; a BigTIFF can declare any number
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -41,16 +42,20 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the name and payload of each complete chunk."""
-    position = len(PNG)
-    while len(data) >= position + 12:
-        length = int.from_bytes(data[position : position + 4], "big")
-        start = position + 8
-        position = start + length + 4
-        if position > len(data):
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each complete chunk up to IEND, and the start and end of its payload, which
+    is preceded by the name and followed by a checksum of both.
+    """
+    start = len(PNG) + 8
+    while len(data) >= start + 4:
+        stop = start + int.from_bytes(data[start - 8 : start - 4], "big")
+        if stop + 4 > len(data):
             return
-        yield data[start - 4 : start], data[start : start + length]
+        name = data[start - 4 : start]
+        yield name, start, stop
+        if name == b"IEND":
+            return
+        start = stop + 12
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -76,7 +81,7 @@ def is_truncated(data: bytes) -> bool:
             if marker == _JPEG_END:
                 return 8 * len(data) < blocks
         return True
-    return data.startswith(PNG) and all(name != b"IEND" for name, _ in _png_chunks(data))
+    return data.startswith(PNG) and all(name != b"IEND" for name, *_ in png_chunks(data))
 
 
 def _jpeg_blocks(frame: bytes) -> int:
@@ -161,30 +166,35 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
     """Return (height, width) of the first page."""
-    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
-    big = b"+" in data[2:4]
-    word, count, entry = (8, 8, 20) if big else (4, 2, 12)
-    start = int.from_bytes(data[word : 2 * word], order)
     found = {}
-    for i in range(min(int.from_bytes(data[start : start + count], order), 4096)):
-        at = start + count + entry * i
-        tag, kind = (int.from_bytes(data[at + n : at + n + 2], order) for n in (0, 2))
-        value = at + entry - word
+    for tag, kind, at in _tiff_entries(data):
         if tag in (256, 257):  # width, height, as SHORT, LONG or LONG8
             size = {3: 2, 4: 4, 16: 8}.get(kind, 0)
-            found[tag] = int.from_bytes(data[value : value + size], order)
+            found[tag] = int.from_bytes(data[at : at + size], _tiff_order(data))
     return (found[257], found[256]) if len(found) == 2 else None
+
+
+def _tiff_entries(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the tag and the type of each entry of the first page, and the position of its value."""
+    order = _tiff_order(data)
+    word, count, entry = (8, 8, 20) if b"+" in data[2:4] else (4, 2, 12)
+    start = int.from_bytes(data[word : 2 * word], order)
+    for i in range(min(int.from_bytes(data[start : start + count], order), _MAX_ENTRIES)):
+        at = start + count + entry * i
+        tag, kind = (int.from_bytes(data[at + n : at + n + 2], order) for n in (0, 2))
+        yield tag, kind, at + entry - word
+
+
+def _tiff_order(data: bytes) -> Literal["little", "big"]:
+    return "little" if data[:2] == b"II" else "big"
 
 
 def without_palette(tiff: bytes) -> bytes:
     """Return a TIFF whose palette indices, if its first page has a palette, are gray values."""
-    order = "little" if tiff[:2] == b"II" else "big"
-    start = int.from_bytes(tiff[4:8], order)
-    for i in range(int.from_bytes(tiff[start : start + 2], order)):
-        entry = start + 2 + 12 * i
-        tag, value = (int.from_bytes(tiff[entry + j : entry + j + 2], order) for j in (0, 8))
-        if tag == _TIFF_COLORS and value == _PALETTE:
-            return tiff[: entry + 8] + _GRAY.to_bytes(2, order) + tiff[entry + 10 :]
+    order = _tiff_order(tiff)
+    for tag, _, at in _tiff_entries(tiff):
+        if tag == _TIFF_COLORS and int.from_bytes(tiff[at : at + 2], order) == _PALETTE:
+            return tiff[:at] + _GRAY.to_bytes(2, order) + tiff[at + 2 :]
     return tiff
 
 
@@ -214,11 +224,12 @@ def _jpeg_header(head: bytes) -> tuple[tuple[int, int] | None, int]:
 
 def _png_header(head: bytes) -> tuple[tuple[int, int] | None, int]:
     size, orientation = None, 1
-    for name, payload in _png_chunks(head):
+    for name, start, stop in png_chunks(head):
         if name == b"IHDR":
-            size = int.from_bytes(payload[4:8], "big"), int.from_bytes(payload[:4], "big")
+            width, height = (head[at : min(at + 4, stop)] for at in (start, start + 4))
+            size = int.from_bytes(height, "big"), int.from_bytes(width, "big")
         elif name == b"eXIf":
-            orientation = _orientation(payload)
+            orientation = _orientation(head[start:stop])
         elif name == b"IDAT":
             break
     return size, orientation

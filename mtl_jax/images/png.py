@@ -8,11 +8,12 @@ Source: Portable Network Graphics, second edition, https://www.w3.org/TR/png.
 import zlib
 from collections.abc import Iterator
 
-from mtl_jax.images.headers import PNG
+from mtl_jax.images.headers import PNG, png_chunks
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE, _FILTERS = 3, 5
+_READ = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")  # the chunks that determine the pixels
 _MAX_SIDE = 1_000_000  # of libpng
 # Adam7: first column and row, and steps, of the pixels of each pass
 _PASSES = (
@@ -31,8 +32,12 @@ def clean(data: bytes, alpha: bool = False) -> bytes:
     header, stream = b"", zlib.decompressobj()
     rows = bytearray()
     size = 0
-    for name, payload, intact in _chunks(data):
-        if not intact and name in (b"IHDR", b"PLTE", b"IDAT", b"tRNS"):
+    view = memoryview(data)
+    for name, start, stop in png_chunks(data):
+        if name not in _READ:
+            continue
+        payload = data[start:stop]
+        if zlib.crc32(view[start - 4 : stop]) != int.from_bytes(data[stop : stop + 4], "big"):
             raise ValueError(f"the PNG is damaged (checksum of {name.decode()})")
         if name == b"IHDR":
             header, size = payload, _raw_size(payload)
@@ -71,22 +76,6 @@ def clean(data: bytes, alpha: bool = False) -> bytes:
     parts += [(b"IDAT", stored), (b"IEND", b"")]
     del stored
     return b"".join((PNG, *(piece for name, payload in parts for piece in _chunk(name, payload))))
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yield the name and payload of each complete chunk, and whether its checksum is correct."""
-    position, view = len(PNG), memoryview(data)
-    while len(data) >= position + 12:
-        start = position + 8
-        stop = start + int.from_bytes(data[position : position + 4], "big")
-        if stop + 4 > len(data):
-            return
-        name = data[position + 4 : start]
-        checksum = int.from_bytes(data[stop : stop + 4], "big")
-        yield name, data[start:stop], zlib.crc32(view[position + 4 : stop]) == checksum
-        if name == b"IEND":
-            return
-        position = stop + 4
 
 
 def _chunk(name: bytes, payload: bytes) -> tuple[bytes, ...]:
