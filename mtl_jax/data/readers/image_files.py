@@ -230,8 +230,14 @@ def _may_be(file: str, name: _Name, near: str) -> bool:
     """
     folders = tuple(map(_key, file.split("/")[:-1]))
     named = tuple(map(_key, name.parts[:-1]))
-    beside = file.rpartition("/")[0] == near.strip("/") and bool(near)
-    return not name.is_relative or beside or _is_tail(folders, named) or _is_tail(named, folders)
+    if not name.is_relative or _is_beside(file, near):
+        return True
+    return _is_tail(folders, named) or _is_tail(named, folders)
+
+
+def _is_beside(file: str, near: str) -> bool:
+    """Return whether a file is in the folder of the annotation file, if that is known."""
+    return bool(near) and file.rpartition("/")[0] == near.strip("/")
 
 
 def _is_tail(short: tuple[str, ...], whole: tuple[str, ...]) -> bool:
@@ -248,11 +254,11 @@ def _best(files: Sequence[str], name: _Name, near: str) -> list[str]:
             (i for i, (a, b) in enumerate(zip(folders, named, strict=False)) if a != b),
             min(len(folders), len(named)),
         )
-        beside = file.rpartition("/")[0] == near.strip("/")
-        return name.is_relative and folders == named, beside and bool(near), common
+        return name.is_relative and folders == named, _is_beside(file, near), common
 
-    ranks = {file: rank(file) for file in files}
-    return [file for file in files if ranks[file] == max(ranks.values())]
+    ranks = [rank(file) for file in files]
+    highest = max(ranks, default=None)
+    return [file for file, its in zip(files, ranks, strict=True) if its == highest]
 
 
 def _describe(name: _Name, file: str) -> str:
