@@ -90,7 +90,8 @@ def _train(experiment: Experiment, workdir: Path, done: int, batches: MakeBatche
         print(f"{workdir}: resuming after step {done}")
     config, stored = workdir / "config.json", workdir / "splits.json"
     with removed_unless_done(config, stored), agreement(workdir) as facts:
-        write_json(config, experiment.config)  # first: after a kill, splits.json is of this config
+        # Before the split: after a kill, a stored split belongs to the stored config.
+        write_json(config, experiment.config)
         opened = sources.open_sources(
             experiment.sources, experiment.attributes, stored, wanted=("train", "val")
         )

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -224,16 +224,12 @@ class Checkpointer:
         file = self._folders.folder(step) / "record/metadata"
         with self._reading(step):
             content = file.read_bytes()
-        try:
+        record: Any = None
+        with suppress(ValueError):
             record = json.loads(content)
-        except ValueError:
-            record = None
         required = {"metadata", "stage", "best_metric", "best_mode"}
-        if (
-            not isinstance(record, dict)
-            or not required <= record.keys()
-            or not isinstance(record["metadata"], dict)
-        ):
+        is_record = isinstance(record, dict) and required <= record.keys()
+        if not is_record or not isinstance(record["metadata"], dict):
             # A digest does not prevent this: a stranger can write both.
             raise UserError(f"{file}: not the record of a checkpoint; use another step")
         return record

@@ -41,7 +41,7 @@ def plots(
 
 
 class _Renderer(RendererAgg):
-    """Draws text for which Matplotlib's font lacks glyphs with other fonts."""
+    """Draws text with other fonts if Matplotlib's font does not have all of its characters."""
 
     def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> Any:
         if ismath or text.is_simple(s):
