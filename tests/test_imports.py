@@ -205,6 +205,12 @@ def test_tensorflow_is_imported_in_few_modules():
     assert users <= TENSORFLOW_USERS
 
 
+def test_pytorch_is_imported_nowhere():
+    assert not any(within(full, "torch") for tree in MODULES.values() for full in imports(tree))
+    tree = ast.parse("def f():\n    from torch.utils import data")
+    assert any(within(full, "torch") for full in imports(tree))
+
+
 def test_folders_and_modules_stay_small():
     files = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     folders = [path.parent for path in files]

@@ -24,7 +24,7 @@ or Keypoint R-CNN, or of a ResNet or ConvNeXt-T, which becomes the backbone.
     python -m mtl_jax.convert torchvision maskrcnn.pth --workdir runs/coco
     python -m mtl_jax.convert torchvision MaskRCNN_ResNet50_FPN_Weights.COCO_V1 --workdir runs/coco
 
-FILE is a state dict (.safetensors, or .pth if PyTorch is installed), or the name of an entry of
+FILE is a state dict (.pth or .safetensors; PyTorch is not required), or the name of an entry of
 torchvision's weights, which torchvision downloads. Settings that a state dict does not contain have
 torchvision's defaults; the options change them."""
 _MATTERPORT = """Create a run folder RUN from weights (Keras, HDF5) of matterport's Mask_RCNN or of

@@ -15,7 +15,8 @@ from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.resolve import resolve
 from mtl_jax.convert import torchvision_names as names
 from mtl_jax.convert.coco_names import PERSON_KEYPOINTS, coco_categories
-from mtl_jax.convert.weight_files import read_tensors, write_torch
+from mtl_jax.convert.torch_files import write_torch
+from mtl_jax.convert.weight_files import read_tensors
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.runs.initial import initial_variables, variable_shapes
