@@ -9,7 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes  # noqa: F401  registers bfloat16 and types of 8 bits with NumPy
 import numpy as np
@@ -61,7 +61,7 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: requires more memory than is available") from None
 
 
-def _read_zip(file: BinaryIO) -> _Content:
+def _read_zip(file: io.BufferedReader) -> _Content:
     members = read_members(file, _MAX_STORAGES)
     folder, slash, _ = next(iter(members)).partition(b"/")
     if not slash or folder + b"/constants.pkl" in members:
@@ -93,7 +93,7 @@ def _read_zip(file: BinaryIO) -> _Content:
     return _Content(value, places, order.decode())
 
 
-def _read_old(file: BinaryIO, size: int) -> _Content:
+def _read_old(file: io.BufferedReader, size: int) -> _Content:
     """Read a file of PyTorch before 1.6: pickles, the last of which lists the storages that follow,
     each after its number of elements.
     """
@@ -140,7 +140,7 @@ def _state_dict(value: Any, size: int) -> dict[str, Tensor]:
 
 
 def _load(
-    file: BinaryIO, state: Mapping[str, Tensor], content: _Content
+    file: io.BufferedReader, state: Mapping[str, Tensor], content: _Content
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the tensors with their names. Only storages that they use are read, each once."""
     types = {tensor.storage.key: tensor.dtype for tensor in state.values()}
@@ -165,7 +165,9 @@ def _view(elements: np.ndarray, tensor: Tensor) -> np.ndarray:
     return np.ndarray(tensor.shape, elements.dtype, elements.data, start, strides)
 
 
-def _read_elements(file: BinaryIO, place: Member, dtype: str, is_swapped: bool) -> np.ndarray:
+def _read_elements(
+    file: io.BufferedReader, place: Member, dtype: str, is_swapped: bool
+) -> np.ndarray:
     """Return the elements of a storage, `[count]`; floating-point numbers become float32.
 
     Raises ValueError if the storage is truncated, or if its checksum is wrong.
@@ -181,12 +183,12 @@ def _read_elements(file: BinaryIO, place: Member, dtype: str, is_swapped: bool) 
     for begin in range(0, out.size, step):
         part = out[begin : begin + step]
         read = part if target == stored else buffer[: part.size]
-        data = read.view(np.uint8)
-        if file.readinto(data.data) < data.size:
+        data = read.view(np.uint8).data
+        if file.readinto(data) < len(data):
             raise ValueError("the file is truncated")
         crc = zlib.crc32(data, crc)
         if is_swapped:
-            data.view(f"u{width}").byteswap(inplace=True)
+            read.view(f"u{width}").byteswap(inplace=True)
         if target != stored:
             with np.errstate(all="ignore"):  # a float64 can exceed the range, and a NaN can signal
                 part[:] = read

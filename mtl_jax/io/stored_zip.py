@@ -161,4 +161,4 @@ def write_members(file: BinaryIO, members: Iterable[tuple[str, bytes | memoryvie
             start = file.tell() + _LOCAL.size + len(name.encode()) + _PADDING.size
             padding = -start % _ALIGNMENT
             member.extra = _PADDING.pack(b"FB", padding) + bytes(padding)
-            archive.writestr(member, content)  # pyright: ignore[reportArgumentType]
+            archive.writestr(member, content)

@@ -81,6 +81,13 @@ def end_changed(data, position, value, form="<H"):
     return bytes(out)
 
 
+def entry_changed(data, position, value, form="<H"):
+    """Return an archive with a value of the first entry of its directory changed."""
+    out = bytearray(data)
+    struct.pack_into(form, out, data.index(b"PK\1\2") + position, value)
+    return bytes(out)
+
+
 DAMAGES = {
     "empty": lambda data: b"",
     "short": lambda data: data[:20],
@@ -98,6 +105,14 @@ DAMAGES = {
     "letter case": lambda data: changed(data, b"a/two", b"A/One", 2),
     "zero in a name": lambda data: changed(data, b"a/two", b"a/t\0o", 2),
     "header": lambda data: changed(data, b"PK\3\4", b"PK\3\5"),
+    "encrypted": lambda data: entry_changed(data, 8, 1),
+    "compressed": lambda data: entry_changed(data, 10, 8),
+    "two sizes": lambda data: entry_changed(data, 20, 99, "<L"),
+    "large": lambda data: entry_changed(entry_changed(data, 20, 2**31, "<L"), 24, 2**31, "<L"),
+    "wide": lambda data: entry_changed(data, 42, 2**32 - 1, "<L"),
+    "long name": lambda data: entry_changed(data, 28, 65535),
+    "another disk": lambda data: entry_changed(data, 34, 1),
+    "folder": lambda data: entry_changed(data, 38, 0x10, "<L"),
     "entry": lambda data: changed(data, b"PK\1\2", b"PK\1\3"),
 }
 
