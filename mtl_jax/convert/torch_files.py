@@ -98,7 +98,9 @@ def _read_old(file: io.BufferedReader, size: int) -> _Content:
     each after its number of elements.
     """
     file.seek(0)
-    if TensorUnpickler(file).load() != _MAGIC or TensorUnpickler(file).load() != _VERSION:
+    is_pickle = file.read(1) == pickle.PROTO
+    file.seek(0)
+    if not is_pickle or [TensorUnpickler(file).load() for _ in range(2)] != [_MAGIC, _VERSION]:
         raise ValueError("it does not begin as PyTorch's files do")
     TensorUnpickler(file).load()  # of the system that wrote it
     unpickler = TensorUnpickler(file, is_old=True)
