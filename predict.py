@@ -29,11 +29,15 @@ from pathlib import Path
 
 from mtl_jax.commandline import Parser, find_run, run
 from mtl_jax.io.malloc import restart_with_kept_memory
-from mtl_jax.visualize.drawing.styles import STYLES
-from mtl_jax.visualize.drawing.window import require_display
 
 
 def main(argv: Sequence[str]) -> int:
+    if __name__ == "__main__":
+        restart_with_kept_memory()  # before anything large is imported
+
+    from mtl_jax.visualize.drawing.styles import STYLES
+    from mtl_jax.visualize.drawing.window import require_display
+
     parser = Parser(__doc__)
     parser.add_argument(
         "--workdir", help="the run folder or a packed model (default: the newest run)"
@@ -84,8 +88,6 @@ def main(argv: Sequence[str]) -> int:
     if args.show:
         require_display()
     workdir = find_run(args.workdir, packed=True)
-    if __name__ == "__main__":
-        restart_with_kept_memory()
 
     from mtl_jax.config.options.hyperface import proposal_overrides
     from mtl_jax.inference.files import OutputOptions, predict_folder

@@ -97,7 +97,7 @@ def _measure(
     from mtl_jax.config.resolve import resolve
     from mtl_jax.data.datasets.sources import open_sources
     from mtl_jax.evals.accumulate import Evaluator
-    from mtl_jax.runs.loading import detect
+    from mtl_jax.runs.detection import detect
     from mtl_jax.runs.setup import Setup
 
     resolved = resolve(config)

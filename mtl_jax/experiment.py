@@ -20,7 +20,6 @@ from mtl_jax.data.datasets.subset import choose
 from mtl_jax.data.face_masks.apply import with_masks
 from mtl_jax.data.loader import pipeline
 from mtl_jax.data.pixels import materialize
-from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.evals.accumulate import Evaluator, metric_names
 from mtl_jax.evals.coco import AREAS
@@ -28,21 +27,16 @@ from mtl_jax.evals.error_analysis import ErrorAnalysis
 from mtl_jax.inference.output import Predictions
 from mtl_jax.io.atomic import write_json
 from mtl_jax.runs.batches import MakeBatches, as_regions, train_batches
+from mtl_jax.runs.data import open_data
+from mtl_jax.runs.detection import after, detect, detect_with
 from mtl_jax.runs.folder import lock_run, prepare_folder, removed_unless_done
 from mtl_jax.runs.hosts import agreement, check_shared, describe_config, describe_data
 from mtl_jax.runs.initial import initial_variables
-from mtl_jax.runs.loading import (
-    Propose,
-    Run,
-    after,
-    detect,
-    load_run,
-    make_detect,
-    make_propose,
-)
+from mtl_jax.runs.loading import Propose, Run, load_run, make_detect, make_propose
 from mtl_jax.runs.objects import report_objects
 from mtl_jax.runs.own_configs import note_config
 from mtl_jax.runs.setup import Setup
+from mtl_jax.runs.traced_programs import open_programs
 from mtl_jax.training import tuning
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.compilation_cache import enable_compilation_cache
@@ -249,7 +243,7 @@ def evaluate(
     with Predictions(folder, run.attributes) as predictions:
         for source, of_source in zip(opened.names, opened.sources, strict=True):
             own = {"source": source} if len(opened.sources) > 1 else {}
-            for record, result in run.detect([of_source]):
+            for record, result in detect_with(run, [of_source]):
                 evaluator.add(record, result)
                 analysis.add(record, result)
                 entries = result.to_json(record.image_id, record.file_name)
@@ -286,7 +280,7 @@ def evaluate_validation(run: Run, workdir: Path) -> Evaluator:
             f"{workdir}: config.eval.coverage requires a validation split, and the data has none"
         )
     evaluator = make_evaluator(run.setup)
-    for record, result in run.detect(opened.sources):
+    for record, result in detect_with(run, opened.sources):
         evaluator.add(record, result)
     return evaluator
 
@@ -307,7 +301,7 @@ def make_validator(
     if checks.images:
         held_out = held_out._replace(sources=choose(held_out.sources, checks.images))
     seen = as_regions(setup, held_out).sources  # inputs of the loss
-    predict = make_detect(setup.model, mesh)
+    predict = make_detect(setup.model, mesh, open_programs(setup))
     losses = make_eval_loss(setup.model, mesh)
 
     def validate(variables: Variables, step: int) -> dict[str, float]:
@@ -333,19 +327,6 @@ def make_validator(
         return {f"val/{name}": value for name, value in metrics.items()}
 
     return validate
-
-
-def open_data(
-    experiment: Experiment, split: str, workdir: Path, categories: Sequence[Category] = ()
-) -> sources.Opened:
-    """Open a split of an experiment's data, with the split assignment of the run in `workdir`."""
-    return sources.open_split(
-        experiment.sources,
-        experiment.attributes,
-        split,
-        workdir / "splits.json",
-        categories=categories,
-    )
 
 
 def make_evaluator(setup: Setup) -> Evaluator:

@@ -27,7 +27,8 @@ from mtl_jax.data.records import Category
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.models.hyperface.face_rectangle import first_rectangle
 from mtl_jax.runs.initial import initial_variables
-from mtl_jax.runs.loading import make_propose, save_run
+from mtl_jax.runs.loading import make_propose
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.sharding import make_mesh
 

@@ -49,6 +49,7 @@ BORDERS: dict[str, set[str]] = {
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax"}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 CONFIGS = {"ml_collections", "absl"}
+TRAINING = {"optax", "orbax", "tensorboardX"}
 # Libraries that are loaded neither by a package nor by what it imports.
 WITHOUT: dict[str, set[str]] = {
     "data": JAX | CONFIGS,
@@ -59,6 +60,12 @@ WITHOUT: dict[str, set[str]] = {
     "config": JAX | TENSORFLOW,
     "models": TENSORFLOW | CONFIGS,
     "training": TENSORFLOW | CONFIGS,
+    "inference": TENSORFLOW | TRAINING | {"matplotlib"},
+    "runs.loading": TENSORFLOW | TRAINING | {"matplotlib"},
+    "visualize": TENSORFLOW,
+    "convert.torchvision": TENSORFLOW,
+    "convert.matterport": TENSORFLOW,
+    "convert.export": TENSORFLOW | TRAINING,
 }
 # Modules that may import TensorFlow, at the top or inside functions.
 TENSORFLOW_USERS = {

@@ -14,7 +14,7 @@ from mtl_jax.config.overrides import load_config_file
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.runs.initial import variable_shapes
-from mtl_jax.runs.loading import save_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 
 CONFIG = str(scripts.ROOT / "configs/maskmtl_utkface.py:tiny")

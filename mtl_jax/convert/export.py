@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def export(
         )
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: must be an empty or new folder; choose another --output")
+    if saved_model and find_spec("tensorflow") is None:
+        raise UserError(
+            f"{output}: a SavedModel requires TensorFlow; install it or pass --no-saved-model"
+        )
     output.mkdir(parents=True, exist_ok=True)
     detect = jax.jit(detector(run))
     exports = {

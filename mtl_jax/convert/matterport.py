@@ -14,7 +14,7 @@ from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.torchvision import read_categories
 from mtl_jax.errors import UserError, compile_pattern
 from mtl_jax.runs.initial import variable_shapes
-from mtl_jax.runs.loading import save_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 

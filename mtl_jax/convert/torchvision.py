@@ -20,7 +20,8 @@ from mtl_jax.convert.weight_files import read_tensors
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.runs.initial import initial_variables, variable_shapes
-from mtl_jax.runs.loading import load_run, save_run
+from mtl_jax.runs.loading import load_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
 

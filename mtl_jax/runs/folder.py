@@ -20,7 +20,7 @@ from mtl_jax.config.fields import as_tuples, config_from_json, flat_fields
 from mtl_jax.config.options.training import Stage
 from mtl_jax.config.resolve import Experiment
 from mtl_jax.errors import UserError, listed
-from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.training.stored.reader import CheckpointReader
 
 _log = logging.getLogger(__name__)
 # Fields that may differ when a run is resumed, besides more steps: intervals of the training loop,
@@ -85,7 +85,7 @@ def prepare_folder(workdir: Path, experiment: Experiment) -> int:
     before its first checkpoint are removed if its config differs.
     """
     path, folder = workdir / "config.json", workdir / "checkpoints"
-    latest = Checkpointer(folder).latest() if folder.is_dir() else None
+    latest = CheckpointReader(folder).latest() if folder.is_dir() else None
     if latest == 0:
         raise UserError(
             f"{workdir}: contains converted weights, which cannot be resumed; use another "

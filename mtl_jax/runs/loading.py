@@ -1,6 +1,6 @@
-"""Trained models: loading, saving and detection."""
+"""Trained models: loading and detection."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,28 +14,21 @@ from jax.sharding import Mesh
 from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import RegionOptions
 from mtl_jax.config.options.hyperface import FaceDetectionOptions, HyperFaceOptions
-from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.config.renamed import with_new_name
 from mtl_jax.data.datasets.access import check_path
 from mtl_jax.data.datasets.selective_search import BatchSearch
-from mtl_jax.data.loader import pipeline, transforms
-from mtl_jax.data.pixels import materialize
-from mtl_jax.data.records import Category, Record, Source
+from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
 from mtl_jax.images.decode import Levels
 from mtl_jax.images.resize import ResizeOptions
-from mtl_jax.io.atomic import write_json
 from mtl_jax.models.mask_rcnn.rpn_proposals import rpn_proposals
-from mtl_jax.results import Result
 from mtl_jax.runs.own_configs import is_noted
 from mtl_jax.runs.setup import Setup
-from mtl_jax.training.checkpoint import Checkpointer
+from mtl_jax.runs.traced_programs import TracedPrograms, open_programs
 from mtl_jax.training.compilation_cache import enable_compilation_cache
-from mtl_jax.training.optimizer import make_optimizer
 from mtl_jax.training.sharding import make_mesh, replicate, replicated, shard_batch
 from mtl_jax.training.single_file import read_pack
-from mtl_jax.training.stages import trainable
-from mtl_jax.training.state import start_stage
+from mtl_jax.training.stored.reader import CheckpointReader
 from mtl_jax.types import Detections, Inputs, Model, Variables
 
 # Fields of a trained model's config that can be changed; the others are fixed by training.
@@ -83,11 +76,6 @@ class Run:
     def attributes(self) -> Sequence[Attribute]:
         return self.setup.attributes
 
-    def detect(self, held_out: Sequence[Source]) -> Iterator[tuple[Record, Result]]:
-        """Yield every record of the sources with its detections, using the run's proposals."""
-        predict = after(self.propose, self.predict)
-        return detect(predict, held_out, self.setup)
-
 
 def load_run(
     workdir: str | Path,
@@ -116,10 +104,12 @@ def load_run(
     metadata, variables, version = _read(workdir, step)
     trusted = trust or is_noted(metadata.get("config", {}))
     setup = Setup.from_metadata(metadata, overrides, str(workdir), trusted)
-    if Path(workdir).is_file():  # anyone may have written it
+    programs = open_programs(setup)
+    # Anyone may have written a packed file. A kept program was traced with the same shapes.
+    if Path(workdir).is_file() and (programs is None or programs.is_empty(variables)):
         _check_shapes(setup, variables, workdir)
     mesh = make_mesh()
-    detect = make_detect(setup.model, mesh)
+    detect = make_detect(setup.model, mesh, programs)
     variables = replicate(variables, mesh)
     propose = make_propose(setup, mesh, proposals)
     return Run(setup, variables, partial(detect, variables), propose, version)
@@ -158,30 +148,23 @@ def _read(path: str | Path, step: str | int) -> tuple[dict[str, Any], Variables,
         file = Path(path).stat()
         return *read_pack(Path(path)), f"{file.st_mtime_ns} {file.st_size}"
     try:
-        stored = Checkpointer(Path(path) / "checkpoints").read(step)
+        stored = CheckpointReader(Path(path) / "checkpoints").read(step)
     except FileNotFoundError as error:
         raise UserError(str(error)) from None
     return stored.metadata, stored.variables, f"step {stored.step}"
 
 
-def save_run(workdir: Path, setup: Setup, variables: Variables) -> None:
-    """Create a run from variables that were not trained here, as step 0.
+def make_detect(
+    model: Model, mesh: Mesh, programs: TracedPrograms | None = None
+) -> Callable[[Variables, Inputs], Detections]:
+    """Compile prediction: NumPy inputs to NumPy detections of the same rows.
 
-    Raises UserError if `workdir` already contains a run.
+    With `programs`, its traced programs are kept.
     """
-    if (workdir / "checkpoints").exists():
-        raise UserError(f"{workdir}: already contains a run; use another --workdir")
-    write_json(workdir / "config.json", setup.experiment.config)
-    optimizer = make_optimizer(OptimizerOptions(), lambda step: 0.0)
-    state = start_stage(variables, optimizer, trainable(variables["params"], "all"), make_mesh())
-    checkpointer = Checkpointer(workdir / "checkpoints", setup.metadata)
-    checkpointer.save(state, step=0)
-    checkpointer.close()
-
-
-def make_detect(model: Model, mesh: Mesh) -> Callable[[Variables, Inputs], Detections]:
-    """Compile prediction: NumPy inputs to NumPy detections of the same rows."""
-    compiled = jax.jit(model.predict, out_shardings=replicated(mesh))
+    if programs is None:
+        compiled = jax.jit(model.predict, out_shardings=replicated(mesh))
+    else:
+        compiled = programs.keep(model.predict)
 
     def detect(variables: Variables, inputs: Inputs) -> Detections:
         rows = len(inputs.valid)
@@ -247,35 +230,3 @@ def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) 
         return inputs._replace(proposals=jax.tree.map(lambda x: x[:rows], found))
 
     return propose
-
-
-def after(propose: Propose | None, predict: Predict) -> Predict:
-    """Return `predict` with `propose`, if there is one, applied to its batches first."""
-    return predict if propose is None else lambda inputs: predict(propose(inputs))
-
-
-def detect(
-    predict: Predict, held_out: Sequence[Source], setup: Setup
-) -> Iterator[tuple[Record, Result]]:
-    """Yield every record of the sources with its detections, in pixels of the original image."""
-    data = setup.experiment.data
-    for source in held_out:
-        batches = pipeline.eval_batches(
-            source, setup.attributes, data, batch_size=setup.experiment.eval.batch_size
-        )
-        for batch in batches:
-            detections = predict(batch.inputs)
-            for row in np.flatnonzero(batch.valid).tolist():
-                record = materialize(source[int(batch.index[row])])
-                _, geometry = transforms.fit(record, data.resize)
-                result = Result.from_detections(
-                    detections,
-                    row,
-                    geometry,
-                    record.height,
-                    record.width,
-                    categories=setup.categories,
-                    declared=setup.attributes,
-                    exact_masks=setup.experiment.exact_masks,
-                )
-                yield record, result

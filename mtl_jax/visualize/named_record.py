@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from mtl_jax.data.datasets import splits
-from mtl_jax.data.loader.pipeline import find_record
+from mtl_jax.data.loader.collate import find_record
 from mtl_jax.data.pixels import materialize
 from mtl_jax.data.records import Record
 from mtl_jax.errors import UserError
-from mtl_jax.experiment import open_data
 from mtl_jax.images.decode import decode
+from mtl_jax.runs.data import open_data
 from mtl_jax.runs.loading import Run
 
 

@@ -19,7 +19,8 @@ from mtl_jax.data.readers.annotation_tools.coco import CocoSource
 from mtl_jax.data.records import Record
 from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.results import Result
-from mtl_jax.runs.loading import detect, load_run
+from mtl_jax.runs.detection import detect
+from mtl_jax.runs.loading import load_run
 from mtl_jax.types import Batch, GroundTruth
 
 torch = pytest.importorskip("torch")

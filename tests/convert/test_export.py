@@ -16,7 +16,7 @@ from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.export import export
 from mtl_jax.data.records import Category
 from mtl_jax.runs.initial import initial_variables
-from mtl_jax.runs.loading import save_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 
 pytestmark = pytest.mark.slow

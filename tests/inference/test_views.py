@@ -13,7 +13,7 @@ from mtl_jax.config.resolve import resolve
 from mtl_jax.data.records import Category
 from mtl_jax.images.geometry import Geometry
 from mtl_jax.runs.initial import variable_shapes
-from mtl_jax.runs.loading import save_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 
 VIEWS = ("--config.eval.flip=True", "--config.eval.scales=(1.0,1.5)")

@@ -15,7 +15,7 @@ from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_json
 from mtl_jax.runs.folder import differing_fields, lock_run, prepare_folder, read_config
 from mtl_jax.runs.initial import variable_shapes
-from mtl_jax.runs.loading import save_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 
 CONFIG = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")

@@ -18,8 +18,9 @@ from mtl_jax.data.records import Category
 from mtl_jax.experiment import open_data
 from mtl_jax.inference.predictor import Predictor
 from mtl_jax.runs.initial import variable_shapes
-from mtl_jax.runs.loading import load_run, make_propose, read_checkpoint, save_run
+from mtl_jax.runs.loading import load_run, make_propose, read_checkpoint
 from mtl_jax.runs.own_configs import is_noted, note_config
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.sharding import make_mesh
 from mtl_jax.visualize.__main__ import main as visualize

@@ -17,7 +17,7 @@ from mtl_jax.evals.accumulate import Evaluator
 from mtl_jax.evals.error_analysis import ErrorAnalysis
 from mtl_jax.results import Result
 from mtl_jax.runs.initial import variable_shapes
-from mtl_jax.runs.loading import save_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.visualize.__main__ import main
 from mtl_jax.visualize.report.evaluation import write_report

@@ -122,6 +122,12 @@ def find(sources: Sequence[Source], index: int) -> tuple[Source, int]:
     raise IndexError(f"the sources have no record {index}")
 
 
+def find_record(sources: Sequence[Source], index: int) -> Record:
+    """Return record `index` of all sources' records."""
+    source, position = find(sources, index)
+    return source[position]
+
+
 def _with_substitutes(bucket: sampler.Bucket, index: int) -> Iterator[int]:
     """Yield a record of a bucket, then the other records of the bucket in a fixed order."""
     yield index

@@ -19,7 +19,7 @@ from mtl_jax.attributes.base import Attribute
 from mtl_jax.config.options.data import DataOptions
 from mtl_jax.data.loader import collate, sampler
 from mtl_jax.data.loader.processes import in_processes
-from mtl_jax.data.records import Record, Source
+from mtl_jax.data.records import Source
 from mtl_jax.errors import FaultSummary
 from mtl_jax.types import Batch
 
@@ -86,13 +86,8 @@ def file_names(sources: Sequence[Source], index: np.ndarray) -> list[str]:
 
     Paths are not cut when a message is printed.
     """
-    return [find_record(sources, int(i)).place if i >= 0 else "" for i in np.ravel(index)]
-
-
-def find_record(sources: Sequence[Source], index: int) -> Record:
-    """Return record `index` of all sources' records."""
-    source, position = collate.find(sources, index)
-    return source[position]
+    find = collate.find_record
+    return [find(sources, int(i)).place if i >= 0 else "" for i in np.ravel(index)]
 
 
 def _start(made: Generator[Batch, None, None]) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ from mtl_jax.config.resolve import resolve
 from mtl_jax.data.datasets import splits
 from mtl_jax.data.datasets.sources import Opened, open_sources
 from mtl_jax.data.loader import transforms
-from mtl_jax.data.loader.pipeline import find_record
+from mtl_jax.data.loader.collate import find_record
 from mtl_jax.data.pixels import check_size, materialize, notice_of, read_pixels
 from mtl_jax.data.readers.folders import look_at
 from mtl_jax.data.records import Category, Record, Source, named

@@ -8,19 +8,21 @@ them has is drawn as its code point, so that names can be told apart.
 import logging
 import unicodedata
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import matplotlib
 import numpy as np
-from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from mtl_jax.visualize.drawing.palette import Color
 
+_MATPLOTLIB = find_spec("matplotlib")  # which is not imported: this takes 0.15 s
+assert _MATPLOTLIB is not None
+assert _MATPLOTLIB.origin is not None
+DEJAVU = str(Path(_MATPLOTLIB.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")
 CAPITAL = 0.73  # height of DejaVu's capital letters, in font sizes
-DEJAVU = str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"))
 OPENCV = "OpenCV"  # in place of the path of a font
 _HAS_FONT = int(cv2.__version__.partition(".")[0]) >= 5
 _SPECIAL = (
@@ -77,7 +79,7 @@ def write(image: np.ndarray, text: str, at: tuple[int, int], size: int, color: C
 def is_simple(text: str) -> bool:
     """Return whether DejaVu Sans has all characters of a text, and it runs from left to right."""
     return all(
-        ord(letter) in _letters(DEJAVU) and unicodedata.bidirectional(letter) not in ("R", "AL")
+        _has(DEJAVU, letter) and unicodedata.bidirectional(letter) not in ("R", "AL")
         for letter in text
     )
 
@@ -101,6 +103,8 @@ def _runs(text: str) -> tuple[Run, ...]:
 @lru_cache(None)
 def _font_of(letter: str) -> str:
     """Return a font that has a character, or ''."""
+    if _has(DEJAVU, letter):
+        return DEJAVU  # without a search for the others
     found = next((font for font in _fonts() if _has(font, letter)), "")
     if not found:
         _report(unicodedata.name(letter, "unnamed").partition(" ")[0].capitalize())
@@ -130,12 +134,16 @@ def _fonts() -> tuple[str, ...]:
 def _has(font: str, letter: str) -> bool:
     if font == OPENCV:
         return _opencv_has(letter)
+    if font == DEJAVU and letter.isascii() and letter.isprintable():
+        return True
     return ord(letter) in _letters(font)
 
 
 @lru_cache(None)
 def _letters(font: str) -> frozenset[int]:
     """Return the code points of a font file; none if it cannot be drawn at any size."""
+    from matplotlib.ft2font import FT2Font
+
     try:
         _load(font, 16)
         return frozenset(FT2Font(font).get_charmap())
