@@ -1,18 +1,20 @@
 """Traced programs: the same results as without them, and nothing but what was traced is used."""
 
+import json
 import os
 from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
+import scripts
 from scenes import draw_variables
 from toy_kind.hour import Hour
 from toy_kind.hour_head import HourHead
 
 from mtl_jax.config.defaults import get_chips
 from mtl_jax.config.overrides import override
-from mtl_jax.config.resolve import resolve
+from mtl_jax.config.resolve import load_experiment, resolve
 from mtl_jax.data.records import Category
 from mtl_jax.models.attribute_heads.heads import HEADS
 from mtl_jax.runs import traced_programs
@@ -20,6 +22,8 @@ from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.setup import Setup
 from mtl_jax.runs.traced_programs import TracedPrograms, open_programs
 from mtl_jax.types import Inputs
+
+TINY = str(scripts.ROOT / "configs/mtl_synthetic.py:tiny")
 
 
 def build(*overrides):
@@ -159,6 +163,18 @@ def test_the_settings_of_a_run_select_its_programs(cache, variables):
         programs.keep(setup.model.predict)(variables, inputs())
         assert not programs.is_empty(variables)
     assert {path.relative_to(cache).parts[0] for path in files(cache)} >= {"traced"}
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_validation_in_training_and_a_loaded_run_share_programs(cache, variables, trust):
+    for setup in (SETUP, Setup.build(load_experiment(TINY, ()), [Category(1, "head")])):
+        validation = open_programs(setup)
+        loaded = Setup.from_metadata(json.loads(json.dumps(setup.metadata)), trust=trust)
+        prediction = open_programs(loaded)
+        assert validation is not None
+        assert prediction is not None
+        validation.keep(lambda *_: SETUP.model.predict(variables, inputs()))(variables, inputs())
+        assert not prediction.is_empty(variables)
 
 
 def test_nothing_is_kept_where_it_could_be_wrong_or_lost(cache, monkeypatch):
