@@ -23,10 +23,11 @@ from mtl_jax.data.synthetic import head_scenes
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 from mtl_jax.data.synthetic.shapes import ShapesSource
 from mtl_jax.data.tools import coco_split
-from mtl_jax.data.tools.download import Limits, download
+from mtl_jax.data.tools.download import download
 from mtl_jax.data.tools.export import export
 from mtl_jax.data.tools.mask_faces import write_masked
 from mtl_jax.errors import UserError, summarize
+from mtl_jax.io.fetch import Limits
 
 _DOWNLOAD = """Download the images of a COCO file whose file names are URLs.
 

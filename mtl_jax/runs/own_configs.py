@@ -17,6 +17,7 @@ from mtl_jax.config.resolve import Experiment, from_stored
 from mtl_jax.data.datasets.blocks import complete, merge_short
 from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_json
+from mtl_jax.io.user_folders import state_folder
 
 _log = logging.getLogger(__name__)
 
@@ -56,12 +57,10 @@ def _note_of(config: Mapping[str, Any]) -> Path:
     """Return the file that notes a config. Raises FileNotFoundError if the user has no home."""
     plain = json.loads(json.dumps(config))  # with lists and text keys, as a checkpoint contains it
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    homes = os.environ.get("XDG_STATE_HOME", ""), os.path.expanduser("~/.local/state")
-    # A relative one could be in a folder of somebody else.
-    home = next((home for home in homes if os.path.isabs(home)), None)
-    if home is None:
-        raise FileNotFoundError(errno.ENOENT, "no home folder", homes[1])
-    return Path(home) / "mtl_jax" / "trained" / f"{digest}.json"
+    state = state_folder()
+    if state is None:
+        raise FileNotFoundError(errno.ENOENT, "no home folder", "~/.local/state")
+    return state / "trained" / f"{digest}.json"
 
 
 def _read(path: Path) -> dict[str, str]:

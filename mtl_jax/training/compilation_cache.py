@@ -1,9 +1,10 @@
 """Persistent cache of compiled programs, with which later runs start faster."""
 
 import os
-from pathlib import Path
 
 import jax
+
+from mtl_jax.io.user_folders import cache_folder
 
 
 def enable_compilation_cache(folder: str = "") -> str:
@@ -14,17 +15,11 @@ def enable_compilation_cache(folder: str = "") -> str:
     of them. If there is no such variable or folder, and the user has no home, nothing is cached and
     '' is returned.
     """
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder or _usual_folder()
+    usual = cache_folder()
+    own = "" if usual is None else str(usual / "xla")
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder or own
     if not chosen:
         return ""
     jax.config.update("jax_compilation_cache_dir", chosen)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return chosen
-
-
-def _usual_folder() -> str:
-    try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # neither HOME nor an entry in the list of users
-        return ""
-    return str(Path(cache) / "mtl_jax" / "xla")

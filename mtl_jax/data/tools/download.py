@@ -1,15 +1,11 @@
 """Download the images of a COCO file whose file names are URLs, as in MTL_MRCNN's data set."""
 
 import re
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
@@ -18,27 +14,12 @@ from mtl_jax.data.readers.annotation_tools import coco_check
 from mtl_jax.data.readers.coco_lists import parse_json
 from mtl_jax.errors import AnnotationErrors, UserError
 from mtl_jax.io.atomic import write_json
+from mtl_jax.io.fetch import DEFAULT, FetchError, Limits, fetch
 
 ADDRESSES = ".addresses.json"  # hidden, so that the COCO file is the only visible file beside it
 _NAME, _UNSAFE = re.compile(r"[\w.+-]+"), re.compile(r"[^\w.+-]+")  # of a file
-_CHUNK = 1 << 16  # bytes
-_GONE = (400, 401, 403, 404, 410)  # HTTP status codes that a retry does not change
-
-
-class Limits(NamedTuple):
-    """Limits on the download of an image."""
-
-    size: float = 256e6  # bytes
-    rate: float = 1e3  # bytes per second, on average after the first `timeout` seconds
-    time: float = 600.0  # seconds, with all retries
-    timeout: float = 30.0  # seconds to wait for a response, or for more of it
-
-
-DEFAULT = Limits()
-
-
-class _TooLargeError(ValueError):
-    """A file that a retry does not make smaller."""
+# The options that change the limits on the download of an image.
+_CHANGE = {"size": "raise --max-size", "time": "raise --max-time", "rate": "lower --min-rate"}
 
 
 class Outcome(NamedTuple):
@@ -78,7 +59,13 @@ def download(
     missing = {address: name for address, name in names.items() if not (folder / name).is_file()}
 
     def fetch_one(address: str) -> str:
-        return fetch(address, folder / missing[address], retries, wait, limits)
+        """Download an image and return '' or the error."""
+        target = folder / missing[address]
+        try:
+            fetch(address, target, _check, retries=retries, wait=wait, limits=limits)
+        except FetchError as error:
+            return f"{error}; {_CHANGE[error.limit]}" if error.limit else str(error)
+        return ""
 
     with ThreadPoolExecutor(workers) as threads:
         answers = threads.map(fetch_one, missing)
@@ -165,73 +152,9 @@ def _file_name(address: str) -> str:
     return name.encode()[-200:].decode("utf-8", "ignore") or "picture"
 
 
-def fetch(address: str, target: Path, retries: int, wait: float, limits: Limits = DEFAULT) -> str:
-    """Download an image to `target`, completely or not at all; return '' or the error."""
-    end = time.monotonic() + limits.time
-    partial = target.with_name(f"{target.name}.part")
-    wrong = ""
-    for attempt in range(retries + 1):
-        if attempt:
-            pause = wait * 2 ** (attempt - 1)
-            if time.monotonic() + pause > end:
-                break
-            time.sleep(pause)
-        try:
-            # As browsers do: escape spaces and non-ASCII characters, keep existing escapes.
-            request = quote(address, safe="%/:?#[]@!$&'()*+,;=~")
-            partial.unlink(missing_ok=True)  # a link would be written through
-            with urllib.request.urlopen(request, timeout=limits.timeout) as response:
-                if not isinstance(response, HTTPResponse):
-                    raise ValueError(f"redirected to {response.url}, which is not http or https")
-                _receive(response, partial, limits, end)
-            _check(partial)
-            partial.replace(target)
-            return ""
-        except urllib.error.HTTPError as error:
-            wrong = f"the server returned {error.code} {error.reason}"
-            error.close()
-            if error.code in _GONE:
-                break
-        except _TooLargeError as error:
-            wrong = str(error)
-            break
-        except (OSError, HTTPException, ValueError) as error:
-            wrong = str(error) or type(error).__name__
-    partial.unlink(missing_ok=True)
-    return wrong
-
-
-def _receive(response: HTTPResponse, partial: Path, limits: Limits, end: float) -> None:
-    """Write a response to a file. Raises ValueError if it exceeds a limit or is incomplete."""
-    start, received = time.monotonic(), 0
-    with partial.open("wb") as file:
-        while True:
-            if received + (response.length or 0) > limits.size:
-                raise _TooLargeError(f"has more than {limits.size / 1e6:g} MB; raise --max-size")
-            data = response.read1(_CHUNK)
-            if not data:
-                break
-            file.write(data)
-            received += len(data)
-            now = time.monotonic()
-            if now > end:
-                raise ValueError(f"takes more than {limits.time:g} s; raise --max-time")
-            if now - start > limits.timeout and received < limits.rate * (now - start):
-                raise ValueError(f"comes at less than {limits.rate:g} bytes/s; lower --min-rate")
-    if response.length:
-        raise ValueError(f"the connection broke after {received} bytes")
-
-
 def _check(partial: Path) -> None:
     """Raise ValueError if a downloaded file is not an image."""
     try:
         folders.look_at(partial)
     except ValueError as error:
-        with partial.open("rb") as file:
-            head = file.read(512).lstrip().lower()
-        if head.startswith((b"<!doctype html", b"<html")):
-            raise ValueError(
-                "the server sent an HTML page in place of the image; open the URL in a browser to "
-                "see whether it asks for a login"
-            ) from None
         raise ValueError(f"the file is not a valid image ({error})") from None

@@ -23,8 +23,9 @@ from mistakes import check_faults, check_names, refused
 
 from mtl_jax.data.__main__ import main
 from mtl_jax.data.readers.annotation_tools.coco import CocoSource
-from mtl_jax.data.tools.download import Limits, download
+from mtl_jax.data.tools.download import download
 from mtl_jax.errors import AnnotationErrors
+from mtl_jax.io.fetch import Limits
 
 IMAGE = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
 
