@@ -1,11 +1,15 @@
 """Detect objects in images and videos, and draw them.
 
-    python predict.py --input photo.jpg --output out
+    python predict.py --model maskrcnn_resnet50_fpn_v2 --input photo.jpg --output out
     python predict.py --workdir runs/mtl_synthetic --input FOLDER MORE.png --output out
     python predict.py --workdir runs/hyperface_synthetic --proposals runs/mtl_synthetic \\
         --input photo.jpg --output out
     python predict.py --input 'holidays/**/*.jpg' film.mp4 --classes person dog --style splash \\
         --csv --crops --output out
+
+`--model` is the name of public weights, which are downloaded on first use, the address of a packed
+model (https://..., hf://OWNER/REPO/FILE), a packed model or a run folder. Without it, `--workdir`
+or else the newest run under runs predicts.
 
 Writes OUT/predictions.json in COCO's results format and OUT/overlays/photo.jpg.png. The overlay of
 a video is OUT/overlays/film.mp4, with the frame rate and the size of the video (.avi if its width
@@ -27,7 +31,7 @@ Styles:
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_jax.commandline import Parser, find_run, run
+from mtl_jax.commandline import Parser, choose_model, run
 from mtl_jax.io.malloc import restart_with_kept_memory
 
 
@@ -39,6 +43,10 @@ def main(argv: Sequence[str]) -> int:
     from mtl_jax.visualize.drawing.window import require_display
 
     parser = Parser(__doc__)
+    parser.add_argument("--model", help="name of public weights, address, file or run folder")
+    parser.add_argument(
+        "--sha256", default="", metavar="DIGEST", help="SHA-256 of the file of --model, to check it"
+    )
     parser.add_argument(
         "--workdir", help="the run folder or a packed model (default: the newest run)"
     )
@@ -87,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     args, overrides = parser.parse_with_overrides(argv)
     if args.show:
         require_display()
-    workdir = find_run(args.workdir, packed=True)
+    model = choose_model(args.model, args.workdir, args.sha256)
 
     from mtl_jax.config.options.hyperface import proposal_overrides
     from mtl_jax.inference.files import OutputOptions, predict_folder
@@ -96,9 +104,7 @@ def main(argv: Sequence[str]) -> int:
     overrides += ["--config.eval.flip=True"] * args.flip
     overrides += [f"--config.eval.scales={tuple(args.scales)}"] if args.scales else []
     overrides += proposal_overrides(args.proposals) if args.proposals else []
-    predictor = Predictor.from_checkpoint(
-        workdir, args.step, args.threshold, args.classes, overrides
-    )
+    predictor = Predictor.from_checkpoint(model, args.step, args.threshold, args.classes, overrides)
     options = OutputOptions(args.style, args.csv, args.crops, args.show, args.resume)
     return predict_folder(predictor, args.input, Path(args.output), options)
 

@@ -8,8 +8,9 @@
 Without a checkpoint, training starts from random weights. Variants:
 
     pretrain  the same network on drawn heads and COCO photographs
-    resnet50  torchvision's network; start from its weights with --config.init.checkpoint=runs/coco,
-              a run created by `python -m mtl_jax.convert torchvision`. Not measured, since those
+    resnet50  torchvision's network; start from its weights, which are downloaded, with
+              --config.init.checkpoint=maskrcnn_resnet50_fpn and --config.model.backbone.norm_eps=0,
+              or from its backbone with --config.init.checkpoint=resnet50. Not measured, since those
               weights were not available.
 
 Measured on the 16 photographs that are not used for training (splits val and test;

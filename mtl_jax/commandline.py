@@ -76,6 +76,36 @@ class Parser(argparse.ArgumentParser):
         return namespace, overrides
 
 
+def choose_model(model: str | None, workdir: str | None, sha256: str = "") -> Path:
+    """Return what predicts, and print it: `model` (see `find_model`), else the run folder or packed
+    file `workdir`, else the newest run under runs.
+
+    Raises UserError if there is none.
+    """
+    from mtl_jax.convert.model_files import find_model
+
+    if model:
+        found = find_model(model, sha256)
+        print(f"model: {model}" if str(found) == model else f"model: {model} ({found})")
+        return found
+    if sha256:
+        raise UserError(f"--sha256 {sha256}: requires --model")
+    if not workdir and newest_run() is None:
+        raise UserError(
+            "no run found under runs; pass --workdir RUN, or --model maskrcnn_resnet50_fpn_v2, "
+            "which downloads public weights"
+        )
+    found = find_run(workdir, packed=True)
+    print(f"model: {found}" if workdir else f"model: {found} (the newest run under runs)")
+    return found
+
+
+def newest_run() -> Path | None:
+    """Return the newest run under runs; None if there is none."""
+    configs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    return configs[-1].parent if configs else None
+
+
 def find_run(workdir: str | None, packed: bool = False) -> Path:
     """Return the folder `workdir`, or the newest run under runs if it is None.
 
@@ -90,7 +120,7 @@ def find_run(workdir: str | None, packed: bool = False) -> Path:
                 f"{workdir}: not a run folder (config.json is missing); create one with train.py"
             )
         return Path(workdir)
-    configs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
-    if not configs:
+    newest = newest_run()
+    if newest is None:
         raise UserError("no run found under runs; train a model with train.py or pass --workdir")
-    return configs[-1].parent
+    return newest

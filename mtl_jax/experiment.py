@@ -26,6 +26,7 @@ from mtl_jax.evals.coco import AREAS
 from mtl_jax.evals.error_analysis import ErrorAnalysis
 from mtl_jax.inference.output import Predictions
 from mtl_jax.io.atomic import write_json
+from mtl_jax.runs import origin
 from mtl_jax.runs.batches import MakeBatches, as_regions, train_batches
 from mtl_jax.runs.data import open_data
 from mtl_jax.runs.detection import after, detect, detect_with
@@ -83,7 +84,8 @@ def _train(experiment: Experiment, workdir: Path, done: int, batches: MakeBatche
     if done:
         print(f"{workdir}: resuming after step {done}")
     config, stored = workdir / "config.json", workdir / "splits.json"
-    with removed_unless_done(config, stored), agreement(workdir) as facts:
+    new_files = (config, stored, workdir / origin.NAME)
+    with removed_unless_done(*new_files), agreement(workdir) as facts:
         # Before the split: after a kill, a stored split belongs to the stored config.
         write_json(config, experiment.config)
         opened = sources.open_sources(
@@ -107,6 +109,8 @@ def _train(experiment: Experiment, workdir: Path, done: int, batches: MakeBatche
         loop.check_devices(mesh.size)
         propose = make_propose(setup, mesh, workdir / "proposals")
         variables = initial_variables(setup, loop.seed, new=not done)
+        if not done:
+            origin.write_origin(workdir, origin.describe(experiment, opened["train"]))
     checkpointer = Checkpointer(
         workdir / "checkpoints",
         setup.metadata,
@@ -206,6 +210,7 @@ def evaluate(
 
     metrics.json      all metrics
     config.json       the config of the evaluation
+    checkpoint.json   the split, and the step of the evaluated checkpoint
     predictions.json  the detections with the data set's image ids and, if there are several
                       sources, the names of the sources
     landmarks.json    landmark errors, if the model predicts landmarks
@@ -252,6 +257,7 @@ def evaluate(
     metrics = evaluator.metrics()
     write_json(folder / "metrics.json", metrics | evaluator.group_metrics())
     write_json(folder / "config.json", experiment.config)
+    write_json(folder / origin.EVALUATED, {"checkpoint": run.version, "split": split})
     if evaluator.faces.landmarks is not None:
         write_json(folder / "landmarks.json", evaluator.faces.summary())
     people = describe_people(experiment.sources)

@@ -22,10 +22,9 @@ def read_keras(path: str | Path) -> dict[str, np.ndarray]:
     missing, invalid or truncated, or if it refers to data elsewhere.
     """
     path = Path(path)
-    try:
-        import h5py  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError(f"{path}: reading it requires h5py; install mtl_jax[convert]") from None
+    require_h5py(path)
+    import h5py  # pyright: ignore[reportMissingImports]
+
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -55,6 +54,14 @@ def read_keras(path: str | Path) -> dict[str, np.ndarray]:
     if not tensors:
         raise UserError(f"{path}: contains no tensors")
     return tensors
+
+
+def require_h5py(what: object) -> None:
+    """Raise UserError that names the file `what` if h5py, which reads it, is not installed."""
+    try:
+        import h5py  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(f"{what}: reading it requires h5py; install mtl_jax[convert]") from None
 
 
 def _follow(group: Any, name: str, path: Path) -> Any:

@@ -11,9 +11,12 @@ from mtl_jax.config.resolve import resolve
 from mtl_jax.convert import matterport_names as names
 from mtl_jax.convert.coco_names import coco_used_categories
 from mtl_jax.convert.keras_files import read_keras
-from mtl_jax.convert.torchvision import read_categories
+from mtl_jax.convert.model_files import find_weights
+from mtl_jax.convert.torchvision import Converted, read_categories
 from mtl_jax.errors import UserError, compile_pattern
+from mtl_jax.io.digests import file_digest
 from mtl_jax.runs.initial import variable_shapes
+from mtl_jax.runs.origin import write_origin
 from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
@@ -47,6 +50,38 @@ def import_weights(
     matterport's config. Prints the outcome of each part. Raises UserError if a tensor is missing or
     unexpected; unexpected keys that match a pattern of `unused` are ignored.
     """
+    path, entry = find_weights(file, "matterport")
+    converted = convert(
+        path,
+        min_size=min_size,
+        max_size=max_size,
+        score_threshold=score_threshold,
+        anchor_sizes=anchor_sizes,
+        anchor_ratios=anchor_ratios,
+        class_names=class_names,
+        unused=unused,
+    )
+    print(f"{file}: {converted.name}")
+    if converted.setup.attributes:
+        print("attribute head: assuming yaw and pitch, as in MTL_MRCNN; the file has no names")
+    print(format_table(converted.rows))
+    save_run(workdir, converted.setup, converted.variables)
+    if entry is not None:
+        write_origin(workdir, entry.card(file_digest(path)))
+
+
+def convert(
+    file: Path,
+    *,
+    min_size: int = 800,
+    max_size: int = 1024,
+    score_threshold: float = 0.7,
+    anchor_sizes: Sequence[float] = (),
+    anchor_ratios: Sequence[float] = (),
+    class_names: Path | None = None,
+    unused: Sequence[str] = (),
+) -> Converted:
+    """Convert a weight file. Raises UserError if a tensor is missing or unexpected."""
     patterns = [compile_pattern(pattern, "--unused") for pattern in unused]
     state = read_keras(file)
 
@@ -58,11 +93,9 @@ def import_weights(
         found = names.to_variables(state, sizes, is_unused)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    print(f"{file}: matterport's Mask R-CNN, resnet{sizes.depth}, {sizes.classes - 1} classes")
+    name = f"matterport's Mask R-CNN, resnet{sizes.depth}, {sizes.classes - 1} classes"
     config = matterport_config(sizes, min_size, max_size, anchor_sizes, anchor_ratios)
     config.model.detection.score_threshold = score_threshold
-    if sizes.attribute_channels:
-        print("attribute head: assuming yaw and pitch, as in MTL_MRCNN; the file has no names")
     if class_names is None and sizes.classes == 81:
         categories = coco_used_categories()
     else:
@@ -73,10 +106,11 @@ def import_weights(
         TransferRow(key, state[key].size, "left out: matches --unused")
         for key in state.keys() - names.model_shapes(sizes).keys()
     ]
-    print(format_table([*rows, *sorted(left_out)]))
+    every = (*rows, *sorted(left_out))
     if any(row.outcome != "copied" for row in rows):
+        print(format_table(every))
         raise UserError(f"{file}: the weights do not match the model; see the table above")
-    save_run(workdir, setup, variables)
+    return Converted(name, setup, variables, every)
 
 
 def matterport_config(

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
@@ -15,15 +14,29 @@ from mtl_jax.config.options.mask_rcnn import MaskRCNNOptions
 from mtl_jax.config.resolve import resolve
 from mtl_jax.convert import torchvision_names as names
 from mtl_jax.convert.coco_names import PERSON_KEYPOINTS, coco_categories
+from mtl_jax.convert.model_files import find_weights
 from mtl_jax.convert.torch_files import write_torch
 from mtl_jax.convert.weight_files import read_tensors
 from mtl_jax.data.records import Category
 from mtl_jax.errors import UserError
+from mtl_jax.io.digests import file_digest
 from mtl_jax.runs.initial import initial_variables, variable_shapes
 from mtl_jax.runs.loading import load_run
+from mtl_jax.runs.origin import write_origin
 from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import TransferRow, format_table, transfer
+from mtl_jax.types import Variables
+
+
+class Converted(NamedTuple):
+    """A converted model."""
+
+    name: str  # torchvision's
+    setup: Setup
+    variables: Variables  # of the model, or of its backbone if the weights are those of a backbone
+    rows: tuple[TransferRow, ...]  # the outcome for each tensor; of a backbone, what is left out
+    is_backbone: bool = False
 
 
 def import_weights(
@@ -38,19 +51,51 @@ def import_weights(
     class_names: Path | None = None,
     unused: Sequence[str] = (),
 ) -> None:
-    """Create the run folder `workdir` from a state dict, or from an entry of torchvision's weights.
+    """Create the run folder `workdir` from a state dict, or from public weights by their name.
 
     Prints the outcome of each part. Raises UserError if a tensor is missing or unexpected;
     unexpected keys that match a pattern of `unused` are ignored.
     """
-    state, entry_eps = read(file)
+    path, entry = find_weights(file, "torchvision")
+    converted = convert(
+        path,
+        arch=arch,
+        min_size=min_size,
+        max_size=max_size,
+        norm_eps=(1e-5 if entry is None else entry.norm_eps) if norm_eps is None else norm_eps,
+        score_threshold=score_threshold,
+        class_names=class_names,
+        unused=unused,
+    )
+    print(f"{file}: {converted.name}")
+    setup, variables, rows = converted.setup, converted.variables, converted.rows
+    if converted.is_backbone:  # the heads are initialised
+        variables, copied = transfer(initial_variables(setup, seed=0), variables)
+        rows = (*copied, *rows)
+    print(format_table(rows))
+    save_run(workdir, setup, variables)
+    if entry is not None:
+        write_origin(workdir, entry.card(file_digest(path)))
+
+
+def convert(
+    file: Path,
+    *,
+    arch: str = "",
+    min_size: int = 800,
+    max_size: int = 1333,
+    norm_eps: float = 1e-5,
+    score_threshold: float = 0.05,
+    class_names: Path | None = None,
+    unused: Sequence[str] = (),
+) -> Converted:
+    """Convert a state dict. Raises UserError if a tensor is missing or unexpected."""
+    state = names.rename(read_tensors(file))
     guessed = names.guess_arch(state)
-    print(f"{file}: {guessed}")
     options = names.arch_options(arch or guessed)
-    eps = entry_eps if norm_eps is None else norm_eps
     options = replace(
         options,
-        backbone=replace(options.backbone, norm_eps=eps),
+        backbone=replace(options.backbone, norm_eps=norm_eps),
         detection=replace(options.detection, score_threshold=score_threshold),
     )
     config = torchvision_config(options, min_size, max_size)
@@ -68,19 +113,19 @@ def import_weights(
         categories = read_categories(class_names, classes)
         if "keypoint" in guessed and classes == 2 and class_names is None:
             categories = [Category(1, "person")]
-    found = names.to_variables(state, tensors, tuple(unused))
+    found: Variables = unflatten_dict(names.to_variables(state, tensors, tuple(unused)), sep="/")
     setup = Setup.build(resolve(config), categories)
-    # With a backbone only, the heads are initialised; a whole model requires only shapes.
-    ours = initial_variables(setup, seed=0) if is_backbone else variable_shapes(setup)
-    variables, rows = transfer(ours, unflatten_dict(found, sep="/"))
-    left_out = [
+    left_out = sorted(
         TransferRow(_module(key), state[key].size, "left out: not part of the model")
         for key in state.keys() - {tensor.key for tensor in tensors}
-    ]
-    print(format_table([*rows, *sorted(left_out)]))
-    if not is_backbone and any(row.outcome != "copied" for row in rows):
+    )
+    if is_backbone:
+        return Converted(guessed, setup, found, tuple(left_out), is_backbone)
+    variables, rows = transfer(variable_shapes(setup), found)
+    if any(row.outcome != "copied" for row in rows):
+        print(format_table([*rows, *left_out]))
         raise UserError(f"{file}: the weights do not match {arch or guessed}; check --arch")
-    save_run(workdir, setup, variables)
+    return Converted(guessed, setup, variables, (*rows, *left_out))
 
 
 def keypoints(count: int) -> dict[str, Any]:
@@ -107,35 +152,6 @@ def torchvision_config(options: MaskRCNNOptions, min_size: int, max_size: int) -
         min_size=min_size, max_size=max_size, canvases=canvases, interpolation="float"
     )
     return config
-
-
-def read(file: str) -> tuple[dict[str, np.ndarray], float]:
-    """Return the tensors of a file or of an entry of torchvision's weights, and the norms' epsilon.
-
-    Raises UserError if the file is invalid, or the entry is unknown or cannot be downloaded.
-    """
-    if "_Weights." not in file:
-        return names.rename(read_tensors(file)), 1e-5
-    try:
-        from torchvision.models import get_weight  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError(f"{file}: the download requires torchvision; install it") from None
-    try:
-        entry = get_weight(file)
-    except ValueError as error:
-        raise UserError(f"{file}: {error}") from None
-    try:
-        state = entry.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{file}: cannot be downloaded ({error})") from None
-    # torchvision overrides the epsilon of these entries only.
-    exact = file in (
-        "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
-        "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
-        "KeypointRCNN_ResNet50_FPN_Weights.COCO_V1",
-    )
-    tensors = {key: value.numpy() for key, value in state.items()}
-    return names.rename(tensors), 0.0 if exact else 1e-5
 
 
 def read_categories(file: Path | None, classes: int) -> list[Category]:

@@ -109,6 +109,7 @@ class Source:
     image_folder: Path | None = None  # below which its images are, if they are files
     notes: tuple[str, ...] = ()  # what was done to read the records, one line each
     is_drawn: bool = False  # records are drawn or composed when they are read
+    licence: str = ""  # of the images, if the data states it
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -150,7 +151,7 @@ class Wrapper(Source):
         self.source = source
         self.categories = tuple(source.categories)
         self.skipped, self.undeclared = source.skipped, source.undeclared
-        self.notes, self.is_drawn = source.notes, source.is_drawn
+        self.notes, self.is_drawn, self.licence = source.notes, source.is_drawn, source.licence
 
     def inner(self, position: int) -> int:
         """Return the record's position in the wrapped source."""

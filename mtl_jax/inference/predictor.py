@@ -117,6 +117,26 @@ class Predictor:
         name = f"{run} {loaded.version} {score_threshold} {classes} {list(overrides)}"
         return cls(loaded, score_threshold, classes, name)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        score_threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+        overrides: Sequence[str] = (),
+        sha256: str = "",
+    ) -> "Predictor":
+        """Load public weights by name, such as `maskrcnn_resnet50_fpn_v2`, or a one-file model by
+        its address, `https://...` or `hf://OWNER/REPO/FILE`, whose SHA-256 is checked if given.
+
+        They are downloaded on first use. The other arguments are those of `from_checkpoint`. Raises
+        UserError if they are unknown or cannot be downloaded.
+        """
+        from mtl_jax.convert.model_files import find_model
+
+        found = find_model(name, sha256)
+        return cls.from_checkpoint(found, "best", score_threshold, classes, overrides)
+
     @property
     def categories(self) -> Sequence[Category]:
         """The classes that the model detects, with the ids of its training data."""

@@ -10,9 +10,22 @@ from mtl_jax.io.atomic import write_json
 NAME = "digests.json"
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_digest(path: Path, sha256: str) -> None:
+    """Raise ValueError if the SHA-256 of a file does not begin with `sha256`."""
+    found = file_digest(path)
+    if not found.startswith(sha256.lower()):
+        raise ValueError(f"expected the SHA-256 {sha256}, got {found[: max(8, len(sha256))]}")
+
+
 def write_digests(folder: Path) -> None:
     """Write the digests of all files below a folder to its digests.json."""
-    write_json(folder / NAME, {name: _digest(path) for name, path in _files(folder).items()})
+    write_json(folder / NAME, {name: file_digest(path) for name, path in _files(folder).items()})
 
 
 def has_digests(folder: Path) -> bool:
@@ -38,7 +51,7 @@ def find_damage(folder: Path, item: str) -> str:
             continue
         if name not in files:
             return f"{name} is missing"
-        if _digest(files[name]) != digest:
+        if file_digest(files[name]) != digest:
             return f"{name} differs from its digest"
     return ""
 
@@ -62,11 +75,6 @@ def read_checked_json(path: Path) -> Any:
 def _files(folder: Path) -> dict[str, Path]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path for path in paths}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_json(value: Any) -> str:

@@ -1,8 +1,11 @@
 """Initial variables of a training run."""
 
+import logging
+
 import jax
 import numpy as np
 
+from mtl_jax.convert.model_files import find_model
 from mtl_jax.errors import UserError
 from mtl_jax.images.resize import resize_geometry
 from mtl_jax.runs.loading import read_checkpoint
@@ -10,25 +13,36 @@ from mtl_jax.runs.setup import Setup
 from mtl_jax.training.transfer import format_table, transfer
 from mtl_jax.types import Inputs, Variables
 
+_log = logging.getLogger(__name__)
+
 
 def initial_variables(setup: Setup, seed: int, new: bool = True) -> Variables:
     """Initialize a model; for a `new` run, load `config.init.checkpoint` if it is set.
 
-    Prints a table of the loaded parameters. Raises UserError if the checkpoint cannot be used.
+    It is a run folder, a one-file model, or the name or address of one, see `find_model`. Prints a
+    table of the loaded parameters. Raises UserError if the checkpoint cannot be used.
     """
-    variables = jax.jit(setup.model.init)(jax.random.key(seed), _any_inputs(setup))
     init = setup.experiment.init
-    if not init.checkpoint or not new:
+    try:  # first: initialisation takes longer
+        path = find_model(init.checkpoint, whole=False) if init.checkpoint and new else None
+    except UserError as error:
+        raise UserError(f"config.init.checkpoint: {error}") from None
+    variables = jax.jit(setup.model.init)(jax.random.key(seed), _any_inputs(setup))
+    if path is None:
         return variables
     try:
-        metadata, loaded = read_checkpoint(init.checkpoint, init.step)
+        metadata, loaded = read_checkpoint(path, init.step)
         changed = setup.changed_outputs(metadata)
         variables, rows = transfer(variables, loaded, [*init.exclude, *changed])
     except UserError as error:
         raise UserError(f"config.init.checkpoint {init.checkpoint}: {error}") from None
     print(format_table(rows))
-    for field in setup.changed_regions(metadata):
-        print(f"{init.checkpoint} was trained with {field}, which this config changes")
+    if changed := setup.changed_computation(metadata):
+        _log.warning(
+            "config.init.checkpoint %s was trained with %s, which this config changes",
+            init.checkpoint,
+            " ".join(changed),
+        )
     return variables
 
 

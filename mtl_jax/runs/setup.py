@@ -84,9 +84,9 @@ class Setup:
                 patterns.append(f"/((visible_)?{name}_output|dense_head_{name}/deconv)/")
         return patterns
 
-    def changed_regions(self, stored: Mapping[str, Any]) -> list[str]:
-        """Return the fields, as `config.FIELD=VALUE`, with which a checkpoint's network pools other
-        regions or reads other masks than this one.
+    def changed_computation(self, stored: Mapping[str, Any]) -> list[str]:
+        """Return the fields, as `--config.FIELD=VALUE`, with which a checkpoint's network computes
+        other values from the same weights. Raises UserError if the metadata is invalid.
         """
         with _metadata_errors("the checkpoint"):
             theirs = from_stored(stored["config"]).model
@@ -94,10 +94,11 @@ class Setup:
         if not isinstance(ours, MaskRCNNOptions) or not isinstance(theirs, MaskRCNNOptions):
             return []
         values = {
+            "backbone.norm_eps": (theirs.backbone.norm_eps, ours.backbone.norm_eps),
             "roi.aligned": (theirs.roi.aligned, ours.roi.aligned),
             "mask_head.exact": (theirs.mask_head.exact, ours.mask_head.exact),
         }
-        return [f"config.model.{name}={was}" for name, (was, now) in values.items() if was != now]
+        return [f"--config.model.{name}={was}" for name, (was, now) in values.items() if was != now]
 
 
 @contextmanager

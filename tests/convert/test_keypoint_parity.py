@@ -2,56 +2,27 @@
 keypoints.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from real_data import data_set
 
 from mtl_jax.convert import torchvision as convert
-from mtl_jax.images.decode import decode
 from mtl_jax.inference.predictor import Predictor
 
 torch = pytest.importorskip("torch")
 detection = pytest.importorskip("torchvision.models.detection")
 overfitted = pytest.importorskip("convert.overfitted")
+persons = pytest.importorskip("convert.persons")
 
 pytestmark = pytest.mark.slow
 ARCH, STEPS = "keypointrcnn_resnet50_fpn", 25
 
 
-def persons(folder: Path) -> dict[Path, list[dict]]:
-    """Return the first four photographs of the usual shape whose persons all have keypoints."""
-    data = json.loads((folder / "annotations/person_keypoints.json").read_text())
-    chosen: dict[Path, list[dict]] = {}
-    for image in data["images"]:
-        found = [a for a in data["annotations"] if a["image_id"] == image["id"]]
-        usual = 0.63 < image["height"] / image["width"] <= 0.7
-        if usual and found and all(a["num_keypoints"] > 7 for a in found) and len(found) <= 3:
-            chosen[folder / "images" / image["file_name"]] = found
-    return dict(list(chosen.items())[: overfitted.BATCH])
-
-
-def target(annotations: list[dict]) -> dict[str, torch.Tensor]:
-    boxes = np.array([a["bbox"] for a in annotations], np.float32)
-    boxes[:, 2:] += boxes[:, :2]
-    keypoints = np.array([a["keypoints"] for a in annotations], np.float32)
-    return {
-        "boxes": torch.tensor(boxes),
-        "labels": torch.ones(len(boxes), dtype=torch.int64),
-        "keypoints": torch.tensor(keypoints).reshape(len(boxes), 17, 3),
-    }
-
-
-def picture(path: Path) -> torch.Tensor:
-    return torch.tensor(decode(path, 3).transpose(2, 0, 1) / 255, dtype=torch.float32)
-
-
 def test_keypoints_are_torchvisions(tmp_path):
-    chosen = persons(data_set("coco_mini"))
+    chosen = persons.choose(data_set("coco_mini"))
     assert len(chosen) == overfitted.BATCH
-    images, targets = [picture(path) for path in chosen], list(map(target, chosen.values()))
+    images = [persons.read_image(path) for path in chosen]
+    targets = list(map(persons.target, chosen.values()))
     file = overfitted.weight_file(ARCH, images, targets, 2, STEPS)
     size = overfitted.SIZE
     convert.import_weights(str(file), tmp_path / "run", min_size=size, max_size=size)

@@ -7,6 +7,8 @@ import h5py
 import jax
 import numpy as np
 import pytest
+from convert.planted import plant
+from file_server import serving
 from mistakes import check_faults, check_names, refused
 from scenes import random_batch
 
@@ -17,10 +19,12 @@ from mtl_jax.convert.__main__ import main
 from mtl_jax.convert.coco_names import coco_used_categories
 from mtl_jax.convert.keras_files import read_keras
 from mtl_jax.convert.matterport import matterport_config
+from mtl_jax.convert.model_files import find_model
 from mtl_jax.errors import UserError
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import load_run
 from mtl_jax.runs.setup import Setup
+from mtl_jax.training.single_file import read_pack
 from mtl_jax.training.step import make_loss
 
 pytest.importorskip("tensorflow")
@@ -105,6 +109,20 @@ def test_detections_and_their_masks_are_theirs(both):
     np.testing.assert_allclose(found.masks[0], masks[theirs_of], atol=1e-4)
     result = Predictor.from_checkpoint(folder / "run")(batch.images[0])
     np.testing.assert_allclose(result.boxes, found.boxes[0], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_public_weights_are_used_by_name(both, tmp_path, monkeypatch):
+    *_, run, _, folder = both
+    monkeypatch.setenv("MTL_JAX_WEIGHTS", str(tmp_path))
+    with serving() as server:
+        content = (folder / "weights.h5").read_bytes()
+        planted = plant(server, "mask_rcnn_coco", content, monkeypatch)
+        metadata, variables = read_pack(find_model("mask_rcnn_coco"))
+    jax.tree.map(np.testing.assert_array_equal, variables, jax.device_get(run.variables))
+    assert metadata["config"]["model"]["backbone"]["norm_eps"] == planted.norm_eps
+    assert metadata["config"]["data"]["resize"]["max_size"] == 1024
+    assert metadata["card"]["licence"] == planted.licence
 
 
 @pytest.mark.slow

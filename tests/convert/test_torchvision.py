@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from convert.planted import plant
+from file_server import serving
 from mistakes import check_names, refused
 from scenes import random_batch
 
@@ -114,10 +116,8 @@ def test_a_resnet_becomes_a_backbone(depth, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_an_entry_of_the_weights_is_downloaded_by_torchvision_and_has_its_epsilon(
-    tmp_path, monkeypatch
-):
-    """COCO_V1's file, with an older torchvision's names, is placed in torch's download folder."""
+def test_an_entry_of_the_weights_is_downloaded_and_has_its_epsilon(tmp_path, monkeypatch):
+    """COCO_V1's file has an older torchvision's names."""
     state = make("maskrcnn_resnet50_fpn", classes=91).state_dict()
     for new, old in (
         (r"rpn.head.conv.0.0.", "rpn.head.conv."),
@@ -127,11 +127,12 @@ def test_an_entry_of_the_weights_is_downloaded_by_torchvision_and_has_its_epsilo
         ("mask_head.3.0.", "mask_head.mask_fcn4."),
     ):
         state = {key.replace(new, old): value for key, value in state.items()}
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    torch.save(state, folder / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    convert.import_weights("MaskRCNN_ResNet50_FPN_Weights.COCO_V1", tmp_path / "run")
+    torch.save(state, tmp_path / "planted.pth")
+    monkeypatch.setenv("MTL_JAX_WEIGHTS", str(tmp_path / "weights"))
+    with serving() as server:
+        content = (tmp_path / "planted.pth").read_bytes()
+        plant(server, "maskrcnn_resnet50_fpn", content, monkeypatch)
+        convert.import_weights("MaskRCNN_ResNet50_FPN_Weights.COCO_V1", tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert run.setup.experiment.model.backbone.norm_eps == 0.0
     assert [c.name for c in run.categories[:3]] == ["person", "bicycle", "car"]

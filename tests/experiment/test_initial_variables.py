@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import scripts
+from mistakes import refused
 from small_run import ARGUMENTS, CONFIG, lines, variables
 
 from mtl_jax.config.overrides import load_config_file, override
@@ -70,20 +71,6 @@ def test_a_model_of_heatmaps_is_trained_and_another_starts_from_it(tmp_path, cap
     assert started["deconv"]["kernel"].shape[2:] == (512, 2)
 
 
-def test_regions_and_masks_that_differ_from_a_checkpoint_are_found():
-    config = load_config_file(CONFIG)
-    heads = (Category(1, "head"),)
-    setup = Setup.build(resolve(config), heads)
-    stored = json.loads(json.dumps(setup.metadata))
-    assert setup.changed_regions(stored) == []
-    del stored["config"]["model"]["mask_head"]["exact"]
-    stored["config"]["model"]["roi"]["aligned"] = False
-    assert setup.changed_regions(stored) == [
-        "config.model.roi.aligned=False",
-        "config.model.mask_head.exact=False",
-    ]
-
-
 def test_output_layers_whose_meaning_changed_are_found():
     config = load_config_file(CONFIG)
     heads = (Category(1, "head"),)
@@ -103,3 +90,29 @@ def test_output_layers_whose_meaning_changed_are_found():
         assert re.search(pattern, f"params/{path}")
     for path in ("attribute_head/head_output/bias", "dense_head_age/conv1/bias"):
         assert not re.search(pattern, f"params/{path}")
+
+
+def test_fields_that_change_what_weights_compute_are_found():
+    config = load_config_file(CONFIG)
+    setup = Setup.build(resolve(config), (Category(1, "head"),))
+    stored = json.loads(json.dumps(setup.metadata))
+    assert setup.changed_computation(stored) == []
+    model = stored["config"]["model"]
+    del model["mask_head"]["exact"]
+    model["roi"]["aligned"], model["backbone"]["norm_eps"] = False, 0.0
+    assert setup.changed_computation(stored) == [
+        "--config.model.backbone.norm_eps=0.0",
+        "--config.model.roi.aligned=False",
+        "--config.model.mask_head.exact=False",
+    ]
+    with refused("the checkpoint"):
+        setup.changed_computation({"config": 3})
+
+
+def test_an_unknown_checkpoint_is_told_before_anything_is_compiled(monkeypatch):
+    config = load_config_file(CONFIG)
+    override(config, ["--config.init.checkpoint=resnet5"])
+    setup = Setup.build(resolve(config), (Category(1, "head"),))
+    monkeypatch.setattr(jax, "jit", lambda *arguments: pytest.fail("compiles"))
+    with refused("config.init.checkpoint", "resnet5", "resnet50"):
+        initial_variables(setup, seed=0)

@@ -1,5 +1,7 @@
 """Downloads that break off, are resumed, or return something else than the file."""
 
+import io
+
 import pytest
 from file_server import serving
 from mistakes import refused
@@ -118,3 +120,17 @@ def test_a_proxy_of_the_environment_is_used(server, target, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     fetch("http://weights.invalid/file.bin", target, check, retries=0)
     assert target.read_bytes() == CONTENT
+
+
+def test_progress_is_drawn_on_a_terminal_only(server, target, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    drawn = []
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", stream)
+        get(server, target, progress=True)
+        drawn.append(stream.getvalue())
+    assert "100%" in drawn[0]
+    assert drawn[1] == ""

@@ -80,7 +80,7 @@ class SceneSource(Source):
                 "scene: count must be (least, most), at least 1; length and margin must not be "
                 "negative; max_overlap must be between 0 and 1"
             )
-        self._chips, self.categories = chips, chips.categories
+        self._chips, self.categories, self.licence = chips, chips.categories, chips.licence
         self.height, self.width, self.seed = height, width, seed
         self.sides, self.margin, self.max_overlap = sides, margin, max_overlap
         self._landmarks = [a for a in attributes if a.point_names]

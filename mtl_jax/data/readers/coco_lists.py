@@ -28,6 +28,7 @@ class CocoLists(NamedTuple):
     notes: Sequence[str] = ()  # what was done to read the records, one line each
     # The image id and the class of each instance that could not be converted.
     dropped: Sequence[tuple[int | str, str]] = ()
+    licence: str = ""  # of the images
 
 
 class Collector:

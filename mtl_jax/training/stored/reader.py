@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl_jax.errors import UserError
-from mtl_jax.io.digests import find_damage, has_digests, read_checked_json
+from mtl_jax.io.digests import NAME as DIGESTS
+from mtl_jax.io.digests import file_digest, find_damage, has_digests, read_checked_json
 from mtl_jax.io.numbered_folders import NumberedFolders
 from mtl_jax.training.stored.arrays import read_arrays
 from mtl_jax.types import Variables
@@ -176,6 +177,11 @@ class CheckpointReader:
     def logged(self, step: int) -> list[Any]:
         """Return `logged` as passed to `save`."""
         return self._read_record(step).get("logged", [])
+
+    def digest(self, step: int) -> str:
+        """Return the SHA-256 of the digests of a checkpoint; '' if it was stored without them."""
+        path = self._folders.folder(step) / DIGESTS
+        return file_digest(path) if path.is_file() else ""
 
     def metadata(self, step: str | int = "latest") -> dict[str, Any]:
         """Return the metadata of a checkpoint as read from JSON: tuples have become lists."""

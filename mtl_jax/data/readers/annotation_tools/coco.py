@@ -51,7 +51,7 @@ class CocoSource(Source):
     ):
         if not isinstance(annotations, CocoLists):
             annotations = coco_check.load_lists(Path(annotations))
-        self.path = annotations.path
+        self.path, self.licence = annotations.path, annotations.licence
         self.folder = self.image_folder = Path(images)
         self._reader = LabelReader(attributes, keys, preset)
         self.undeclared = tuple(

@@ -14,7 +14,7 @@ from mtl_jax.data.readers.coco_lists import CocoLists, fault_line, parse_json
 from mtl_jax.data.readers.image_files import ImageFiles, Named, find_folder
 from mtl_jax.data.readers.labels import LabelReader
 from mtl_jax.data.records import Box, Category
-from mtl_jax.errors import AnnotationErrors, UserError
+from mtl_jax.errors import AnnotationErrors, UserError, shorten
 from mtl_jax.images.decode import image_size
 from mtl_jax.images.limits import check_pixels
 from mtl_jax.io.regular import read_regular
@@ -78,7 +78,24 @@ def load(path: Path) -> dict[str, Any]:
 def load_lists(path: Path) -> CocoLists:
     """Read the three lists of a COCO file. Raises as `load` does."""
     data = load(path)
-    return CocoLists(path, data["images"], data["annotations"], data["categories"])
+    return CocoLists(
+        path, data["images"], data["annotations"], data["categories"], licence=_licence(data)
+    )
+
+
+def _licence(data: Mapping[str, Any]) -> str:
+    """Return the licences that a COCO file states for its images, or all of them if it does not
+    say which image has which; '' if it states none.
+    """
+    stated = data.get("licenses")
+    names = {
+        str(licence.get("id")): str(licence.get("name") or licence.get("url") or "")
+        for licence in (stated if isinstance(stated, list) else ())
+        if isinstance(licence, dict)
+    }
+    used = {str(i.get("license")) for i in data["images"] if isinstance(i, dict)} & names.keys()
+    found = sorted({names[number] for number in used or names} - {""})
+    return shorten("; ".join(found))
 
 
 def check(lists: CocoLists, folder: Path, reader: LabelReader, on_error: str) -> Checked:

@@ -535,3 +535,24 @@ def test_an_rle_of_more_than_32_bits_is_a_fault(folder: Path, on_error):
 def test_numbers_that_cancel_are_not_finite(folder: Path):
     (fault,) = faults(folder, broken(annotation(0, bbox=[10**400, -(10**400), 3, 4])))
     check_names(fault, 1, "bbox", "finite")
+
+
+@pytest.mark.parametrize(
+    ("licences", "used", "expected"),
+    [
+        ([{"id": 1, "name": "CC BY"}, {"id": 2, "name": "CC0"}], (1, 1, 1), "CC BY"),
+        ([{"id": 1, "name": "CC BY"}, {"id": 2, "url": "http://x"}], (2, 1, 9), "CC BY; http://x"),
+        ([{"id": 1, "name": "CC BY"}, {"id": 2, "name": "CC0"}], (), "CC BY; CC0"),
+        ([], (1, 1, 1), ""),
+        ("CC BY", (), ""),
+        ([None, {"name": ["x"]}, {"id": {}, "name": ""}], ([], {}, "a"), "['x']"),
+        ([{"id": 1, "name": "a\nb" * 500}], (), None),
+    ],
+)
+def test_the_licences_of_the_images_are_read(folder: Path, licences, used, expected):
+    data = example() | {"licenses": licences}
+    for picture, licence in zip(data["images"], used, strict=False):
+        picture["license"] = licence
+    found = CocoSource(write(folder, data), folder).licence
+    assert found == expected if expected is not None else len(found) < 400
+    assert found.isprintable()

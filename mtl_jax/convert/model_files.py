@@ -1,0 +1,297 @@
+"""Files of models by path, name or address: fetched once, checked, converted once, and kept.
+
+They are kept in $MTL_JAX_WEIGHTS, by default `mtl_jax/weights` in the user's cache. If
+$MTL_JAX_OFFLINE is 1, nothing is downloaded. $MTL_JAX_MIRROR is the URL of a folder that replaces
+that of the public weights.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mtl_jax
+from mtl_jax.convert import pretrained
+from mtl_jax.convert.keras_files import require_h5py
+from mtl_jax.convert.pretrained import Weights
+from mtl_jax.errors import UserError
+from mtl_jax.io.atomic import require_room
+from mtl_jax.io.digests import check_digest, file_digest
+from mtl_jax.io.fetch import FetchError, Limits, fetch, partial_of
+from mtl_jax.io.user_folders import cache_folder
+
+FOLDER, OFFLINE, MIRROR = "MTL_JAX_WEIGHTS", "MTL_JAX_OFFLINE", "MTL_JAX_MIRROR"
+RETRIES, WAIT = 2, 1.0  # seconds before the first retry
+MAX_SIZE = 4e9  # bytes of a file of a stranger
+_HUB = re.compile(r"hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)")
+
+
+def find_model(name: str, sha256: str = "", *, whole: bool = True) -> Path:
+    """Return the run folder or the one-file model that `name` means, fetched if necessary.
+
+    `name` is a path, the name of public weights, or the address of a one-file model: `https://...`
+    or `hf://OWNER/REPO[@REVISION]/FILE`. `sha256`, or `#sha256=DIGEST` at the end of `name`, is
+    compared with that of the file. Raises UserError if there is none, if it cannot be fetched, or,
+    with `whole`, if public weights are those of a backbone, which detects nothing.
+    """
+    if not sha256 and "#sha256=" in name:
+        name, _, sha256 = name.partition("#sha256=")
+    path = Path(name)
+    if path.is_file():
+        _check_own(path, sha256)
+        return path
+    if "://" in name:
+        return _from_hub(name, sha256) if name.startswith("hf:") else _from_web(name, sha256)
+    if sha256:
+        raise UserError(f"--sha256 {sha256}: requires a file or an address, got {name}")
+    if (path / "config.json").is_file() or (path / "checkpoints").is_dir():
+        return path
+    weights = pretrained.find(name)
+    if weights is None:
+        raise pretrained.unknown(name)
+    if whole and weights.is_backbone:
+        raise UserError(
+            f"{name}: a backbone trained on {weights.trained_on}, which detects nothing; train a "
+            f"model from it with --config.init.checkpoint={name}"
+        )
+    return converted(weights)
+
+
+def find_weights(name: str, form: str) -> tuple[Path, Weights | None]:
+    """Return a weight file by its path, or public weights by their name, and their entry in the
+    table; None for a file that is not one of them.
+
+    `form` is that of the caller, `torchvision` or `matterport`. Raises UserError if there is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        for weights in pretrained.TABLE:
+            if weights.file_name == path.name:
+                with suppress(ValueError):
+                    weights.check(path)
+                    return path, weights
+        return path, None
+    weights = pretrained.find(name)
+    if weights is None:
+        raise pretrained.unknown(name)
+    if weights.format != form:
+        raise UserError(f"{name}: convert these weights with `{weights.format}`, not `{form}`")
+    return fetched(weights), weights
+
+
+def converted(weights: Weights) -> Path:
+    """Return the one-file model made from public weights. It is made again if this library has
+    another version, or other options for the weights; then older ones are removed.
+    """
+    options = json.dumps(astuple(weights)).encode()
+    key = f"{mtl_jax.__version__}-{hashlib.sha256(options).hexdigest()[:8]}"
+    packed = _folder() / f"{weights.name}-{key}.npz"
+    if packed.is_file():
+        return packed
+    file = fetched(weights)
+    with _alone(packed):
+        if not packed.is_file():
+            _convert(weights, file, packed)
+            for other in packed.parent.glob(f"{weights.name}-*.npz"):
+                if other != packed:
+                    other.unlink(missing_ok=True)
+    return packed
+
+
+def _convert(weights: Weights, file: Path, packed: Path) -> None:
+    # Imported here because a model that is converted already requires none of it.
+    from mtl_jax.convert import matterport, torchvision
+    from mtl_jax.training.single_file import write_pack
+
+    print(f"converting {file} to {packed}", file=sys.stderr)
+    if weights.format == "torchvision":
+        made = torchvision.convert(file, norm_eps=weights.norm_eps)
+    else:
+        made = matterport.convert(file)
+    metadata = {**made.setup.metadata, "card": weights.card(file_digest(file))}
+    write_pack(packed, metadata, made.variables)
+
+
+def fetched(weights: Weights) -> Path:
+    """Return the file of public weights, fetched if it is not there. A file that the user put there
+    is checked. Raises UserError if it is another file, or cannot be fetched.
+    """
+    target, mirror = _folder() / weights.file_name, os.environ.get(MIRROR, "")
+    address = f"{mirror.rstrip('/')}/{weights.file_name}" if mirror else weights.address
+    if target.is_file():
+        try:
+            weights.check(target)
+        except ValueError as error:
+            raise UserError(f"{target}: {error}; remove it, and it is downloaded again") from None
+    else:
+        if weights.format == "matterport":  # before the download
+            require_h5py(weights.file_name)
+        _fetch(address, target, weights.check, weights.size + weights.rounding)
+    return target
+
+
+def _from_web(address: str, sha256: str) -> Path:
+    """Return a one-file model at a web address."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a bracket without its pair
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https"):
+        raise UserError(f"{address}: must begin with https:// or hf://")
+    name = re.sub(r"[^\w.+-]+", "_", unquote(parts.path).rpartition("/")[2]).lstrip(".")[-100:]
+    folder = _folder() / "addresses" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    target = folder / (name or "model.npz")
+    if target.is_file() and _has_digest(target, sha256):
+        return target
+    _fetch(address, target, partial(_check_pack, sha256), MAX_SIZE, resume=bool(sha256))
+    if not sha256:
+        print(f"{address}: SHA-256 {file_digest(target)}", file=sys.stderr)
+    return target
+
+
+def _has_digest(path: Path, sha256: str) -> bool:
+    try:
+        check_digest(path, sha256)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_pack(sha256: str, path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("expected a file written by `convert pack`")
+    check_digest(path, sha256)
+
+
+def _check_own(path: Path, sha256: str) -> None:
+    try:
+        if sha256:
+            check_digest(path, sha256)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _from_hub(address: str, sha256: str) -> Path:
+    """Return a one-file model of the Hugging Face Hub, which that library keeps in its cache."""
+    found = _HUB.fullmatch(address)
+    if found is None:
+        raise UserError(
+            f"{address}: expected hf://OWNER/REPO/FILE or hf://OWNER/REPO@REVISION/FILE"
+        )
+    try:
+        from huggingface_hub import hf_hub_download  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(f"{address}: requires huggingface_hub; install mtl_jax[hub]") from None
+    repository, revision, file = found.groups()
+    try:
+        path = hf_hub_download(repository, file, revision=revision, local_files_only=_is_offline())
+    except Exception as error:  # errors of several libraries
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{address}: cannot be downloaded ({reason})") from None
+    _check_own(Path(path), sha256)
+    return Path(path)
+
+
+def _folder() -> Path:
+    named, cache = os.environ.get(FOLDER, ""), cache_folder()
+    if named:
+        return Path(named)
+    if cache is None:
+        raise UserError(f"no home folder; set {FOLDER} to the folder of downloaded weights")
+    return cache / "weights"
+
+
+def _is_offline() -> bool:
+    return os.environ.get(OFFLINE, "") not in ("", "0")
+
+
+def _fetch(
+    address: str, target: Path, check: Callable[[Path], None], size: float, resume: bool = True
+) -> None:
+    """Download a file of at most `size` bytes; of several processes, one does, and others wait."""
+    mend = f"download it elsewhere and put it at {target.absolute()}"
+    if _is_offline():
+        raise UserError(f"{address}: {OFFLINE} is set; {mend}")
+    with _alone(target):
+        if target.is_file() and not _fault(target, check):  # another process was faster
+            return
+        print(f"downloading {address} to {target}", file=sys.stderr)
+        left = int(size) if size != MAX_SIZE else 0
+        limits = Limits(size=size, time=float("inf"))
+        with require_room(target.parent, left, f"the download of {address}", f"set {FOLDER}"):
+            try:
+                fetch(
+                    address,
+                    target,
+                    check,
+                    retries=RETRIES,
+                    wait=WAIT,
+                    limits=limits,
+                    resume=resume,
+                    progress=True,
+                )
+            except FetchError as error:
+                raise UserError(f"{address}: {error}; {mend}") from None
+
+
+def _fault(path: Path, check: Callable[[Path], None]) -> str:
+    try:
+        check(path)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Lock the incomplete file of `target` against other processes and threads, and wait for them.
+
+    The lock ends with the process, even if it is killed. An empty incomplete file is removed.
+    """
+    incomplete = partial_of(target)
+    while True:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(incomplete, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise UserError(
+                f"{incomplete}: cannot be written ({error.strerror}); set {FOLDER} to another "
+                "folder"
+            ) from None
+        try:
+            _lock(descriptor, target)
+            if _is_same(descriptor, incomplete):  # else the other process has renamed it
+                try:
+                    yield
+                finally:
+                    if os.fstat(descriptor).st_size == 0 and _is_same(descriptor, incomplete):
+                        incomplete.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, target: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"waiting for another process, which makes {target}", file=sys.stderr)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:  # file locks are not supported; what is made is checked, and put in place whole
+        pass
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
