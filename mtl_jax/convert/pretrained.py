@@ -20,6 +20,9 @@ _NO_LICENCE = (
 )
 _COCO, _IMAGENET = "COCO train2017", "ImageNet-1K"
 _MIB = 2**20
+# torchvision publishes sizes in MiB. The digest decides whether a file is the right one; the size
+# limits what is downloaded.
+_ROUNDING = round(0.1 * _MIB)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Weights:
     address: str
     sha256: str  # the first digits, which are part of the file's name; '' if none are published
     size: int  # bytes
-    rounding: int  # torchvision publishes sizes in MiB with three decimals: +- these bytes
+    rounding: int  # the size may differ by these bytes
     trained_on: str
     evaluated_on: str
     metrics: Mapping[str, float] = field(default_factory=dict)  # as reported, 0..1
@@ -94,7 +97,7 @@ def _detector(
         address=f"{_PYTORCH}/{file}_coco-{sha256}.pth",
         sha256=sha256,
         size=round(mib * _MIB),
-        rounding=round(0.0005 * _MIB) + 1,
+        rounding=_ROUNDING,
         trained_on=_COCO,
         evaluated_on="COCO val2017",
         metrics={f"{kind}/AP": value for kind, value in metrics.items()},
@@ -113,7 +116,7 @@ def _backbone(
         address=f"{_PYTORCH}/{file}-{sha256}.pth",
         sha256=sha256,
         size=round(mib * _MIB),
-        rounding=round(0.0005 * _MIB) + 1,
+        rounding=_ROUNDING,
         trained_on=_IMAGENET,
         evaluated_on=f"{_IMAGENET} val",
         metrics={"accuracy": accuracy},

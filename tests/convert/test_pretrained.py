@@ -27,7 +27,7 @@ def test_files_and_metrics_are_those_that_torchvision_states(described):
     assert f"-{ours.sha256}." in theirs.url
     assert len(ours.sha256) == 8
     assert abs(ours.size / MIB - theirs.meta["_file_size"]) <= 0.0005
-    assert round((ours.size + ours.rounding) / MIB, 2) == round(theirs.meta["_file_size"], 2)
+    assert ours.rounding <= 0.1 * MIB
     assert ours.recipe == theirs.meta["recipe"]
     ((data, metrics),) = theirs.meta["_metrics"].items()
     if ours.is_backbone:

@@ -1,6 +1,7 @@
 """What a run and its packed model say of the data, the licences and the metrics."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -28,11 +29,18 @@ def make_setup(*arguments):
     return Setup.build(resolve(config), [Category(1, "head")])
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Return the folder of a run of step 0 that was evaluated."""
-    setup, folder = make_setup(), tmp_path / "run"
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return the folder of a run of step 0."""
+    setup, folder = make_setup(), tmp_path_factory.mktemp("saved") / "run"
     save_run(folder, setup, draw_variables(variable_shapes(setup)))
+    return folder
+
+
+@pytest.fixture
+def run(saved, tmp_path):
+    """Return a copy of the run that was evaluated."""
+    folder = shutil.copytree(saved, tmp_path / "run")
     for name, checkpoint in (("test", "step 0"), ("old", "step 7"), ("broken", "step 0")):
         evaluation = folder / "evaluation" / name
         evaluation.mkdir(parents=True)

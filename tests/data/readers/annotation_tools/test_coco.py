@@ -545,7 +545,7 @@ def test_numbers_that_cancel_are_not_finite(folder: Path):
         ([{"id": 1, "name": "CC BY"}, {"id": 2, "name": "CC0"}], (), "CC BY; CC0"),
         ([], (1, 1, 1), ""),
         ("CC BY", (), ""),
-        ([None, {"name": ["x"]}, {"id": {}, "name": ""}], ([], {}, "a"), "['x']"),
+        ([None, {"name": ["x"]}, {"id": {}, "name": ""}], ([], "b", "a"), "['x']"),
         ([{"id": 1, "name": "a\nb" * 500}], (), None),
     ],
 )
