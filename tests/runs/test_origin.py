@@ -16,7 +16,7 @@ from mtl_jax.data.datasets.sources import open_sources
 from mtl_jax.data.records import Category
 from mtl_jax.runs import origin
 from mtl_jax.runs.initial import variable_shapes
-from mtl_jax.runs.loading import save_run
+from mtl_jax.runs.saving import save_run
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.single_file import write_pack
 
