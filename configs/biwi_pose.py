@@ -12,14 +12,14 @@ are three epochs of about 10,000 frames.
 
 from ml_collections import ConfigDict
 
-from configs.prima_pose import get_config as prima
 from mtl_jax.config.defaults import make_tiny
+from mtl_jax.config.overrides import load_config_file
 
 VARIANTS = ("", "tiny")
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = prima("")
+    config = load_config_file("prima_pose")
     config.attributes.head.angles = ("yaw", "pitch", "roll")
     config.data.format = "biwi"
     config.data.resize.update(min_size=192, max_size=256, canvases=((192, 256),))

@@ -9,19 +9,18 @@ NME 2.93 % and a yaw error of 6.24 degrees on AFLW. Not measured.
 
 from ml_collections import ConfigDict
 
-from configs.hyperface_aflw import get_config as aflw
-from configs.hyperface_synthetic import get_config as drawn
+from mtl_jax.config.overrides import load_config_file
 
 VARIANTS = ("", "synthetic", "tiny")
 
 
 def get_config(variant: str = "") -> ConfigDict:
     if variant == "synthetic":
-        config = drawn("")
+        config = load_config_file("hyperface_synthetic")
         config.data.resize.update(min_size=384, max_size=384, canvases=((384, 384),))
         config.model.windows.min_side = 112.0
     else:
-        config = aflw(variant)
+        config = load_config_file("hyperface_aflw:tiny" if variant else "hyperface_aflw")
         config.data.regions.proposals = "jitter"
     config.model.update(trunk="resnet", pooled=True, fcs=(), head_features=512, dropout=0.0)
     config.model.input_size = 224

@@ -1,23 +1,30 @@
-"""Command-line code shared by the scripts and the `python -m` commands: argument parsing, the
-lookup of the newest run, and errors printed as one line with exit code 2.
+"""Command-line code shared by the command `mtl-jax`, the scripts and the `python -m` commands:
+argument parsing, the lookup of the newest run, and errors printed as one line with exit code 2.
 """
 
 import argparse
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mtl_jax.config.shipped import find_config
 from mtl_jax.errors import AnnotationErrors, UserError, printable, suggest, summarize
 from mtl_jax.io.atomic import DISK_ERRORS
+
+# A command as docstrings show it: in a checkout, without an installation.
+_IN_CHECKOUT = re.compile(r"python (?:-m mtl_jax\.(\w+)|(train|evaluate|predict)\.py)")
+# Packages that requirements-predict.txt omits.
+_ONLY_IN_FULL = ("tensorflow", "tensorflow_datasets")
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Run `main` on the command-line arguments and exit with its return value.
 
-    A UserError, and a file that cannot be read or written, is printed as one line; the exit code
-    is then 2.
+    A UserError, a file that cannot be read or written, and a package that is not part of an
+    installation for prediction, is printed as one line; the exit code is then 2.
     """
     try:
         code = main(sys.argv[1:])
@@ -33,6 +40,16 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         parts = filter(None, (error.filename, error.strerror))
         print(printable(": ".join(map(str, parts))), file=sys.stderr)
         code = 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _ONLY_IN_FULL:
+            raise
+        print(
+            f"{package} is not installed, which this command requires and prediction does not; "
+            "install all requirements: pip install mtl_jax",
+            file=sys.stderr,
+        )
+        code = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
@@ -40,10 +57,17 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line.
 
-    def __init__(self, doc: str | None, **kwargs: Any):
+    The commands in `doc` are shown in the form of `prog`: `python train.py ...` or, if `prog`
+    begins with mtl-jax, `mtl-jax train ...`.
+    """
+
+    def __init__(self, doc: str | None, prog: str | None = None, **kwargs: Any):
+        if (prog or "").startswith("mtl-jax"):
+            doc = _IN_CHECKOUT.sub(r"mtl-jax \1\2", doc or "")
         super().__init__(
+            prog,
             description=doc,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -104,6 +128,13 @@ def newest_run() -> Path | None:
     """Return the newest run under runs; None if there is none."""
     configs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
     return configs[-1].parent if configs else None
+
+
+def report_shipped(spec: str) -> None:
+    """Print the path of a shipped config that `--config` names without its path."""
+    name = spec.partition(":")[0]
+    if (path := find_config(name)) != Path(name):
+        print(f"{name}: shipped config {path}", file=sys.stderr)
 
 
 def find_run(workdir: str | None, packed: bool = False) -> Path:

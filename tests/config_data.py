@@ -13,6 +13,9 @@ from data.readers.faces.test_aflw import FACE, POINTS, write
 from faces import write_biwi
 from real_data import data_set
 
+from mtl_jax.data.synthetic.shapes import ShapesSource
+from mtl_jax.data.tools.export import export
+
 # Data sets that are used completely.
 WHOLE = ("balloon", "coco_mini")
 FACES = ("helen_afw_68", "ytfaces68_udacity", "aflw2000_prnet16", "prima_headpose", "fairface")
@@ -74,3 +77,4 @@ def write_all(root: Path) -> None:
         (root / name).symlink_to(data_set(name))
     write_aflw(root / "aflw", images=16)
     write_biwi(root / "biwi")
+    export(ShapesSource(8, seed=0), root / "own_data")

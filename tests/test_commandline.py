@@ -68,7 +68,7 @@ def test_a_wrong_argument_is_one_line(argument, parts):
     ("config", "parts"),
     [
         (FILE.replace("synthetic.py", "syntetic.py"), (FILE,)),
-        ("mtl_synthetic", ("configs/mtl_synthetic.py",)),
+        ("mtl_syntetic", ("mtl_synthetic",)),
         (TINY + "y", (FILE, TINY)),
         (str(scripts.ROOT / "README.md"), ()),
         (str(scripts.ROOT / "configs"), ()),

@@ -12,9 +12,11 @@ import pytest
 import scripts
 from ml_collections import ConfigDict
 
+from mtl_jax.__main__ import COMMANDS
 from mtl_jax.config.defaults import get_default
 from mtl_jax.config.overrides import load_config_file, override
 from mtl_jax.config.resolve import resolve
+from mtl_jax.config.shipped import copy_template
 from mtl_jax.errors import UserError
 
 README = scripts.ROOT / "README.md"
@@ -35,6 +37,9 @@ def commands(text):
     return [line for line in (line.partition(" #")[0].strip() for line in lines) if line]
 
 
+MAINS = "mtl_jax.commands."
+
+
 class Parsed(Exception):
     """The arguments of a command were accepted."""
 
@@ -42,7 +47,10 @@ class Parsed(Exception):
 def parse(command):
     """Parse a command's arguments with its script's parser; read and override its config."""
     words = [w for w in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", w)]
-    if words[:2] == ["python", "-m"]:
+    if words[0] == "mtl-jax":
+        in_package = words[1] in ("convert", "visualize", "data")
+        module = import_module(f"mtl_jax.{words[1]}.__main__" if in_package else MAINS + words[1])
+    elif words[:2] == ["python", "-m"]:
         module = import_module(f"{words[2]}.__main__")
         words = words[1:]
     else:
@@ -67,7 +75,7 @@ def parse(command):
 
 
 FOUND = list(dict.fromkeys(command for text in TEXTS.values() for command in commands(text)))
-PYTHON = [c for c in FOUND if re.search(r"\bpython\b", c) and "pytest" not in c]
+PYTHON = [c for c in FOUND if re.search(r"\bpython\b|^mtl-jax \w", c) and "pytest" not in c]
 SNIPPETS = [
     pytest.param(block, id=f"{name}-{i}")
     for name, text in TEXTS.items()
@@ -75,10 +83,10 @@ SNIPPETS = [
 ]
 
 
-def test_the_readme_shows_the_three_commands():
-    for name in ("train", "evaluate", "predict"):
-        found = commands(TEXTS["README.md"])
-        assert any(f"python {name}.py" in command for command in found)
+def test_the_readme_shows_the_commands():
+    found = commands(TEXTS["README.md"])
+    for name in COMMANDS:
+        assert any(command.startswith(f"mtl-jax {name} ") for command in found), name
 
 
 def test_the_readme_names_every_page():
@@ -87,8 +95,9 @@ def test_the_readme_names_every_page():
 
 
 @pytest.mark.parametrize("command", [c for c in PYTHON if "-m benchmarks." not in c])
-def test_a_python_command_parses(command, monkeypatch):
-    monkeypatch.chdir(scripts.ROOT)
+def test_a_python_command_parses(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy_template("mine")  # as a command of the README does
     with pytest.raises(Parsed):
         parse(command)
 
@@ -110,7 +119,7 @@ def test_a_make_command_has_its_target(command):
 
 @pytest.mark.parametrize("command", FOUND)
 def test_a_command_is_one_that_these_tests_check(command):
-    assert re.match(r"([A-Z_]+=\S* )*(\S*python|make|pip install|git clone|cd) ?", command)
+    assert re.match(r"([A-Z_]+=\S* )*(\S*python|mtl-jax|make|pip install|git clone|cd) ?", command)
 
 
 def test_mistakes_in_commands_are_found(monkeypatch):
@@ -119,6 +128,8 @@ def test_mistakes_in_commands_are_found(monkeypatch):
         "python train.py --config configs/absent.py",
         "python train.py --config configs/shapes.py --config.trian.seed=1",
         "python predict.py --input a",
+        "mtl-jax train --config absent",
+        "mtl-jax data new-config",
     ):
         with pytest.raises(UserError):
             parse(wrong)

@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +14,7 @@ from mtl_jax.config.blocks import ORDER, field_of, name_blocks
 from mtl_jax.config.fields import as_tuples
 from mtl_jax.config.options.data import SHORT
 from mtl_jax.config.renamed import with_new_name
+from mtl_jax.config.shipped import find_config
 from mtl_jax.errors import UserError, suggest
 from mtl_jax.io.user_module import load_module, user_code_errors
 
@@ -24,16 +24,13 @@ _BLOCK = re.compile(r"--config\.(data\.sources|stages)(?:\[(\d+)\]|\.([^.=]+))\.
 
 
 def load_config_file(spec: str) -> ConfigDict:
-    """Return the config of `spec`, FILE.py or FILE.py:variant.
+    """Return the config of `spec`: FILE.py or FILE.py:variant, or a shipped config's name instead
+    of the file, as `find_config` explains.
 
     Raises UserError if the file or the variant does not exist, or the file raises an exception.
     """
     name, _, variant = spec.partition(":")
-    path = Path(name)
-    if not path.is_file() or path.suffix != ".py":
-        folders = {path.parent, Path("configs")}
-        others = sorted(str(other) for folder in folders for other in folder.glob("*.py"))
-        raise UserError(f"{name}: no such config file{suggest(name, others)}")
+    path = find_config(name)
     module = load_module(path)
     with user_code_errors(path):
         return _get_config(module, name, variant)

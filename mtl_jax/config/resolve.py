@@ -147,7 +147,7 @@ def from_stored(
 
 
 def load_experiment(spec: str, overrides: Sequence[str] = ()) -> Experiment:
-    """Load and resolve the config of `spec`, FILE.py or FILE.py:variant, with `overrides`.
+    """Load and resolve the config of `spec`, as `load_config_file` reads it, with `overrides`.
 
     Raises UserError with one line for each mistake in the config file or the overrides.
     """

@@ -64,8 +64,9 @@ it without this library.
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.convert")
+def main(argv: Sequence[str], prog: str = "python -m mtl_jax.convert") -> int:
+    """Run the command that the user calls `prog`."""
+    parser = commandline.Parser(__doc__, prog)
     commands = parser.add_subparsers(
         dest="command",
         required=True,

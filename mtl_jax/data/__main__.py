@@ -1,6 +1,7 @@
-"""Prepare data: download the images of a COCO file, split a COCO file, export drawn scenes, draw
-masks on faces, write faces as a table.
+"""Prepare data: copy a config for your own data, download the images of a COCO file, split a COCO
+file, export drawn scenes, draw masks on faces, write faces as a table.
 
+python -m mtl_jax.data new-config mine
 python -m mtl_jax.data download dataset.json --output data/heads
 python -m mtl_jax.data split data/heads/dataset.json --output data/heads/splits --seed 0
 python -m mtl_jax.data export synthetic --output data/scenes --count 8
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from mtl_jax import commandline
 from mtl_jax.attributes.declarations import from_config
+from mtl_jax.config.shipped import copy_template
 from mtl_jax.data.readers.faces.utkface import UTKFaceSource
 from mtl_jax.data.readers.tables.face_csv import ATTRIBUTES, gray_faces, write_face_csv
 from mtl_jax.data.records import Source
@@ -29,6 +31,14 @@ from mtl_jax.data.tools.mask_faces import write_masked
 from mtl_jax.errors import UserError, summarize
 from mtl_jax.io.fetch import Limits
 
+_NEW_CONFIG = """Copy a commented config for your own images, annotated in the format of COCO, VIA,
+LabelMe or Pascal VOC, or by images of masks.
+
+    python -m mtl_jax.data new-config mine
+    python -m mtl_jax.visualize data --config mine.py --output look
+    python train.py --config mine.py
+
+Change the three lines of `source` in mine.py first. An existing file is never overwritten."""
 _DOWNLOAD = """Download the images of a COCO file whose file names are URLs.
 
     python -m mtl_jax.data download dataset.json --output data/heads
@@ -84,10 +94,12 @@ Exit status 0: all chips were written; 1: some were left out; 2: none was writte
 wrong."""
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.data")
-    known = "download|split|export|mask-faces|face-csv"
+def main(argv: Sequence[str], prog: str = "python -m mtl_jax.data") -> int:
+    """Run the command that the user calls `prog`."""
+    parser = commandline.Parser(__doc__, prog)
+    known = "new-config|download|split|export|mask-faces|face-csv"
     commands = parser.add_subparsers(dest="command", required=True, metavar=known)
+    _add_new_config(commands.add_parser("new-config", doc=_NEW_CONFIG))
     _add_download(commands.add_parser("download", doc=_DOWNLOAD))
     _add_split(commands.add_parser("split", doc=_SPLIT))
     _add_export(commands.add_parser("export", doc=_EXPORT))
@@ -95,6 +107,17 @@ def main(argv: Sequence[str]) -> int:
     _add_face_csv(commands.add_parser("face-csv", doc=_FACE_CSV))
     arguments = parser.parse_args(list(argv))
     return arguments.run(arguments)
+
+
+def _add_new_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="the config file to write: NAME or NAME.py")
+    parser.set_defaults(run=_new_config)
+
+
+def _new_config(arguments: argparse.Namespace) -> int:
+    path = copy_template(arguments.name)
+    print(f"{path}: written; set format, path and categories in it")
+    return 0
 
 
 def _add_download(parser: argparse.ArgumentParser) -> None:

@@ -27,11 +27,12 @@ For an image of the run's data (its file, or SPLIT:NUMBER), annotations are show
 OUTPUT/index.html, with embedded images, each image as a PNG, and architecture.svg."""
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = commandline.Parser(__doc__ or "", prog="python -m mtl_jax.visualize")
+def main(argv: Sequence[str], prog: str = "python -m mtl_jax.visualize") -> int:
+    """Run the command that the user calls `prog`."""
+    parser = commandline.Parser(__doc__, prog)
     commands = parser.add_subparsers(dest="command", required=True, metavar="data|model")
     data = commands.add_parser("data", doc=_DATA)
-    data.add_argument("--config", required=True, help="config file, FILE.py or FILE.py:variant")
+    data.add_argument("--config", required=True, help="FILE.py[:variant] or NAME[:variant]")
     data.add_argument("--output", type=Path, required=True, help="folder to write")
     data.add_argument("--split", default="train", help="train, val or test (default: train)")
     data.add_argument(
@@ -69,6 +70,7 @@ def _show_data(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from mtl_jax.visualize.data_page.page import Shown, write_data_page
 
     enable_compilation_cache()
+    commandline.report_shipped(arguments.config)
     config = load_config_file(arguments.config)
     override(config, overrides)
     shown = Shown.from_config(config, arguments.split, arguments.seed)
