@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from mtl_jax.io.atomic import write_whole
+from mtl_jax.training.event_file import EventFile
 
 
 class MetricWriter:
@@ -25,7 +25,7 @@ class MetricWriter:
     ):
         self.path = Path(folder) / "metrics.jsonl"
         self._total_steps, self._seconds, self._active = total_steps, seconds, active
-        self._events: SummaryWriter | None = None
+        self._events: EventFile | None = None
         self._bar: tqdm | None = None
         self._first_step = self._last_step = 0
         self._started = self._printed = time.monotonic()
@@ -42,7 +42,7 @@ class MetricWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             _truncate(self.path, step, validates)
-        self._events = SummaryWriter(str(self.path.parent), purge_step=step + 1)
+        self._events = EventFile(self.path.parent, step + 1)
         if sys.stderr.isatty():
             self._bar = tqdm(
                 total=self._total_steps, initial=step, unit="step", dynamic_ncols=True, leave=True
@@ -57,9 +57,8 @@ class MetricWriter:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **line}) + "\n")
         if self._events is not None:
-            for name, value in line.items():
-                if value is not None:
-                    self._events.add_scalar(name, value, step)
+            finite = {name: value for name, value in line.items() if value is not None}
+            self._events.write(step, finite)
 
     def print_line(self, text: str) -> None:
         """Print a line, above the progress bar if there is one."""
@@ -86,9 +85,7 @@ class MetricWriter:
         self._last_step = step
 
     def close(self) -> None:
-        """Flush and close the outputs."""
-        if self._events is not None:
-            self._events.close()
+        """Close the progress bar."""
         if self._bar is not None:
             self._bar.close()
         self._events = self._bar = None

@@ -1,0 +1,121 @@
+"""Tests of the wheel, and of an installation for prediction alone."""
+
+import os
+import subprocess
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scripts
+from mistakes import check_names
+
+from mtl_jax.images.decode import write_png
+
+pytestmark = pytest.mark.slow
+# One stage of one step, to compile fewer programs.
+SHORT = (
+    "--config.stages=({'layers':'4+','steps':1,'learning_rate':0.0},)",
+    "--config.eval.loss=False",
+    *(f"--config.data.sources[{i}].length=4" for i in range(3)),
+)
+
+
+def run(*command: object, cwd: Path, **environment: str) -> scripts.Done:
+    """Run a command without the variables that lead to this checkout."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+    )
+    return scripts.Done(done.returncode, done.stdout, done.stderr)
+
+
+def succeed(*command: object, cwd: Path, **environment: str) -> scripts.Done:
+    done = run(*command, cwd=cwd, **environment)
+    assert done.code == 0, done
+    return done
+
+
+def make_environment(folder: Path, pip: bool = True) -> Path:
+    """Create an environment without packages and return its Python."""
+    venv.create(folder, with_pip=pip)
+    return folder / "bin/python"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Build a wheel, and a source distribution from which it is built, and check both."""
+    folder = tmp_path_factory.mktemp("wheel")
+    python = make_environment(folder / "tools")
+    tools = ("build", "twine")
+    if run(python, "-m", "pip", "install", "-q", *tools, cwd=folder).code:
+        pytest.skip("build and twine cannot be installed: no package index")
+    succeed(python, "-m", "build", "-o", folder / "dist", scripts.ROOT, cwd=folder)
+    found = sorted((folder / "dist").iterdir())
+    assert [path.suffix for path in found] == [".whl", ".gz"]
+    succeed(python, "-m", "twine", "check", "--strict", *found, cwd=folder)
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """Install the wheel into a clean environment and return its folder of commands.
+
+    The requirements are those of the environment of the tests.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    python = make_environment(folder / "env")
+    succeed(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=folder)
+    (site,) = (folder / "env/lib").glob("python3*/site-packages")
+    (site / "requirements.pth").write_text(str(Path(np.__file__).parents[1]) + "\n")
+    return python.parent
+
+
+@pytest.fixture(scope="module")
+def trained(installed, tmp_path_factory) -> Path:
+    """Train with the installed command outside the checkout and return its folder."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    options = ("--config", "mtl_synthetic:tiny", "--workdir", "run", *SHORT)
+    done = succeed(installed / "mtl-jax", "train", *options, cwd=folder)
+    (line,) = (line for line in done.err.splitlines() if line.startswith("mtl_synthetic: "))
+    check_names(line, installed.parent.resolve(), "mtl_jax/configs/mtl_synthetic.py")
+    write_png(folder / "photo.png", np.full((90, 120, 3), 120, np.uint8))
+    return folder
+
+
+def test_the_installed_command_lists_its_commands(installed, tmp_path):
+    done = succeed(installed / "mtl-jax", "--help", cwd=tmp_path)
+    assert done == succeed(installed / "python", "-m", "mtl_jax", "--help", cwd=tmp_path)
+    check_names(done.out, "train", "evaluate", "predict", "convert", "visualize", "data")
+    where = "import mtl_jax; print(mtl_jax.__file__)"
+    (file,) = succeed(installed / "python", "-c", where, cwd=tmp_path).out.split()
+    assert Path(file).is_relative_to(installed.parent)
+
+
+def test_the_wheel_contains_every_config(installed, tmp_path):
+    code = "from mtl_jax.config.shipped import shipped_folder; print(shipped_folder())"
+    (folder,) = succeed(installed / "python", "-c", code, cwd=tmp_path).out.split()
+    names = {path.name for path in Path(folder).glob("*.py")}
+    assert names == {path.name for path in (scripts.ROOT / "configs").glob("*.py")}
+    for name in ("biwi_pose", "hyperface_resnet"):  # begin with another config
+        wrong = (f"--config={name}", "--config.train.seed=-1")
+        scripts.mistake(run(installed / "mtl-jax", "train", *wrong, cwd=tmp_path), "seed", -1)
+    succeed(installed / "mtl-jax", "data", "new-config", "mine", cwd=tmp_path)
+    done = run(installed / "mtl-jax", "train", "--config", "mine.py", cwd=tmp_path)
+    scripts.mistake(done, "own_data", "config.data.path")
+
+
+def test_a_run_of_a_shipped_config_is_evaluated_and_used_from_another_folder(
+    installed, trained, tmp_path
+):
+    # Without --trust: the run is the user's own.
+    succeed(installed / "mtl-jax", "evaluate", "--workdir", trained / "run", cwd=tmp_path)
+    assert (trained / "run/evaluation/test/metrics.json").is_file()
+    options = ("--workdir", trained / "run", "--input", trained / "photo.png", "--output", "out")
+    succeed(installed / "mtl-jax", "predict", *options, cwd=tmp_path)
+    assert (tmp_path / "out/predictions.json").is_file()
+    assert (tmp_path / "out/overlays/photo.png.png").is_file()
