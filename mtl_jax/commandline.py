@@ -45,8 +45,8 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         if package not in _ONLY_IN_FULL:
             raise
         print(
-            f"{package} is not installed, which this command requires and prediction does not; "
-            "install all requirements: pip install mtl_jax",
+            f"{package} is not installed; prediction does not require it, but this command does: "
+            "install mtl_jax without --no-deps, so that pip installs all requirements",
             file=sys.stderr,
         )
         code = 2

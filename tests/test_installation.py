@@ -2,17 +2,23 @@
 
 import os
 import subprocess
+import sys
+import tomllib
 import venv
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distribution, packages_distributions
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scripts
 from mistakes import check_names
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from test_imports import MODULES, TENSORFLOW, imports, loaded_by
 
 from mtl_jax.images.decode import write_png
 
-pytestmark = pytest.mark.slow
 # One stage of one step, to compile fewer programs.
 SHORT = (
     "--config.stages=({'layers':'4+','steps':1,'learning_rate':0.0},)",
@@ -87,6 +93,7 @@ def trained(installed, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_installed_command_lists_its_commands(installed, tmp_path):
     done = succeed(installed / "mtl-jax", "--help", cwd=tmp_path)
     assert done == succeed(installed / "python", "-m", "mtl_jax", "--help", cwd=tmp_path)
@@ -96,6 +103,7 @@ def test_the_installed_command_lists_its_commands(installed, tmp_path):
     assert Path(file).is_relative_to(installed.parent)
 
 
+@pytest.mark.slow
 def test_the_wheel_contains_every_config(installed, tmp_path):
     code = "from mtl_jax.config.shipped import shipped_folder; print(shipped_folder())"
     (folder,) = succeed(installed / "python", "-c", code, cwd=tmp_path).out.split()
@@ -109,6 +117,7 @@ def test_the_wheel_contains_every_config(installed, tmp_path):
     scripts.mistake(done, "own_data", "config.data.path")
 
 
+@pytest.mark.slow
 def test_a_run_of_a_shipped_config_is_evaluated_and_used_from_another_folder(
     installed, trained, tmp_path
 ):
@@ -119,3 +128,108 @@ def test_a_run_of_a_shipped_config_is_evaluated_and_used_from_another_folder(
     succeed(installed / "mtl-jax", "predict", *options, cwd=tmp_path)
     assert (tmp_path / "out/predictions.json").is_file()
     assert (tmp_path / "out/overlays/photo.png.png").is_file()
+
+
+PREDICT = scripts.ROOT / "requirements-predict.txt"
+needs_light_prediction = pytest.mark.skipif(
+    bool(loaded_by("inference.predictor", MODULES) & TENSORFLOW),
+    reason="prediction imports TensorFlow",
+)
+
+
+def requirements(path: Path) -> dict[str, Requirement]:
+    """Return the requirements in a file by name."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    found = [Requirement(line) for line in lines if line]
+    return {canonicalize_name(each.name): each for each in found}
+
+
+def with_dependencies(names: Iterable[str]) -> list[Distribution]:
+    """Return the installed distributions of these names and of all that they require."""
+    found: dict[str, Distribution] = {}
+    waiting, seen = [(name, "") for name in names], set()
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        found[name] = distribution(name)
+        for text in found[name].requires or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                name = canonicalize_name(needed.name)
+                waiting += [(name, each) for each in ("", *needed.extras)]
+    return list(found.values())
+
+
+@pytest.fixture(scope="module")
+def light(installed, tmp_path_factory) -> tuple[str | Path, ...]:
+    """Return a Python with the wheel and the requirements of prediction alone, without site."""
+    site = tmp_path_factory.mktemp("light")
+    (package,) = (installed.parent / "lib").glob("python3*/site-packages/mtl_jax")
+    (site / "mtl_jax").symlink_to(package)
+    for each in with_dependencies(requirements(PREDICT)):
+        for file in each.files or ():
+            if file.parts[0] in ("..", "__pycache__"):
+                continue
+            top = Path(str(each.locate_file(file.parts[0])))
+            whole = top.is_file() or (top / "__init__.py").exists()  # else several may share it
+            part = Path(*file.parts[: 1 if whole else 2])
+            if not (site / part).exists():
+                (site / part).parent.mkdir(exist_ok=True)
+                (site / part).symlink_to(Path(str(each.locate_file(part))))
+    return "/usr/bin/env", f"PYTHONPATH={site}", sys.executable, "-S"
+
+
+def test_the_ranges_of_prediction_are_those_of_the_package():
+    project = tomllib.loads((scripts.ROOT / "pyproject.toml").read_text())["project"]
+    ranges = {str(Requirement(text)) for text in project["dependencies"]}
+    assert {str(each) for each in requirements(PREDICT).values()} <= ranges
+
+
+PROBE = """
+import sys
+from mtl_jax.commands.predict import main
+code = main(sys.argv[1:])
+print("loaded:", *sys.modules)
+sys.exit(code)
+"""
+
+
+@needs_light_prediction
+@pytest.mark.slow
+def test_prediction_requires_exactly_its_requirements(light, trained, tmp_path):
+    options = ("--workdir", trained / "run", "--input", trained / "photo.png", "--output", "out")
+    done = succeed(*light, "-c", PROBE, *options, cwd=tmp_path)
+    assert (tmp_path / "out/overlays/photo.png.png").is_file()
+    loaded = set(done.out.rpartition("loaded: ")[2].split())
+    assert not loaded & TENSORFLOW
+    own = [tree for name, tree in MODULES.items() if f"mtl_jax.{name}" in loaded]
+    direct = {full.partition(".")[0] for tree in own for full in imports(tree)} & loaded
+    distributions = packages_distributions()
+    used = {
+        canonicalize_name(name)
+        for package in direct - {"mtl_jax", *sys.stdlib_module_names}
+        for name in distributions[package]
+    }
+    assert used == set(requirements(PREDICT))
+
+
+@needs_light_prediction
+@pytest.mark.slow
+def test_what_requires_tensorflow_is_one_line_without_it(light, trained, tmp_path):
+    for command in (
+        ("train", "--config", "mtl_synthetic:tiny", "--workdir", tmp_path / "run", *SHORT),
+        ("evaluate", "--workdir", trained / "run"),
+    ):
+        done = run(*light, "-m", "mtl_jax", *command, cwd=tmp_path)
+        assert done.code == 2, done
+        line = done.err.splitlines()[-1]
+        check_names(line, "tensorflow", "mtl_jax", "--no-deps")
+        assert "Traceback" not in done.err
+    packed = ("convert", "pack", trained / "run", "--output", tmp_path / "model.npz")
+    succeed(*light, "-m", "mtl_jax", *packed, cwd=tmp_path)
+    options = ("--workdir", tmp_path / "model.npz", "--input", trained / "photo.png")
+    succeed(*light, "-m", "mtl_jax", "predict", *options, "--output", "out", cwd=tmp_path)
+    shown = ("visualize", "model", "--workdir", trained / "run", "--input", trained / "photo.png")
+    succeed(*light, "-m", "mtl_jax", *shown, "--output", "look", cwd=tmp_path)

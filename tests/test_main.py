@@ -165,7 +165,7 @@ def test_a_package_that_prediction_does_not_need_is_named_in_one_line(name, caps
     with pytest.raises(SystemExit, match="2"):
         commandline.run(partial(raises, name=name))
     (line,) = capsys.readouterr().err.splitlines()
-    check_names(line, name.partition(".")[0], "pip install mtl_jax")
+    check_names(line, name.partition(".")[0], "mtl_jax", "--no-deps")
 
 
 @pytest.mark.parametrize("name", ["numpy", "mtl_jax.absent", None])

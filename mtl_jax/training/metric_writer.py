@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mtl_jax.io.atomic import write_whole
-from mtl_jax.training.event_file import EventFile
+from mtl_jax.io.event_file import EventFile
 
 
 class MetricWriter:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scripts
 
-from mtl_jax.training.event_file import EventFile
+from mtl_jax.io.event_file import EventFile
 
 
 def read(folder):
