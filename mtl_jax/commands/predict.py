@@ -33,12 +33,16 @@ from pathlib import Path
 
 from mtl_jax.commandline import Parser, choose_model
 from mtl_jax.io.malloc import restart_with_kept_memory
-from mtl_jax.visualize.drawing.styles import STYLES
-from mtl_jax.visualize.drawing.window import require_display
 
 
 def main(argv: Sequence[str], prog: str = "mtl-jax predict", restart: bool = False) -> int:
     """Run the command that the user calls `prog`. `restart`: as in `train`."""
+    if restart:
+        restart_with_kept_memory()  # before anything large is imported
+
+    from mtl_jax.visualize.drawing.styles import STYLES
+    from mtl_jax.visualize.drawing.window import require_display
+
     parser = Parser(__doc__, prog)
     parser.add_argument("--model", help="name of public weights, address, file or run folder")
     parser.add_argument(
@@ -93,8 +97,6 @@ def main(argv: Sequence[str], prog: str = "mtl-jax predict", restart: bool = Fal
     if args.show:
         require_display()
     model = choose_model(args.model, args.workdir, args.sha256)
-    if restart:
-        restart_with_kept_memory()
 
     from mtl_jax.config.options.hyperface import proposal_overrides
     from mtl_jax.inference.files import OutputOptions, predict_folder
