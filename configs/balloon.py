@@ -8,10 +8,9 @@
 Without a checkpoint, training starts from random weights. Variants:
 
     pretrain  the same network on drawn heads and COCO photographs
-    resnet50  torchvision's network; start from its weights, which are downloaded, with
-              --config.init.checkpoint=maskrcnn_resnet50_fpn and --config.model.backbone.norm_eps=0,
-              or from its backbone with --config.init.checkpoint=resnet50. Not measured, since those
-              weights were not available.
+    resnet50  torchvision's network, from its public weights, which are downloaded, or from its
+              backbone with --config.init.checkpoint=resnet50 --config.model.backbone.norm_eps=1e-5.
+              Not measured, since those weights were not available.
 
 Measured on the 16 photographs that are not used for training (splits val and test;
 benchmarks.finetune, with torchvision's regions and masks: --config.model.roi.aligned=False and
@@ -32,7 +31,9 @@ VARIANTS = ("", "pretrain", "resnet50", "tiny")
 def get_config(variant: str = "") -> ConfigDict:
     if variant == "resnet50":
         config = get_default()
-        # As in the pretrained network.
+        config.init.checkpoint = "maskrcnn_resnet50_fpn"
+        # As these weights were trained.
+        config.model.backbone.norm_eps = 0.0
         config.model.roi.aligned = False
         config.model.mask_head.exact = False
         config.optimizer.update(schedule="cosine", warmup_steps=100)

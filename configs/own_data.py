@@ -2,16 +2,16 @@
 
     mtl-jax data new-config mine
     mtl-jax visualize data --config configs/own_data.py --output look
-    mtl-jax train --config configs/own_data.py --config.init.checkpoint=runs/coco
+    mtl-jax train --config configs/own_data.py
     mtl-jax evaluate --workdir runs/own_data
     mtl-jax predict --workdir runs/own_data --input photo.jpg --output out
 
 The first command copies this file. The second shows the images, and every fault in their
-annotations, on a page for a browser. runs/coco contains converted weights of torchvision's Mask
-R-CNN, see docs/weights.md; without them, training starts from random weights.
+annotations, on a page for a browser.
 
 Without a variant, this is torchvision's Mask R-CNN R50-FPN on images of up to 1333 pixels, which
-requires a GPU. Variants:
+requires a GPU. Training starts from its public weights, which are downloaded once; docs/weights.md
+lists others. Variants:
 
     small  half-width ResNet-18 on 256 x 256 pixels, trained from random weights on two CPU cores
     tiny   four steps of it, to see that everything works
@@ -29,6 +29,11 @@ def get_config(variant: str = "") -> ConfigDict:
         config = get_small(side=256)
     else:
         config = get_default()
+        config.init.checkpoint = "maskrcnn_resnet50_fpn"
+        # As these weights were trained.
+        config.model.backbone.norm_eps = 0.0
+        config.model.roi.aligned = False
+        config.model.mask_head.exact = False
         config.optimizer.update(schedule="cosine", warmup_steps=100)
         config.train.batch_size = 2
 

@@ -15,7 +15,7 @@ import scripts
 from mistakes import check_names
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_imports import MODULES, TENSORFLOW, imports, loaded_by
+from test_imports import MODULES, TENSORFLOW, imports
 
 from mtl_jax.images.decode import write_png
 
@@ -131,10 +131,6 @@ def test_a_run_of_a_shipped_config_is_evaluated_and_used_from_another_folder(
 
 
 PREDICT = scripts.ROOT / "requirements-predict.txt"
-needs_light_prediction = pytest.mark.skipif(
-    bool(loaded_by("inference.predictor", MODULES) & TENSORFLOW),
-    reason="prediction imports TensorFlow",
-)
 
 
 def requirements(path: Path) -> dict[str, Requirement]:
@@ -196,7 +192,6 @@ sys.exit(code)
 """
 
 
-@needs_light_prediction
 @pytest.mark.slow
 def test_commands_that_do_not_train_work_with_the_requirements_of_prediction(
     light, trained, tmp_path
@@ -223,7 +218,6 @@ def test_commands_that_do_not_train_work_with_the_requirements_of_prediction(
     assert set(requirements(PREDICT)) - used == set()
 
 
-@needs_light_prediction
 @pytest.mark.slow
 def test_what_requires_tensorflow_is_one_line_without_it(light, trained, tmp_path):
     for command in (

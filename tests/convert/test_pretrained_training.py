@@ -40,17 +40,16 @@ SMALL = (
 def test_a_training_starts_from_public_weights_and_resumes(name, tmp_path, monkeypatch):
     data_set("balloon")
     state = seeded.state("maskrcnn_resnet50_fpn")
-    epsilon: tuple[str, ...] = ("--config.model.backbone.norm_eps=0",)
+    start: tuple[str, ...] = ()  # the config's own
     if name == "resnet50":
         state = {k.removeprefix(BODY): x for k, x in state.items() if k.startswith(BODY)}
         state |= {"fc.weight": np.zeros((1000, 2048), np.float32), "fc.bias": np.zeros(1000)}
-        epsilon = ()
+        start = ("--config.init.checkpoint=resnet50", "--config.model.backbone.norm_eps=1e-5")
     write_torch(tmp_path / "planted.pth", state)
     monkeypatch.setenv("MTL_JAX_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.chdir(scripts.ROOT)
     run = tmp_path / "run"
-    command = ("--config", "configs/balloon.py:resnet50", "--workdir", run, *SMALL, *epsilon)
-    command += (f"--config.init.checkpoint={name}",)
+    command = ("--config", "configs/balloon.py:resnet50", "--workdir", run, *SMALL, *start)
     with serving() as server:
         planted = plant(server, name, (tmp_path / "planted.pth").read_bytes(), monkeypatch)
         done = scripts.call("train", *command, "--config.stages[0].steps=1")
