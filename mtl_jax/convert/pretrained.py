@@ -22,7 +22,7 @@ _COCO, _IMAGENET = "COCO train2017", "ImageNet-1K"
 _MIB = 2**20
 # torchvision publishes sizes in MiB. The digest decides whether a file is the right one; the size
 # limits what is downloaded.
-_ROUNDING = round(0.1 * _MIB)
+_ROUNDING = _MIB // 10
 
 
 @dataclass(frozen=True)
