@@ -247,7 +247,7 @@ def test_values_with_spaces_can_stand_between_lists(monkeypatch, tmp_path):
     scales = "--config.eval.scales=(.8, 1, 1.25)"
     inputs = ("--input", "a.jpg", scales, "--input", "b.jpg", "c.jpg")
     done = scripts.call("predict", "--workdir", tmp_path, *inputs, "--output", tmp_path / "out")
-    assert done == (0, "", "")
+    assert done == (0, f"model: {tmp_path}\n", "")
     assert seen == {"overrides": [scales], "inputs": ["a.jpg", "b.jpg", "c.jpg"]}
 
 

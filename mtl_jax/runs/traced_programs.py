@@ -92,7 +92,7 @@ class TracedPrograms:
                 draft.write_bytes(hashlib.sha256(content).digest() + content)
             _remove_oldest(self._cache, LIMIT)
         # Read again, so that XLA's cache finds the same program at the next start.
-        return jax.jit(export.deserialize(content).call)
+        return _compile(export.deserialize(content))
 
 
 def open_programs(setup: Setup) -> TracedPrograms | None:
@@ -126,7 +126,14 @@ def _load(path: Path) -> Callable[..., dict[str, Any]] | None:
         return None
     with suppress(OSError):
         os.utime(path)  # of its last use
-    return jax.jit(program.call)
+    return _compile(program)
+
+
+def _compile(program: export.Exported) -> Callable[..., dict[str, Any]]:
+    def predict(*arguments: Any) -> dict[str, Any]:  # the program's name in profiles
+        return program.call(*arguments)  # pyright: ignore[reportReturnType]
+
+    return jax.jit(predict)
 
 
 def _signature(tree: Any) -> list[tuple[str, tuple[int, ...], str]]:

@@ -32,7 +32,14 @@ def test_a_run_folder_has_all_files(trained):
     run = trained.folder
     names = {path.name for path in run.iterdir()}
     (events,) = (name for name in names if name.startswith("events."))
-    assert names == {"config.json", "splits.json", "checkpoints", "metrics.jsonl", events}
+    assert names == {
+        "config.json",
+        "origin.json",
+        "splits.json",
+        "checkpoints",
+        "metrics.jsonl",
+        events,
+    }
     assert sorted(Checkpointer(run / "checkpoints").steps())[-1] == 5
     trained_steps = [line["step"] for line in lines(run) if "train/loss" in line]
     validated = [line["step"] for line in lines(run) if "val/box/AP" in line]
