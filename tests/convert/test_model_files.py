@@ -20,7 +20,7 @@ from mtl_jax import commandline
 from mtl_jax.convert import model_files, pretrained
 from mtl_jax.convert.__main__ import main as convert
 from mtl_jax.convert.model_files import find_model
-from mtl_jax.convert.weight_files import write_torch
+from mtl_jax.convert.torch_files import write_torch
 from mtl_jax.runs.loading import load_run
 from mtl_jax.runs.origin import read_card
 from mtl_jax.training.single_file import read_pack, write_pack

@@ -14,7 +14,7 @@ from file_server import serving
 from mistakes import check_names
 from real_data import data_set
 
-from mtl_jax.convert.weight_files import write_torch
+from mtl_jax.convert.torch_files import write_torch
 from mtl_jax.training.checkpoint import Checkpointer
 
 pytest.importorskip("torch")
