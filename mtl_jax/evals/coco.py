@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mtl_jax.data.records import Category, Instance, Record
-from mtl_jax.evals.matching import Truth, match
+from mtl_jax.evals.matching import Truth, ignored_crowds, match
 from mtl_jax.results import Result
 
 coco_mask: Any = pycocotools.mask  # its type stubs are too narrow
@@ -53,7 +53,8 @@ class CocoScorer:
         self._curves = {}
         image = len(self._images)
         self._images.append({"id": image, "height": record.height, "width": record.width})
-        for instance in record.instances:
+        classes = range(1, len(self._names) + 1)
+        for instance in (*record.instances, *ignored_crowds(record, classes)):
             rle = segmentation_rle(instance, record.height, record.width)
             self._truth.append(
                 {

@@ -1,14 +1,27 @@
 """Matching of detections with instances in one image."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from mtl_jax.data.records import Record, overlaps
+from mtl_jax.data.records import Instance, Record, overlaps
+
+EVERY = -1  # the class of a crowd of all classes
+
+
+def ignored_crowds(record: Record, classes: Iterable[int]) -> Iterator[Instance]:
+    """Yield a crowd of each class for each ignored box of a record, as objects of any class may be
+    there that are not instances.
+    """
+    for label in classes:
+        yield from (Instance(box, label, crowd=True) for box in record.ignored)
 
 
 class Truth(NamedTuple):
-    """The ground truth of an image: M instances, in its original pixels."""
+    """The ground truth of an image, in its original pixels: its instances, then its ignored boxes
+    as crowds of class EVERY; M in all.
+    """
 
     boxes: np.ndarray  # [M, 4]
     classes: np.ndarray  # [M]
@@ -17,7 +30,7 @@ class Truth(NamedTuple):
     @classmethod
     def of(cls, record: Record) -> "Truth":
         """Return the ground truth of a record."""
-        instances = record.instances
+        instances = (*record.instances, *ignored_crowds(record, (EVERY,)))
         return cls(
             np.array([instance.box for instance in instances], float).reshape(-1, 4),
             np.array([instance.label for instance in instances], int),
@@ -47,7 +60,7 @@ def match(
     """
     found = np.full(len(boxes), -1)
     overlap, share = overlaps(boxes, truth.boxes)
-    same = np.asarray(classes)[:, None] == truth.classes[None]
+    same = (np.asarray(classes)[:, None] == truth.classes) | (truth.classes == EVERY)
     overlap = np.where(same & ~truth.crowd, overlap, -1.0)
     for i in np.argsort(-np.asarray(scores), kind="stable"):
         if overlap.shape[1] and overlap[i].max() >= iou_threshold:

@@ -152,3 +152,12 @@ def test_which_metrics_are_higher_for_a_better_model():
     assert higher_is_better("hair/macro_f1")
     assert not higher_is_better("head/yaw/mae")
     assert not higher_is_better("detections/false_alarms")
+
+
+def test_detections_on_ignored_boxes_are_no_false_alarms():
+    record = replace(record_of(Instance(BOXES[0], 1, attributes=TEN)), ignored=(BOXES[1],))
+    found = result_of((BOXES[1], 0.9, 2, 1), (BOXES[0], 0.8, 1, 10), (BOXES[2], 0.7, 2, 1))
+    metrics = evaluate((record, found))
+    assert metrics["detections/false_alarms"] == 1
+    assert metrics["age/instances"] == 1
+    assert metrics["box/AP"] == pytest.approx(1)

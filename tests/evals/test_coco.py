@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -233,3 +234,16 @@ def test_curves_are_computed_once_and_again_after_another_image(monkeypatch):
     scorer.add(truth, result_of([], [], []))
     assert scorer.metrics()["box/AP"] == pytest.approx(0.5, abs=0.01)
     assert len(runs) == 4
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_detections_on_ignored_boxes_are_no_false_positives(masks):
+    cat, left_out = (10, 10, 50, 50), (60, 60, 100, 100)
+    found = result_of([left_out, cat], [0.9, 0.8], [1, 1], masks)
+    record = record_of([instance(cat)])
+    assert scored((record, found))["box/AP/cat"] == pytest.approx(0.5)
+    around = (58, 58, 102, 102)  # a pasted mask exceeds its box
+    metrics = scored((replace(record, ignored=(around,)), found))
+    names = {"box/AP/cat", "box/AP", *(("mask/AP/cat", "mask/AP") if masks else ())}
+    assert {name: metrics[name] for name in names} == dict.fromkeys(names, pytest.approx(1))
+    assert "box/AP/dog" not in metrics

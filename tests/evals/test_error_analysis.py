@@ -157,3 +157,15 @@ def test_scores_and_overlaps_count_according_to_the_options():
 def test_a_good_model_needs_no_explanation():
     analysis = ErrorAnalysis(CATEGORIES)
     assert explain(analysis, {f"box/AP/{category.name}": 0.5 for category in CATEGORIES}) == []
+
+
+def test_detections_on_ignored_boxes_are_no_errors():
+    analysis = ErrorAnalysis(CATEGORIES)
+    seen = replace(record((A, 1, False)), ignored=(B,))
+    analysis.add(seen, result((A, 1, 0.9), (B, 1, 0.8), (B, 2, 0.7)))
+    assert analysis.confusion.sum() == 1
+    assert analysis.right == [True]
+    assert not analysis.worst
+    analysis.add(seen, result((C, 1, 0.9)))
+    (case,) = analysis.worst
+    assert (case.misses, case.false_alarms) == (1, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mtl_jax.data.records import overlaps
+from mtl_jax.data.records import Instance, Record, overlaps
 from mtl_jax.evals.matching import Truth, match
 
 
@@ -68,3 +68,16 @@ def test_detections_on_a_crowd_are_ignored_and_unmatched():
     matched = match(boxes, np.ones(3), classes, crowd)
     assert matched.gt_index.tolist() == [-1, -1, -1]
     assert matched.ignored.tolist() == [True, False, False]
+
+
+def test_detections_of_any_class_on_an_ignored_box_are_ignored():
+    record = Record(
+        np.zeros((99, 99, 3), np.uint8),
+        *(99, 99, 1, "a"),
+        (Instance((50, 50, 60, 60), 2),),
+        ignored=((0, 0, 30, 30),),
+    )
+    boxes = np.array([[1, 1, 30, 29], [2, 0, 30, 30], [50, 50, 60, 60], [70, 70, 90, 90]], float)
+    matched = match(boxes, np.ones(4), np.array([1, 2, 2, 1]), Truth.of(record))
+    assert matched.gt_index.tolist() == [-1, -1, 0, -1]
+    assert matched.ignored.tolist() == [True, True, False, False]
