@@ -95,7 +95,8 @@ def _train(experiment: Experiment, workdir: Path, done: int, batches: MakeBatche
         training, validation = opened["train"], opened["val"]
         if not training.sources:
             raise UserError(f"{workdir}: the config's data has no records for split 'train'")
-        report_objects(opened, experiment, is_new=not done)
+        if not done:  # otherwise reported when the run began
+            report_objects(opened, experiment)
         setup = Setup.build(experiment, training.categories)
         training = as_regions(setup, training.repeated(), workdir / "proposals")
         if loop.patience and not validation.sources:

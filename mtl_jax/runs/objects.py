@@ -48,16 +48,17 @@ def count_splits(opened: Mapping[str, Opened], experiment: Experiment) -> Object
     )
 
 
-def report_objects(opened: Mapping[str, Opened], experiment: Experiment, is_new: bool) -> None:
-    """Print the objects of each class that training uses, ignores and loses, and log warnings.
+def report_objects(opened: Mapping[str, Opened], experiment: Experiment) -> None:
+    """Print the objects of each class that a new run uses, ignores and loses, and log warnings.
 
-    Raises UserError if a new run has annotated objects but cannot learn any, or any of a class.
+    Reads all records. Raises UserError if there are annotated objects, but none that can be
+    learned, or none of a class.
     """
     objects = count_splits(opened, experiment)
     if objects is None:
         return
     print(object_counts.format_table(objects.train, objects.val))
-    if is_new and objects.faults:
+    if objects.faults:
         raise UserError("\n".join(objects.faults))
     for warning in objects.warnings:
         _log.warning("%s", warning)

@@ -93,6 +93,19 @@ def test_training_repeats_rare_classes(monkeypatch, tmp_path):
     assert len(source.source) == 10
 
 
+@pytest.mark.parametrize("done", [0, 1])
+def test_objects_are_counted_only_when_a_run_begins(monkeypatch, tmp_path, done):
+    counted = []
+    monkeypatch.setattr(experiment, "initial_variables", lambda *args, **options: {})
+    monkeypatch.setattr(experiment, "fit", lambda *args: None)
+    monkeypatch.setattr(experiment, "prepare_folder", lambda *args: done)
+    monkeypatch.setattr(experiment, "report_objects", lambda *args: counted.append(args))
+    config = load_config_file(CONFIG)
+    override(config, ARGUMENTS)
+    experiment.train(resolve(config), tmp_path)
+    assert len(counted) == (not done)
+
+
 def sorted_tree(value):
     value = value.to_dict() if hasattr(value, "to_dict") else value
     if isinstance(value, dict):

@@ -44,7 +44,7 @@ CAT, DOG, CROWD = (1, False), (2, False), (2, True)
 
 def test_the_table_is_printed(experiment, capsys, caplog):
     with caplog.at_level(logging.WARNING):
-        report_objects({"train": opened(CAT, CAT, DOG), "val": opened(CAT)}, experiment, True)
+        report_objects({"train": opened(CAT, CAT, DOG), "val": opened(CAT)}, experiment)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert rows == [
         ["cat", "2", "0", "0", "1", "0", "0"],
@@ -58,12 +58,11 @@ def test_the_table_is_printed(experiment, capsys, caplog):
 def test_a_new_run_without_objects_to_learn_is_refused(experiment):
     splits = {"train": opened(CAT, CROWD), "val": NOTHING}
     with refused("'dog'", "crowds", "crowd='objects'"):
-        report_objects(splits, experiment, is_new=True)
-    report_objects(splits, experiment, is_new=False)  # a run of an earlier version
+        report_objects(splits, experiment)
     block = {"format": "voc", "path": "x"}
     other = replace(experiment, sources=replace(experiment.sources, sources=(block,)))
     with refused("'dog'", "crowds") as caught:
-        report_objects(splits, other, is_new=True)
+        report_objects(splits, other)
     assert "crowd=" not in str(caught.value)
 
 
@@ -73,5 +72,5 @@ def test_sources_that_are_not_used_do_not_count(experiment, capsys):
     objects = count_splits({"train": both, "val": NOTHING}, experiment)
     assert objects.train.taught.tolist() == [1, 0]
     drawn = opened(CROWD, kind=Drawn)
-    report_objects({"train": drawn, "val": NOTHING}, experiment, is_new=True)
+    report_objects({"train": drawn, "val": NOTHING}, experiment)
     assert capsys.readouterr().out == ""

@@ -3,6 +3,9 @@
 Counts are those of images as resized for the network, without augmentation.
 """
 
+import logging
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +16,8 @@ from mtl_jax.data.loader import transforms
 from mtl_jax.data.records import Record, Source
 from mtl_jax.errors import UserError, listed, printable
 
+_log = logging.getLogger(__name__)
+SLOW = 5.0  # seconds of counting after which a line says what is read
 MAX_LOST = 0.05  # fraction of a class's objects that may be lost without a warning
 _LISTED = 10  # classes that a message lists
 _COLUMNS = ("taught", "ignored", "lost")
@@ -64,8 +69,10 @@ def count_objects(
     cannot be read are left out.
 
     Objects of a model that is trained on regions have a region each, so that none is lost by its
-    size or its number.
+    size or its number. Logs what is read if it takes longer than SLOW.
     """
+    late = time.monotonic() + SLOW
+    number = sum(len(source) for source in sources if not source.is_drawn)
     limited = not options.regions.proposals
     counts = ObjectCounts(
         tuple(classes),
@@ -78,6 +85,10 @@ def count_objects(
                 record = source[position]
             except UserError:  # raised again, or skipped, when its batch is due
                 continue
+            if time.monotonic() > late:
+                late = math.inf
+                text = "%s: all %d records are read to count their objects, once in a run"
+                _log.warning(text, record.place, number)
             _add(counts, record, options if limited else None)
     return counts
 

@@ -1,11 +1,13 @@
 """Objects that training uses, ignores and loses are counted, and losses are reported."""
 
+import itertools
+
 import numpy as np
 import pytest
 from mistakes import check_faults, check_names, unnamed
 
 from mtl_jax.config.options.data import DataOptions, RegionOptions
-from mtl_jax.data.loader import transforms
+from mtl_jax.data.loader import object_counts, transforms
 from mtl_jax.data.loader.object_counts import (
     ObjectCounts,
     count_objects,
@@ -184,3 +186,14 @@ def test_names_that_differ_in_case_are_a_warning():
     records = [Records([record(instance(), instance(2))])]
     counts = count_objects(records, ("Cat", "cat"), options)
     check_faults(list(warnings(counts, counts, True)), ("'Cat'", "'cat'", "rename"))
+
+
+def test_a_line_says_what_is_read_for_long(monkeypatch, caplog):
+    counted = [record(instance())] * 7
+    count(*counted)
+    assert not caplog.messages
+    monkeypatch.setattr(object_counts, "SLOW", 0.0)
+    monkeypatch.setattr(object_counts.time, "monotonic", itertools.count().__next__)
+    count(*counted)
+    (line,) = caplog.messages
+    check_names(line, "a", 7)
