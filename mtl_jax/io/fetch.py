@@ -1,13 +1,15 @@
 """Download of files: completely or not at all, within limits, with retries and resumption."""
 
+import io
 import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from socket import socket
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote
 
 from tqdm import tqdm
@@ -115,7 +117,8 @@ def _attempt(
         if start:
             request.add_header("Range", f"bytes={start}-")
         try:
-            with urllib.request.urlopen(request, timeout=limits.timeout) as response:
+            opener = urllib.request.build_opener(_BoundedHandler(limits, end))
+            with opener.open(request, timeout=limits.timeout) as response:
                 if not isinstance(response, HTTPResponse):
                     raise _FinalError(f"redirected to {response.url}, which is not http or https")
                 start = _first_byte(response, start)
@@ -131,6 +134,47 @@ def _attempt(
             file.truncate(0)
             wrong = _FinalError if resume and not start else FetchError
             raise wrong(str(error)) from None
+
+
+class _BoundedStream(io.RawIOBase):
+    """A stream that is read until a time; urllib limits each read, not the time of all headers."""
+
+    def __init__(self, stream: io.RawIOBase, limits: Limits, end: float):
+        self._stream, self._limits, self._end = stream, limits, end
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if time.monotonic() > self._end:
+            raise FetchError(f"takes more than {self._limits.time:g} s", "time")
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _BoundedHandler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Opens URLs whose responses are read until a time, with their headers."""
+
+    def __init__(self, limits: Limits, end: float):
+        super().__init__()
+        self._limits, self._end = limits, end
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> HTTPResponse:
+        def connect(host: str, **given: Any) -> HTTPConnection:
+            connection = http_class(host, **given)
+            connection.response_class = self._read
+            return connection
+
+        return super().do_open(connect, req, **options)
+
+    def _read(self, sock: socket, **options: Any) -> HTTPResponse:
+        response = HTTPResponse(sock, **options)
+        stream = _BoundedStream(response.fp.detach(), self._limits, self._end)
+        response.fp = io.BufferedReader(stream)
+        return response
 
 
 def _first_byte(response: HTTPResponse, requested: int) -> int:

@@ -52,6 +52,12 @@ class Handler(BaseHTTPRequestHandler):
         faults = self.server.faults.get(name, [])
         fault = faults.pop(0) if faults else ""
         body = b"\n<!DOCTYPE html><html>" if fault == "page" else IMAGE
+        for i in range(50 if fault == "headers" else 0):
+            with suppress(OSError):  # the client ended the connection
+                self.wfile.write(b"HTTP/1.0 200 OK\r\nDate: today and so on and on"[i : i + 1])
+                time.sleep(0.15)
+        if fault == "headers":
+            return
         self.send_response(int(fault) if fault.isdigit() else 200)
         if fault != "endless":
             self.send_header("Content-Length", str(len(body)))
@@ -182,6 +188,7 @@ LIMITS = {
     "endless": (Limits(size=1e6), "--max-size", 1),
     "slow": (Limits(rate=1000, timeout=0.3), "--min-rate", 2),
     "slow in all": (Limits(time=0.3), "--max-time", 1),
+    "headers": (Limits(time=0.3), "--max-time", 1),
     "page": (Limits(), "HTML", 2),
 }
 
@@ -212,10 +219,10 @@ def test_a_url_that_cannot_be_opened_is_one_line(tmp_path: Path, url: str):
 def test_a_redirect_to_another_protocol_is_an_error(tmp_path: Path, monkeypatch):
     """FTP, to which urllib follows a redirect, has other responses."""
 
-    def redirected(request: str, timeout: float) -> addinfourl:
+    def redirected(opener: object, request: str, timeout: float) -> addinfourl:
         return addinfourl(io.BytesIO(IMAGE), Message(), "ftp://other/a.jpg")
 
-    monkeypatch.setattr(urllib.request, "urlopen", redirected)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", redirected)
     path = write(tmp_path, "http://a", ["a.jpg"])
     found = download(path, tmp_path / "out", retries=0)
     assert "ftp://other/a.jpg" in found.failures[0]
