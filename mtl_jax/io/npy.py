@@ -1,9 +1,14 @@
-"""Reading of `.npy` arrays whose header may declare anything."""
+"""Reading of `.npy` arrays and `.npz` archives whose headers may declare anything."""
 
 import math
+import os
+import zipfile
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
+
+from mtl_jax.io.regular import open_regular
 
 
 class Header(NamedTuple):
@@ -49,3 +54,22 @@ def read_array(file: IO[bytes], size: int) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
     except (TypeError, OverflowError, MemoryError) as error:  # a shape that NumPy cannot represent
         raise ValueError(f"not a .npy array ({error})") from None
+
+
+def read_archive(path: Path, most: int | None = None) -> dict[str, np.ndarray]:
+    """Read the arrays of a `.npz` file that declares at most `most` bytes.
+
+    By default these are the bytes of the file, so that its arrays must not be compressed: a few
+    bytes of compressed data can claim any number. A broken archive can raise any exception.
+    """
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        limit = os.fstat(file.fileno()).st_size if most is None else most
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > limit:
+            raise ValueError(f"its arrays are compressed, or declare more than {limit:,} bytes")
+        arrays = {}
+        for member in members:
+            with archive.open(member) as entry:
+                name = member.filename.removesuffix(".npy")
+                arrays[name] = read_array(entry, member.file_size)
+    return arrays

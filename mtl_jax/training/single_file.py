@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_whole
-from mtl_jax.io.npy import read_array
-from mtl_jax.io.regular import open_regular
+from mtl_jax.io.npy import read_archive
 from mtl_jax.types import Variables
 
 METADATA = "metadata.json"
@@ -33,8 +31,7 @@ def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) ->
 def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
     """Return the metadata and variables of a one-file model. Raises UserError if it is invalid."""
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            arrays = _read_arrays(archive, path.stat().st_size)
+        arrays = read_archive(path)
         metadata = json.loads(arrays.pop(METADATA).tobytes())
         if not isinstance(metadata, dict):
             raise ValueError("its metadata is not an object")
@@ -44,20 +41,6 @@ def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path}: expected a file written by `convert pack` ({reason})") from None
     return metadata, {"batch_stats": {}, **variables}
-
-
-def _read_arrays(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
-    """Read the arrays of a file of `size` bytes. They are not compressed: a few bytes of compressed
-    data can claim any number.
-    """
-    members = archive.infolist()
-    if sum(member.file_size for member in members) > size:
-        raise ValueError("its arrays are compressed")
-    arrays = {}
-    for member in members:
-        with archive.open(member) as file:
-            arrays[member.filename.removesuffix(".npy")] = read_array(file, member.file_size)
-    return arrays
 
 
 def _escape(part: str) -> str:

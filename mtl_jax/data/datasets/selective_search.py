@@ -5,6 +5,7 @@ Source: Uijlings et al., Selective Search for Object Recognition, 2013, by OpenC
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from mtl_jax.images.decode import to_channels
 from mtl_jax.images.geometry import Size
 from mtl_jax.images.limits import read_image_file
 from mtl_jax.io.atomic import write_whole
+from mtl_jax.io.npy import read_archive
 from mtl_jax.types import Inputs, Proposals
 
+LARGEST = 2**24  # bytes of an image's stored boxes: a million boxes
 MIN_SIDE = 8  # pixels of the searched image; smaller boxes are discarded
 
 
@@ -115,10 +118,14 @@ class BatchSearch:
 
 
 def _kept(path: Path, search: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return the boxes stored in `path`; if there is no such file, search and write it."""
+    """Return the boxes stored in `path`; if there are none, or the file is broken, search and write
+    it.
+    """
     if path.is_file():
-        with np.load(path, allow_pickle=False) as stored:
-            return stored["boxes"]
+        with suppress(Exception):  # a broken archive can raise any exception
+            stored = read_archive(path, LARGEST)["boxes"]
+            if stored.dtype.kind == "i" and stored.shape[1:] == (4,):
+                return stored
     boxes = search()
     with write_whole(path) as draft, open(draft, "wb") as file:
         np.savez_compressed(file, boxes=boxes)

@@ -58,6 +58,29 @@ def test_a_killed_search_leaves_no_partial_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+BROKEN = {
+    "text": lambda path: path.write_text("PK"),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:200]),
+    "another array": lambda path: np.savez(path, points=np.zeros((1, 4), np.int32)),
+    "another shape": lambda path: np.savez(path, boxes=np.zeros(4, np.int32)),
+    "another type": lambda path: np.savez(path, boxes=np.zeros((1, 4))),
+    "many boxes": lambda path: np.savez_compressed(path, boxes=np.zeros((2**21, 4), np.int32)),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_of_the_cache_is_searched_anew(tmp_path, monkeypatch, kind):
+    found = np.array([[1, 2, 30, 40]], np.int32)
+    monkeypatch.setattr(module, "selective_search", lambda *args: found)
+    SearchedSource(SOURCE, FAST, tmp_path)(0)
+    (path,) = tmp_path.iterdir()
+    BROKEN[kind](path)
+    np.testing.assert_array_equal(SearchedSource(SOURCE, FAST, tmp_path)(0), found)
+    with np.load(path) as stored:
+        np.testing.assert_array_equal(stored["boxes"], found)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_unreadable_image_is_left_to_the_pipeline(tmp_path):
     class Broken(Source):
         categories = SOURCE.categories
