@@ -31,7 +31,7 @@ from mtl_jax.runs.batches import MakeBatches, as_regions, train_batches
 from mtl_jax.runs.data import open_data
 from mtl_jax.runs.detection import after, detect, detect_with
 from mtl_jax.runs.folder import lock_run, prepare_folder, removed_unless_done
-from mtl_jax.runs.hosts import agreement, check_shared, describe_config, describe_data
+from mtl_jax.runs.hosts import check_shared, describe_config, describe_data
 from mtl_jax.runs.initial import initial_variables
 from mtl_jax.runs.loading import Propose, Run, load_run, make_detect, make_propose
 from mtl_jax.runs.objects import report_objects
@@ -44,7 +44,7 @@ from mtl_jax.training.compilation_cache import enable_compilation_cache
 from mtl_jax.training.gradient_balancing import make_balancing
 from mtl_jax.training.loop import fit
 from mtl_jax.training.metric_writer import MetricWriter
-from mtl_jax.training.sharding import join_hosts, make_mesh
+from mtl_jax.training.sharding import agreement, join_hosts, make_mesh
 from mtl_jax.training.stages import trainable
 from mtl_jax.training.step import make_eval_loss
 from mtl_jax.training.step_logger import NonFiniteLossError

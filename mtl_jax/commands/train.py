@@ -26,14 +26,14 @@ def main(argv: Sequence[str], prog: str = "mtl-jax train", restart: bool = False
     parser.add_argument("--workdir", help="the run folder (default: runs/NAME[_variant])")
     parser.add_argument("--hosts", action="store_true", help="join the other hosts of a cluster")
     parser.add_argument("--find", choices=("learning_rate", "batch_size"), help="find a value")
-    args, overrides = parser.parse_with_overrides(argv)
 
     from mtl_jax.config.resolve import load_experiment
 
     try:
+        args, overrides = parser.parse_with_overrides(argv)
         resolved = load_experiment(args.config, overrides)
     except UserError as error:
-        if args.hosts:
+        if "--hosts" in argv:  # the arguments may be wrong
             from mtl_jax.runs.hosts import tell_hosts
 
             tell_hosts(error)

@@ -28,11 +28,6 @@ def write_digests(folder: Path) -> None:
     write_json(folder / NAME, {name: file_digest(path) for name, path in _files(folder).items()})
 
 
-def has_digests(folder: Path) -> bool:
-    """Return whether the files of a folder were stored with digests."""
-    return (folder / NAME).exists()
-
-
 def find_damage(folder: Path, item: str) -> str:
     """Return a description of a damaged file in the subfolder `item`, or '' if there is none.
 

@@ -28,6 +28,11 @@ class NumberedFolders:
         """Return the path where a folder is written before `commit`."""
         return self.path / DRAFTS / str(number)
 
+    def start_draft(self, number: int) -> None:
+        """Remove the remains of others, and create the draft of a folder."""
+        self.clean()
+        self.draft(number).mkdir(parents=True)
+
     def commit(self, number: int) -> None:
         """Move a complete draft to its place, and delete a folder of the same number."""
         if self.folder(number).exists():

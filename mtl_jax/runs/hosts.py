@@ -5,9 +5,7 @@ configs or data goes unnoticed.
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,51 +15,19 @@ import jax
 from mtl_jax.config.fields import flat_fields
 from mtl_jax.data.datasets.sources import Opened
 from mtl_jax.data.records import Source
-from mtl_jax.errors import UserError, listed
-from mtl_jax.training.sharding import gather, join_hosts
-
-
-@contextmanager
-def agreement(workdir: Path) -> Iterator[dict[str, str]]:
-    """Yield a dict that the block fills, and check that it is equal on all hosts.
-
-    Raises UserError on every host if the values differ, or if the block raised an exception on one
-    of them. No effect on one host.
-    """
-    facts: dict[str, str] = {}
-    if jax.process_count() == 1:
-        yield facts
-        return
-    failure: Exception | None = None
-    try:
-        yield facts
-    except Exception as error:  # the others wait for this host
-        failure = error
-    said = "" if failure is None else (str(failure) or repr(failure)).splitlines()[0]
-    every = [json.loads(text) for text in gather(json.dumps([said, facts]))]
-    if failure is not None:
-        raise failure
-    for host, (other, _) in enumerate(every):
-        if other:
-            raise UserError(f"host {host}: {other}")
-    for host, (_, other) in enumerate(every):
-        if faults := list(_differences(every[0][1], other)):
-            raise UserError(
-                f"{workdir}: hosts 0 and {host} differ in {listed(faults, 5)}; all hosts "
-                "require the same config and data"
-            )
-
-
-def _differences(first: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(first.keys() | other.keys()):
-        a, b = first.get(name, "none"), other.get(name, "none")
-        if a != b:
-            yield f"{name} ({a[:60]}, {b[:60]})"
+from mtl_jax.errors import UserError
+from mtl_jax.training.sharding import agreement, gather, join_hosts
 
 
 def tell_hosts(error: UserError) -> None:
-    """Join the other hosts, and raise an error of this host on all of them."""
-    join_hosts()
+    """Join the other hosts, and raise an error of this host on all of them.
+
+    If there is no cluster to join, the UserError says so, too.
+    """
+    try:
+        join_hosts()
+    except (UserError, RuntimeError) as alone:
+        raise UserError(f"{error}\n{alone}") from None
     with agreement(Path()):
         raise error
 

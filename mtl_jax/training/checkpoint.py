@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mtl_jax.io.digests import (
     write_digests,
 )
 from mtl_jax.io.silence import silenced
-from mtl_jax.training.sharding import wait_for_hosts
+from mtl_jax.training.sharding import agreement, wait_for_hosts
 from mtl_jax.training.state import TrainState
 from mtl_jax.training.stored.reader import METRICS, RESUMED, CheckpointReader
 
@@ -89,30 +90,32 @@ class Checkpointer(CheckpointReader):
         needed += ITEM_BYTES * (len(items) + 1) + 2 * len(json.dumps(record))
         before = [other for other in self.steps() if other != step]
         remedy = f"start again{f' to resume after step {before[-1]}' if before else ''}"
-        with require_room(self.folder, needed, f"the checkpoint of step {step}", remedy):
+        with ExitStack() as stack:
+            with agreement(self.folder):  # otherwise hosts wait for one that has no room
+                what = f"the checkpoint of step {step}"
+                stack.enter_context(require_room(self.folder, needed, what, remedy))
+                if jax.process_index() == 0:
+                    self._folders.start_draft(step)
             self._write(items, record, step)
         self._own[step] = {}
         self._damage |= {(step, item): "" for item in RESUMED}
         self._delete_others()
 
     def _write(self, items: Mapping[str, Any], record: Mapping[str, Any], step: int) -> None:
-        """Write a checkpoint as a draft and rename it."""
+        """Write a checkpoint to its draft and rename it."""
         draft, first = self._folders.draft(step), jax.process_index() == 0
         try:
-            if first:
-                self._folders.clean()
-                draft.mkdir(parents=True)
             with silenced("absl"):  # Orbax logs a traceback for each of its threads
                 for name, tree in items.items():  # waits for the other hosts
                     self._arrays.save(draft / name, args=ocp.args.StandardSave(tree))
-            if first:
-                write_json(draft / "record/metadata", record, readable=False)
-                write_digests(draft)
-                self._folders.commit(step)
+            with agreement(self.folder):
+                if first:
+                    write_json(draft / "record/metadata", record, readable=False)
+                    write_digests(draft)
+                    self._folders.commit(step)
         finally:
             if first:
                 self._folders.clean()
-        wait_for_hosts(f"saved {step}")
 
     def add_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Store the metrics of a saved step. Raises UserError if the best metric is missing."""

@@ -1,6 +1,9 @@
 """Data parallelism over one mesh of all devices: batches are split, states are replicated."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import jax
@@ -8,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mtl_jax.errors import UserError
+from mtl_jax.errors import UserError, listed
 from mtl_jax.types import Array, Batch, Inputs
 
 Tree = TypeVar("Tree")
@@ -45,6 +48,45 @@ def gather(text: str) -> list[str]:
     padded = np.pad(encoded, (0, int(sizes.max()) - len(encoded)))
     rows = np.asarray(multihost_utils.process_allgather(padded))
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
+
+
+@contextmanager
+def agreement(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield a dict that the block fills, and check that it is equal on all hosts. Messages name
+    `folder`.
+
+    Raises UserError on every host if the values differ, or if the block raised an exception on one
+    of them. No effect on one host.
+    """
+    facts: dict[str, str] = {}
+    if jax.process_count() == 1:
+        yield facts
+        return
+    failure: Exception | None = None
+    try:
+        yield facts
+    except Exception as error:  # the others wait for this host
+        failure = error
+    said = "" if failure is None else (str(failure) or repr(failure)).splitlines()[0]
+    every = [json.loads(text) for text in gather(json.dumps([said, facts]))]
+    if failure is not None:
+        raise failure
+    for host, (other, _) in enumerate(every):
+        if other:
+            raise UserError(f"host {host}: {other}")
+    for host, (_, other) in enumerate(every):
+        if faults := list(_differences(every[0][1], other)):
+            raise UserError(
+                f"{folder}: hosts 0 and {host} differ in {listed(faults, 5)}; all hosts "
+                "require the same config and data"
+            )
+
+
+def _differences(first: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(first.keys() | other.keys()):
+        a, b = first.get(name, "none"), other.get(name, "none")
+        if a != b:
+            yield f"{name} ({a[:60]}, {b[:60]})"
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:

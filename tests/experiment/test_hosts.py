@@ -8,10 +8,11 @@ import sys
 import time
 
 import cv2
+import jax
 import numpy as np
 import pytest
 import scripts
-from mistakes import check_names
+from mistakes import check_faults, check_names
 
 from mtl_jax.data.synthetic.head_scenes import SyntheticSource
 
@@ -86,6 +87,19 @@ def test_a_mistake_on_one_host_ends_both(tmp_path, data):
     check_refused(start([run, run], [data[0], tmp_path / "none"]), tmp_path / "none/faces")
     hosts = start([run, run], [data[0]] * 2, ((), ("--config.trian.seed=2",)))
     check_refused(hosts, "config.trian.seed")
+    hosts = start([run, run], [data[0]] * 2, ((), ("--confg.train.seed=2",)))
+    check_refused(hosts, "confg.train.seed")
+
+
+@pytest.mark.parametrize("mistake", ["--config.trian.seed=2", "--confg.train.seed=2"])
+def test_a_mistake_without_a_cluster_is_printed(monkeypatch, mistake):
+    def find_none():
+        raise ValueError("coordinator_address should be defined.")  # as jax
+
+    monkeypatch.setattr(jax.distributed, "initialize", find_none)
+    done = scripts.call("train", "--config", CONFIG, "--hosts", mistake)
+    assert done.code == 2
+    check_faults(done.err.splitlines(), [mistake.removeprefix("--").partition("=")[0]], ["--hosts"])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Checkpoints: which are kept, what they contain, and what remains after a kill."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from training.toy import init
 
 from mtl_jax.config.options.training import OptimizerOptions
 from mtl_jax.io.digests import write_digests
+from mtl_jax.training import sharding
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.optimizer import make_optimizer
 from mtl_jax.training.sharding import make_mesh
@@ -107,6 +109,43 @@ def test_a_disk_that_is_full_nevertheless_is_one_line(tmp_path, state, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["5"]
     checkpointer.save(state, 10)
     assert checkpointer.steps() == [5, 10]
+
+
+def test_all_hosts_refuse_a_save_for_which_one_has_no_room(tmp_path, state, monkeypatch):
+    checkpointer = Checkpointer(tmp_path, METADATA)
+    checkpointer.save(state, 5)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    said = []
+
+    def gather(text):
+        said.append(json.loads(text)[0])
+        return [text, json.dumps(["no room", {}])]
+
+    monkeypatch.setattr(sharding, "gather", gather)
+    with refused("host 1", "no room"):
+        checkpointer.save(state, 10)
+    left = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: left)
+    with refused(tmp_path, 10, 5, "MB") as caught:
+        checkpointer.save(state, 10)
+    assert said == ["", str(caught.value)]
+    assert checkpointer.steps() == [5]
+
+
+def test_arrays_that_declare_more_than_they_have_are_one_line(tmp_path, state, monkeypatch):
+    zeros = state._replace(params={"a": jnp.zeros((1000, 1000))})
+    Checkpointer(tmp_path, METADATA).save(zeros, 7)
+    assert Checkpointer(tmp_path).read().step == 7
+    monkeypatch.setattr("mtl_jax.training.stored.arrays.UNCOMPRESSED", 0)
+    with refused(tmp_path / "7"):
+        Checkpointer(tmp_path).read()
+
+
+def test_a_state_of_other_shapes_is_one_line(tmp_path, state):
+    Checkpointer(tmp_path, METADATA).save(state, 7)
+    params = jax.tree.map(lambda x: jnp.zeros((2, *x.shape), x.dtype), state.params)
+    with refused(tmp_path / "7"):
+        Checkpointer(tmp_path).restore(7, state._replace(params=params))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, state, caplog):

@@ -12,16 +12,24 @@ from flax.traverse_util import unflatten_dict
 
 from mtl_jax.io.silence import silenced
 
+UNCOMPRESSED = 2**28  # bytes of arrays that any number of stored bytes may declare
 _KEY_OF_DICT = 2  # Orbax's number of this type of key
+
+
+class _TooLargeError(ValueError):
+    """Arrays that declare many more bytes than are stored."""
 
 
 def read_arrays(folder: Path) -> Any:
     """Return the nested dicts of NumPy arrays in the folder of an item of a checkpoint.
 
-    Whatever differs from what Orbax writes today is read by Orbax, which raises the errors.
+    Whatever differs from what Orbax writes today is read by Orbax, which raises the errors. Raises
+    ValueError if the arrays are much larger than their files.
     """
     try:
         return _read(folder)
+    except _TooLargeError:
+        raise
     except Exception:  # any layout of another version
         return _read_by_orbax(folder)
 
@@ -59,7 +67,11 @@ def _read(folder: Path) -> dict[str, Any]:
             )
         else:
             raise ValueError(f"{path}: {kind}")
-    reading = {path: array.result().read() for path, array in opened.items()}
+    arrays = {path: array.result() for path, array in opened.items()}
+    _check_size(
+        folder, sum(array.size * array.dtype.numpy_dtype.itemsize for array in arrays.values())
+    )
+    reading = {path: array.read() for path, array in arrays.items()}
     values |= {path: np.asarray(array.result()) for path, array in reading.items()}
     return unflatten_dict(values)
 
@@ -72,4 +84,10 @@ def _read_by_orbax(folder: Path) -> Any:
     with silenced("absl"), ocp.Checkpointer(handler) as checkpointer:
         described: Any = handler.metadata(folder)  # pyright: ignore
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described.tree)
+        _check_size(folder, sum(leaf.nbytes for leaf in jax.tree.leaves(target)))
         return checkpointer.restore(folder, args=ocp.args.StandardRestore(target))
+
+
+def _check_size(folder: Path, declared: int) -> None:
+    if declared > UNCOMPRESSED + 64 * sum(file.stat().st_size for file in folder.rglob("*")):
+        raise _TooLargeError(f"its files declare {declared:,} bytes of arrays")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mtl_jax.errors import UserError
 from mtl_jax.io.digests import NAME as DIGESTS
-from mtl_jax.io.digests import file_digest, find_damage, has_digests, read_checked_json
+from mtl_jax.io.digests import file_digest, find_damage, read_checked_json
 from mtl_jax.io.numbered_folders import NumberedFolders
 from mtl_jax.training.stored.arrays import read_arrays
 from mtl_jax.types import Variables
@@ -227,8 +227,8 @@ class CheckpointReader:
 
     @contextmanager
     def _reading(self, step: int) -> Iterator[None]:
-        """Raise FileNotFoundError if a checkpoint is deleted while it is read, and UserError if one
-        without digests cannot be read.
+        """Raise FileNotFoundError if a checkpoint is deleted while it is read, and UserError if it
+        cannot be read: a digest does not prevent this, because a stranger can write both.
         """
         folder = self._folders.folder(step)
         try:
@@ -236,7 +236,5 @@ class CheckpointReader:
         except Exception as error:
             if not folder.exists():
                 raise FileNotFoundError(f"{folder}: deleted while it was read") from None
-            if has_digests(folder):  # it is not damaged
-                raise
             first = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
             raise UserError(f"{folder}: cannot be read ({first}); use another step") from None
