@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl_jax.data.readers.folders import EXTENSIONS
+from mtl_jax.data.readers.image_paths import ImagePath, split_path
 from mtl_jax.errors import suggest
 
 _IMAGES = (*EXTENSIONS, ".npy", ".gif")
@@ -48,11 +49,6 @@ class Found(NamedTuple):
     path: str
     fault: str = ""
     is_missing: bool = False  # there is no such file; otherwise the fault is an ambiguous name
-
-
-class _Name(NamedTuple):
-    parts: tuple[str, ...]
-    is_relative: bool  # False: absolute or outside the folder, so that only the last part counts
 
 
 class ImageFiles:
@@ -115,13 +111,13 @@ class ImageFiles:
 
     def _exact(self, name: str) -> str:
         """Return the path below the folder that `name` states, or '' if it is not a file there."""
-        parts, is_relative = _parse(name, self.folder)
+        parts, is_relative = split_path(name, self.folder)
         path = "/".join(parts)
         return path if is_relative and self.bytes_of(path) is not None else ""
 
     def _search(self, wanted: Named, taken: set[str]) -> tuple[Found, str]:
-        name = _parse(wanted.name.replace("\\", "/"), self.folder)
-        own = _Name((*name.parts[:-1], wanted.stem), is_relative=False)
+        name = split_path(wanted.name.replace("\\", "/"), self.folder)
+        own = ImagePath((*name.parts[:-1], wanted.stem), is_relative=False)
         steps = ((name, _SPELLING, _has_name), (name, _STEMS, _has_stem), (own, _BESIDE, _has_stem))
         if "://" in wanted.name:  # a URL is downloaded by another command
             steps = ()
@@ -135,7 +131,9 @@ class ImageFiles:
                 return Found(best[0]), _describe(name, best[0]) if way == _SPELLING else way
         return Found("", self._missing(wanted.name, taken), is_missing=True), ""
 
-    def _candidates(self, name: _Name, near: str, match: Callable[[str, str], bool]) -> list[str]:
+    def _candidates(
+        self, name: ImagePath, near: str, match: Callable[[str, str], bool]
+    ) -> list[str]:
         if self._by_stem is None:
             self._by_stem = defaultdict(list)
             for path in _walk(self.folder):
@@ -164,7 +162,7 @@ def find_folder(name: str, annotations: Path) -> Path | None:
     """
     root = annotations if annotations.is_dir() else annotations.parent
     root = root.parent if root.name.lower() in _ANNOTATIONS else root
-    parts, is_relative = _parse(name.replace("\\", "/"), root)
+    parts, is_relative = split_path(name.replace("\\", "/"), root)
     if not parts:
         return None
     *folders, last = map(_key, parts if is_relative else parts[-1:])
@@ -190,21 +188,6 @@ def _walk(folder: Path, limit: int | None = None) -> Iterator[str]:
                 yield (below / name).as_posix()
 
 
-def _parse(name: str, folder: Path) -> _Name:
-    """Split a path into its parts below `folder`."""
-    name = name.removeprefix(f"{folder.absolute().as_posix()}/")
-    is_relative = not re.match(r"([A-Za-z]:)?/", name)
-    parts: list[str] = []
-    for part in name.split("/"):
-        if part == ".." and parts:
-            parts.pop()
-        elif part == "..":
-            is_relative = False
-        elif part not in ("", "."):
-            parts.append(part)
-    return _Name(tuple(parts), is_relative)
-
-
 def _key(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
@@ -224,7 +207,7 @@ def _has_stem(file: str, last: str) -> bool:
     return key.endswith(_IMAGES) and _stem(key) in (last, _stem(last))
 
 
-def _may_be(file: str, name: _Name, near: str) -> bool:
+def _may_be(file: str, name: ImagePath, near: str) -> bool:
     """Return whether the folders of a file agree with a name: one is the end of the other, or the
     name is outdated.
     """
@@ -244,7 +227,7 @@ def _is_tail(short: tuple[str, ...], whole: tuple[str, ...]) -> bool:
     return not short or whole[-len(short) :] == short
 
 
-def _best(files: Sequence[str], name: _Name, near: str) -> list[str]:
+def _best(files: Sequence[str], name: ImagePath, near: str) -> list[str]:
     """Return the files whose folders are most like those of the name, or of its annotation."""
 
     def rank(file: str) -> tuple[bool, bool, int]:
@@ -261,7 +244,7 @@ def _best(files: Sequence[str], name: _Name, near: str) -> list[str]:
     return [file for file, its in zip(files, ranks, strict=True) if its == highest]
 
 
-def _describe(name: _Name, file: str) -> str:
+def _describe(name: ImagePath, file: str) -> str:
     """Return how the path of a file differs from a name with the same last part."""
     parts = tuple(file.split("/"))
     if name.parts == parts and name.is_relative:
