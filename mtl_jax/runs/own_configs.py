@@ -9,12 +9,14 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mtl_jax.config.options.data import SourceOptions
 from mtl_jax.config.resolve import Experiment, from_stored
-from mtl_jax.data.datasets.blocks import complete, merge_short
+from mtl_jax.data.datasets.blocks import complete, find_folder, merge_short
+from mtl_jax.data.readers.formats import FORMATS
 from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import write_json
 from mtl_jax.io.user_folders import state_folder
@@ -23,13 +25,14 @@ _log = logging.getLogger(__name__)
 
 
 def note_config(experiment: Experiment) -> None:
-    """Note that the user trains a config, and the content of the Python files that it names.
+    """Note that the user trains a config, the folders of its data, and the content of the Python
+    files that it names.
 
     Logs a warning if the user's folder cannot be written.
     """
     try:
         path = _note_of(experiment.config)
-        write_json(path, _read(path) | _code_files(experiment.sources))
+        write_json(path, _read(path) | _files(experiment.sources))
     except OSError as error:
         _log.warning(
             "%s: this run cannot be noted as yours (%s); if its data is in a Python file, or "
@@ -40,17 +43,24 @@ def note_config(experiment: Experiment) -> None:
 
 
 def is_noted(stored: Mapping[str, Any]) -> bool:
-    """Return whether the user trained the config of a checkpoint, with its Python files in the same
-    place or with the same content.
+    """Return whether the user trained the config of a checkpoint, with its data in the same place,
+    and its Python files in the same place or with the same content.
+
+    Anyone can train a public config. Relative paths in it are those of another user's data if they
+    are opened in that user's folder.
     """
     try:
         path = _note_of(stored)
         if not path.is_file():
             return False
-        noted, now = _read(path), _code_files(from_stored(stored).sources)
+        noted, now = _read(path), _files(from_stored(stored).sources)
     except (OSError, UserError):  # opening the data reports a block that is not supported
         return False
-    return all(file in noted or digest in noted.values() for file, digest in now.items())
+    has_folders = "" in noted.values()  # not in a note of an earlier version
+    return all(
+        file in noted or (digest in noted.values() if digest else not has_folders)
+        for file, digest in now.items()
+    )
 
 
 def _note_of(config: Mapping[str, Any]) -> Path:
@@ -64,7 +74,9 @@ def _note_of(config: Mapping[str, Any]) -> Path:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Return the Python files of a note, by path, and the digests of their contents."""
+    """Return the paths of a note: Python files with the digests of their contents, and the folders
+    or files of data, with "".
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -72,12 +84,16 @@ def _read(path: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _code_files(sources: SourceOptions) -> dict[str, str]:
-    """Return the existing Python files that the blocks of a config name, as `_read` does."""
+def _files(sources: SourceOptions) -> dict[str, str]:
+    """Return the existing Python files and data that the blocks of a config name, as `_read`."""
     blocks = map(complete, merge_short(sources)) if sources.sources or sources.format else ()
-    files = [Path(block["path"]) for block in blocks if block["format"] == "python"]
-    return {
-        os.path.realpath(file): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-        if file.is_file()
-    }
+    found: dict[str, str] = {}
+    for block in blocks:
+        if block["format"] == "python":
+            file = Path(block["path"])
+            if file.is_file():
+                found[os.path.realpath(file)] = hashlib.sha256(file.read_bytes()).hexdigest()
+        elif FORMATS[block["format"]].folders:
+            with suppress(UserError):  # opening the data reports that it is missing
+                found[os.path.realpath(find_folder(block, FORMATS[block["format"]]))] = ""
+    return found

@@ -97,6 +97,24 @@ def test_the_python_file_of_a_noted_config_may_be_moved_or_changed(ran, tmp_path
     assert is_noted(config)
 
 
+def test_a_noted_config_with_data_of_somebody_else_is_not_the_users(home, tmp_path, monkeypatch):
+    """A public config with a relative path, opened in a folder with other data."""
+    experiment = make_experiment(block={"format": "voc", "path": "data"})
+    Path("data").mkdir()
+    note_config(experiment)
+    for name in ("theirs", "linked"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "theirs/data").mkdir()
+    (tmp_path / "linked/data").symlink_to(tmp_path / "here/data")
+    for name, own in (("here", True), ("theirs", False), ("linked", True), ("state", True)):
+        monkeypatch.chdir(tmp_path / name)  # in the last one is no data
+        assert is_noted(stored(experiment)) == own, name
+    (note,) = home.iterdir()
+    note.write_text("{}")  # of an earlier version
+    monkeypatch.chdir(tmp_path / "theirs")
+    assert is_noted(stored(experiment))
+
+
 def test_a_damaged_note_counts_as_none(ran, home):
     note_config(make_experiment())
     (note,) = home.iterdir()
