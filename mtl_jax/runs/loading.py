@@ -105,8 +105,8 @@ def load_run(
     trusted = trust or is_noted(metadata.get("config", {}))
     setup = Setup.from_metadata(metadata, overrides, str(workdir), trusted)
     programs = open_programs(setup)
-    # Anyone may have written a packed file. A kept program was traced with the same shapes.
-    if Path(workdir).is_file() and (programs is None or programs.is_empty(variables)):
+    # Anyone may have written the weights. A kept program was traced with the same shapes.
+    if programs is None or programs.is_empty(variables):
         _check_shapes(setup, variables, workdir)
     mesh = make_mesh()
     detect = make_detect(setup.model, mesh, programs)
@@ -116,7 +116,7 @@ def load_run(
 
 
 def _check_shapes(setup: Setup, variables: Variables, path: str | Path) -> None:
-    """Raise UserError if the variables of a packed file are not those of its model."""
+    """Raise UserError if variables, which anyone may have written, are not those of their model."""
     from mtl_jax.runs.initial import variable_shapes  # imports this module
 
     try:
@@ -214,6 +214,7 @@ def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) 
         raise UserError(f"{field}: {error}") from None
     other = Setup.from_metadata(metadata, where=f"{field}: {options.rpn}")
     rpn = other.experiment.mask_rcnn(f"{field} {options.rpn}")
+    _check_shapes(other, variables, f"{field}: {options.rpn}")
     if (own := other.experiment.data.channels) != channels:
         raise UserError(
             f"{field} {options.rpn}: expected a model of images with {channels} channels, got {own}"

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import pytest
 import scripts
 from mistakes import refused
@@ -64,6 +65,14 @@ def gift(ran):
     setup = Setup.build(make_experiment(), [Category(1, "head")])
     save_run(Path("runs/gift"), setup, draw_variables(variable_shapes(setup)))
     return Path("runs/gift")
+
+
+def test_a_gift_with_arrays_of_other_shapes_is_one_line(ran):
+    setup = Setup.build(make_experiment(), [Category(1, "head")])
+    variables = draw_variables(variable_shapes(setup))
+    save_run(Path("runs/other"), setup, jax.tree.map(lambda x: x[None], variables))
+    with refused("runs/other", "shape"):
+        load_run("runs/other")
 
 
 def test_a_config_is_noted_when_it_is_trained(ran, home):
