@@ -214,11 +214,11 @@ def _make_rpn_propose(channels: int, options: FaceDetectionOptions, mesh: Mesh) 
         raise UserError(f"{field}: {error}") from None
     other = Setup.from_metadata(metadata, where=f"{field}: {options.rpn}")
     rpn = other.experiment.mask_rcnn(f"{field} {options.rpn}")
-    _check_shapes(other, variables, f"{field}: {options.rpn}")
     if (own := other.experiment.data.channels) != channels:
         raise UserError(
             f"{field} {options.rpn}: expected a model of images with {channels} channels, got {own}"
         )
+    _check_shapes(other, variables, f"{field}: {options.rpn}")
     find = rpn_proposals(
         rpn, len(other.categories) + 1, other.attributes, count=options.max_proposals
     )
