@@ -1,5 +1,6 @@
 """A web server on this computer that serves files, also from a byte on, with faults on demand."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,13 +15,15 @@ class FileServer(ThreadingHTTPServer):
 
     `cut`: the connection breaks after 60 % of the response; `page`: an HTML page; `whole`: all of
     the file, although a part was requested; `shifted`: another part than the requested one; or an
-    HTTP status. `asked` lists the name and the first requested byte of each request.
+    HTTP status. It begins after `delay` seconds. `asked` lists the name and the first requested byte
+    of each request.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
         self.faults: list[str] = []
+        self.delay = 0.0
         self.asked: list[tuple[str, int]] = []
 
     @property
@@ -35,6 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         name = self.path.rpartition("/")[2]
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         self.server.asked.append((name, start))
+        time.sleep(self.server.delay)
         fault = self.server.faults.pop(0) if self.server.faults else ""
         file = self.server.files.get(name)
         status = 404 if file is None else int(fault) if fault.isdigit() else 200

@@ -253,15 +253,16 @@ def _fault(path: Path, check: Callable[[Path], None]) -> str:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Lock the incomplete file of `target` against other processes and threads, and wait for them.
+    """Lock `target` against other processes and threads, and wait for them.
 
-    The lock ends with the process, even if it is killed. An empty incomplete file is removed.
+    The lock is on a file beside it, because the incomplete file is replaced and renamed; it ends
+    with the process, even if it is killed. An empty incomplete file is removed.
     """
-    incomplete = partial_of(target)
+    lock, incomplete = target.with_name(f"{target.name}.lock"), partial_of(target)
     while True:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(incomplete, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise UserError(
                 f"{incomplete}: cannot be written ({error.strerror}); set {FOLDER} to another "
@@ -269,12 +270,13 @@ def _alone(target: Path) -> Iterator[None]:
             ) from None
         try:
             _lock(descriptor, target)
-            if _is_same(descriptor, incomplete):  # else the other process has renamed it
+            if _is_same(descriptor, lock):  # else the other process has removed it
                 try:
                     yield
                 finally:
-                    if os.fstat(descriptor).st_size == 0 and _is_same(descriptor, incomplete):
+                    if incomplete.is_file() and incomplete.stat().st_size == 0:
                         incomplete.unlink(missing_ok=True)
+                    lock.unlink(missing_ok=True)
                 return
         finally:
             os.close(descriptor)

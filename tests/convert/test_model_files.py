@@ -366,3 +366,13 @@ def test_weights_with_a_published_name_and_digest_have_their_epsilon(server, tmp
     with refused("mask_rcnn_coco", "matterport", "torchvision"):
         model_files.find_weights("mask_rcnn_coco", "torchvision")
     assert pretrained.find("mask_rcnn_coco")
+
+
+def test_several_uses_of_an_address_at_once_download_once(server, folder, tmp_path):
+    write_pack(tmp_path / "a.npz", {}, {"params": {"x": np.ones(3)}})
+    server.files["a.npz"] = (tmp_path / "a.npz").read_bytes()
+    server.delay = 0.3  # seconds: the others begin while the first one downloads
+    with ThreadPoolExecutor(4) as threads:
+        found = set(threads.map(lambda _: find_model(f"{server.address}/a.npz"), range(4)))
+    assert len(found) == len(server.asked) == 1
+    assert files(folder) == ["a.npz"]
