@@ -15,8 +15,8 @@ class FileServer(ThreadingHTTPServer):
 
     `cut`: the connection breaks after 60 % of the response; `page`: an HTML page; `whole`: all of
     the file, although a part was requested; `shifted`: another part than the requested one; or an
-    HTTP status. It begins after `delay` seconds. `asked` lists the name and the first requested byte
-    of each request.
+    HTTP status, of which 302 redirects to the same address. It begins after `delay` seconds.
+    `asked` lists the name and the first requested byte of each request.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 200 and start and fault not in ("whole", "page"):
             status = 206 if start < len(body) else 416
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", f"{self.server.address}{self.path}")
         if status == 206:
             start -= fault == "shifted"
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")

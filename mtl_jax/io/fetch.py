@@ -5,12 +5,12 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from socket import socket
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from tqdm import tqdm
 
@@ -58,6 +58,7 @@ def fetch(
     limits: Limits = DEFAULT,
     resume: bool = False,
     progress: bool = False,
+    redirects: Sequence[str] = ("http", "https"),
 ) -> None:
     """Download a URL to `target`, completely or not at all. Raises FetchError if it fails.
 
@@ -65,7 +66,8 @@ def fetch(
     `wait` seconds, and each further one after twice the previous time. With `resume`, an incomplete
     file is kept as `target`.part, the next attempt or call requests only the rest, and a file that
     is wrong although it came in one piece is not requested again. With `progress`, a bar is drawn
-    on stderr if that is a terminal. Proxies are those of the environment, such as https_proxy.
+    on stderr if that is a terminal. Redirects to URLs with other schemes than `redirects` are
+    refused. Proxies are those of the environment, such as https_proxy.
     """
     end = time.monotonic() + limits.time
     partial, last = partial_of(target), FetchError("no attempt was made")
@@ -78,7 +80,7 @@ def fetch(
         try:
             if not resume:
                 partial.unlink(missing_ok=True)  # a link would be written through
-            _attempt(address, partial, check, limits, end, progress, resume)
+            _attempt(address, partial, check, limits, end, progress, resume, redirects)
             partial.replace(target)
             return
         except urllib.error.HTTPError as error:
@@ -107,6 +109,7 @@ def _attempt(
     end: float,
     progress: bool,
     resume: bool,
+    redirects: Sequence[str],
 ) -> None:
     """Download the rest of `partial`, and check the file."""
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -117,10 +120,12 @@ def _attempt(
         if start:
             request.add_header("Range", f"bytes={start}-")
         try:
-            opener = urllib.request.build_opener(_BoundedHandler(limits, end))
+            opener = urllib.request.build_opener(
+                _BoundedHandler(limits, end), _RedirectHandler(redirects)
+            )
             with opener.open(request, timeout=limits.timeout) as response:
                 if not isinstance(response, HTTPResponse):
-                    raise _FinalError(f"redirected to {response.url}, which is not http or https")
+                    raise _FinalError(f"{response.url} is not an address of http or https")
                 start = _first_byte(response, start)
                 _receive(response, file, start, limits, end, progress)
         except urllib.error.HTTPError as error:
@@ -175,6 +180,22 @@ class _BoundedHandler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
         stream = _BoundedStream(response.fp.detach(), self._limits, self._end)
         response.fp = io.BufferedReader(stream)
         return response
+
+
+class _RedirectHandler(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to the listed schemes. urllib also follows those from https to http."""
+
+    def __init__(self, schemes: Sequence[str]):
+        self._schemes = schemes
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).scheme not in self._schemes:
+            fp.close()
+            schemes = " or ".join(self._schemes)
+            raise _FinalError(f"redirected to {newurl}, which is not an address of {schemes}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _first_byte(response: HTTPResponse, requested: int) -> int:

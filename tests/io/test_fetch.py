@@ -134,3 +134,14 @@ def test_progress_is_drawn_on_a_terminal_only(server, target, monkeypatch):
         drawn.append(stream.getvalue())
     assert "100%" in drawn[0]
     assert drawn[1] == ""
+
+
+def test_a_redirect_to_an_address_without_encryption_is_refused(server, target):
+    server.faults = ["302"] * 4
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+    target.unlink()
+    server.faults = ["302"]
+    with refused(server.address, "https", error=FetchError):
+        get(server, target, redirects=("https",), retries=3)
+    assert not target.exists()
