@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import mtl_jax
 from mtl_jax.io.atomic import write_json
 
 NAME = "digests.json"
@@ -14,6 +16,16 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def source_digest() -> str:
+    """Return the SHA-256 of this package's Python files, which changes with every edit."""
+    digest, package = hashlib.sha256(), Path(mtl_jax.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def check_digest(path: Path, sha256: str) -> None:

@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from jax import export
 
 import mtl_jax
 from mtl_jax.io.atomic import write_whole
+from mtl_jax.io.digests import source_digest
 from mtl_jax.io.regular import read_regular
 from mtl_jax.models.attribute_heads.heads import head_of
 from mtl_jax.runs.setup import Setup
@@ -148,21 +148,11 @@ def _environment() -> dict[str, Any]:
     options = {name: value for name, value in jax.config.values.items() if "cache" not in name}
     versions = [each.__version__ for each in (mtl_jax, jax, jaxlib, flax, np)]
     return {
-        "source": _source(),
+        "source": source_digest(),
         "versions": [*versions, platform.python_version()],
         "device": [device.platform, device.device_kind],
         "options": sorted((name, repr(value)) for name, value in options.items()),
     }
-
-
-@cache
-def _source() -> str:
-    """Return a digest of this package's Python files: an edit makes all programs anew."""
-    digest, package = hashlib.sha256(), Path(mtl_jax.__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(package)} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 def _remove_oldest(cache: Path, limit: int) -> None:

@@ -16,6 +16,7 @@ from mtl_jax.config.defaults import get_chips
 from mtl_jax.config.overrides import override
 from mtl_jax.config.resolve import load_experiment, resolve
 from mtl_jax.data.records import Category
+from mtl_jax.io import digests
 from mtl_jax.models.attribute_heads.heads import HEADS
 from mtl_jax.runs import traced_programs
 from mtl_jax.runs.initial import variable_shapes
@@ -127,7 +128,7 @@ def test_whatever_a_program_depends_on_makes_it_anew(tmp_path, variables, monkey
     with jax.default_matmul_precision("highest"):
         assert predict(tmp_path, variables)[1]
     with monkeypatch.context() as patch:
-        patch.setattr(traced_programs, "_source", lambda: "an edited file")
+        patch.setattr(traced_programs, "source_digest", lambda: "an edited file")
         assert predict(tmp_path, variables)[1]
     with monkeypatch.context() as patch:
         patch.setattr(traced_programs.jax, "__version__", "0.0")
@@ -139,8 +140,8 @@ def test_an_edit_of_a_python_file_changes_the_digest_of_the_source(tmp_path, mon
     (tmp_path / "models").mkdir()
     for name in ("__init__.py", "models/network.py"):
         (tmp_path / name).write_text("a = 1\n")
-    monkeypatch.setattr(traced_programs.mtl_jax, "__file__", str(tmp_path / "__init__.py"))
-    digest = traced_programs._source.__wrapped__
+    monkeypatch.setattr(digests.mtl_jax, "__file__", str(tmp_path / "__init__.py"))
+    digest = digests.source_digest.__wrapped__
     before = digest()
     times = (tmp_path / "models/network.py").stat()
     (tmp_path / "models/network.py").write_text("a = 2\n")
