@@ -100,7 +100,7 @@ class Parser(argparse.ArgumentParser):
         return namespace, overrides
 
 
-def choose_model(model: str | None, workdir: str | None, sha256: str = "") -> Path:
+def choose_model(model: str | None, workdir: str | None, sha256: str | None = None) -> Path:
     """Return what predicts, and print it: `model` (see `find_model`), else the run folder or packed
     file `workdir`, else the newest run under runs.
 
@@ -108,11 +108,13 @@ def choose_model(model: str | None, workdir: str | None, sha256: str = "") -> Pa
     """
     from mtl_jax.convert.model_files import find_model
 
+    if model == "":
+        raise UserError("--model is empty; pass a name, an address, a file or a run folder")
     if model:
         found = find_model(model, sha256)
         print(f"model: {model}" if str(found) == model else f"model: {model} ({found})")
         return found
-    if sha256:
+    if sha256 is not None:
         raise UserError(f"--sha256 {sha256}: requires --model")
     if not workdir and newest_run() is None:
         raise UserError(
@@ -148,10 +150,10 @@ def find_run(workdir: str | None, packed: bool = False) -> Path:
             return Path(workdir)
         if not (Path(workdir) / "config.json").is_file():
             raise UserError(
-                f"{workdir}: not a run folder (config.json is missing); create one with train.py"
+                f"{workdir}: not a run folder (config.json is missing); train a model first"
             )
         return Path(workdir)
     newest = newest_run()
     if newest is None:
-        raise UserError("no run found under runs; train a model with train.py or pass --workdir")
+        raise UserError("no run found under runs; train a model first, or pass --workdir")
     return newest

@@ -46,7 +46,7 @@ def main(argv: Sequence[str], prog: str = "mtl-jax predict", restart: bool = Fal
     parser = Parser(__doc__, prog)
     parser.add_argument("--model", help="name of public weights, address, file or run folder")
     parser.add_argument(
-        "--sha256", default="", metavar="DIGEST", help="SHA-256 of the file of --model, to check it"
+        "--sha256", metavar="DIGEST", help="SHA-256 of the file of --model, to check it"
     )
     parser.add_argument(
         "--workdir", help="the run folder or a packed model (default: the newest run)"

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple
@@ -25,26 +24,34 @@ from mtl_jax.convert.keras_files import require_h5py
 from mtl_jax.convert.pretrained import Weights
 from mtl_jax.errors import UserError
 from mtl_jax.io.atomic import require_room
-from mtl_jax.io.digests import check_digest, file_digest
+from mtl_jax.io.digests import check_digest, file_digest, source_digest
 from mtl_jax.io.fetch import FetchError, Limits, fetch, partial_of
 from mtl_jax.io.user_folders import cache_folder
 
 FOLDER, OFFLINE, MIRROR = "MTL_JAX_WEIGHTS", "MTL_JAX_OFFLINE", "MTL_JAX_MIRROR"
 RETRIES, WAIT = 2, 1.0  # seconds before the first retry
 MAX_SIZE = 4e9  # bytes of a file of a stranger
+_DIGEST = re.compile("[0-9A-Fa-f]{8,64}")
 _HUB = re.compile(r"hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)")
 
 
-def find_model(name: str, sha256: str = "", *, whole: bool = True) -> Path:
+def find_model(name: str, sha256: str | None = None, *, whole: bool = True) -> Path:
     """Return the run folder or the one-file model that `name` means, fetched if necessary.
 
     `name` is a path, the name of public weights, or the address of a one-file model: `https://...`
     or `hf://OWNER/REPO[@REVISION]/FILE`. `sha256`, or `#sha256=DIGEST` at the end of `name`, is
-    compared with that of the file. Raises UserError if there is none, if it cannot be fetched, or,
-    with `whole`, if public weights are those of a backbone, which detects nothing.
+    compared with that of the file; 8 digits or more are required. Raises UserError if there is no
+    such model, if it cannot be fetched, or, with `whole`, if public weights are those of a
+    backbone, which detects nothing.
     """
-    if not sha256 and "#sha256=" in name:
+    if sha256 is None and "#sha256=" in name:
         name, _, sha256 = name.partition("#sha256=")
+    if sha256 is None:
+        sha256 = ""
+    elif not _DIGEST.fullmatch(sha256):  # an empty one would check nothing
+        raise UserError(
+            f"--sha256 {sha256!r}: expected 8 to 64 hexadecimal digits of the SHA-256 of {name}"
+        )
     path = Path(name)
     if path.is_file():
         _check_own(path, sha256)
@@ -56,6 +63,8 @@ def find_model(name: str, sha256: str = "", *, whole: bool = True) -> Path:
     if (path / "config.json").is_file() or (path / "checkpoints").is_dir():
         return path
     weights = pretrained.find(name)
+    if weights is None and path.is_dir():
+        raise UserError(f"{name}: not a run folder (config.json is missing)")
     if weights is None:
         raise pretrained.unknown(name)
     if whole and weights.is_backbone:
@@ -90,10 +99,10 @@ def find_weights(name: str, form: str) -> tuple[Path, Weights | None]:
 
 def converted(weights: Weights) -> Path:
     """Return the one-file model made from public weights. It is made again if this library has
-    another version, or other options for the weights; then older ones are removed.
+    another version, source or options for the weights; then older ones are removed.
     """
-    options = json.dumps(astuple(weights)).encode()
-    key = f"{mtl_jax.__version__}-{hashlib.sha256(options).hexdigest()[:8]}"
+    described = json.dumps([source_digest(), astuple(weights)]).encode()
+    key = f"{mtl_jax.__version__}-{hashlib.sha256(described).hexdigest()[:8]}"
     packed = _folder() / f"{weights.name}-{key}.npz"
     if packed.is_file():
         return packed
@@ -126,6 +135,8 @@ def fetched(weights: Weights) -> Path:
     is checked. Raises UserError if it is another file, or cannot be fetched.
     """
     target, mirror = _folder() / weights.file_name, os.environ.get(MIRROR, "")
+    if mirror and not _is_on_web(mirror):
+        raise UserError(f"{MIRROR}={mirror}: must be a URL that begins with https:// or http://")
     address = f"{mirror.rstrip('/')}/{weights.file_name}" if mirror else weights.address
     if target.is_file():
         try:
@@ -141,13 +152,10 @@ def fetched(weights: Weights) -> Path:
 
 def _from_web(address: str, sha256: str) -> Path:
     """Return a one-file model at a web address."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:  # a bracket without its pair
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https"):
-        raise UserError(f"{address}: must begin with https:// or hf://")
-    name = re.sub(r"[^\w.+-]+", "_", unquote(parts.path).rpartition("/")[2]).lstrip(".")[-100:]
+    if not _is_on_web(address):
+        raise UserError(f"{address}: must begin with https://, http:// or hf://")
+    file = unquote(urlsplit(address).path).rpartition("/")[2]
+    name = re.sub(r"[^\w.+-]+", "_", file).lstrip(".")[-100:]
     folder = _folder() / "addresses" / hashlib.sha256(address.encode()).hexdigest()[:16]
     target = folder / (name or "model.npz")
     if target.is_file() and _has_digest(target, sha256):
@@ -156,6 +164,14 @@ def _from_web(address: str, sha256: str) -> Path:
     if not sha256:
         print(f"{address}: SHA-256 {file_digest(target)}", file=sys.stderr)
     return target
+
+
+def _is_on_web(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a bracket without its pair
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def _has_digest(path: Path, sha256: str) -> bool:
@@ -167,9 +183,11 @@ def _has_digest(path: Path, sha256: str) -> bool:
 
 
 def _check_pack(sha256: str, path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("expected a file written by `convert pack`")
+    """Raise ValueError if a file is not a one-file model, or has another digest."""
+    from mtl_jax.training.single_file import parse_pack  # imports jax
+
     check_digest(path, sha256)
+    parse_pack(path)
 
 
 def _check_own(path: Path, sha256: str) -> None:
@@ -238,6 +256,8 @@ def _fetch(
                     limits=limits,
                     resume=resume,
                     progress=True,
+                    # Digests of eight digits, or none, do not replace the encryption.
+                    redirects=("https",) if address.startswith("https:") else ("http", "https"),
                 )
             except FetchError as error:
                 raise UserError(f"{address}: {error}; {mend}") from None

@@ -25,6 +25,9 @@ _MIB = 2**20
 _ROUNDING = _MIB // 10
 
 
+_FILES = (".npz", ".pth", ".pt", ".safetensors", ".h5")  # suffixes of files of models
+
+
 @dataclass(frozen=True)
 class Weights:
     """A file of public weights."""
@@ -249,6 +252,8 @@ def find(name: str) -> Weights | None:
 
 def unknown(name: str) -> UserError:
     """Return the error of a name that is neither a file nor in the table."""
+    if "/" in name or Path(name).suffix in _FILES:
+        return UserError(f"{name}: no such run folder or file")
     known = [each.name for each in TABLE]
     hint = suggest(name, known) or f"; public weights are {', '.join(known)}"
     return UserError(f"{name}: no such run, file or public weights{hint}")

@@ -124,7 +124,7 @@ class Predictor:
         score_threshold: float | None = None,
         classes: Sequence[str] | None = None,
         overrides: Sequence[str] = (),
-        sha256: str = "",
+        sha256: str | None = None,
     ) -> "Predictor":
         """Load public weights by name, such as `maskrcnn_resnet50_fpn_v2`, or a one-file model by
         its address, `https://...` or `hf://OWNER/REPO/FILE`, whose SHA-256 is checked if given.

@@ -16,6 +16,13 @@ from mtl_jax.io.npy import read_archive
 from mtl_jax.types import Variables
 
 METADATA = "metadata.json"
+# The commands that convert weight files of other libraries.
+_OTHERS = {
+    ".pth": "torchvision",
+    ".pt": "torchvision",
+    ".safetensors": "torchvision",
+    ".h5": "matterport",
+}
 
 
 def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) -> str:
@@ -31,6 +38,20 @@ def write_pack(path: Path, metadata: Mapping[str, Any], variables: Variables) ->
 def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
     """Return the metadata and variables of a one-file model. Raises UserError if it is invalid."""
     try:
+        return parse_pack(path)
+    except ValueError as error:
+        form = _OTHERS.get(path.suffix)
+        remedy = (
+            f"convert it first, `python -m mtl_jax.convert {form} {path} --workdir RUN`"
+            if form
+            else "if it was downloaded or converted automatically, remove it, and it is made again"
+        )
+        raise UserError(f"{path}: {error}; {remedy}") from None
+
+
+def parse_pack(path: Path) -> tuple[dict[str, Any], Variables]:
+    """Return the metadata and variables of a one-file model. Raises ValueError if it is invalid."""
+    try:
         arrays = read_archive(path)
         metadata = json.loads(arrays.pop(METADATA).tobytes())
         if not isinstance(metadata, dict):
@@ -39,7 +60,7 @@ def read_pack(path: Path) -> tuple[dict[str, Any], Variables]:
         variables = unflatten_dict(flat)
     except Exception as error:  # a broken archive can raise any exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: expected a file written by `convert pack` ({reason})") from None
+        raise ValueError(f"expected a file written by `convert pack` ({reason})") from None
     return metadata, {"batch_stats": {}, **variables}
 
 

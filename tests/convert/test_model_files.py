@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -288,11 +289,11 @@ def test_a_packed_model_is_used_by_its_address(server, folder, tmp_path, capsys)
     assert find_model(address, digest) == find_model(f"{address}#sha256={digest}") == found
     assert len(server.asked) == 1
     server.files["a.npz"] += b"changed"
-    with refused(address, "00ff"):
-        find_model(address, "00ff")
+    with refused(address, "00ff00ff"):
+        find_model(address, "00ff00ff")
     assert read_card(found) == card
-    with refused(tmp_path / "a.npz", "00ff"):
-        find_model(str(tmp_path / "a.npz"), "00ff")
+    with refused(tmp_path / "a.npz", "00ff00ff"):
+        find_model(str(tmp_path / "a.npz"), "00ff00ff")
     assert find_model(str(tmp_path / "a.npz"), digest.upper()) == tmp_path / "a.npz"
     server.files["b.npz"] = b"no archive"
     with refused(f"{server.address}/b.npz"):
@@ -321,8 +322,8 @@ def test_a_model_of_the_hub_is_fetched_by_its_library(tmp_path, monkeypatch):
     monkeypatch.setenv("MTL_JAX_OFFLINE", "1")
     assert find_model("hf://me/heads@v1/sub/a.npz") == tmp_path / "a.npz"
     assert asked == [("me/heads", "a.npz", None, False), ("me/heads", "sub/a.npz", "v1", True)]
-    with refused(tmp_path / "a.npz", "00"):
-        find_model("hf://me/heads/a.npz", "00")
+    with refused(tmp_path / "a.npz", "00000000"):
+        find_model("hf://me/heads/a.npz", "00000000")
     with refused("hf://me/heads/absent.npz"):
         find_model("hf://me/heads/absent.npz")
     with refused("hf://me"):
@@ -376,3 +377,64 @@ def test_several_uses_of_an_address_at_once_download_once(server, folder, tmp_pa
         found = set(threads.map(lambda _: find_model(f"{server.address}/a.npz"), range(4)))
     assert len(found) == len(server.asked) == 1
     assert files(folder) == ["a.npz"]
+
+
+def test_an_edit_of_the_library_converts_again(short, folder, monkeypatch):
+    first = find_model(NAME, whole=False)
+    monkeypatch.setattr(model_files, "source_digest", lambda: "another")
+    second = find_model(NAME, whole=False)
+    assert files(folder) == sorted([FILE, second.name])
+    assert first != second
+
+
+def test_an_archive_that_is_no_model_is_not_kept(server, folder, tmp_path):
+    address = f"{server.address}/a.npz"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("notes.txt", "no model")
+    server.files["a.npz"] = (tmp_path / "a.zip").read_bytes()
+    with refused(address, "convert pack"):
+        find_model(address)
+    write_pack(tmp_path / "a.npz", {}, {"params": {"x": np.ones(3)}})
+    server.files["a.npz"] = (tmp_path / "a.npz").read_bytes()  # the author corrects it
+    assert read_pack(find_model(address))[0] == {}
+
+
+@pytest.mark.parametrize("digest", ["", "00", "1234567", "0" * 65, "sha256:12345678"])
+def test_a_digest_that_checks_nothing_is_refused(server, tmp_path, digest):
+    write_pack(tmp_path / "a.npz", {}, {"params": {}})
+    server.files["a.npz"] = (tmp_path / "a.npz").read_bytes()
+    with refused("SHA-256"):
+        find_model(f"{server.address}/a.npz#sha256={digest}")
+    options = ("--model", tmp_path / "a.npz", "--sha256", digest)
+    done = scripts.call("predict", *options, "--input", "a", "--output", "o")
+    scripts.mistake(done, "SHA-256")
+    assert server.asked == []
+
+
+def test_a_mirror_must_be_on_the_web(short, server, folder, monkeypatch):
+    for mirror in (folder, f"file://{folder}", "mirror.example.org"):
+        monkeypatch.setenv("MTL_JAX_MIRROR", str(mirror))
+        with refused("MTL_JAX_MIRROR", mirror, "https://"):
+            find_model(NAME, whole=False)
+    assert not folder.exists()
+
+
+def test_a_path_that_is_no_model_is_told(tmp_path):
+    with refused(tmp_path, "config.json"):
+        find_model(str(tmp_path))
+    for name in ("runs/coco", "model.npz"):
+        with refused(name) as caught:
+            find_model(name)
+        assert "resnet" not in str(caught.value)
+    with refused("--model"):
+        commandline.choose_model("", None)
+
+
+def test_weights_of_others_are_to_be_converted_first(tmp_path):
+    for name, command in (("a.pth", "torchvision"), ("a.h5", "matterport")):
+        (tmp_path / name).write_bytes(b"content")
+        with refused(tmp_path / name, f"convert {command}"):
+            read_pack(tmp_path / name)
+    (tmp_path / "a.npz").write_bytes(b"content")
+    with refused(tmp_path / "a.npz", "convert pack", "remove"):
+        read_pack(tmp_path / "a.npz")

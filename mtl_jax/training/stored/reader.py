@@ -111,7 +111,7 @@ class CheckpointReader:
         """
         steps = self.steps()
         if not steps:
-            raise FileNotFoundError(f"{self.folder}: no checkpoint found; run `train.py` first")
+            raise FileNotFoundError(f"{self.folder}: no checkpoint found; train a model first")
         if step in ("latest", "best"):
             return self._in_order(str(step))
         if not str(step).isdecimal() or int(step) not in steps:
