@@ -34,9 +34,16 @@ def find_config(name: str) -> Path:
 def copy_template(name: str) -> Path:
     """Write the config for a user's own data to `name`, with .py appended if it is missing.
 
-    Returns the path. Raises UserError if it exists.
+    Returns the path. Raises UserError if it exists, or if `--config` would find another file by
+    this name.
     """
     path = Path(name if name.endswith(".py") else f"{name}.py")
+    is_shipped = (shipped_folder() / path.name).exists()
+    if path.stem.startswith(".") or ":" in name or is_shipped:
+        raise UserError(
+            f"{name!r}: choose a name without ':' that is not that of a shipped config, such as "
+            "mine"
+        )
     text = (shipped_folder() / f"{TEMPLATE}.py").read_text(encoding="utf-8")
     text = text.replace(f"configs/{TEMPLATE}.py", str(path))
     text = text.replace(f"runs/{TEMPLATE}", f"runs/{path.stem}")

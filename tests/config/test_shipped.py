@@ -150,3 +150,10 @@ def test_a_copy_never_overwrites(name, tmp_path):
     with refused("mine.py"):
         copy_template(name)
     assert not Path("elsewhere.py").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "balloon", "own_data.py", ".", "a/"])
+def test_a_name_that_train_would_not_find_is_refused(name):
+    with refused(repr(name)):
+        copy_template(name)
+    assert list(Path().iterdir()) == []
