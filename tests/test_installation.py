@@ -229,3 +229,18 @@ def test_what_requires_tensorflow_is_one_line_without_it(light, trained, tmp_pat
         line = done.err.splitlines()[-1]
         check_names(line, "tensorflow", "mtl_jax", "--no-deps")
         assert "Traceback" not in done.err
+
+
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((scripts.ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *(text for name in extras for text in extras[name])]
+    declared = {canonicalize_name(Requirement(text).name) for text in texts}
+    distributions = packages_distributions()
+    found = {
+        canonicalize_name(name)
+        for tree in MODULES.values()
+        for full in imports(tree)
+        for name in distributions.get(full.partition(".")[0], ())[:1]
+    }
+    assert found - declared <= {"mtl-jax", "jaxlib"}  # jax requires the jaxlib of its version
