@@ -150,7 +150,8 @@ def find_run(workdir: str | None, packed: bool = False) -> Path:
             return Path(workdir)
         if not (Path(workdir) / "config.json").is_file():
             raise UserError(
-                f"{workdir}: not a run folder (config.json is missing); train a model first"
+                f"{workdir}: not a run folder (config.json is missing); create one with train.py "
+                "or `mtl-jax train`"
             )
         return Path(workdir)
     newest = newest_run()

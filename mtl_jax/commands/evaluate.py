@@ -8,6 +8,7 @@ Prints a table of metrics and writes these files to RUN/evaluation/SPLIT (or RUN
 
     metrics.json       all metrics
     config.json        the config of the evaluation
+    checkpoint.json    the split, and the step of the checkpoint
     predictions.json   the detections
     report/index.html  a report to open in a browser
     landmarks.json     landmark errors, if the model predicts landmarks

@@ -61,7 +61,9 @@ def require_h5py(what: object) -> None:
     try:
         import h5py  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError(f"{what}: reading it requires h5py; install mtl_jax[convert]") from None
+        raise UserError(
+            f"{what}: reading it requires h5py; run `pip install h5py`, or install mtl_jax[convert]"
+        ) from None
 
 
 def _follow(group: Any, name: str, path: Path) -> Any:

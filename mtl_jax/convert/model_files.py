@@ -90,6 +90,8 @@ def find_weights(name: str, form: str) -> tuple[Path, Weights | None]:
                     return path, weights
         return path, None
     weights = pretrained.find(name)
+    if weights is None and path.is_dir():
+        raise UserError(f"{name}: is a folder; pass a weight file or the name of public weights")
     if weights is None:
         raise pretrained.unknown(name)
     if weights.format != form:
@@ -208,7 +210,10 @@ def _from_hub(address: str, sha256: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError(f"{address}: requires huggingface_hub; install mtl_jax[hub]") from None
+        raise UserError(
+            f"{address}: requires huggingface_hub; run `pip install huggingface_hub`, or install "
+            "mtl_jax[hub]"
+        ) from None
     repository, revision, file = found.groups()
     try:
         path = hf_hub_download(repository, file, revision=revision, local_files_only=_is_offline())

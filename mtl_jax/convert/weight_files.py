@@ -49,7 +49,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError:
-        raise UserError(f"{path}: requires safetensors; install mtl_jax[convert]") from None
+        raise UserError(
+            f"{path}: requires safetensors; run `pip install safetensors`, or install "
+            "mtl_jax[convert]"
+        ) from None
     try:
         tensors = load_file(path)
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:

@@ -203,7 +203,7 @@ def test_a_file_that_the_user_put_there_is_checked(short, server, folder):
 def test_a_missing_reader_is_told_before_the_download(server, folder, monkeypatch):
     plant(server, "mask_rcnn_coco", b"content", monkeypatch)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with refused("mask_rcnn_coco.h5", "h5py", "mtl_jax[convert]"):
+    with refused("mask_rcnn_coco.h5", "pip install h5py", "mtl_jax[convert]"):
         find_model("mask_rcnn_coco")
     assert server.asked == []
 
@@ -305,7 +305,7 @@ def test_a_packed_model_is_used_by_its_address(server, folder, tmp_path, capsys)
 
 def test_a_model_of_the_hub_is_fetched_by_its_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with refused("hf://me/heads/a.npz", "huggingface_hub", "mtl_jax[hub]"):
+    with refused("hf://me/heads/a.npz", "pip install huggingface_hub", "mtl_jax[hub]"):
         find_model("hf://me/heads/a.npz")
     digest = write_pack(tmp_path / "a.npz", {}, {"params": {}})
     asked = []
@@ -422,6 +422,8 @@ def test_a_mirror_must_be_on_the_web(short, server, folder, monkeypatch):
 def test_a_path_that_is_no_model_is_told(tmp_path):
     with refused(tmp_path, "config.json"):
         find_model(str(tmp_path))
+    with refused(tmp_path, "folder"):
+        model_files.find_weights(str(tmp_path), "torchvision")
     for name in ("runs/coco", "model.npz"):
         with refused(name) as caught:
             find_model(name)
