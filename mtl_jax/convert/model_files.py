@@ -241,6 +241,7 @@ def _fetch(
     address: str, target: Path, check: Callable[[Path], None], size: float, resume: bool = True
 ) -> None:
     """Download a file of at most `size` bytes; of several processes, one does, and others wait."""
+    is_encrypted = urlsplit(address).scheme == "https"
     mend = f"download it elsewhere and put it at {target.absolute()}"
     if _is_offline():
         raise UserError(f"{address}: {OFFLINE} is set; {mend}")
@@ -262,7 +263,7 @@ def _fetch(
                     resume=resume,
                     progress=True,
                     # Digests of eight digits, or none, do not replace the encryption.
-                    redirects=("https",) if address.startswith("https:") else ("http", "https"),
+                    redirects=("https",) if is_encrypted else ("http", "https"),
                 )
             except FetchError as error:
                 raise UserError(f"{address}: {error}; {mend}") from None

@@ -440,3 +440,17 @@ def test_weights_of_others_are_to_be_converted_first(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"content")
     with refused(tmp_path / "a.npz", "convert pack", "remove"):
         read_pack(tmp_path / "a.npz")
+
+
+def test_only_downloads_without_encryption_may_be_redirected_to_http(folder, monkeypatch):
+    found = {}
+
+    def fetch(address, target, check, **options):
+        found[address] = options["redirects"]
+        raise model_files.FetchError("no network")
+
+    monkeypatch.setattr(model_files, "fetch", fetch)
+    for address in ("https://a.invalid/b.npz", "http://a.invalid/b.npz", "HTTPS://a.invalid/b.npz"):
+        with refused(address):
+            find_model(address)
+    assert [*found.values()] == [("https",), ("http", "https"), ("https",)]
