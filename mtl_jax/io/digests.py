@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import mtl_jax
 from mtl_jax.io.atomic import write_json
 
 NAME = "digests.json"
@@ -21,7 +20,7 @@ def file_digest(path: Path) -> str:
 @cache
 def source_digest() -> str:
     """Return the SHA-256 of this package's Python files, which changes with every edit."""
-    digest, package = hashlib.sha256(), Path(mtl_jax.__file__).parent
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package)} {len(content)}\n".encode() + content)

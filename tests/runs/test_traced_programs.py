@@ -140,7 +140,7 @@ def test_an_edit_of_a_python_file_changes_the_digest_of_the_source(tmp_path, mon
     (tmp_path / "models").mkdir()
     for name in ("__init__.py", "models/network.py"):
         (tmp_path / name).write_text("a = 1\n")
-    monkeypatch.setattr(digests.mtl_jax, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(digests, "__file__", str(tmp_path / "io/digests.py"))
     digest = digests.source_digest.__wrapped__
     before = digest()
     times = (tmp_path / "models/network.py").stat()
