@@ -22,6 +22,8 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(shared_cache.folder("programs", "jax", "jaxlib"))
 )
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# A test that downloads from a server of its own removes it.
+os.environ["MTL_JAX_OFFLINE"] = "1"
 # Otherwise idle threads of PyTorch spin and slow down the tests of the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Runs that tests train are noted in a folder of their own, which all workers use.

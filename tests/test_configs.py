@@ -25,7 +25,7 @@ from mtl_jax.config.overrides import load_config_file
 from mtl_jax.config.resolve import resolve
 from mtl_jax.data.loader.pipeline import eval_batches
 from mtl_jax.data.records import Category
-from mtl_jax.runs.initial import initial_variables, variable_shapes
+from mtl_jax.runs.initial import variable_shapes
 from mtl_jax.runs.setup import Setup
 from mtl_jax.training.checkpoint import Checkpointer
 from mtl_jax.training.step import make_loss
@@ -48,8 +48,7 @@ def test_torchvision_weights_initialize_the_balloon_config():
     def zeros(config, classes):
         categories = [Category(i, f"c{i}") for i in range(1, classes + 1)]
         setup = Setup.build(resolve(config), categories)
-        shapes = jax.eval_shape(lambda: initial_variables(setup, 0))
-        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), variable_shapes(setup))
 
     ours = zeros(load_config_file(f"{CONFIGS / 'balloon.py'}:resnet50"), 1)
     _, rows = transfer(ours, zeros(get_default(), 90))

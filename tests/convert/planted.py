@@ -12,7 +12,7 @@ from mtl_jax.convert.pretrained import Weights
 
 def plant(server: FileServer, name: str, content: bytes, monkeypatch: Any) -> Weights:
     """Serve `content` as the file of the public weights `name`, and put its address, digest and
-    size in the table; all else in the table's entry is unchanged.
+    size in the table; all else in the table's entry is unchanged. Allow downloads.
     """
     known = pretrained.find(name)
     assert known is not None
@@ -26,4 +26,5 @@ def plant(server: FileServer, name: str, content: bytes, monkeypatch: Any) -> We
     )
     table = tuple(planted if each == known else each for each in pretrained.TABLE)
     monkeypatch.setattr(pretrained, "TABLE", table)
+    monkeypatch.delenv("MTL_JAX_OFFLINE", raising=False)
     return planted
