@@ -152,8 +152,8 @@ def faults(train: ObjectCounts, val: ObjectCounts, crowd_remedy: str = "") -> It
     for i in np.flatnonzero(unlearned).tolist():
         yield (
             f"class {train.classes[i]!r} has no object that can be learned: "
-            f"{_cause(train.of_class(i), crowd_remedy)}; or leave the class out (`categories` of "
-            "the source)"
+            f"{_cause(train.of_class(i), crowd_remedy)}; add images of it, or leave the class out "
+            "(`categories` of the source)"
         )
 
 
