@@ -2,6 +2,8 @@
 to photographs: the detections are torchvision's.
 """
 
+import os
+
 import numpy as np
 import pytest
 from convert.paired import pair
@@ -19,7 +21,9 @@ persons = pytest.importorskip("convert.persons")
 torchvision_side = pytest.importorskip("convert.torchvision_side")
 
 pytestmark = pytest.mark.slow
-PHOTOGRAPHS, SIZE = 20, overfitted.SIZE
+# Twenty take three minutes for each model.
+PHOTOGRAPHS = int(os.environ.get("MTL_JAX_PARITY_PHOTOGRAPHS", "6"))
+SIZE = overfitted.SIZE
 # Weights are overfitted at this size; by default public weights have torchvision's, 800 to 1333.
 RESIZE = [
     f"--config.data.resize.{field}={value}"
