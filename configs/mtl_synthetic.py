@@ -12,8 +12,8 @@ computed as in torchvision (--config.model.roi.aligned=False, --config.model.mas
 
 The variant quickstart has smaller images, larger heads with smaller angles, and fewer steps. `make
 quickstart` took 10.8 minutes on 2 CPU cores, including the installation, and 16.3 minutes on busy
-cores; box AP50 0.966 ± 0.001 and mask AP50 0.916 ± 0.006 on 500 test scenes with the default
-regions and masks, seeds 0 and 1 (docs/results.md lists the attributes).
+cores; box AP50 0.966 ± 0.001 and mask AP50 0.920 ± 0.009 on 500 test scenes with the default
+regions and masks, three seeds (docs/results.md lists the attributes).
 
 The variant notebook is trained by the notebooks if there is no run, in 134 seconds of CPU time:
 box and mask AP50 1.000 on 60 test scenes without overlapping heads. Its attributes are no better
