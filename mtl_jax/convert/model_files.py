@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -84,10 +84,8 @@ def find_weights(name: str, form: str) -> tuple[Path, Weights | None]:
     path = Path(name)
     if path.is_file():
         for weights in pretrained.TABLE:
-            if weights.file_name == path.name:
-                with suppress(ValueError):
-                    weights.check(path)
-                    return path, weights
+            if weights.file_name == path.name and not _fault(path, weights.check):
+                return path, weights
         return path, None
     weights = pretrained.find(name)
     if weights is None and path.is_dir():
@@ -141,10 +139,8 @@ def fetched(weights: Weights) -> Path:
         raise UserError(f"{MIRROR}={mirror}: must be a URL that begins with https:// or http://")
     address = f"{mirror.rstrip('/')}/{weights.file_name}" if mirror else weights.address
     if target.is_file():
-        try:
-            weights.check(target)
-        except ValueError as error:
-            raise UserError(f"{target}: {error}; remove it, and it is downloaded again") from None
+        if fault := _fault(target, weights.check):
+            raise UserError(f"{target}: {fault}; remove it, and it is downloaded again")
     else:
         if weights.format == "matterport":  # before the download
             require_h5py(weights.file_name)
@@ -160,7 +156,8 @@ def _from_web(address: str, sha256: str) -> Path:
     name = re.sub(r"[^\w.+-]+", "_", file).lstrip(".")[-100:]
     folder = _folder() / "addresses" / hashlib.sha256(address.encode()).hexdigest()[:16]
     target = folder / (name or "model.npz")
-    if target.is_file() and _has_digest(target, sha256):
+    check = partial(check_digest, sha256=sha256)
+    if target.is_file() and not (sha256 and _fault(target, check)):
         return target
     _fetch(address, target, partial(_check_pack, sha256), MAX_SIZE, resume=bool(sha256))
     if not sha256:
@@ -176,14 +173,6 @@ def _is_on_web(address: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
-def _has_digest(path: Path, sha256: str) -> bool:
-    try:
-        check_digest(path, sha256)
-    except ValueError:
-        return False
-    return True
-
-
 def _check_pack(sha256: str, path: Path) -> None:
     """Raise ValueError if a file is not a one-file model, or has another digest."""
     from mtl_jax.training.single_file import parse_pack  # imports jax
@@ -193,11 +182,8 @@ def _check_pack(sha256: str, path: Path) -> None:
 
 
 def _check_own(path: Path, sha256: str) -> None:
-    try:
-        if sha256:
-            check_digest(path, sha256)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+    if sha256 and (fault := _fault(path, partial(check_digest, sha256=sha256))):
+        raise UserError(f"{path}: {fault}")
 
 
 def _from_hub(address: str, sha256: str) -> Path:
