@@ -2,15 +2,49 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in to this network</body></html>"
 
 
-class FileServer(ThreadingHTTPServer):
+class LoopbackServer(ThreadingHTTPServer):
+    """A server on this computer, at a free port."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Prints no requests."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        del format, args
+
+
+Server = TypeVar("Server", bound=LoopbackServer)
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Run a server until the block ends."""
+    with server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class FileServer(LoopbackServer):
     """Serves `files` by name. Each response takes the first of `faults`:
 
     `cut`: the connection breaks after 60 % of the response; `page`: an HTML page; `whole`: all of
@@ -20,18 +54,14 @@ class FileServer(ThreadingHTTPServer):
     """
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.files: dict[str, bytes] = {}
         self.faults: list[str] = []
         self.delay = 0.0
         self.asked: list[tuple[str, int]] = []
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: FileServer
 
     def do_GET(self) -> None:
@@ -59,18 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):  # the client ended the connection
             self.wfile.write(body[: len(body) * 6 // 10] if fault == "cut" else body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        del format, args
 
-
-@contextmanager
-def serving() -> Iterator[FileServer]:
-    """Run a server until the block ends."""
-    with FileServer() as running:
-        thread = Thread(target=running.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield running
-        finally:
-            running.shutdown()
-            thread.join()
+def serving() -> AbstractContextManager[FileServer]:
+    """Run a server of files until the block ends."""
+    return running(FileServer())

@@ -10,15 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 from urllib.response import addinfourl
 
 import cv2
 import numpy as np
 import pytest
+from file_server import LoopbackServer, QuietHandler, running
 from mistakes import check_faults, check_names, refused
 
 from mtl_jax.data.__main__ import main
@@ -30,20 +28,16 @@ from mtl_jax.io.fetch import Limits
 IMAGE = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
 
 
-class Server(ThreadingHTTPServer):
+class Server(LoopbackServer):
     """Serves IMAGE at every path; truncates the response, or fails, as listed in `faults`."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.asked: Counter[str] = Counter()
         self.faults: dict[str, list[str]] = {}
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -70,18 +64,11 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(0.05)
             self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        del format, args
-
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = Thread(target=running.serve_forever, args=(0.02,))
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Server()) as server:
+        yield server
 
 
 def write(folder: Path, address: str, names: list[str]) -> Path:
